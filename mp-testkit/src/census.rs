@@ -1,0 +1,179 @@
+//! What a process holds: handles, processes below it, names in shared memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+use std::fmt;
+use std::process;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::chaos::Descendant;
+use crate::sys::{handles, names, tag};
+
+/// How long a level may take to come back: children are reaped and links closed by threads.
+const SETTLING: Duration = Duration::from_secs(2);
+
+/// A count of what this process holds, to compare with a later one.
+///
+/// Processes are all that descend from this one, zombies included, and in a suite also those
+/// whose parents are gone. What the census itself opens is left out.
+#[derive(Debug, Clone)]
+pub struct Census {
+    handles: Vec<OpenHandle>,
+    processes: Vec<Descendant>,
+    names: BTreeSet<String>,
+}
+
+impl Census {
+    /// Counts what is there now.
+    pub fn take() -> Census {
+        let me = process::id();
+        let mut processes = tag::family(me);
+        processes.retain(|member| member.pid != me);
+        Census {
+            handles: handles::open(),
+            processes,
+            names: names::shared_memory(),
+        }
+    }
+
+    /// The open handles, by number.
+    pub fn handles(&self) -> &[OpenHandle] {
+        &self.handles
+    }
+
+    /// The processes below this one, zombies and orphans included.
+    pub fn processes(&self) -> &[Descendant] {
+        &self.processes
+    }
+
+    /// The names in shared memory, of this and of all other programs.
+    pub fn names(&self) -> &BTreeSet<String> {
+        &self.names
+    }
+
+    /// What is there now and was not there at this census.
+    pub fn diff(&self) -> Leaks {
+        let now = Census::take();
+        Leaks {
+            handles: self.new_handles(now.handles),
+            processes: self.new_processes(now.processes),
+            names: now.names.difference(&self.names).cloned().collect(),
+        }
+    }
+
+    /// Waits up to two seconds for the level of this census to come back.
+    ///
+    /// # Errors
+    ///
+    /// What is still there after that and was not there at this census.
+    pub fn level(&self) -> Result<(), Leaks> {
+        let deadline = Instant::now() + SETTLING;
+        loop {
+            let leaks = self.diff();
+            if leaks.is_empty() {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                return Err(leaks);
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// As [`level`](Census::level), for tests.
+    ///
+    /// # Panics
+    ///
+    /// When something is left over; the message lists it.
+    #[track_caller]
+    pub fn assert_level(&self) {
+        if let Err(leaks) = self.level() {
+            panic!("{leaks}");
+        }
+    }
+
+    /// Handles of a kind of which there are more than before. The kind is compared and not the
+    /// handle, so that a socket that replaced another is no leak.
+    fn new_handles(&self, now: Vec<OpenHandle>) -> Vec<OpenHandle> {
+        let before = count_by_kind(&self.handles);
+        let after = count_by_kind(&now);
+        let rose = |kind: &str| after.get(kind) > before.get(kind);
+        let is_new = |handle: &OpenHandle| rose(handle.kind()) && !self.handles.contains(handle);
+        now.iter()
+            .filter(|handle| is_new(handle))
+            .cloned()
+            .collect()
+    }
+
+    fn new_processes(&self, now: Vec<Descendant>) -> Vec<Descendant> {
+        let known = |member: &Descendant| self.processes.iter().any(|old| old.is_same(member));
+        now.into_iter().filter(|member| !known(member)).collect()
+    }
+}
+
+/// A handle and what it stands for, as the kernel names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenHandle {
+    /// The number of the handle in this process.
+    pub number: u32,
+    /// A path, or a name like `socket:[4711]`.
+    pub target: String,
+}
+
+impl OpenHandle {
+    /// `socket` of `socket:[4711]`; the whole target where it has no number in it.
+    fn kind(&self) -> &str {
+        match self.target.split_once(":[") {
+            Some((kind, rest)) if rest.starts_with(|c: char| c.is_ascii_digit()) => kind,
+            _ => &self.target,
+        }
+    }
+}
+
+/// What was left over between two censuses.
+#[derive(Debug, Clone, Default)]
+pub struct Leaks {
+    /// Handles that are open and were not, of kinds of which there are more than before.
+    pub handles: Vec<OpenHandle>,
+    /// Processes that are there and were not.
+    pub processes: Vec<Descendant>,
+    /// Names in shared memory that are there and were not.
+    pub names: Vec<String>,
+}
+
+impl Leaks {
+    /// Whether nothing was left over.
+    pub fn is_empty(&self) -> bool {
+        self.handles.is_empty() && self.processes.is_empty() && self.names.is_empty()
+    }
+}
+
+impl fmt::Display for Leaks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return f.write_str("nothing is left over");
+        }
+        f.write_str("left over:")?;
+        for handle in &self.handles {
+            write!(f, "\n  handle {}: {}", handle.number, handle.target)?;
+        }
+        for process in &self.processes {
+            write!(f, "\n  process {process}")?;
+        }
+        for name in &self.names {
+            write!(f, "\n  shared memory {name}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Error for Leaks {}
+
+fn count_by_kind(handles: &[OpenHandle]) -> BTreeMap<&str, usize> {
+    let mut counts = BTreeMap::new();
+    for handle in handles {
+        *counts.entry(handle.kind()).or_default() += 1;
+    }
+    counts
+}

@@ -1,0 +1,89 @@
+//! Processes that are stopped and killed on purpose, at random and repeatably.
+
+mod driver;
+mod rng;
+
+use std::fmt;
+use std::io;
+
+use crate::sys::{proc, signal};
+
+pub use driver::{Chaos, kill_at_random};
+pub use rng::Rng;
+
+/// A process below another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Descendant {
+    /// Its id.
+    pub pid: u32,
+    /// The id of its parent.
+    pub parent: u32,
+    /// Its short name, as the kernel keeps it.
+    pub name: String,
+    /// `R` running, `S` sleeping, `D` in the kernel, `T` stopped, `Z` a zombie.
+    pub state: char,
+    /// When it was started, in clock ticks since boot. With the id it is unique.
+    pub started: u64,
+}
+
+impl Descendant {
+    /// Whether it has ended and was not reaped.
+    pub fn is_zombie(&self) -> bool {
+        self.state == 'Z'
+    }
+
+    /// Whether `other` is this process, and not a later one with the same id.
+    pub fn is_same(&self, other: &Descendant) -> bool {
+        self.pid == other.pid && self.started == other.started
+    }
+}
+
+impl fmt::Display for Descendant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Descendant {
+            pid,
+            parent,
+            name,
+            state,
+            ..
+        } = self;
+        write!(f, "{pid} `{name}` ({state}), child of {parent}")
+    }
+}
+
+/// The processes below `pid`, zombies included, parents before their children.
+pub fn descendants(pid: u32) -> Vec<Descendant> {
+    proc::below(pid, &proc::all())
+}
+
+/// The state of process `pid`, or `None` when there is no such process.
+pub fn state(pid: u32) -> Option<char> {
+    proc::read(pid).map(|process| process.state)
+}
+
+/// Freezes a process, which it cannot refuse.
+///
+/// # Errors
+///
+/// When there is no such process, or it may not be signalled.
+pub fn stop(pid: u32) -> io::Result<()> {
+    signal::stop(pid)
+}
+
+/// Lets a frozen process go on.
+///
+/// # Errors
+///
+/// When there is no such process, or it may not be signalled.
+pub fn cont(pid: u32) -> io::Result<()> {
+    signal::cont(pid)
+}
+
+/// Kills a process, which it cannot refuse.
+///
+/// # Errors
+///
+/// When there is no such process, or it may not be signalled.
+pub fn kill(pid: u32) -> io::Result<()> {
+    signal::kill(pid)
+}
