@@ -1,0 +1,49 @@
+//! The harness that integrates the crates: `cargo xtask ci`, `tidy` and `soak`.
+
+mod ci;
+mod shell;
+mod soak;
+mod text;
+mod tidy;
+mod workspace;
+
+use std::env;
+use std::process::ExitCode;
+
+use workspace::Workspace;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  ci                                     all that a change must pass, in order
+  tidy                                   the rules that no compiler checks
+  soak [CRATE] [--seed N] [--seconds N]  the long suites, tests/soak.rs of each crate";
+
+/// What went wrong, for the last line on the screen.
+type Failure = Box<dyn std::error::Error>;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("xtask: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Failure> {
+    let workspace = Workspace::open()?;
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        ["ci"] => ci::run(&workspace),
+        ["tidy"] => tidy::run(&workspace),
+        ["soak", options @ ..] => soak::run(&workspace, options),
+        ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        _ => Err(USAGE.into()),
+    }
+}
