@@ -1,0 +1,1 @@
+//! The same shapes for us and for each rival.

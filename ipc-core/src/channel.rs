@@ -1,0 +1,510 @@
+//! Typed channel ends over links.
+
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::codec::{self, DecodeError, Message};
+use crate::deadline;
+use crate::ends::{End, with_packet};
+use crate::error::{RecvError, SendError};
+use crate::link::{Capabilities, Link, Polling, RingLink, RingOptions};
+use crate::sys::Handle;
+use crate::transfer::{self, Luggage};
+use crate::wait::{Arm, Waitable};
+use crate::{EncodeError, Packet, link};
+
+/// How many bytes in front of a value tell its type.
+const TYPE_HEAD: usize = 8;
+
+/// Makes a one-way channel: what is sent on the first end is received on the second.
+///
+/// The channel is a ring in shared memory. It holds up to 256 KiB; then a send
+/// waits for the receiver. Either end may stay here or move to another process
+/// inside a message or an argument.
+///
+/// # Errors
+/// What the system says: no memory, no descriptors.
+///
+/// # Examples
+/// ```
+/// let (tx, rx) = ipc_core::pipe::<(u32, String)>()?;
+/// tx.send(&(7, "seven".to_owned()))?;
+/// assert_eq!(rx.recv()?, (7, "seven".to_owned()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[doc(alias = "Pipe")]
+pub fn pipe<T: Message>() -> io::Result<(Sender<T>, Receiver<T>)> {
+    let (tx, rx) = RingLink::pipe(RingOptions::default())?;
+    Ok((Sender::over(tx), Receiver::over(rx)))
+}
+
+/// Makes a two-way channel: each end sends what the other receives.
+///
+/// # Errors
+/// As [`pipe`].
+///
+/// # Examples
+/// ```
+/// let (client, server) = ipc_core::duplex::<String, usize>()?;
+/// client.send(&"four".to_owned())?;
+/// server.send(&server.recv()?.len())?;
+/// assert_eq!(client.recv()?, 4);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn duplex<A: Message, B: Message>() -> io::Result<(Connection<A, B>, Connection<B, A>)> {
+    let (a, b) = RingLink::duplex(RingOptions::default())?;
+    Ok((Connection::over(a), Connection::over(b)))
+}
+
+/// The sending end of a channel.
+///
+/// Threads may share it; clones share one end. Inside a message it moves to
+/// the receiver, and a later use here is the error [`SendError::Moved`]; an end
+/// of which clones are left cannot move.
+pub struct Sender<T> {
+    pub(crate) end: Arc<End>,
+    /// Counts the clones, apart from references that the library itself holds.
+    pub(crate) clones: Arc<()>,
+    hash: u64,
+    types: PhantomData<fn(T)>,
+}
+
+/// The receiving end of a channel.
+///
+/// Threads may share it, and each message goes to one of them. Inside a message
+/// it moves to the receiver, and a later use here is the error
+/// [`RecvError::Moved`].
+pub struct Receiver<T> {
+    pub(crate) end: Arc<End>,
+    hash: u64,
+    types: PhantomData<fn() -> T>,
+}
+
+/// One end of a two-way channel: sends `A`, receives `B`.
+pub struct Connection<A, B> {
+    pub(crate) end: Arc<End>,
+    hashes: (u64, u64),
+    types: PhantomData<fn(A) -> B>,
+}
+
+impl<T: Message> Sender<T> {
+    /// Sends over a link of your choice.
+    pub fn over(link: impl Link + 'static) -> Self {
+        Self::from_end(Arc::new(End::new(Box::new(link))))
+    }
+
+    pub(crate) fn from_end(end: Arc<End>) -> Self {
+        Self {
+            end,
+            clones: Arc::new(()),
+            hash: codec::type_hash::<T>(),
+            types: PhantomData,
+        }
+    }
+
+    /// Sends `value`; waits while the channel is full.
+    ///
+    /// # Errors
+    /// [`SendError::Closed`] once the receiver is closed or its process has
+    /// ended, [`SendError::Encode`] if the value refuses to be encoded.
+    pub fn send(&self, value: &T) -> Result<(), SendError> {
+        self.end.send(self.hash, value, None)
+    }
+
+    /// Sends `value` if the channel has room for it now.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), and [`SendError::Timeout`] if it has none.
+    #[doc(alias = "put_nowait")]
+    pub fn try_send(&self, value: &T) -> Result<(), SendError> {
+        self.end.send(self.hash, value, deadline::now())
+    }
+
+    /// Sends `value`; waits for room up to `timeout`.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), and [`SendError::Timeout`].
+    pub fn send_timeout(&self, value: &T, timeout: Duration) -> Result<(), SendError> {
+        self.end.send(self.hash, value, deadline::after(timeout))
+    }
+
+    /// Sends bytes as they are, for [`Receiver::recv_bytes`]; also none at all.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_bytes(&self, bytes: &[u8]) -> Result<(), SendError> {
+        self.end.send_bytes(bytes, None)
+    }
+}
+
+impl<T: Message> Receiver<T> {
+    /// Receives over a link of your choice.
+    pub fn over(link: impl Link + 'static) -> Self {
+        Self::from_end(Arc::new(End::new(Box::new(link))))
+    }
+
+    pub(crate) fn from_end(end: Arc<End>) -> Self {
+        Self {
+            end,
+            hash: codec::type_hash::<T>(),
+            types: PhantomData,
+        }
+    }
+
+    /// Receives the next value; waits while there is none.
+    ///
+    /// # Errors
+    /// [`RecvError::Closed`] once everything has been received and the sender is
+    /// closed or its process has ended; [`RecvError::Decode`] for a message that
+    /// is not a `T`, after which the next can be received.
+    pub fn recv(&self) -> Result<T, RecvError> {
+        self.end.recv(self.hash, None)
+    }
+
+    /// Receives the next value if there is one now.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv), and [`RecvError::Timeout`] if there is none.
+    #[doc(alias = "get_nowait")]
+    pub fn try_recv(&self) -> Result<T, RecvError> {
+        self.end.recv(self.hash, deadline::now())
+    }
+
+    /// Receives the next value; waits for it up to `timeout`, also for the rest
+    /// of one that has begun to arrive. Nothing is lost at the timeout.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv), and [`RecvError::Timeout`].
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<T, RecvError> {
+        self.end.recv(self.hash, deadline::after(timeout))
+    }
+
+    /// Waits up to `timeout` until something can be received, or the channel has
+    /// ended, and takes nothing.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn poll(&self, timeout: Duration) -> Result<bool, RecvError> {
+        self.end.poll(deadline::after(timeout))
+    }
+
+    /// Receives the bytes of the next message into `buffer`, which is emptied first.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv).
+    pub fn recv_bytes(&self, buffer: &mut Vec<u8>) -> Result<(), RecvError> {
+        self.end.recv_bytes(buffer, None)
+    }
+
+    /// The values one after the other, until the channel ends.
+    pub fn iter(&self) -> impl Iterator<Item = Result<T, RecvError>> + '_ {
+        std::iter::from_fn(|| match self.recv() {
+            Err(RecvError::Closed) => None,
+            other => Some(other),
+        })
+    }
+}
+
+impl<A: Message, B: Message> Connection<A, B> {
+    /// Sends and receives over a link of your choice.
+    pub fn over(link: impl Link + 'static) -> Self {
+        Self::from_end(Arc::new(End::new(Box::new(link))))
+    }
+
+    pub(crate) fn from_end(end: Arc<End>) -> Self {
+        Self {
+            end,
+            hashes: (codec::type_hash::<A>(), codec::type_hash::<B>()),
+            types: PhantomData,
+        }
+    }
+
+    /// Sends `value`; waits while the channel is full.
+    ///
+    /// # Errors
+    /// As [`Sender::send`].
+    pub fn send(&self, value: &A) -> Result<(), SendError> {
+        self.end.send(self.hashes.0, value, None)
+    }
+
+    /// Sends `value` if there is room for it now.
+    ///
+    /// # Errors
+    /// As [`Sender::try_send`].
+    pub fn try_send(&self, value: &A) -> Result<(), SendError> {
+        self.end.send(self.hashes.0, value, deadline::now())
+    }
+
+    /// Sends `value`; waits for room up to `timeout`.
+    ///
+    /// # Errors
+    /// As [`Sender::send_timeout`].
+    pub fn send_timeout(&self, value: &A, timeout: Duration) -> Result<(), SendError> {
+        self.end
+            .send(self.hashes.0, value, deadline::after(timeout))
+    }
+
+    /// Receives the next value; waits while there is none.
+    ///
+    /// # Errors
+    /// As [`Receiver::recv`].
+    pub fn recv(&self) -> Result<B, RecvError> {
+        self.end.recv(self.hashes.1, None)
+    }
+
+    /// Receives the next value if there is one now.
+    ///
+    /// # Errors
+    /// As [`Receiver::try_recv`].
+    pub fn try_recv(&self) -> Result<B, RecvError> {
+        self.end.recv(self.hashes.1, deadline::now())
+    }
+
+    /// Receives the next value; waits for it up to `timeout`.
+    ///
+    /// # Errors
+    /// As [`Receiver::recv_timeout`].
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<B, RecvError> {
+        self.end.recv(self.hashes.1, deadline::after(timeout))
+    }
+
+    /// Waits up to `timeout` until something can be received, or the channel has
+    /// ended, and takes nothing.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn poll(&self, timeout: Duration) -> Result<bool, RecvError> {
+        self.end.poll(deadline::after(timeout))
+    }
+
+    /// Sends bytes as they are; also none at all.
+    ///
+    /// # Errors
+    /// As [`Sender::send`].
+    pub fn send_bytes(&self, bytes: &[u8]) -> Result<(), SendError> {
+        self.end.send_bytes(bytes, None)
+    }
+
+    /// Receives the bytes of the next message into `buffer`, which is emptied first.
+    ///
+    /// # Errors
+    /// As [`Receiver::recv`].
+    pub fn recv_bytes(&self, buffer: &mut Vec<u8>) -> Result<(), RecvError> {
+        self.end.recv_bytes(buffer, None)
+    }
+}
+
+/// What the three ends have in common.
+macro_rules! common {
+    ($type:ident<$($parameter:ident),+>) => {
+        impl<$($parameter),+> $type<$($parameter),+> {
+            /// The link under this end.
+            pub fn link(&self) -> &dyn Link {
+                self.end.link()
+            }
+
+            /// What the link under this end can do.
+            pub fn capabilities(&self) -> Capabilities {
+                self.end.link().capabilities()
+            }
+
+            /// How a wait on this end begins before it sleeps.
+            pub fn set_polling(&self, polling: Polling) {
+                self.end.link().set_polling(polling);
+            }
+        }
+
+        impl<$($parameter),+> fmt::Debug for $type<$($parameter),+> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($type)).field("link", &self.end.link()).finish_non_exhaustive()
+            }
+        }
+    };
+}
+
+common!(Sender<T>);
+common!(Receiver<T>);
+common!(Connection<A, B>);
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        Self {
+            end: Arc::clone(&self.end),
+            clones: Arc::clone(&self.clones),
+            hash: self.hash,
+            types: PhantomData,
+        }
+    }
+}
+
+impl<T> Waitable for Receiver<T> {
+    fn is_ready(&self) -> Option<bool> {
+        self.end.link().is_ready()
+    }
+
+    fn arm<'a>(&'a self, arm: &mut Arm<'a>) {
+        self.end.link().arm(arm);
+    }
+
+    fn disarm(&self) {
+        self.end.link().disarm();
+    }
+}
+
+impl<A, B> Waitable for Connection<A, B> {
+    fn is_ready(&self) -> Option<bool> {
+        self.end.link().is_ready()
+    }
+
+    fn arm<'a>(&'a self, arm: &mut Arm<'a>) {
+        self.end.link().arm(arm);
+    }
+
+    fn disarm(&self) {
+        self.end.link().disarm();
+    }
+}
+
+impl End {
+    fn send<T: Message>(
+        &self,
+        hash: u64,
+        value: &T,
+        deadline: Option<Instant>,
+    ) -> Result<(), SendError> {
+        if self.has_moved() {
+            return Err(SendError::Moved);
+        }
+        self.link().send(
+            &mut Typed {
+                hash,
+                value,
+                bytes: Vec::new(),
+                luggage: Luggage::default(),
+            },
+            deadline,
+        )
+    }
+
+    fn send_bytes(&self, bytes: &[u8], deadline: Option<Instant>) -> Result<(), SendError> {
+        if self.has_moved() {
+            return Err(SendError::Moved);
+        }
+        self.link().send(&mut Raw(bytes), deadline)
+    }
+
+    fn recv<T: Message>(&self, hash: u64, deadline: Option<Instant>) -> Result<T, RecvError> {
+        if self.has_moved() {
+            return Err(RecvError::Moved);
+        }
+        with_packet(|packet| {
+            self.link().recv(packet, deadline)?;
+            check_type::<T>(packet, hash)?;
+            let value = packet.read::<T>()?;
+            if packet.is_at_end() {
+                Ok(value)
+            } else {
+                Err(DecodeError::new::<T>("the message is longer than the value").into())
+            }
+        })
+    }
+
+    fn recv_bytes(&self, buffer: &mut Vec<u8>, deadline: Option<Instant>) -> Result<(), RecvError> {
+        if self.has_moved() {
+            return Err(RecvError::Moved);
+        }
+        with_packet(|packet| {
+            std::mem::swap(&mut packet.bytes, buffer);
+            let result = self.link().recv(packet, deadline);
+            std::mem::swap(&mut packet.bytes, buffer);
+            result
+        })
+    }
+
+    fn poll(&self, deadline: Option<Instant>) -> Result<bool, RecvError> {
+        if self.has_moved() {
+            Err(RecvError::Moved)
+        } else {
+            self.link().poll(deadline)
+        }
+    }
+}
+
+fn check_type<T>(packet: &mut Packet, hash: u64) -> Result<(), DecodeError> {
+    if packet.skip_head(hash) {
+        Ok(())
+    } else {
+        Err(DecodeError::new::<T>(
+            "it is a value of another type, or raw bytes",
+        ))
+    }
+}
+
+/// A value on its way out, with its type's hash in front.
+struct Typed<'a, T> {
+    hash: u64,
+    value: &'a T,
+    /// Filled only when the value does not fit where the link wants it.
+    bytes: Vec<u8>,
+    luggage: Luggage,
+}
+
+impl<T: Message> link::Outgoing for Typed<'_, T> {
+    fn write_into(&mut self, space: &mut [u8]) -> Result<Option<usize>, EncodeError> {
+        let Some((head, body)) = space.split_at_mut_checked(TYPE_HEAD) else {
+            return Ok(None);
+        };
+        head.copy_from_slice(&self.hash.to_le_bytes());
+        let (written, luggage) =
+            transfer::packing(Luggage::default(), || codec::encode_into(self.value, body));
+        self.luggage = luggage;
+        Ok(written?.map(|len| TYPE_HEAD + len))
+    }
+
+    fn bytes(&mut self) -> Result<&[u8], EncodeError> {
+        if self.bytes.is_empty() {
+            self.luggage = Luggage::default();
+            let bytes = &mut self.bytes;
+            bytes.extend_from_slice(&self.hash.to_le_bytes());
+            let (written, luggage) =
+                transfer::packing(Luggage::default(), || codec::append(self.value, bytes));
+            self.luggage = luggage;
+            written.inspect_err(|_| self.bytes.clear())?;
+        }
+        Ok(&self.bytes)
+    }
+
+    fn handles(&self) -> &[Handle] {
+        &self.luggage.handles
+    }
+
+    fn sent(&mut self) {
+        self.luggage.commit();
+    }
+}
+
+/// Bytes on their way out.
+struct Raw<'a>(&'a [u8]);
+
+impl link::Outgoing for Raw<'_> {
+    fn write_into(&mut self, space: &mut [u8]) -> Result<Option<usize>, EncodeError> {
+        let Some(space) = space.get_mut(..self.0.len()) else {
+            return Ok(None);
+        };
+        space.copy_from_slice(self.0);
+        Ok(Some(self.0.len()))
+    }
+
+    fn bytes(&mut self) -> Result<&[u8], EncodeError> {
+        Ok(self.0)
+    }
+
+    fn handles(&self) -> &[Handle] {
+        &[]
+    }
+
+    fn sent(&mut self) {}
+}

@@ -1,0 +1,53 @@
+//! Bytes, handles and memory between processes, and waiting for them.
+//!
+//! Programs that start processes and share work among them want the crate
+//! `multiprocess`, which contains this one. Use `ipc-core` by itself for typed
+//! channels between processes that you start in a way of your own, or to bring a
+//! transport of your own to the crates above.
+//!
+//! ```
+//! let (tx, rx) = ipc_core::pipe::<String>()?;
+//! tx.send(&"hello".to_owned())?;
+//! assert_eq!(rx.recv()?, "hello");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Channels
+//! [`pipe`] makes a [`Sender`] and a [`Receiver`], [`duplex`] two
+//! [`Connection`]s. They carry any serde type, and an end may itself stand in a
+//! message: it *moves* to the receiver. Every call that blocks has a form with a
+//! timeout, and the timeout covers the whole call. The death of the process at
+//! the other end is an end of the channel, noticed at once.
+//!
+//! # Links
+//! Under a channel is a [`link::Link`]: shared memory, a pipe, a socket, or one
+//! of your own.
+//!
+//! # Waiting
+//! [`wait`] waits for the first of many channels, handles and processes.
+//!
+//! # Who is trusted
+//! A peer that writes nonsense into a channel gets an error, not a panic, and
+//! memory is set aside only for what has arrived. Values that travel are decoded,
+//! never run.
+
+mod channel;
+mod codec;
+mod deadline;
+mod ends;
+mod error;
+pub mod link;
+mod memory;
+mod packet;
+mod sys;
+mod transfer;
+mod wait;
+mod watch;
+
+pub use channel::{Connection, Receiver, Sender, duplex, pipe};
+pub use codec::{DecodeError, EncodeError, Message};
+pub use error::{ExportError, RecvError, SendError};
+pub use memory::SharedMemory;
+pub use packet::Packet;
+pub use sys::Handle;
+pub use wait::{Arm, Waitable, wait, wait_deadline};

@@ -1,0 +1,197 @@
+//! Message links: what the typed ends stand on, and what a transport of your own implements.
+//!
+//! | link | one way or both | passes handles | what it is |
+//! |---|---|---|---|
+//! | [`RingLink`] | both | yes | shared memory; the fast one |
+//! | [`PipeLink`] | one | no | a kernel pipe: two descriptors and no memory |
+//! | [`SocketLink`] | both | yes | a local stream socket |
+
+use std::fmt;
+use std::time::Instant;
+
+use crate::Packet;
+use crate::codec::EncodeError;
+use crate::error::{ExportError, RecvError, SendError};
+use crate::sys::Handle;
+use crate::wait::Arm;
+
+mod ring;
+mod stream;
+mod turn;
+
+pub use ring::{RingLink, RingOptions};
+pub use stream::{PipeLink, SocketLink};
+
+/// What a link can do; asked of it, never guessed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// [`Link::send`] works.
+    pub sends: bool,
+    /// [`Link::recv`] works.
+    pub receives: bool,
+    /// Handles travel beside the bytes.
+    pub passes_handles: bool,
+    /// The peer runs on this machine.
+    pub local: bool,
+}
+
+impl Capabilities {
+    /// Both directions, to anywhere, bytes only: what a plain byte transport can do.
+    pub const BYTES: Self = Self {
+        sends: true,
+        receives: true,
+        passes_handles: false,
+        local: false,
+    };
+}
+
+/// A way for whole messages from here to a peer, and back.
+///
+/// All methods take `&self`: threads may share a link, and a send may run
+/// beside a receive. Two sends wait for each other, as do two receives. A
+/// deadline of `None` is for ever, one in the past looks once and does not wait.
+///
+/// Whoever implements it keeps these promises:
+/// * messages arrive whole, in order, each once, an empty one too;
+/// * a receive that reaches its deadline has lost nothing: what arrived of a
+///   message so far is kept for the next call;
+/// * a send that reaches its deadline has either not begun, or its message is
+///   completed by the next send, or withdrawn;
+/// * the end of the peer is told from a message cut off by it
+///   ([`RecvError::Closed`], [`RecvError::Cut`]);
+/// * nothing that a peer sends makes the link panic, or set aside more memory
+///   than has arrived, within a constant.
+pub trait Link: Send + Sync + fmt::Debug {
+    /// What this link can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Sends one message.
+    ///
+    /// Blocks while the link is full.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    fn send(&self, message: &mut dyn Outgoing, deadline: Option<Instant>) -> Result<(), SendError>;
+
+    /// Receives the next message into `packet`, whose old content goes.
+    ///
+    /// Blocks while there is none.
+    ///
+    /// # Errors
+    /// See [`RecvError`].
+    fn recv(&self, packet: &mut Packet, deadline: Option<Instant>) -> Result<(), RecvError>;
+
+    /// Waits until [`recv`](Self::recv) would find a message, or the beginning
+    /// of one, or the end; takes nothing. `false` at the deadline.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn poll(&self, deadline: Option<Instant>) -> Result<bool, RecvError>;
+
+    /// Whether there is something to receive, or the end, as far as can be told
+    /// without asking the kernel; `None` if it cannot.
+    fn is_ready(&self) -> Option<bool> {
+        None
+    }
+
+    /// Names the handle that becomes ready when there is something to receive,
+    /// and makes the peer ring from now on.
+    fn arm<'a>(&'a self, arm: &mut Arm<'a>);
+
+    /// The wait is over: the peer need not ring any more.
+    fn disarm(&self) {}
+
+    /// How long a wait may poll before it sleeps. A link that cannot poll ignores it.
+    fn set_polling(&self, _polling: Polling) {}
+
+    /// The peer's death ends this process too, by other means, so that nobody need
+    /// watch for it.
+    fn leave_unwatched(&self) {}
+
+    /// What a process needs to go on with this end, if it can move to another one.
+    ///
+    /// # Errors
+    /// [`ExportError`] if it cannot: the default.
+    fn export(&self) -> Result<Export, ExportError> {
+        Err(ExportError::Unsupported)
+    }
+
+    /// This end has left for another process: dropping it must tell the peer nothing.
+    fn detach(&self) {}
+}
+
+/// How a wait on a link begins, before it sleeps in the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Polling {
+    /// Look again and again for some microseconds, while the peer was last seen
+    /// on another CPU. The default: a quick answer costs no wake-up.
+    #[default]
+    Adaptive,
+    /// Sleep at once: for waits that are known to be long, and where the CPU
+    /// has other work.
+    Off,
+}
+
+/// A message on its way out: a link asks it for its bytes.
+pub trait Outgoing {
+    /// Writes the whole message into `space` and says how long it is; `None` if
+    /// it does not fit, in which case `space` may hold anything.
+    ///
+    /// # Errors
+    /// [`EncodeError`] if the value refuses to be encoded.
+    fn write_into(&mut self, space: &mut [u8]) -> Result<Option<usize>, EncodeError>;
+
+    /// The whole message.
+    ///
+    /// # Errors
+    /// [`EncodeError`] if the value refuses to be encoded.
+    fn bytes(&mut self) -> Result<&[u8], EncodeError>;
+
+    /// The handles in the message, known after one of the calls above.
+    fn handles(&self) -> &[Handle];
+
+    /// The link has taken the message; called once, when nothing can fail any more.
+    fn sent(&mut self);
+}
+
+/// An end on its way to another process.
+#[derive(Debug)]
+pub struct Export {
+    pub(crate) kind: ExportKind,
+    pub(crate) handles: Vec<Handle>,
+}
+
+/// Which of our links an [`Export`] is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) enum ExportKind {
+    Ring(ring::Roles),
+    PipeReader,
+    PipeWriter,
+    Socket,
+}
+
+/// Builds the link again in the process that received an export.
+pub(crate) fn import(kind: ExportKind, handles: Vec<Handle>) -> Result<Box<dyn Link>, String> {
+    let link: std::io::Result<Box<dyn Link>> = match kind {
+        ExportKind::Ring(roles) => RingLink::import(roles, handles).map(|link| Box::new(link) as _),
+        ExportKind::PipeReader => {
+            one(handles).map(|handle| Box::new(PipeLink::reader(handle)) as _)
+        }
+        ExportKind::PipeWriter => {
+            one(handles).map(|handle| Box::new(PipeLink::writer(handle)) as _)
+        }
+        ExportKind::Socket => {
+            one(handles).map(|handle| Box::new(SocketLink::from_handle(handle)) as _)
+        }
+    };
+    link.map_err(|error| format!("the channel end received cannot be used: {error}"))
+}
+
+fn one(handles: Vec<Handle>) -> std::io::Result<Handle> {
+    handles
+        .into_iter()
+        .next()
+        .ok_or_else(|| std::io::ErrorKind::InvalidData.into())
+}

@@ -1,0 +1,217 @@
+//! What lies where in a ring's shared memory.
+//!
+//! A segment holds one lane for each direction. A lane is a page of header and
+//! a power of two of data, and the data is mapped twice back to back, so that
+//! every frame is contiguous.
+//!
+//! # Safety
+//! `Lane` hands out its header as atomics and its data as raw pointers that
+//! stay within the mapping for every possible value of the counters, because
+//! they are masked and a span is never longer than the data area. The peer may
+//! write anything at any time: what is read is copied out before it is used.
+
+#![allow(unsafe_code)]
+
+use std::io;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crate::sys::memory::{Mapping, PAGE, Segment};
+use crate::sys::{cpu, process};
+
+/// "ipc-ring" and the version of this layout.
+const MAGIC: u64 = u64::from_le_bytes(*b"ipcring1");
+
+/// Two cache lines: neighbours are fetched in pairs.
+#[repr(C, align(128))]
+#[derive(Debug, Default)]
+pub(super) struct Line<T>(pub(super) T);
+
+/// The first page of a lane.
+#[repr(C)]
+#[derive(Debug)]
+pub(super) struct Header {
+    identity: Line<Identity>,
+    /// Bytes ever written; the producer's.
+    pub(super) head: Line<AtomicU64>,
+    /// Bytes ever freed; the consumer's.
+    pub(super) tail: Line<AtomicU64>,
+    pub(super) producer: Line<Side>,
+    pub(super) consumer: Line<Side>,
+}
+
+const _: () = assert!(size_of::<Header>() <= PAGE);
+
+#[repr(C)]
+#[derive(Debug)]
+struct Identity {
+    magic: AtomicU64,
+    capacity: AtomicU64,
+}
+
+/// What one side tells the other about itself.
+#[repr(C)]
+#[derive(Debug, Default)]
+pub(super) struct Side {
+    /// `ASLEEP_*` bits: how this side wants to be woken. A futex word.
+    pub(super) sleep: AtomicU32,
+    /// The CPU this side was last seen on.
+    pub(super) cpu: AtomicU32,
+    /// Not zero once this side has closed.
+    pub(super) closed: AtomicU32,
+    /// The process that holds this side; zero while it travels.
+    pub(super) pid: AtomicU32,
+    /// When that process started.
+    pub(super) started: AtomicU64,
+}
+
+impl Side {
+    /// Says that this process holds the side.
+    pub(super) fn claim(&self) {
+        let pid = process::current_id();
+        self.started
+            .store(process::start_time(pid).unwrap_or(0), Ordering::Relaxed);
+        self.cpu.store(cpu::UNKNOWN, Ordering::Relaxed);
+        // ORDERING: whoever sees the id sees the start time.
+        self.pid.store(pid, Ordering::Release);
+    }
+
+    /// Says that the side is on its way to another process.
+    pub(super) fn release(&self) {
+        self.pid.store(0, Ordering::Release);
+    }
+
+    /// The process that holds the side, with its start time.
+    pub(super) fn holder(&self) -> (u32, u64) {
+        // ORDERING: pairs with `claim`.
+        let pid = self.pid.load(Ordering::Acquire);
+        (pid, self.started.load(Ordering::Relaxed))
+    }
+
+    /// Publishes the CPU of this thread, if it changed.
+    pub(super) fn publish_cpu(&self) -> u32 {
+        let now = cpu::current();
+        if self.cpu.load(Ordering::Relaxed) != now {
+            self.cpu.store(now, Ordering::Relaxed);
+        }
+        now
+    }
+}
+
+/// One direction of a ring in this process.
+#[derive(Debug)]
+pub(super) struct Lane {
+    mapping: Mapping,
+    capacity: usize,
+}
+
+impl Lane {
+    /// How large the segment of `lanes` directions must be.
+    pub(super) fn segment_len(capacity: usize, lanes: usize) -> usize {
+        (PAGE + capacity) * lanes
+    }
+
+    /// Maps lane number `index` of a segment made by this process, and signs it.
+    pub(super) fn create(segment: &Segment, index: usize, capacity: usize) -> io::Result<Self> {
+        let lane = Self::map(segment, index, capacity)?;
+        let identity = &lane.header().identity.0;
+        identity.capacity.store(capacity as u64, Ordering::Relaxed);
+        identity.magic.store(MAGIC, Ordering::Release);
+        lane.header()
+            .producer
+            .0
+            .cpu
+            .store(cpu::UNKNOWN, Ordering::Relaxed);
+        lane.header()
+            .consumer
+            .0
+            .cpu
+            .store(cpu::UNKNOWN, Ordering::Relaxed);
+        Ok(lane)
+    }
+
+    /// Maps lane number `index` of `lanes` in a segment that was received.
+    pub(super) fn open(segment: &Segment, index: usize, lanes: usize) -> io::Result<Self> {
+        let share = segment.len() / lanes.max(1);
+        let capacity = share.saturating_sub(PAGE);
+        if !capacity.is_power_of_two()
+            || capacity < PAGE
+            || (PAGE + capacity) * lanes != segment.len()
+        {
+            return Err(invalid(
+                "the shared memory received has not the size of a ring",
+            ));
+        }
+        let lane = Self::map(segment, index, capacity)?;
+        let identity = &lane.header().identity.0;
+        // ORDERING: pairs with `create`.
+        if identity.magic.load(Ordering::Acquire) != MAGIC
+            || identity.capacity.load(Ordering::Relaxed) != capacity as u64
+        {
+            return Err(invalid(
+                "the shared memory received is not a ring of this version",
+            ));
+        }
+        Ok(lane)
+    }
+
+    fn map(segment: &Segment, index: usize, capacity: usize) -> io::Result<Self> {
+        let mapping = Mapping::mirrored(segment, index * (PAGE + capacity), PAGE, capacity)?;
+        Ok(Self { mapping, capacity })
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    pub(super) fn header(&self) -> &Header {
+        // SAFETY: the mapping begins with a whole page, page-aligned, that lives
+        // as long as `self`; `Header` is atomics only, valid for any bytes.
+        unsafe { self.mapping.base().cast::<Header>().as_ref() }
+    }
+
+    /// The memory for the `len` bytes that begin at counter `at`.
+    fn span(&self, at: u64, len: usize) -> NonNull<u8> {
+        assert!(len <= self.capacity, "a span never exceeds the ring");
+        let offset = PAGE + (at as usize & (self.capacity - 1));
+        // SAFETY: `offset` is below `PAGE + capacity`, and as the data lies there
+        // twice, `len <= capacity` bytes from it are mapped.
+        unsafe { self.mapping.base().add(offset) }
+    }
+
+    /// Lets `fill` write into the `len` bytes at counter `at`, which the consumer has freed.
+    ///
+    /// Only the lane's one producer calls this, and it holds its turn.
+    pub(super) fn fill<R>(&self, at: u64, len: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
+        // SAFETY: mapped by `span`, and in this process only the producer, who has
+        // the turn, makes a slice of it. It is written, not read; what a hostile
+        // peer scribbles there it will read itself.
+        fill(unsafe { std::slice::from_raw_parts_mut(self.span(at, len).as_ptr(), len) })
+    }
+
+    /// Copies the `len` bytes at counter `at` to the end of `into`.
+    pub(super) fn copy_out(&self, at: u64, len: usize, into: &mut Vec<u8>) {
+        into.reserve(len);
+        // SAFETY: `span` gives `len` mapped bytes and `reserve` as many free ones;
+        // the two do not overlap. The bytes are initialised by the copy. Should a
+        // peer change them meanwhile, some mixture arrives, and is checked later.
+        unsafe {
+            ptr::copy_nonoverlapping(
+                self.span(at, len).as_ptr(),
+                into.as_mut_ptr().add(into.len()),
+                len,
+            );
+            into.set_len(into.len() + len);
+        }
+    }
+
+    /// Reads the 8 bytes at counter `at`.
+    pub(super) fn read_u64(&self, at: u64) -> u64 {
+        // SAFETY: 8 mapped bytes; unaligned reads are asked for.
+        u64::from_le(unsafe { self.span(at, 8).cast::<u64>().as_ptr().read_unaligned() })
+    }
+}
+
+fn invalid(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}

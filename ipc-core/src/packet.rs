@@ -1,0 +1,205 @@
+//! A message in the form in which it travels.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::codec::{self, DecodeError, EncodeError};
+use crate::link::Outgoing;
+use crate::sys::Handle;
+use crate::transfer::{self, Luggage, Slot};
+
+/// How many bytes stand in front of an item and say how long it is.
+const ITEM_HEAD: usize = 4;
+
+/// Bytes, and the handles that travel beside them.
+///
+/// [`Link::recv`](crate::link::Link::recv) fills one. To send a value that must
+/// be kept, for a second try or in a queue, it is written into a packet first,
+/// and the packet is sent as often as need be.
+///
+/// ```
+/// use ipc_core::Packet;
+///
+/// let mut packet = Packet::new();
+/// packet.append(&"seven")?;
+/// packet.append(&7)?;
+/// assert_eq!(packet.read::<String>()?, "seven");
+/// assert_eq!(packet.read::<i32>()?, 7);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct Packet {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) luggage: Luggage,
+    received: Vec<Slot>,
+    read: usize,
+}
+
+impl Packet {
+    /// An empty packet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Empties the packet and keeps its memory for the next message.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.luggage = Luggage::default();
+        self.received.clear();
+        self.read = 0;
+    }
+
+    /// Writes one more value behind what is there.
+    ///
+    /// # Errors
+    /// [`EncodeError`] if its `Serialize` refuses; what was there stays.
+    pub fn append<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
+        let before = self.bytes.len();
+        let luggage = std::mem::take(&mut self.luggage);
+        let places = (luggage.handles.len(), luggage.moves.len());
+        let (result, luggage) =
+            transfer::packing(luggage, || codec::append(value, &mut self.bytes));
+        self.luggage = luggage;
+        if result.is_err() {
+            self.bytes.truncate(before);
+            self.luggage.handles.truncate(places.0);
+            self.luggage.moves.truncate(places.1);
+        }
+        result
+    }
+
+    /// As [`append`](Self::append), with the value's length in front, so that a
+    /// reader that cannot decode it can go on behind it.
+    ///
+    /// # Errors
+    /// As `append`, and for an item of 4 GiB and more.
+    pub fn append_item<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
+        let head = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; ITEM_HEAD]);
+        let result = self.append(value).and_then(|()| {
+            u32::try_from(self.bytes.len() - head - ITEM_HEAD)
+                .map_err(|_| EncodeError::new::<T>("one item is limited to 4 GiB"))
+        });
+        match result {
+            Ok(len) => {
+                self.bytes[head..head + ITEM_HEAD].copy_from_slice(&len.to_le_bytes());
+                Ok(())
+            }
+            Err(error) => {
+                self.bytes.truncate(head);
+                Err(error)
+            }
+        }
+    }
+
+    /// Decodes the next value.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if what comes next is not a `T`; the packet stays where it was.
+    pub fn read<T: DeserializeOwned>(&mut self) -> Result<T, DecodeError> {
+        let handles = self.take_handles();
+        let bytes = &self.bytes[self.read..];
+        let (result, handles) = transfer::unpacking(handles, || codec::decode_prefix::<T>(bytes));
+        self.received = handles;
+        let (value, rest) = result?;
+        self.read = self.bytes.len() - rest.len();
+        Ok(value)
+    }
+
+    /// Decodes the next item that [`append_item`](Self::append_item) wrote, and
+    /// moves behind it whether or not it is a `T`.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if the item is not exactly one `T`, or the packet is cut short.
+    pub fn read_item<T: DeserializeOwned>(&mut self) -> Result<T, DecodeError> {
+        let end = self.item_end().ok_or_else(|| {
+            self.read = self.bytes.len();
+            DecodeError::new::<T>("the packet is cut short")
+        })?;
+        let handles = self.take_handles();
+        let bytes = &self.bytes[self.read + ITEM_HEAD..end];
+        let (result, handles) = transfer::unpacking(handles, || codec::decode::<T>(bytes));
+        self.received = handles;
+        self.read = end;
+        result
+    }
+
+    /// The handles to decode with; those of a packet that was written here move over.
+    fn take_handles(&mut self) -> Vec<Slot> {
+        let mut handles = std::mem::take(&mut self.received);
+        handles.extend(self.luggage.handles.drain(..).map(Some));
+        handles
+    }
+
+    /// Moves behind the eight bytes of `head`, if the packet begins with them.
+    pub(crate) fn skip_head(&mut self, head: u64) -> bool {
+        let is_there = self.bytes.get(..8) == Some(&head.to_le_bytes());
+        self.read = if is_there { 8 } else { 0 };
+        is_there
+    }
+
+    fn item_end(&self) -> Option<usize> {
+        let head = self.bytes.get(self.read..self.read + ITEM_HEAD)?;
+        let len = u32::from_le_bytes(head.try_into().ok()?) as usize;
+        let end = self.read.checked_add(ITEM_HEAD)?.checked_add(len)?;
+        (end <= self.bytes.len()).then_some(end)
+    }
+
+    /// Whether everything has been read.
+    #[must_use]
+    pub fn is_at_end(&self) -> bool {
+        self.read == self.bytes.len()
+    }
+
+    /// All the bytes, read or not.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// How many handles travel with the bytes.
+    #[must_use]
+    pub fn handle_count(&self) -> usize {
+        self.luggage.handles.len() + self.received.len()
+    }
+
+    /// Adds bytes as they are; for links that fill a packet.
+    pub fn extend_bytes(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Adds a handle that came beside the bytes; for links that fill a packet.
+    pub fn push_handle(&mut self, handle: Handle) {
+        self.received.push(Some(handle));
+    }
+
+    /// Whether a channel end stands in the packet that leaves this process with
+    /// the first sending, so that there can be no second one.
+    #[must_use]
+    pub fn moves_ends(&self) -> bool {
+        !self.luggage.moves.is_empty()
+    }
+}
+
+impl Outgoing for Packet {
+    fn write_into(&mut self, space: &mut [u8]) -> Result<Option<usize>, EncodeError> {
+        let Some(space) = space.get_mut(..self.bytes.len()) else {
+            return Ok(None);
+        };
+        space.copy_from_slice(&self.bytes);
+        Ok(Some(self.bytes.len()))
+    }
+
+    fn bytes(&mut self) -> Result<&[u8], EncodeError> {
+        Ok(&self.bytes)
+    }
+
+    fn handles(&self) -> &[Handle] {
+        &self.luggage.handles
+    }
+
+    fn sent(&mut self) {
+        self.luggage.commit();
+    }
+}

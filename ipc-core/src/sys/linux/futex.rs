@@ -1,0 +1,25 @@
+//! Sleeping on a word of shared memory: `futex(2)`, the shared kind, because a
+//! private futex never wakes a waiter in another process.
+
+use std::io;
+use std::sync::atomic::AtomicU32;
+use std::time::Instant;
+
+use rustix::io::Errno;
+use rustix::thread::futex;
+
+/// Sleeps while `word` holds `expected`, until a wake, a signal, a change of the
+/// word or the deadline. Returns for no reason at times: the caller loops.
+pub(crate) fn wait(word: &AtomicU32, expected: u32, deadline: Option<Instant>) -> io::Result<()> {
+    let timeout = super::remaining(deadline);
+    match futex::wait(word, futex::Flags::empty(), expected, timeout.as_ref()) {
+        Ok(()) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Wakes up to `count` sleepers of `word`.
+pub(crate) fn wake(word: &AtomicU32, count: u32) {
+    // The only failures are a bad address and bad flags: neither can happen here.
+    let _ = futex::wake(word, futex::Flags::empty(), count);
+}

@@ -1,0 +1,173 @@
+//! Anonymous shared memory: a sealed memfd, and windows on it.
+//!
+//! # Safety
+//! A `Mapping` owns its address range from `mmap` to `munmap`. Its memory is
+//! shared with other processes, so it is handed out as a raw pointer or as
+//! atomics, never as a `&T` or `&[u8]` that another process could change. The
+//! seals (no shrinking) make every mapped byte stay backed.
+
+#![allow(unsafe_code)]
+
+use std::io;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+use rustix::fs::{
+    MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create,
+};
+use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+
+use super::Handle;
+
+/// The unit in which memory is mapped.
+pub(crate) const PAGE: usize = 4096;
+
+/// With these a peer can neither cut the memory short under us nor undo it.
+const SEALS: SealFlags = SealFlags::SHRINK
+    .union(SealFlags::GROW)
+    .union(SealFlags::SEAL);
+
+/// Shared memory of a fixed size without a name.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    handle: Handle,
+    len: usize,
+}
+
+impl Segment {
+    /// Zeroed memory of `len` bytes, which the kernel supplies page by page as it is touched.
+    pub(crate) fn create(len: usize) -> io::Result<Self> {
+        let fd = memfd_create(c"ipc-core", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        ftruncate(
+            &fd,
+            u64::try_from(len).map_err(|_| io::ErrorKind::InvalidInput)?,
+        )?;
+        fcntl_add_seals(&fd, SEALS)?;
+        Ok(Self {
+            handle: fd.into(),
+            len,
+        })
+    }
+
+    /// Takes over memory that a peer made, if it is sealed as ours is.
+    pub(crate) fn import(handle: Handle) -> io::Result<Self> {
+        if !fcntl_get_seals(&handle)?.contains(SEALS) {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "the shared memory received is not sealed against shrinking",
+            ));
+        }
+        let len =
+            usize::try_from(fstat(&handle)?.st_size).map_err(|_| io::ErrorKind::InvalidData)?;
+        Ok(Self { handle, len })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.handle
+    }
+}
+
+/// A window on a segment in this process's address space.
+#[derive(Debug)]
+pub(crate) struct Mapping {
+    base: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the range belongs to this value alone and is not tied to a thread;
+// what lies in it is reached through raw pointers and atomics only.
+unsafe impl Send for Mapping {}
+// SAFETY: as above; `&Mapping` gives out atomics and raw pointers.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps the whole segment once.
+    pub(crate) fn whole(segment: &Segment) -> io::Result<Self> {
+        let len = segment.len.next_multiple_of(PAGE).max(PAGE);
+        let area = Self::reserve(len)?;
+        area.place(0, segment, 0, len)?;
+        Ok(area)
+    }
+
+    /// Maps `head` bytes at `offset` and after them the next `data` bytes twice,
+    /// so that a range that runs over the end goes on in the second copy.
+    /// All three numbers are multiples of the page.
+    pub(crate) fn mirrored(
+        segment: &Segment,
+        offset: usize,
+        head: usize,
+        data: usize,
+    ) -> io::Result<Self> {
+        let area = Self::reserve(head + 2 * data)?;
+        area.place(0, segment, offset, head + data)?;
+        area.place(head + data, segment, offset + head, data)?;
+        Ok(area)
+    }
+
+    fn reserve(len: usize) -> io::Result<Self> {
+        // SAFETY: a null hint lets the kernel choose a free range; nothing is replaced.
+        let base =
+            unsafe { mmap_anonymous(ptr::null_mut(), len, ProtFlags::empty(), MapFlags::PRIVATE)? };
+        let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self { base, len })
+    }
+
+    fn place(&self, at: usize, segment: &Segment, offset: usize, len: usize) -> io::Result<()> {
+        let file_end = segment.len.next_multiple_of(PAGE).max(PAGE);
+        if at + len > self.len || offset + len > file_end {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the shared memory is shorter than it must be",
+            ));
+        }
+        // SAFETY: `[at, at + len)` lies inside the range this value reserved, so
+        // `FIXED` replaces nothing but our own placeholder.
+        unsafe {
+            mmap(
+                self.base.as_ptr().add(at).cast(),
+                len,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED | MapFlags::FIXED,
+                &segment.handle,
+                offset as u64,
+            )?;
+        }
+        Ok(())
+    }
+
+    /// The first byte; valid for `len()` bytes as long as this value lives.
+    pub(crate) fn base(&self) -> NonNull<u8> {
+        self.base
+    }
+
+    /// The word at `offset`, which must lie inside and be aligned.
+    pub(crate) fn word(&self, offset: usize) -> &AtomicU32 {
+        assert!(
+            offset % 4 == 0 && offset + 4 <= self.len,
+            "word outside the mapping"
+        );
+        // SAFETY: inside the mapping, aligned, and shared memory is valid as an atomic.
+        unsafe { &*self.base.as_ptr().add(offset).cast::<AtomicU32>() }
+    }
+
+    /// The double word at `offset`, which must lie inside and be aligned.
+    pub(crate) fn counter(&self, offset: usize) -> &AtomicU64 {
+        assert!(
+            offset % 8 == 0 && offset + 8 <= self.len,
+            "counter outside the mapping"
+        );
+        // SAFETY: as for `word`.
+        unsafe { &*self.base.as_ptr().add(offset).cast::<AtomicU64>() }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the range was mapped by `reserve`, and all that was handed out borrows `self`.
+        let _ = unsafe { munmap(self.base.as_ptr().cast(), self.len) };
+    }
+}

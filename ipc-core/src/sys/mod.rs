@@ -1,0 +1,33 @@
+//! What this crate asks of an operating system, and nothing else names one.
+//!
+//! A platform supplies a folder beside `linux/` with these items:
+//!
+//! | item | what it is |
+//! |---|---|
+//! | `Handle` | an owned system handle: `try_clone`, close on drop, never inherited by accident |
+//! | `memory::Segment` | anonymous shared memory of a fixed size: `create`, `import`, `len`, `handle` |
+//! | `memory::Mapping` | a window on a segment: whole, or with its tail mapped twice back to back |
+//! | `futex::{wait, wake}` | sleep on a 32-bit word of shared memory, until woken or a deadline |
+//! | `companion::Companion` | one end of a local message pair: a bell to ring, and handles to pass |
+//! | `stream::Stream` | one end of a byte stream, read and written without waiting; carries handles where the kernel can |
+//! | `poll::{Interest, poll}` | wait until one of many handles is ready |
+//! | `process::{Watch, start_time, current_id}` | know a process's end without asking it again and again |
+//! | `cpu::current` | the CPU this thread runs on, or `UNKNOWN` |
+//!
+//! Everything above this folder is written over these names and compiles on
+//! every platform; where nothing is implemented, `unsupported/` answers each
+//! call with [`std::io::ErrorKind::Unsupported`].
+
+#[cfg(all(target_os = "linux", not(force_unsupported)))]
+mod linux;
+#[cfg(all(target_os = "linux", not(force_unsupported)))]
+pub use linux::Handle;
+#[cfg(all(target_os = "linux", not(force_unsupported)))]
+pub(crate) use linux::{companion, cpu, futex, memory, poll, process, stream};
+
+#[cfg(any(not(target_os = "linux"), force_unsupported))]
+mod unsupported;
+#[cfg(any(not(target_os = "linux"), force_unsupported))]
+pub use unsupported::Handle;
+#[cfg(any(not(target_os = "linux"), force_unsupported))]
+pub(crate) use unsupported::{companion, cpu, futex, memory, poll, process, stream};

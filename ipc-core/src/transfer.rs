@@ -1,0 +1,161 @@
+//! Handles inside values.
+//!
+//! A handle does not go into the bytes of a message: while a value is encoded,
+//! each handle in it is put on this thread's list and its place in the list is
+//! written instead; while a value is decoded, the place is exchanged for the
+//! handle that came beside the bytes. Outside of both there is no list, and a
+//! handle refuses to be serialised.
+
+use std::cell::RefCell;
+use std::fmt::Display;
+use std::sync::Arc;
+
+use crate::sys::Handle;
+
+/// Something that leaves this process when the message it stands in is sent.
+pub(crate) trait Moves: Send + Sync {
+    /// The message is on its way: this end belongs to the receiver now.
+    fn moved(&self);
+}
+
+/// What a value wants to have sent beside its bytes.
+#[derive(Default)]
+pub(crate) struct Luggage {
+    pub(crate) handles: Vec<Handle>,
+    pub(crate) moves: Vec<Arc<dyn Moves>>,
+}
+
+impl Luggage {
+    /// Tells each end that stands in the message that it has left.
+    pub(crate) fn commit(&mut self) {
+        self.moves.drain(..).for_each(|end| end.moved());
+    }
+}
+
+impl std::fmt::Debug for Luggage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Luggage")
+            .field("handles", &self.handles.len())
+            .field("moves", &self.moves.len())
+            .finish()
+    }
+}
+
+/// The place of a received handle; empty once somebody has taken it.
+pub(crate) type Slot = Option<Handle>;
+
+enum Context {
+    Packing(Luggage),
+    Unpacking(Vec<Slot>),
+}
+
+thread_local! {
+    // A stack, because a user's `Serialize` may itself encode a message.
+    static CONTEXTS: RefCell<Vec<Context>> = const { RefCell::new(Vec::new()) };
+    // postcard keeps no error texts, so ours wait here for the codec.
+    static NOTE: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Removes the innermost context also when the user's code panics.
+struct Scope;
+
+impl Scope {
+    fn enter(context: Context) -> Self {
+        CONTEXTS.with_borrow_mut(|stack| stack.push(context));
+        Self
+    }
+
+    fn leave(self) -> Option<Context> {
+        let context = CONTEXTS.with_borrow_mut(Vec::pop);
+        std::mem::forget(self);
+        context
+    }
+}
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        CONTEXTS.with_borrow_mut(Vec::pop);
+    }
+}
+
+/// Runs `encode` and returns with its result what the value wants to take along,
+/// behind what is in `luggage` already.
+pub(crate) fn packing<T>(luggage: Luggage, encode: impl FnOnce() -> T) -> (T, Luggage) {
+    let scope = Scope::enter(Context::Packing(luggage));
+    let result = encode();
+    match scope.leave() {
+        Some(Context::Packing(luggage)) => (result, luggage),
+        _ => (result, Luggage::default()),
+    }
+}
+
+/// Runs `decode` with `handles` at hand and returns the list again.
+///
+/// A handle that was taken leaves an empty place, so that the others keep theirs.
+pub(crate) fn unpacking<T>(handles: Vec<Slot>, decode: impl FnOnce() -> T) -> (T, Vec<Slot>) {
+    let scope = Scope::enter(Context::Unpacking(handles));
+    let result = decode();
+    match scope.leave() {
+        Some(Context::Unpacking(handles)) => (result, handles),
+        _ => (result, Vec::new()),
+    }
+}
+
+/// Puts a duplicate of `handle` on the list; its place in it.
+pub(crate) fn give(handle: &Handle) -> Result<u32, String> {
+    CONTEXTS.with_borrow_mut(|stack| match stack.last_mut() {
+        Some(Context::Packing(luggage)) => {
+            let copy = handle
+                .try_clone()
+                .map_err(|error| format!("a handle could not be duplicated: {error}"))?;
+            luggage.handles.push(copy);
+            Ok(u32::try_from(luggage.handles.len() - 1).unwrap_or(u32::MAX))
+        }
+        _ => Err(OUTSIDE.to_owned()),
+    })
+}
+
+/// Asks to be told when the message is sent.
+pub(crate) fn on_commit(end: Arc<dyn Moves>) -> Result<(), String> {
+    CONTEXTS.with_borrow_mut(|stack| match stack.last_mut() {
+        Some(Context::Packing(luggage)) => {
+            luggage.moves.push(end);
+            Ok(())
+        }
+        _ => Err(OUTSIDE.to_owned()),
+    })
+}
+
+/// Takes the handle at `place` of the message being decoded.
+pub(crate) fn take(place: u32) -> Result<Handle, String> {
+    CONTEXTS.with_borrow_mut(|stack| match stack.last_mut() {
+        Some(Context::Unpacking(handles)) => handles
+            .get_mut(place as usize)
+            .and_then(Option::take)
+            .ok_or_else(|| format!("the message came without its handle number {place}")),
+        _ => Err(OUTSIDE.to_owned()),
+    })
+}
+
+const OUTSIDE: &str = "a handle, channel end or lock can be serialised only inside a message: send it as a part of the value";
+
+/// Remembers `text` for the codec and wraps it for serde.
+pub(crate) fn serialize_error<E: serde::ser::Error>(text: impl Display) -> E {
+    note(&text);
+    E::custom(text)
+}
+
+/// Remembers `text` for the codec and wraps it for serde.
+pub(crate) fn deserialize_error<E: serde::de::Error>(text: impl Display) -> E {
+    note(&text);
+    E::custom(text)
+}
+
+fn note(text: &impl Display) {
+    NOTE.with_borrow_mut(|note| *note = Some(text.to_string()));
+}
+
+/// The last remembered text.
+pub(crate) fn take_note() -> Option<String> {
+    NOTE.with_borrow_mut(Option::take)
+}

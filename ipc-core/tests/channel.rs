@@ -1,0 +1,200 @@
+//! The typed ends over a ring, between threads.
+
+use std::thread;
+use std::time::Duration;
+
+use ipc_core::{RecvError, SendError, Sender, duplex, pipe, wait};
+
+#[test]
+fn values_arrive_in_order() {
+    let (tx, rx) = pipe::<u64>().unwrap();
+    let writer = thread::spawn(move || (0..200_000).for_each(|i| tx.send(&i).unwrap()));
+    for expected in 0..200_000 {
+        assert_eq!(rx.recv().unwrap(), expected);
+    }
+    writer.join().unwrap();
+    assert!(matches!(rx.recv(), Err(RecvError::Closed)));
+}
+
+#[test]
+fn every_size_arrives_whole() {
+    let (tx, rx) = pipe::<Vec<u8>>().unwrap();
+    let sizes: Vec<usize> = (0..24)
+        .flat_map(|bit| [(1 << bit) - 1, 1 << bit, (1 << bit) + 1])
+        .collect();
+    let expected = sizes.clone();
+    let writer = thread::spawn(move || {
+        for size in sizes {
+            let bytes: Vec<u8> = (0..size).map(|i| (i * 31 + size) as u8).collect();
+            tx.send_bytes(&bytes).unwrap();
+        }
+    });
+    let mut buffer = Vec::new();
+    for size in expected {
+        rx.recv_bytes(&mut buffer).unwrap();
+        assert_eq!(buffer.len(), size);
+        assert!(
+            buffer
+                .iter()
+                .enumerate()
+                .all(|(i, byte)| *byte == (i * 31 + size) as u8)
+        );
+    }
+    writer.join().unwrap();
+}
+
+#[test]
+fn a_question_gets_its_answer() {
+    let (client, server) = duplex::<String, usize>().unwrap();
+    let serving = thread::spawn(move || {
+        while let Ok(question) = server.recv() {
+            server.send(&question.len()).unwrap();
+        }
+    });
+    for len in [0, 1, 70_000, 3] {
+        client.send(&"x".repeat(len)).unwrap();
+        assert_eq!(client.recv().unwrap(), len);
+    }
+    drop(client);
+    serving.join().unwrap();
+}
+
+#[test]
+fn a_full_channel_and_an_empty_one_keep_their_deadlines() {
+    let (tx, rx) = pipe::<Vec<u8>>().unwrap();
+    assert!(matches!(rx.try_recv(), Err(RecvError::Timeout)));
+    assert!(matches!(
+        rx.recv_timeout(Duration::from_millis(5)),
+        Err(RecvError::Timeout)
+    ));
+    let value = vec![7; 10_000];
+    let mut sent = 0;
+    while tx.try_send(&value).is_ok() {
+        sent += 1;
+    }
+    assert!(sent > 10);
+    assert!(matches!(
+        tx.send_timeout(&value, Duration::from_millis(5)),
+        Err(SendError::Timeout)
+    ));
+    for _ in 0..sent {
+        assert_eq!(rx.recv().unwrap(), value);
+    }
+    tx.send(&value).unwrap();
+    assert_eq!(rx.recv().unwrap(), value);
+}
+
+#[test]
+fn a_message_given_up_half_way_is_withdrawn() {
+    let (tx, rx) = pipe::<Vec<u8>>().unwrap();
+    let huge = vec![1; 4_000_000];
+    assert!(matches!(
+        tx.send_timeout(&huge, Duration::from_millis(20)),
+        Err(SendError::Timeout)
+    ));
+    let reader = thread::spawn(move || rx.recv().unwrap());
+    tx.send(&vec![2; 3]).unwrap();
+    assert_eq!(reader.join().unwrap(), vec![2; 3]);
+}
+
+#[test]
+fn the_end_is_seen_by_both() {
+    let (tx, rx) = pipe::<u8>().unwrap();
+    drop(rx);
+    assert!(matches!(tx.send(&1), Err(SendError::Closed)));
+    let (tx, rx) = pipe::<u8>().unwrap();
+    let waiting = thread::spawn(move || rx.recv());
+    thread::sleep(Duration::from_millis(50));
+    drop(tx);
+    assert!(matches!(waiting.join().unwrap(), Err(RecvError::Closed)));
+}
+
+#[test]
+fn another_type_is_an_error_and_the_next_message_is_fine() {
+    let (tx, rx) = pipe::<u32>().unwrap();
+    tx.send_bytes(b"raw").unwrap();
+    tx.send(&5).unwrap();
+    assert!(matches!(rx.recv(), Err(RecvError::Decode(_))));
+    assert_eq!(rx.recv().unwrap(), 5);
+}
+
+#[test]
+fn an_end_moves_inside_a_message() {
+    let (outer_tx, outer_rx) = pipe::<(Sender<String>, u8)>().unwrap();
+    let (tx, rx) = pipe::<String>().unwrap();
+    let message = (tx, 9);
+    outer_tx.send(&message).unwrap();
+    assert!(matches!(
+        message.0.send(&String::new()),
+        Err(SendError::Moved)
+    ));
+    let (moved, nine) = outer_rx.recv().unwrap();
+    assert_eq!(nine, 9);
+    moved.send(&"through the moved end".into()).unwrap();
+    drop(message);
+    moved.send(&"the husk's drop tells nobody".into()).unwrap();
+    assert_eq!(rx.recv().unwrap(), "through the moved end");
+    assert_eq!(rx.recv().unwrap(), "the husk's drop tells nobody");
+    drop(moved);
+    assert!(matches!(rx.recv(), Err(RecvError::Closed)));
+}
+
+#[test]
+fn an_end_outside_a_message_refuses() {
+    let (tx, _rx) = pipe::<u8>().unwrap();
+    let mut packet = ipc_core::Packet::new();
+    packet.append(&tx).unwrap();
+    drop(packet);
+    let cloned = tx.clone();
+    let (outer, _keep) = pipe::<Sender<u8>>().unwrap();
+    let error = outer.send(&tx).unwrap_err().to_string();
+    assert!(error.contains("clones"), "{error}");
+    drop(cloned);
+    outer.send(&tx).unwrap();
+}
+
+#[test]
+fn wait_names_those_that_are_ready() {
+    let (tx_a, a) = pipe::<u8>().unwrap();
+    let (tx_b, b) = pipe::<u8>().unwrap();
+    assert!(
+        wait(&[&a, &b], Some(Duration::from_millis(1)))
+            .unwrap()
+            .is_empty()
+    );
+    let later = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(30));
+        tx_b.send(&1).unwrap();
+        tx_b
+    });
+    assert_eq!(wait(&[&a, &b], None).unwrap(), [1]);
+    assert_eq!(wait(&[&a, &b], None).unwrap(), [1], "waiting takes nothing");
+    assert_eq!(b.recv().unwrap(), 1);
+    drop(tx_a);
+    assert_eq!(
+        wait(&[&a, &b], None).unwrap(),
+        [0],
+        "an end is something to see"
+    );
+    drop(later.join().unwrap());
+}
+
+#[test]
+fn many_threads_share_both_ends() {
+    let (tx, rx) = pipe::<u64>().unwrap();
+    let total: u64 = thread::scope(|scope| {
+        for part in 0..4 {
+            let tx = tx.clone();
+            scope.spawn(move || (0..5_000).for_each(|i| tx.send(&(part * 5_000 + i)).unwrap()));
+        }
+        drop(tx);
+        let readers: Vec<_> = (0..3)
+            .map(|_| scope.spawn(|| rx.iter().map(Result::unwrap).sum::<u64>()))
+            .collect();
+        readers
+            .into_iter()
+            .map(|reader| reader.join().unwrap())
+            .sum()
+    });
+    assert_eq!(total, (0..20_000).sum());
+}

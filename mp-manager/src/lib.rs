@@ -1,0 +1,1 @@
+//! Objects that live in a server process, and proxies to them.

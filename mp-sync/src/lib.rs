@@ -1,0 +1,1 @@
+//! Locks, shared values and queues that survive the death of their holders.
