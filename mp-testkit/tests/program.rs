@@ -38,7 +38,12 @@ fn the_end_of_the_output_ends_the_wait() -> io::Result<()> {
 fn ctrl_c_reaches_the_whole_group() -> io::Result<()> {
     let running = shell("trap 'exit 130' INT; echo ready; sleep 600; true").start()?;
     running.wait_for_line("ready", LIMIT)?;
-    while running.descendants().is_empty() {
+    // Between its fork and its exec the child would take the signal as the shell does.
+    while !running
+        .descendants()
+        .iter()
+        .any(|child| child.name == "sleep")
+    {
         std::thread::yield_now();
     }
     running.ctrl_c()?;
