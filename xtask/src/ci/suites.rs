@@ -70,6 +70,7 @@ pub(super) fn on_one_core(workspace: &Workspace, totals: &mut Totals) -> Result<
         println!("     one core: {suite}");
         let mut seen = Totals::default();
         let mut pinned = command(Path::new(&folder), &format!("taskset -c {core} {suite}"));
+        pinned.env("CARGO_MANIFEST_DIR", &folder);
         let result = watch(&mut pinned, |line| seen.see(line));
         seen.count_the_silent(0, &result);
         totals.failed += seen.failed;
