@@ -97,12 +97,7 @@ impl<T: Message> Sender<T> {
     }
 
     pub(crate) fn from_end(end: Arc<End>) -> Self {
-        Self {
-            end,
-            clones: Arc::new(()),
-            hash: codec::type_hash::<T>(),
-            types: PhantomData,
-        }
+        Self { end, clones: Arc::new(()), hash: codec::type_hash::<T>(), types: PhantomData }
     }
 
     /// Sends `value`; waits while the channel is full.
@@ -147,11 +142,7 @@ impl<T: Message> Receiver<T> {
     }
 
     pub(crate) fn from_end(end: Arc<End>) -> Self {
-        Self {
-            end,
-            hash: codec::type_hash::<T>(),
-            types: PhantomData,
-        }
+        Self { end, hash: codec::type_hash::<T>(), types: PhantomData }
     }
 
     /// Receives the next value; waits while there is none.
@@ -215,11 +206,7 @@ impl<A: Message, B: Message> Connection<A, B> {
     }
 
     pub(crate) fn from_end(end: Arc<End>) -> Self {
-        Self {
-            end,
-            hashes: (codec::type_hash::<A>(), codec::type_hash::<B>()),
-            types: PhantomData,
-        }
+        Self { end, hashes: (codec::type_hash::<A>(), codec::type_hash::<B>()), types: PhantomData }
     }
 
     /// Sends `value`; waits while the channel is full.
@@ -243,8 +230,7 @@ impl<A: Message, B: Message> Connection<A, B> {
     /// # Errors
     /// As [`Sender::send_timeout`].
     pub fn send_timeout(&self, value: &A, timeout: Duration) -> Result<(), SendError> {
-        self.end
-            .send(self.hashes.0, value, deadline::after(timeout))
+        self.end.send(self.hashes.0, value, deadline::after(timeout))
     }
 
     /// Receives the next value; waits while there is none.
@@ -369,24 +355,11 @@ impl<A, B> Waitable for Connection<A, B> {
 }
 
 impl End {
-    fn send<T: Message>(
-        &self,
-        hash: u64,
-        value: &T,
-        deadline: Option<Instant>,
-    ) -> Result<(), SendError> {
+    fn send<T: Message>(&self, hash: u64, value: &T, deadline: Option<Instant>) -> Result<(), SendError> {
         if self.has_moved() {
             return Err(SendError::Moved);
         }
-        self.link().send(
-            &mut Typed {
-                hash,
-                value,
-                bytes: Vec::new(),
-                luggage: Luggage::default(),
-            },
-            deadline,
-        )
+        self.link().send(&mut Typed { hash, value, bytes: Vec::new(), luggage: Luggage::default() }, deadline)
     }
 
     fn send_bytes(&self, bytes: &[u8], deadline: Option<Instant>) -> Result<(), SendError> {
@@ -425,11 +398,7 @@ impl End {
     }
 
     fn poll(&self, deadline: Option<Instant>) -> Result<bool, RecvError> {
-        if self.has_moved() {
-            Err(RecvError::Moved)
-        } else {
-            self.link().poll(deadline)
-        }
+        if self.has_moved() { Err(RecvError::Moved) } else { self.link().poll(deadline) }
     }
 }
 
@@ -437,9 +406,7 @@ fn check_type<T>(packet: &mut Packet, hash: u64) -> Result<(), DecodeError> {
     if packet.skip_head(hash) {
         Ok(())
     } else {
-        Err(DecodeError::new::<T>(
-            "it is a value of another type, or raw bytes",
-        ))
+        Err(DecodeError::new::<T>("it is a value of another type, or raw bytes"))
     }
 }
 

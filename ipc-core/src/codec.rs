@@ -38,10 +38,7 @@ pub struct EncodeError {
 impl EncodeError {
     /// An error with a reason of the caller's own.
     pub fn new<T: ?Sized>(reason: impl fmt::Display) -> Self {
-        Self {
-            type_name: type_name::<T>(),
-            reason: reason.to_string(),
-        }
+        Self { type_name: type_name::<T>(), reason: reason.to_string() }
     }
 
     fn from_postcard<T: ?Sized>(error: &postcard::Error) -> Self {
@@ -60,10 +57,7 @@ pub struct DecodeError {
 impl DecodeError {
     /// An error with a reason of the caller's own.
     pub fn new<T: ?Sized>(reason: impl fmt::Display) -> Self {
-        Self {
-            type_name: type_name::<T>(),
-            reason: reason.to_string(),
-        }
+        Self { type_name: type_name::<T>(), reason: reason.to_string() }
     }
 }
 
@@ -73,7 +67,8 @@ fn reason(error: &postcard::Error) -> String {
             "its own serde implementation refused".to_owned()
         }
         postcard::Error::WontImplement => {
-            "its serde attributes need a self-describing format (`untagged`, `flatten` and the like)".to_owned()
+            "its serde attributes need a self-describing format (`untagged`, `flatten` and the like)"
+                .to_owned()
         }
         postcard::Error::SerializeSeqLengthUnknown => "a sequence in it does not know its length".to_owned(),
         postcard::Error::DeserializeUnexpectedEnd => "it ends too early".to_owned(),
@@ -105,10 +100,7 @@ pub(crate) fn encode_into<T: Serialize + ?Sized>(
 }
 
 /// Encodes to the end of `buffer`.
-pub(crate) fn append<T: Serialize + ?Sized>(
-    value: &T,
-    buffer: &mut Vec<u8>,
-) -> Result<(), EncodeError> {
+pub(crate) fn append<T: Serialize + ?Sized>(value: &T, buffer: &mut Vec<u8>) -> Result<(), EncodeError> {
     postcard::serialize_with_flavor(value, Growing(buffer))
         .map_err(|error| EncodeError::from_postcard::<T>(&error))
 }
@@ -140,10 +132,7 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError
     if rest.is_empty() {
         Ok(value)
     } else {
-        Err(DecodeError::new::<T>(format_args!(
-            "{} bytes are left over",
-            rest.len()
-        )))
+        Err(DecodeError::new::<T>(format_args!("{} bytes are left over", rest.len())))
     }
 }
 

@@ -25,10 +25,7 @@ pub(crate) struct End {
 
 impl End {
     pub(crate) fn new(link: Box<dyn Link>) -> Self {
-        Self {
-            link,
-            moved: AtomicBool::new(false),
-        }
+        Self { link, moved: AtomicBool::new(false) }
     }
 
     pub(crate) fn link(&self) -> &dyn Link {
@@ -75,20 +72,15 @@ fn pack<S: Serializer>(end: &Arc<End>, serializer: S) -> Result<S::Ok, S::Error>
     }
     let export = end.link.export().map_err(serialize_error)?;
     let places: Result<Vec<u32>, String> = export.handles.iter().map(transfer::give).collect();
-    let wire = Wire {
-        kind: export.kind,
-        places: places.map_err(serialize_error)?,
-    };
+    let wire = Wire { kind: export.kind, places: places.map_err(serialize_error)? };
     transfer::on_commit(Arc::clone(end) as Arc<dyn Moves>).map_err(serialize_error)?;
     wire.serialize(serializer)
 }
 
 fn unpack<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<End>, D::Error> {
     let wire = Wire::deserialize(deserializer)?;
-    let handles: Result<Vec<Handle>, String> =
-        wire.places.into_iter().map(transfer::take).collect();
-    let link =
-        link::import(wire.kind, handles.map_err(deserialize_error)?).map_err(deserialize_error)?;
+    let handles: Result<Vec<Handle>, String> = wire.places.into_iter().map(transfer::take).collect();
+    let link = link::import(wire.kind, handles.map_err(deserialize_error)?).map_err(deserialize_error)?;
     Ok(Arc::new(End::new(link)))
 }
 
@@ -133,9 +125,7 @@ impl<'de, A: Message, B: Message> Deserialize<'de> for Connection<A, B> {
 
 impl Serialize for Handle {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        transfer::give(self)
-            .map_err(serialize_error)?
-            .serialize(serializer)
+        transfer::give(self).map_err(serialize_error)?.serialize(serializer)
     }
 }
 

@@ -50,4 +50,5 @@ pub use error::{ExportError, RecvError, SendError};
 pub use memory::SharedMemory;
 pub use packet::Packet;
 pub use sys::Handle;
+pub use transfer::{decoding_from_own_tree, encoding_message};
 pub use wait::{Arm, Waitable, wait, wait_deadline};

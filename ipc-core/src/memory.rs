@@ -73,25 +73,19 @@ impl SharedMemory {
 
 impl fmt::Debug for SharedMemory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SharedMemory")
-            .field("size", &self.size())
-            .finish_non_exhaustive()
+        f.debug_struct("SharedMemory").field("size", &self.size()).finish_non_exhaustive()
     }
 }
 
 impl Serialize for SharedMemory {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        transfer::give(self.segment.handle())
-            .map_err(serialize_error)?
-            .serialize(serializer)
+        transfer::give(self.segment.handle()).map_err(serialize_error)?.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for SharedMemory {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let handle = transfer::take(u32::deserialize(deserializer)?).map_err(deserialize_error)?;
-        Segment::import(handle)
-            .and_then(Self::map)
-            .map_err(deserialize_error)
+        Segment::import(handle).and_then(Self::map).map_err(deserialize_error)
     }
 }

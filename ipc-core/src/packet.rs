@@ -31,8 +31,10 @@ const ITEM_HEAD: usize = 4;
 pub struct Packet {
     pub(crate) bytes: Vec<u8>,
     pub(crate) luggage: Luggage,
-    received: Vec<Slot>,
+    pub(crate) received: Vec<Slot>,
     read: usize,
+    /// It came over a link whose peer is not proven to be of this program's tree.
+    foreign: bool,
 }
 
 impl Packet {
@@ -48,6 +50,7 @@ impl Packet {
         self.luggage = Luggage::default();
         self.received.clear();
         self.read = 0;
+        self.foreign = false;
     }
 
     /// Writes one more value behind what is there.
@@ -58,8 +61,7 @@ impl Packet {
         let before = self.bytes.len();
         let luggage = std::mem::take(&mut self.luggage);
         let places = (luggage.handles.len(), luggage.moves.len());
-        let (result, luggage) =
-            transfer::packing(luggage, || codec::append(value, &mut self.bytes));
+        let (result, luggage) = transfer::packing(luggage, || codec::append(value, &mut self.bytes));
         self.luggage = luggage;
         if result.is_err() {
             self.bytes.truncate(before);
@@ -100,7 +102,8 @@ impl Packet {
     pub fn read<T: DeserializeOwned>(&mut self) -> Result<T, DecodeError> {
         let handles = self.take_handles();
         let bytes = &self.bytes[self.read..];
-        let (result, handles) = transfer::unpacking(handles, || codec::decode_prefix::<T>(bytes));
+        let (result, handles) =
+            transfer::unpacking(handles, self.foreign, || codec::decode_prefix::<T>(bytes));
         self.received = handles;
         let (value, rest) = result?;
         self.read = self.bytes.len() - rest.len();
@@ -119,7 +122,7 @@ impl Packet {
         })?;
         let handles = self.take_handles();
         let bytes = &self.bytes[self.read + ITEM_HEAD..end];
-        let (result, handles) = transfer::unpacking(handles, || codec::decode::<T>(bytes));
+        let (result, handles) = transfer::unpacking(handles, self.foreign, || codec::decode::<T>(bytes));
         self.received = handles;
         self.read = end;
         result
@@ -164,9 +167,50 @@ impl Packet {
         self.luggage.handles.len() + self.received.len()
     }
 
-    /// Adds bytes as they are; for links that fill a packet.
+    /// Adds bytes as they are; for links that fill a packet. From then on the
+    /// packet counts as a stranger's (see [`mark_foreign`](Self::mark_foreign)).
     pub fn extend_bytes(&mut self, bytes: &[u8]) {
+        self.foreign = true;
         self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Says that the packet came from a peer which is not proven to be a process
+    /// of this program's tree: what only such a process may send, a function for
+    /// one, is then refused.
+    pub fn mark_foreign(&mut self) {
+        self.foreign = true;
+    }
+
+    /// Takes the word of whoever owns the link that its peer is of this tree.
+    pub fn mark_trusted(&mut self) {
+        self.foreign = false;
+    }
+
+    /// Puts the bytes elsewhere: `store` keeps them and gives the handle to them,
+    /// which travels in their stead, as the last one.
+    ///
+    /// # Errors
+    /// What `store` says; the packet is then as it was.
+    pub fn swap_bytes_for_handle(
+        &mut self,
+        store: impl FnOnce(&[u8]) -> std::io::Result<Handle>,
+    ) -> std::io::Result<()> {
+        self.luggage.handles.push(store(&self.bytes)?);
+        self.bytes.clear();
+        Ok(())
+    }
+
+    /// The other half of [`swap_bytes_for_handle`](Self::swap_bytes_for_handle).
+    ///
+    /// # Errors
+    /// What `load` says, or that there is no handle.
+    pub fn swap_handle_for_bytes(
+        &mut self,
+        load: impl FnOnce(Handle) -> std::io::Result<Vec<u8>>,
+    ) -> std::io::Result<()> {
+        let handle = self.received.pop().flatten().ok_or(std::io::ErrorKind::InvalidData)?;
+        self.bytes = load(handle)?;
+        Ok(())
     }
 
     /// Adds a handle that came beside the bytes; for links that fill a packet.

@@ -46,7 +46,7 @@ pub(crate) type Slot = Option<Handle>;
 
 enum Context {
     Packing(Luggage),
-    Unpacking(Vec<Slot>),
+    Unpacking(Vec<Slot>, bool),
 }
 
 thread_local! {
@@ -92,11 +92,11 @@ pub(crate) fn packing<T>(luggage: Luggage, encode: impl FnOnce() -> T) -> (T, Lu
 /// Runs `decode` with `handles` at hand and returns the list again.
 ///
 /// A handle that was taken leaves an empty place, so that the others keep theirs.
-pub(crate) fn unpacking<T>(handles: Vec<Slot>, decode: impl FnOnce() -> T) -> (T, Vec<Slot>) {
-    let scope = Scope::enter(Context::Unpacking(handles));
+pub(crate) fn unpacking<T>(handles: Vec<Slot>, foreign: bool, decode: impl FnOnce() -> T) -> (T, Vec<Slot>) {
+    let scope = Scope::enter(Context::Unpacking(handles, foreign));
     let result = decode();
     match scope.leave() {
-        Some(Context::Unpacking(handles)) => (result, handles),
+        Some(Context::Unpacking(handles, _)) => (result, handles),
         _ => (result, Vec::new()),
     }
 }
@@ -105,9 +105,8 @@ pub(crate) fn unpacking<T>(handles: Vec<Slot>, decode: impl FnOnce() -> T) -> (T
 pub(crate) fn give(handle: &Handle) -> Result<u32, String> {
     CONTEXTS.with_borrow_mut(|stack| match stack.last_mut() {
         Some(Context::Packing(luggage)) => {
-            let copy = handle
-                .try_clone()
-                .map_err(|error| format!("a handle could not be duplicated: {error}"))?;
+            let copy =
+                handle.try_clone().map_err(|error| format!("a handle could not be duplicated: {error}"))?;
             luggage.handles.push(copy);
             Ok(u32::try_from(luggage.handles.len() - 1).unwrap_or(u32::MAX))
         }
@@ -129,7 +128,7 @@ pub(crate) fn on_commit(end: Arc<dyn Moves>) -> Result<(), String> {
 /// Takes the handle at `place` of the message being decoded.
 pub(crate) fn take(place: u32) -> Result<Handle, String> {
     CONTEXTS.with_borrow_mut(|stack| match stack.last_mut() {
-        Some(Context::Unpacking(handles)) => handles
+        Some(Context::Unpacking(handles, _)) => handles
             .get_mut(place as usize)
             .and_then(Option::take)
             .ok_or_else(|| format!("the message came without its handle number {place}")),
@@ -137,7 +136,24 @@ pub(crate) fn take(place: u32) -> Result<Handle, String> {
     })
 }
 
-const OUTSIDE: &str = "a handle, channel end or lock can be serialised only inside a message: send it as a part of the value";
+/// Whether a message is being decoded, on this thread, that came from a process
+/// of this program's tree.
+///
+/// For types that mean something only there, such as the address of a function:
+/// their `Deserialize` refuses everywhere else.
+#[must_use]
+pub fn decoding_from_own_tree() -> bool {
+    CONTEXTS.with_borrow(|stack| matches!(stack.last(), Some(Context::Unpacking(_, false))))
+}
+
+/// Whether a message is being encoded on this thread.
+#[must_use]
+pub fn encoding_message() -> bool {
+    CONTEXTS.with_borrow(|stack| matches!(stack.last(), Some(Context::Packing(_))))
+}
+
+const OUTSIDE: &str =
+    "a handle, channel end or lock can be serialised only inside a message: send it as a part of the value";
 
 /// Remembers `text` for the codec and wraps it for serde.
 pub(crate) fn serialize_error<E: serde::ser::Error>(text: impl Display) -> E {

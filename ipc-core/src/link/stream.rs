@@ -34,6 +34,7 @@ pub struct PipeLink {
 #[derive(Debug)]
 pub struct SocketLink {
     framed: Framed,
+    foreign: bool,
 }
 
 impl PipeLink {
@@ -43,31 +44,16 @@ impl PipeLink {
     /// What the system says.
     pub fn pair() -> io::Result<(Self, Self)> {
         let (reader, writer) = Stream::pipe_pair()?;
-        let writer = Self {
-            framed: Framed::new(writer),
-            is_writer: true,
-        };
-        Ok((
-            writer,
-            Self {
-                framed: Framed::new(reader),
-                is_writer: false,
-            },
-        ))
+        let writer = Self { framed: Framed::new(writer), is_writer: true };
+        Ok((writer, Self { framed: Framed::new(reader), is_writer: false }))
     }
 
     pub(super) fn reader(handle: Handle) -> Self {
-        Self {
-            framed: Framed::new(Stream::pipe(handle)),
-            is_writer: false,
-        }
+        Self { framed: Framed::new(Stream::pipe(handle)), is_writer: false }
     }
 
     pub(super) fn writer(handle: Handle) -> Self {
-        Self {
-            framed: Framed::new(Stream::pipe(handle)),
-            is_writer: true,
-        }
+        Self { framed: Framed::new(Stream::pipe(handle)), is_writer: true }
     }
 }
 
@@ -78,22 +64,33 @@ impl SocketLink {
     /// What the system says.
     pub fn pair() -> io::Result<(Self, Self)> {
         let (a, b) = Stream::socket_pair()?;
-        Ok((
-            Self {
-                framed: Framed::new(a),
-            },
-            Self {
-                framed: Framed::new(b),
-            },
-        ))
+        let over = |stream| Self { framed: Framed::new(stream), foreign: false };
+        Ok((over(a), over(b)))
     }
 
     /// A link over a connected local stream socket.
+    ///
+    /// Its peer counts as a stranger until [`trust_peer`](Self::trust_peer).
     #[must_use]
     pub fn from_handle(handle: Handle) -> Self {
-        Self {
-            framed: Framed::new(Stream::socket(handle)),
-        }
+        Self { framed: Framed::new(Stream::socket(handle)), foreign: true }
+    }
+
+    /// Says that the peer is a process of this program's tree.
+    #[must_use]
+    pub fn trust_peer(mut self) -> Self {
+        self.foreign = false;
+        self
+    }
+
+    /// The bytes that make up a frame without handles: for a process in trouble
+    /// that can do nothing any more but write to the socket.
+    ///
+    /// # Errors
+    /// [`SendError::Encode`] if the message refuses to be encoded.
+    pub fn frame(message: &mut dyn Outgoing) -> Result<Vec<u8>, SendError> {
+        let body = message.bytes()?;
+        Ok([&header(body.len(), 0), body].concat())
     }
 
     /// The socket itself.
@@ -113,36 +110,19 @@ impl SocketLink {
 
 impl Link for PipeLink {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            sends: self.is_writer,
-            receives: !self.is_writer,
-            passes_handles: false,
-            local: true,
-        }
+        Capabilities { sends: self.is_writer, receives: !self.is_writer, passes_handles: false, local: true }
     }
 
     fn send(&self, message: &mut dyn Outgoing, deadline: Option<Instant>) -> Result<(), SendError> {
-        if self.is_writer {
-            self.framed.send(message, deadline)
-        } else {
-            Err(SendError::WrongDirection)
-        }
+        if self.is_writer { self.framed.send(message, deadline) } else { Err(SendError::WrongDirection) }
     }
 
     fn recv(&self, packet: &mut Packet, deadline: Option<Instant>) -> Result<(), RecvError> {
-        if self.is_writer {
-            Err(RecvError::WrongDirection)
-        } else {
-            self.framed.recv(packet, deadline)
-        }
+        if self.is_writer { Err(RecvError::WrongDirection) } else { self.framed.recv(packet, deadline) }
     }
 
     fn poll(&self, deadline: Option<Instant>) -> Result<bool, RecvError> {
-        if self.is_writer {
-            Err(RecvError::WrongDirection)
-        } else {
-            self.framed.poll(deadline)
-        }
+        if self.is_writer { Err(RecvError::WrongDirection) } else { self.framed.poll(deadline) }
     }
 
     fn arm<'a>(&'a self, arm: &mut Arm<'a>) {
@@ -150,23 +130,14 @@ impl Link for PipeLink {
     }
 
     fn export(&self) -> Result<Export, ExportError> {
-        let kind = if self.is_writer {
-            ExportKind::PipeWriter
-        } else {
-            ExportKind::PipeReader
-        };
+        let kind = if self.is_writer { ExportKind::PipeWriter } else { ExportKind::PipeReader };
         self.framed.export(kind)
     }
 }
 
 impl Link for SocketLink {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            sends: true,
-            receives: true,
-            passes_handles: true,
-            local: true,
-        }
+        Capabilities { sends: true, receives: true, passes_handles: true, local: true }
     }
 
     fn send(&self, message: &mut dyn Outgoing, deadline: Option<Instant>) -> Result<(), SendError> {
@@ -174,7 +145,11 @@ impl Link for SocketLink {
     }
 
     fn recv(&self, packet: &mut Packet, deadline: Option<Instant>) -> Result<(), RecvError> {
-        self.framed.recv(packet, deadline)
+        self.framed.recv(packet, deadline)?;
+        if self.foreign {
+            packet.mark_foreign();
+        }
+        Ok(())
     }
 
     fn poll(&self, deadline: Option<Instant>) -> Result<bool, RecvError> {
@@ -218,11 +193,7 @@ struct Reading {
 
 impl Framed {
     fn new(stream: Stream) -> Self {
-        Self {
-            stream,
-            writing: Turn::new(Writing::default()),
-            reading: Turn::new(Reading::default()),
-        }
+        Self { stream, writing: Turn::new(Writing::default()), reading: Turn::new(Reading::default()) }
     }
 
     fn send(&self, message: &mut dyn Outgoing, deadline: Option<Instant>) -> Result<(), SendError> {
@@ -253,9 +224,7 @@ impl Framed {
 
     fn check_handles(&self, handles: &[Handle]) -> Result<(), SendError> {
         if !handles.is_empty() && !self.stream.passes_handles() {
-            return Err(SendError::NoHandles {
-                count: handles.len(),
-            });
+            return Err(SendError::NoHandles { count: handles.len() });
         }
         if handles.len() > HANDLES_PER_PACKET {
             let reason = format!(
@@ -275,10 +244,7 @@ impl Framed {
         std::mem::swap(&mut packet.bytes, &mut reading.body);
         reading.body.clear();
         reading.head_len = 0;
-        reading
-            .handles
-            .drain(..)
-            .for_each(|handle| packet.push_handle(handle));
+        reading.handles.drain(..).for_each(|handle| packet.received.push(Some(handle)));
         Ok(())
     }
 
@@ -287,21 +253,12 @@ impl Framed {
     }
 
     fn export(&self, kind: ExportKind) -> Result<Export, ExportError> {
-        let reading = self
-            .reading
-            .take(deadline::now())
-            .map_err(|_| ExportError::InMessage)?;
-        let writing = self
-            .writing
-            .take(deadline::now())
-            .map_err(|_| ExportError::InMessage)?;
+        let reading = self.reading.take(deadline::now()).map_err(|_| ExportError::InMessage)?;
+        let writing = self.writing.take(deadline::now()).map_err(|_| ExportError::InMessage)?;
         if reading.head_len > 0 || !writing.rest.is_empty() {
             return Err(ExportError::InMessage);
         }
-        Ok(Export {
-            kind,
-            handles: vec![self.stream.handle().try_clone()?],
-        })
+        Ok(Export { kind, handles: vec![self.stream.handle().try_clone()?] })
     }
 }
 
@@ -327,11 +284,7 @@ impl Writing {
 
     /// Completes a frame that an earlier deadline cut.
     fn finish(&mut self, stream: &Stream, deadline: Option<Instant>) -> Result<(), SendError> {
-        if self.rest.is_empty() {
-            Ok(())
-        } else {
-            self.go(stream, Vec::new(), deadline)
-        }
+        if self.rest.is_empty() { Ok(()) } else { self.go(stream, Vec::new(), deadline) }
     }
 
     /// Writes what is left; the handles go with the first bytes.
@@ -359,11 +312,7 @@ impl Writing {
 }
 
 fn await_stream(interest: Interest<'_>, deadline: Option<Instant>) -> Result<(), SendError> {
-    if poll(&[interest], deadline)?[0] {
-        Ok(())
-    } else {
-        Err(SendError::Timeout)
-    }
+    if poll(&[interest], deadline)?[0] { Ok(()) } else { Err(SendError::Timeout) }
 }
 
 fn is_closed(error: &io::Error) -> bool {
@@ -380,12 +329,7 @@ impl Reading {
             return Err(RecvError::Protocol(what));
         }
         while self.head_len < HEAD {
-            let Self {
-                head,
-                head_len,
-                handles,
-                ..
-            } = self;
+            let Self { head, head_len, handles, .. } = self;
             match stream.try_read(&mut head[*head_len..], handles)? {
                 Some(0) if *head_len == 0 => return Err(RecvError::Closed),
                 Some(0) => return Err(RecvError::Cut),
@@ -399,12 +343,7 @@ impl Reading {
 
     fn check_head(&mut self) -> Result<usize, RecvError> {
         let word = |at: usize| {
-            u32::from_le_bytes([
-                self.head[at],
-                self.head[at + 1],
-                self.head[at + 2],
-                self.head[at + 3],
-            ])
+            u32::from_le_bytes([self.head[at], self.head[at + 1], self.head[at + 2], self.head[at + 3]])
         };
         let len = u64::from(word(8)) | u64::from(word(12)) << 32;
         let what = if word(0) != MAGIC {
@@ -421,19 +360,13 @@ impl Reading {
     }
 
     /// The body grows as bytes arrive, whatever length was announced.
-    fn read_body(
-        &mut self,
-        stream: &Stream,
-        len: usize,
-        deadline: Option<Instant>,
-    ) -> Result<(), RecvError> {
+    fn read_body(&mut self, stream: &Stream, len: usize, deadline: Option<Instant>) -> Result<(), RecvError> {
         while self.body.len() < len {
             let have = self.body.len();
             let step = (len - have).min(LARGEST_STEP.max(have));
             self.body.resize(have + step, 0);
             let read = stream.try_read(&mut self.body[have..], &mut self.handles);
-            self.body
-                .truncate(have + read.as_ref().ok().copied().flatten().unwrap_or(0));
+            self.body.truncate(have + read.as_ref().ok().copied().flatten().unwrap_or(0));
             match read? {
                 Some(0) => return Err(RecvError::Cut),
                 Some(_) => {}
@@ -444,11 +377,7 @@ impl Reading {
     }
 
     fn await_more(&self, stream: &Stream, deadline: Option<Instant>) -> Result<(), RecvError> {
-        if poll(&[stream.readable()], deadline)?[0] {
-            Ok(())
-        } else {
-            Err(RecvError::Timeout)
-        }
+        if poll(&[stream.readable()], deadline)?[0] { Ok(()) } else { Err(RecvError::Timeout) }
     }
 }
 

@@ -76,10 +76,7 @@ impl<T> Turn<T> {
             Err(TryLockError::WouldBlock) => return None,
         };
         self.holder.store(this_thread(), Ordering::Relaxed);
-        Some(TurnGuard {
-            turn: self,
-            value: Some(value),
-        })
+        Some(TurnGuard { turn: self, value: Some(value) })
     }
 
     fn release(&self) {
@@ -148,10 +145,7 @@ mod tests {
         let turn = Turn::new(0);
         std::thread::scope(|scope| {
             let mut guard = turn.take(None).unwrap();
-            let late = scope.spawn(|| {
-                turn.take(deadline::after(Duration::from_millis(20)))
-                    .map(drop)
-            });
+            let late = scope.spawn(|| turn.take(deadline::after(Duration::from_millis(20))).map(drop));
             assert_eq!(late.join().unwrap(), Err(NoTurn::Timeout));
             let patient = scope.spawn(|| *turn.take(None).unwrap());
             std::thread::sleep(Duration::from_millis(20));

@@ -42,13 +42,7 @@ impl Consumer {
         // ORDERING: pairs with the last holder's store.
         let tail = end.lane.header().tail.0.load(Ordering::Acquire);
         end.read_to.store(tail, Ordering::Relaxed);
-        Self {
-            tail,
-            told: tail,
-            head: tail,
-            partial: None,
-            broken: None,
-        }
+        Self { tail, told: tail, head: tail, partial: None, broken: None }
     }
 
     pub(super) fn is_in_message(&self) -> bool {
@@ -74,11 +68,7 @@ impl Consumer {
     }
 
     /// Waits until something is there or will never be.
-    pub(super) fn poll(
-        &mut self,
-        end: &Arc<End>,
-        deadline: Option<Instant>,
-    ) -> Result<bool, RecvError> {
+    pub(super) fn poll(&mut self, end: &Arc<End>, deadline: Option<Instant>) -> Result<bool, RecvError> {
         match self.await_frame(end, deadline) {
             Ok(()) | Err(RecvError::Closed | RecvError::Cut) => Ok(true),
             Err(RecvError::Timeout) => Ok(false),
@@ -103,13 +93,9 @@ impl Consumer {
             true
         } else {
             end.watch_peer();
-            sleep::wait(
-                &header.consumer.0,
-                &header.producer.0,
-                end.polls(),
-                deadline,
-                || arrived() || end.peer_has_closed(&header.producer.0),
-            )
+            sleep::wait(&header.consumer.0, &header.producer.0, end.polls(), deadline, || {
+                arrived() || end.peer_has_closed(&header.producer.0)
+            })
         };
         // Looked at after the end was seen: what was sent before it counts.
         self.head = header.head.0.load(Ordering::Acquire);
@@ -144,12 +130,7 @@ impl Consumer {
     }
 
     /// Copies a frame out; whether `packet` now holds a whole message.
-    fn take(
-        &mut self,
-        end: &Arc<End>,
-        frame: Frame,
-        packet: &mut Packet,
-    ) -> Result<bool, RecvError> {
+    fn take(&mut self, end: &Arc<End>, frame: Frame, packet: &mut Packet) -> Result<bool, RecvError> {
         let (at, len) = (self.tail + HEAD as u64, frame.len as usize);
         match frame.kind {
             Kind::Whole => {
@@ -163,13 +144,7 @@ impl Consumer {
         }
     }
 
-    fn begin(
-        &mut self,
-        end: &Arc<End>,
-        at: u64,
-        frame: Frame,
-        packet: &mut Packet,
-    ) -> Result<(), RecvError> {
+    fn begin(&mut self, end: &Arc<End>, at: u64, frame: Frame, packet: &mut Packet) -> Result<(), RecvError> {
         let len = frame.len as usize;
         if len < size_of::<u64>() {
             return Err(self.give_up("a first part without the message's length"));
@@ -185,20 +160,11 @@ impl Consumer {
         begun.bytes.reserve(total.min(LARGEST_RESERVE) as usize);
         end.lane.copy_out(at + 8, len - 8, &mut begun.bytes);
         let collected = self.collect(end, frame.handles, &mut begun);
-        self.partial = Some(Partial {
-            packet: begun,
-            missing: total - here,
-        });
+        self.partial = Some(Partial { packet: begun, missing: total - here });
         collected
     }
 
-    fn go_on(
-        &mut self,
-        end: &Arc<End>,
-        at: u64,
-        len: usize,
-        packet: &mut Packet,
-    ) -> Result<bool, RecvError> {
+    fn go_on(&mut self, end: &Arc<End>, at: u64, len: usize, packet: &mut Packet) -> Result<bool, RecvError> {
         let Some(mut partial) = self.partial.take() else {
             // The rest of a message whose beginning was refused.
             return Ok(false);
@@ -217,15 +183,10 @@ impl Consumer {
     }
 
     /// Fetches the handles that were sent ahead of the frame.
-    fn collect(
-        &mut self,
-        end: &Arc<End>,
-        count: u16,
-        packet: &mut Packet,
-    ) -> Result<(), RecvError> {
+    fn collect(&mut self, end: &Arc<End>, count: u16, packet: &mut Packet) -> Result<(), RecvError> {
         for _ in 0..count {
             match end.next_handle()? {
-                Some(handle) => packet.push_handle(handle),
+                Some(handle) => packet.received.push(Some(handle)),
                 None => return Err(self.give_up("a frame without its handles")),
             }
         }
@@ -266,10 +227,7 @@ pub(super) struct Arrived(VecDeque<Handle>);
 impl End {
     /// The next handle sent by the peer, without waiting: it was sent before its frame.
     fn next_handle(&self) -> std::io::Result<Option<Handle>> {
-        let mut arrived = self
-            .arrived
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut arrived = self.arrived.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         loop {
             if let Some(handle) = arrived.0.pop_front() {
                 return Ok(Some(handle));
@@ -285,10 +243,7 @@ impl End {
     /// Empties the companion socket, so that only what comes from now on makes it
     /// readable.
     pub(super) fn drain(&self) {
-        let mut arrived = self
-            .arrived
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut arrived = self.arrived.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         loop {
             match self.companion.receive() {
                 Ok(companion::Packet::Handles(handles)) => arrived.0.extend(handles),

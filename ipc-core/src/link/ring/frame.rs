@@ -61,15 +61,8 @@ mod tests {
     #[test]
     fn a_header_survives_the_way() {
         for kind in [Kind::Whole, Kind::First, Kind::Next] {
-            let frame = Frame {
-                len: 0xdead_beef,
-                kind,
-                handles: 513,
-            };
-            assert_eq!(
-                Frame::from_word(u64::from_le_bytes(frame.to_bytes())),
-                Some(frame)
-            );
+            let frame = Frame { len: 0xdead_beef, kind, handles: 513 };
+            assert_eq!(Frame::from_word(u64::from_le_bytes(frame.to_bytes())), Some(frame));
         }
         assert_eq!(Frame::from_word(u64::MAX), None);
     }

@@ -69,8 +69,7 @@ impl Side {
     /// Says that this process holds the side.
     pub(super) fn claim(&self) {
         let pid = process::current_id();
-        self.started
-            .store(process::start_time(pid).unwrap_or(0), Ordering::Relaxed);
+        self.started.store(process::start_time(pid).unwrap_or(0), Ordering::Relaxed);
         self.cpu.store(cpu::UNKNOWN, Ordering::Relaxed);
         // ORDERING: whoever sees the id sees the start time.
         self.pid.store(pid, Ordering::Release);
@@ -117,16 +116,8 @@ impl Lane {
         let identity = &lane.header().identity.0;
         identity.capacity.store(capacity as u64, Ordering::Relaxed);
         identity.magic.store(MAGIC, Ordering::Release);
-        lane.header()
-            .producer
-            .0
-            .cpu
-            .store(cpu::UNKNOWN, Ordering::Relaxed);
-        lane.header()
-            .consumer
-            .0
-            .cpu
-            .store(cpu::UNKNOWN, Ordering::Relaxed);
+        lane.header().producer.0.cpu.store(cpu::UNKNOWN, Ordering::Relaxed);
+        lane.header().consumer.0.cpu.store(cpu::UNKNOWN, Ordering::Relaxed);
         Ok(lane)
     }
 
@@ -134,13 +125,8 @@ impl Lane {
     pub(super) fn open(segment: &Segment, index: usize, lanes: usize) -> io::Result<Self> {
         let share = segment.len() / lanes.max(1);
         let capacity = share.saturating_sub(PAGE);
-        if !capacity.is_power_of_two()
-            || capacity < PAGE
-            || (PAGE + capacity) * lanes != segment.len()
-        {
-            return Err(invalid(
-                "the shared memory received has not the size of a ring",
-            ));
+        if !capacity.is_power_of_two() || capacity < PAGE || (PAGE + capacity) * lanes != segment.len() {
+            return Err(invalid("the shared memory received has not the size of a ring"));
         }
         let lane = Self::map(segment, index, capacity)?;
         let identity = &lane.header().identity.0;
@@ -148,9 +134,7 @@ impl Lane {
         if identity.magic.load(Ordering::Acquire) != MAGIC
             || identity.capacity.load(Ordering::Relaxed) != capacity as u64
         {
-            return Err(invalid(
-                "the shared memory received is not a ring of this version",
-            ));
+            return Err(invalid("the shared memory received is not a ring of this version"));
         }
         Ok(lane)
     }
@@ -196,11 +180,7 @@ impl Lane {
         // the two do not overlap. The bytes are initialised by the copy. Should a
         // peer change them meanwhile, some mixture arrives, and is checked later.
         unsafe {
-            ptr::copy_nonoverlapping(
-                self.span(at, len).as_ptr(),
-                into.as_mut_ptr().add(into.len()),
-                len,
-            );
+            ptr::copy_nonoverlapping(self.span(at, len).as_ptr(), into.as_mut_ptr().add(into.len()), len);
             into.set_len(into.len() + len);
         }
     }

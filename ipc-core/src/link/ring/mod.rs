@@ -93,9 +93,7 @@ pub struct RingOptions {
 
 impl Default for RingOptions {
     fn default() -> Self {
-        Self {
-            capacity: 256 * 1024,
-        }
+        Self { capacity: 256 * 1024 }
     }
 }
 
@@ -119,16 +117,8 @@ impl RingLink {
         Self::pair(
             options,
             1,
-            Roles {
-                sends: true,
-                receives: false,
-                second: false,
-            },
-            Roles {
-                sends: false,
-                receives: true,
-                second: true,
-            },
+            Roles { sends: true, receives: false, second: false },
+            Roles { sends: false, receives: true, second: true },
         )
     }
 
@@ -140,16 +130,8 @@ impl RingLink {
         Self::pair(
             options,
             2,
-            Roles {
-                sends: true,
-                receives: true,
-                second: false,
-            },
-            Roles {
-                sends: true,
-                receives: true,
-                second: true,
-            },
+            Roles { sends: true, receives: true, second: false },
+            Roles { sends: true, receives: true, second: true },
         )
     }
 
@@ -193,24 +175,12 @@ impl RingLink {
             let turn = Turn::new(Consumer::resume(&end));
             Direction { end, turn }
         });
-        Ok(Self {
-            segment,
-            companion,
-            roles,
-            sending,
-            receiving,
-            detached: AtomicBool::new(false),
-        })
+        Ok(Self { segment, companion, roles, sending, receiving, detached: AtomicBool::new(false) })
     }
 
     pub(super) fn import(roles: Roles, handles: Vec<Handle>) -> io::Result<Self> {
-        let [memory, socket] =
-            <[Handle; 2]>::try_from(handles).map_err(|_| io::ErrorKind::InvalidData)?;
-        Self::new(
-            Segment::import(memory)?,
-            Companion::from_handle(socket),
-            roles,
-        )
+        let [memory, socket] = <[Handle; 2]>::try_from(handles).map_err(|_| io::ErrorKind::InvalidData)?;
+        Self::new(Segment::import(memory)?, Companion::from_handle(socket), roles)
     }
 
     /// A handle that becomes readable when the peer rings or has gone.
@@ -241,11 +211,7 @@ impl Link for RingLink {
 
     fn recv(&self, packet: &mut Packet, deadline: Option<Instant>) -> Result<(), RecvError> {
         let direction = self.receiving.as_ref().ok_or(RecvError::WrongDirection)?;
-        direction
-            .turn
-            .take(deadline)
-            .map_err(no_turn)?
-            .recv(&direction.end, packet, deadline)
+        direction.turn.take(deadline).map_err(no_turn)?.recv(&direction.end, packet, deadline)
     }
 
     fn poll(&self, deadline: Option<Instant>) -> Result<bool, RecvError> {
@@ -273,11 +239,7 @@ impl Link for RingLink {
             if self.is_ready() == Some(false) {
                 direction.end.drain();
             }
-            direction
-                .end
-                .own()
-                .sleep
-                .fetch_or(sleep::ASLEEP_ON_BELL, Ordering::SeqCst);
+            direction.end.own().sleep.fetch_or(sleep::ASLEEP_ON_BELL, Ordering::SeqCst);
             // ORDERING: as in `sleep::wait`; `wait` looks again after arming.
             std::sync::atomic::fence(Ordering::SeqCst);
         }
@@ -286,26 +248,18 @@ impl Link for RingLink {
 
     fn disarm(&self) {
         if let Some(direction) = &self.receiving {
-            direction
-                .end
-                .own()
-                .sleep
-                .fetch_and(!sleep::ASLEEP_ON_BELL, Ordering::Relaxed);
+            direction.end.own().sleep.fetch_and(!sleep::ASLEEP_ON_BELL, Ordering::Relaxed);
         }
     }
 
     fn set_polling(&self, polling: Polling) {
         for end in self.ends() {
-            end.polls.store(
-                polling == Polling::Adaptive && cpu::several(),
-                Ordering::Relaxed,
-            );
+            end.polls.store(polling == Polling::Adaptive && cpu::several(), Ordering::Relaxed);
         }
     }
 
     fn leave_unwatched(&self) {
-        self.ends()
-            .for_each(|end| end.watched.store(true, Ordering::Relaxed));
+        self.ends().for_each(|end| end.watched.store(true, Ordering::Relaxed));
     }
 
     fn export(&self) -> Result<Export, ExportError> {
@@ -313,23 +267,14 @@ impl Link for RingLink {
             return Err(ExportError::Moved);
         }
         if let Some(direction) = &self.receiving {
-            let mut consumer = direction
-                .turn
-                .take(None)
-                .map_err(|_| ExportError::InMessage)?;
+            let mut consumer = direction.turn.take(None).map_err(|_| ExportError::InMessage)?;
             if consumer.is_in_message() {
                 return Err(ExportError::InMessage);
             }
             consumer.settle(&direction.end);
         }
-        let handles = vec![
-            self.segment.handle().try_clone()?,
-            self.companion.handle().try_clone()?,
-        ];
-        Ok(Export {
-            kind: ExportKind::Ring(self.roles),
-            handles,
-        })
+        let handles = vec![self.segment.handle().try_clone()?, self.companion.handle().try_clone()?];
+        Ok(Export { kind: ExportKind::Ring(self.roles), handles })
     }
 
     fn detach(&self) {
@@ -356,20 +301,12 @@ impl Drop for RingLink {
 impl End {
     fn own(&self) -> &Side {
         let header = self.lane.header();
-        if self.is_producer {
-            &header.producer.0
-        } else {
-            &header.consumer.0
-        }
+        if self.is_producer { &header.producer.0 } else { &header.consumer.0 }
     }
 
     fn peer(&self) -> &Side {
         let header = self.lane.header();
-        if self.is_producer {
-            &header.consumer.0
-        } else {
-            &header.producer.0
-        }
+        if self.is_producer { &header.consumer.0 } else { &header.producer.0 }
     }
 
     fn peer_has_closed(&self, peer: &Side) -> bool {

@@ -31,11 +31,7 @@ impl Producer {
         let header = lane.header();
         // ORDERING: what the last holder wrote below `head` is visible.
         let head = header.head.0.load(Ordering::Acquire);
-        Self {
-            head,
-            tail: header.tail.0.load(Ordering::Acquire),
-            broken: false,
-        }
+        Self { head, tail: header.tail.0.load(Ordering::Acquire), broken: false }
     }
 
     pub(super) fn send(
@@ -106,17 +102,10 @@ impl Producer {
     }
 
     /// Copies one frame's payload behind the head.
-    fn put(
-        &mut self,
-        end: &Arc<End>,
-        bytes: &[u8],
-        deadline: Option<Instant>,
-    ) -> Result<(), SendError> {
+    fn put(&mut self, end: &Arc<End>, bytes: &[u8], deadline: Option<Instant>) -> Result<(), SendError> {
         let room = Frame::room(bytes.len());
         self.await_room(end, room, deadline)?;
-        self.write(end, room, |space| {
-            space[HEAD..HEAD + bytes.len()].copy_from_slice(bytes)
-        });
+        self.write(end, room, |space| space[HEAD..HEAD + bytes.len()].copy_from_slice(bytes));
         Ok(())
     }
 
@@ -143,11 +132,7 @@ impl Producer {
         deadline: Option<Instant>,
     ) -> Result<(), SendError> {
         if handles.len() > usize::from(u16::MAX) {
-            let reason = format!(
-                "{} handles stand in it, and {} is the most",
-                handles.len(),
-                u16::MAX
-            );
+            let reason = format!("{} handles stand in it, and {} is the most", handles.len(), u16::MAX);
             return Err(EncodeError::new::<Handle>(reason).into());
         }
         let sent = end.companion.send_handles(handles, deadline);
@@ -163,11 +148,7 @@ impl Producer {
 
     /// Makes the frame visible: the one step before which nothing has happened.
     fn publish(&mut self, end: &Arc<End>, kind: Kind, len: usize, handles: usize) {
-        let frame = Frame {
-            len: len as u32,
-            kind,
-            handles: handles as u16,
-        };
+        let frame = Frame { len: len as u32, kind, handles: handles as u16 };
         self.write(end, HEAD, |space| space.copy_from_slice(&frame.to_bytes()));
         self.head += Frame::room(len) as u64;
         // ORDERING: the frame's bytes are visible before the counter is.
@@ -189,13 +170,7 @@ impl Producer {
                 self.free_after(end, tail) >= room || end.peer_has_closed(&header.consumer.0)
             };
             end.watch_peer();
-            let in_time = sleep::wait(
-                &header.producer.0,
-                &header.consumer.0,
-                end.polls(),
-                deadline,
-                ready,
-            );
+            let in_time = sleep::wait(&header.producer.0, &header.consumer.0, end.polls(), deadline, ready);
             if end.peer_has_closed(&header.consumer.0) {
                 return Err(SendError::Closed);
             }

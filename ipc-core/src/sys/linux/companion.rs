@@ -8,9 +8,8 @@ use std::time::Instant;
 
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, send,
-    sendmsg, socketpair,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, send, sendmsg, socketpair,
 };
 
 use super::Handle;
@@ -40,12 +39,7 @@ pub(crate) enum Packet {
 
 impl Companion {
     pub(crate) fn pair() -> io::Result<(Self, Self)> {
-        let (a, b) = socketpair(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )?;
+        let (a, b) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         Ok((Self(a.into()), Self(b.into())))
     }
 
@@ -78,8 +72,7 @@ impl Companion {
         deadline: Option<Instant>,
     ) -> Result<(), (usize, io::Error)> {
         for (packet, some) in handles.chunks(HANDLES_PER_PACKET).enumerate() {
-            self.send_packet(some, deadline)
-                .map_err(|error| (packet * HANDLES_PER_PACKET, error))?;
+            self.send_packet(some, deadline).map_err(|error| (packet * HANDLES_PER_PACKET, error))?;
         }
         Ok(())
     }
@@ -107,10 +100,7 @@ impl Companion {
             Ok(0) | Err(Errno::CONNRESET) => Ok(Packet::End),
             Ok(_) if kind[0] == BELL => Ok(Packet::Bell),
             Ok(_) if kind[0] == HANDLES => Ok(Packet::Handles(handles)),
-            Ok(_) => Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "the peer sent an unknown packet",
-            )),
+            Ok(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "the peer sent an unknown packet")),
             Err(Errno::AGAIN | Errno::INTR) => Ok(Packet::Nothing),
             Err(error) => Err(error.into()),
         }

@@ -12,9 +12,7 @@ use std::io;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
-use rustix::fs::{
-    MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create,
-};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create};
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
 use super::Handle;
@@ -23,9 +21,7 @@ use super::Handle;
 pub(crate) const PAGE: usize = 4096;
 
 /// With these a peer can neither cut the memory short under us nor undo it.
-const SEALS: SealFlags = SealFlags::SHRINK
-    .union(SealFlags::GROW)
-    .union(SealFlags::SEAL);
+const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
 
 /// Shared memory of a fixed size without a name.
 #[derive(Debug)]
@@ -38,15 +34,9 @@ impl Segment {
     /// Zeroed memory of `len` bytes, which the kernel supplies page by page as it is touched.
     pub(crate) fn create(len: usize) -> io::Result<Self> {
         let fd = memfd_create(c"ipc-core", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-        ftruncate(
-            &fd,
-            u64::try_from(len).map_err(|_| io::ErrorKind::InvalidInput)?,
-        )?;
+        ftruncate(&fd, u64::try_from(len).map_err(|_| io::ErrorKind::InvalidInput)?)?;
         fcntl_add_seals(&fd, SEALS)?;
-        Ok(Self {
-            handle: fd.into(),
-            len,
-        })
+        Ok(Self { handle: fd.into(), len })
     }
 
     /// Takes over memory that a peer made, if it is sealed as ours is.
@@ -57,8 +47,7 @@ impl Segment {
                 "the shared memory received is not sealed against shrinking",
             ));
         }
-        let len =
-            usize::try_from(fstat(&handle)?.st_size).map_err(|_| io::ErrorKind::InvalidData)?;
+        let len = usize::try_from(fstat(&handle)?.st_size).map_err(|_| io::ErrorKind::InvalidData)?;
         Ok(Self { handle, len })
     }
 
@@ -96,12 +85,7 @@ impl Mapping {
     /// Maps `head` bytes at `offset` and after them the next `data` bytes twice,
     /// so that a range that runs over the end goes on in the second copy.
     /// All three numbers are multiples of the page.
-    pub(crate) fn mirrored(
-        segment: &Segment,
-        offset: usize,
-        head: usize,
-        data: usize,
-    ) -> io::Result<Self> {
+    pub(crate) fn mirrored(segment: &Segment, offset: usize, head: usize, data: usize) -> io::Result<Self> {
         let area = Self::reserve(head + 2 * data)?;
         area.place(0, segment, offset, head + data)?;
         area.place(head + data, segment, offset + head, data)?;
@@ -110,8 +94,7 @@ impl Mapping {
 
     fn reserve(len: usize) -> io::Result<Self> {
         // SAFETY: a null hint lets the kernel choose a free range; nothing is replaced.
-        let base =
-            unsafe { mmap_anonymous(ptr::null_mut(), len, ProtFlags::empty(), MapFlags::PRIVATE)? };
+        let base = unsafe { mmap_anonymous(ptr::null_mut(), len, ProtFlags::empty(), MapFlags::PRIVATE)? };
         let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
         Ok(Self { base, len })
     }
@@ -146,20 +129,14 @@ impl Mapping {
 
     /// The word at `offset`, which must lie inside and be aligned.
     pub(crate) fn word(&self, offset: usize) -> &AtomicU32 {
-        assert!(
-            offset % 4 == 0 && offset + 4 <= self.len,
-            "word outside the mapping"
-        );
+        assert!(offset % 4 == 0 && offset + 4 <= self.len, "word outside the mapping");
         // SAFETY: inside the mapping, aligned, and shared memory is valid as an atomic.
         unsafe { &*self.base.as_ptr().add(offset).cast::<AtomicU32>() }
     }
 
     /// The double word at `offset`, which must lie inside and be aligned.
     pub(crate) fn counter(&self, offset: usize) -> &AtomicU64 {
-        assert!(
-            offset % 8 == 0 && offset + 8 <= self.len,
-            "counter outside the mapping"
-        );
+        assert!(offset % 8 == 0 && offset + 8 <= self.len, "counter outside the mapping");
         // SAFETY: as for `word`.
         unsafe { &*self.base.as_ptr().add(offset).cast::<AtomicU64>() }
     }

@@ -15,35 +15,24 @@ pub(crate) struct Interest<'a> {
 
 impl<'a> Interest<'a> {
     pub(crate) fn readable(handle: &'a impl AsFd) -> Self {
-        Self {
-            fd: handle.as_fd(),
-            flags: PollFlags::IN,
-        }
+        Self { fd: handle.as_fd(), flags: PollFlags::IN }
     }
 
     pub(crate) fn writable(handle: &'a impl AsFd) -> Self {
-        Self {
-            fd: handle.as_fd(),
-            flags: PollFlags::OUT,
-        }
+        Self { fd: handle.as_fd(), flags: PollFlags::OUT }
     }
 
     /// The kernel reports a hang-up always; nothing else is asked for.
     pub(crate) fn hangup(handle: &'a impl AsFd) -> Self {
-        Self {
-            fd: handle.as_fd(),
-            flags: PollFlags::empty(),
-        }
+        Self { fd: handle.as_fd(), flags: PollFlags::empty() }
     }
 }
 
 /// Waits until one of `interests` is ready, or its other end has gone, or the
 /// deadline has passed; says of each whether it is ready.
 pub(crate) fn poll(interests: &[Interest<'_>], deadline: Option<Instant>) -> io::Result<Vec<bool>> {
-    let mut fds: Vec<PollFd<'_>> = interests
-        .iter()
-        .map(|one| PollFd::from_borrowed_fd(one.fd, one.flags))
-        .collect();
+    let mut fds: Vec<PollFd<'_>> =
+        interests.iter().map(|one| PollFd::from_borrowed_fd(one.fd, one.flags)).collect();
     super::retry(|| rustix::event::poll(&mut fds, super::remaining(deadline).as_ref()))?;
     Ok(fds.iter().map(|fd| !fd.revents().is_empty()).collect())
 }

@@ -14,10 +14,7 @@ pub(crate) struct Watch(Handle);
 
 impl Watch {
     pub(crate) fn open(id: u32) -> io::Result<Self> {
-        let pid = i32::try_from(id)
-            .ok()
-            .and_then(Pid::from_raw)
-            .ok_or(io::ErrorKind::InvalidInput)?;
+        let pid = i32::try_from(id).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
         let fd = pidfd_open(pid, PidfdFlags::empty())?;
         Ok(Self(fd.into()))
     }
@@ -41,10 +38,5 @@ pub(crate) fn start_time(id: u32) -> io::Result<u64> {
         .split_ascii_whitespace()
         .nth(19)
         .and_then(|field| field.parse().ok())
-        .ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                "unexpected text in /proc/PID/stat",
-            )
-        })
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "unexpected text in /proc/PID/stat"))
 }

@@ -31,12 +31,7 @@ enum Kind {
 impl Stream {
     /// Two connected sockets, each for both directions, that pass handles.
     pub(crate) fn socket_pair() -> io::Result<(Self, Self)> {
-        let (a, b) = socketpair(
-            AddressFamily::UNIX,
-            SocketType::STREAM,
-            SocketFlags::CLOEXEC,
-            None,
-        )?;
+        let (a, b) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
         Ok((Self::socket(a.into()), Self::socket(b.into())))
     }
 
@@ -47,17 +42,11 @@ impl Stream {
     }
 
     pub(crate) fn socket(handle: Handle) -> Self {
-        Self {
-            handle,
-            kind: Kind::Socket,
-        }
+        Self { handle, kind: Kind::Socket }
     }
 
     pub(crate) fn pipe(handle: Handle) -> Self {
-        Self {
-            handle,
-            kind: Kind::Pipe,
-        }
+        Self { handle, kind: Kind::Pipe }
     }
 
     pub(crate) fn passes_handles(&self) -> bool {
@@ -77,11 +66,7 @@ impl Stream {
     }
 
     /// Reads what is there: `None` if nothing is, `Some(0)` at the end.
-    pub(crate) fn try_read(
-        &self,
-        into: &mut [u8],
-        handles: &mut Vec<Handle>,
-    ) -> io::Result<Option<usize>> {
+    pub(crate) fn try_read(&self, into: &mut [u8], handles: &mut Vec<Handle>) -> io::Result<Option<usize>> {
         let result = match self.kind {
             Kind::Socket => receive_with_handles(self.handle.as_fd(), into, handles),
             Kind::Pipe => rustix::io::read(&self.handle, into),
@@ -97,11 +82,9 @@ impl Stream {
     pub(crate) fn try_write(&self, bytes: &[u8], handles: &[Handle]) -> io::Result<Option<usize>> {
         debug_assert!(handles.len() <= HANDLES_PER_PACKET);
         let result = match self.kind {
-            Kind::Socket if handles.is_empty() => send(
-                &self.handle,
-                bytes,
-                SendFlags::DONTWAIT | SendFlags::NOSIGNAL,
-            ),
+            Kind::Socket if handles.is_empty() => {
+                send(&self.handle, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
+            }
             Kind::Socket => send_with_handles(self.handle.as_fd(), bytes, handles),
             Kind::Pipe => rustix::io::write(&self.handle, bytes),
         };
