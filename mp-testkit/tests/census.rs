@@ -62,9 +62,7 @@ fn a_child_and_its_zombie_are_found() -> io::Result<()> {
 fn a_grandchild_and_an_orphan_are_found() -> io::Result<()> {
     let start = Census::take();
     // The shell ends at once, and what it started goes on without a parent of ours.
-    let mut shell = Command::new("sh")
-        .args(["-c", "sleep 600 & echo started"])
-        .spawn()?;
+    let mut shell = Command::new("sh").args(["-c", "sleep 600 & echo started"]).spawn()?;
     shell.wait()?;
     let leaks = start.level().expect_err("the orphan lives");
     assert_eq!(leaks.processes.len(), 1, "{leaks}");

@@ -25,10 +25,7 @@ fn every_face_of_a_die_comes_up() {
 
 fn descendants_are_listed_parents_first() -> io::Result<()> {
     // The second command keeps the shell from becoming the sleep.
-    let mut shell = Command::new("sh")
-        .args(["-c", "sleep 600; true"])
-        .stderr(Stdio::null())
-        .spawn()?;
+    let mut shell = Command::new("sh").args(["-c", "sleep 600; true"]).stderr(Stdio::null()).spawn()?;
     while chaos::descendants(shell.id()).is_empty() {
         std::thread::yield_now();
     }

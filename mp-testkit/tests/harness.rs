@@ -4,6 +4,7 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use mp_process::{Process, ProcessError};
 use mp_testkit::harness::Skip;
 use mp_testkit::program::Finished;
 use mp_testkit::{Program, Suite, Trial, trials, variants};
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
             a_leak_fails_the_census,
             a_leak_fails_a_filtered_run,
             a_skip_names_its_reason,
+            a_child_does_its_work_and_runs_no_trial,
         ]),
     }
 }
@@ -37,11 +39,7 @@ fn outcomes_are_counted() -> io::Result<()> {
 
 fn variants_have_names_of_their_own() -> io::Result<()> {
     let done = suite("mixed", &["case::two"])?.expect_success();
-    assert!(
-        done.stdout.contains("test case::two ... ok"),
-        "{}",
-        done.stdout
-    );
+    assert!(done.stdout.contains("test case::two ... ok"), "{}", done.stdout);
     assert!(!done.stdout.contains("case::one"), "{}", done.stdout);
     Ok(())
 }
@@ -49,11 +47,7 @@ fn variants_have_names_of_their_own() -> io::Result<()> {
 fn a_leak_fails_the_census() -> io::Result<()> {
     let done = suite("leaky", &[])?;
     assert_eq!(done.code(), Some(101));
-    assert!(
-        done.stdout.contains("test census ... FAILED"),
-        "{}",
-        done.stdout
-    );
+    assert!(done.stdout.contains("test census ... FAILED"), "{}", done.stdout);
     assert!(done.stdout.contains("/proc/version"), "{}", done.stdout);
     Ok(())
 }
@@ -71,6 +65,12 @@ fn a_skip_names_its_reason() -> io::Result<()> {
     Ok(())
 }
 
+fn a_child_does_its_work_and_runs_no_trial() -> Result<(), ProcessError> {
+    let process = Process::spawn(|x: u64| x * x, 12)?;
+    assert_eq!(process.join()?, 144);
+    Ok(())
+}
+
 fn suite(role: &str, arguments: &[&str]) -> io::Result<Finished> {
     let mut program = Program::this()?.env(ROLE, role);
     for argument in arguments {
@@ -83,9 +83,7 @@ fn mixed() -> ExitCode {
     let mut trials = trials![passes, fails, skips];
     trials.push(Trial::new("panics", panics));
     trials.push(Trial::new("waits", panics).ignored());
-    trials.extend(variants("case", [("one", 1), ("two", 2)], |case: u32| {
-        assert!(case < 3)
-    }));
+    trials.extend(variants("case", [("one", 1), ("two", 2)], |case: u32| assert!(case < 3)));
     mp_testkit::run(trials)
 }
 

@@ -10,19 +10,14 @@ const LIMIT: Duration = Duration::from_secs(20);
 fn what_it_writes_and_how_it_ends_come_back() -> io::Result<()> {
     let done = shell("echo out; echo err >&2; exit 7").run(LIMIT)?;
     assert_eq!((done.code(), done.signal()), (Some(7), None));
-    assert_eq!(
-        (done.stdout.as_str(), done.stderr.as_str()),
-        ("out\n", "err\n")
-    );
+    assert_eq!((done.stdout.as_str(), done.stderr.as_str()), ("out\n", "err\n"));
     Ok(())
 }
 
 fn a_line_can_be_waited_for() -> io::Result<()> {
     let running = shell("echo one; echo two; sleep 600").start()?;
     assert_eq!(running.wait_for_line("tw", LIMIT)?, "two");
-    let error = running
-        .wait_for_line("three", Duration::from_millis(50))
-        .unwrap_err();
+    let error = running.wait_for_line("three", Duration::from_millis(50)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TimedOut);
     assert!(error.to_string().contains("one\ntwo"), "{error}");
     Ok(())
@@ -39,11 +34,7 @@ fn ctrl_c_reaches_the_whole_group() -> io::Result<()> {
     let running = shell("trap 'exit 130' INT; echo ready; sleep 600; true").start()?;
     running.wait_for_line("ready", LIMIT)?;
     // Between its fork and its exec the child would take the signal as the shell does.
-    while !running
-        .descendants()
-        .iter()
-        .any(|child| child.name == "sleep")
-    {
+    while !running.descendants().iter().any(|child| child.name == "sleep") {
         std::thread::yield_now();
     }
     running.ctrl_c()?;
@@ -70,10 +61,7 @@ fn what_is_left_behind_is_noticed() -> io::Result<()> {
 
 fn a_missing_example_says_how_to_build_it() {
     let error = Program::example("no-such-example").unwrap_err();
-    assert!(
-        error.to_string().contains("cargo build --example"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("cargo build --example"), "{error}");
 }
 
 fn shell(script: &str) -> Program {

@@ -15,31 +15,19 @@ const LIMIT: Duration = Duration::from_secs(100);
 
 fn main() -> ExitCode {
     if std::env::var_os(ROLE).is_some() {
-        return Suite::new(trials![hangs_with_a_child])
-            .timeout(Duration::from_secs(600))
-            .run();
+        return Suite::new(trials![hangs_with_a_child]).timeout(Duration::from_secs(600)).run();
     }
-    let trials = trials![
-        a_hang_is_reported_and_ended,
-        a_watchdog_dropped_in_time_is_silent
-    ];
+    let trials = trials![a_hang_is_reported_and_ended, a_watchdog_dropped_in_time_is_silent];
     Suite::new(trials).timeout(LIMIT * 2).run()
 }
 
 fn a_hang_is_reported_and_ended() -> io::Result<()> {
-    let hanging = Program::this()?
-        .env(ROLE, "hang")
-        .env("MP_TESTKIT_TIMEOUT", "0.5");
+    let hanging = Program::this()?.env(ROLE, "hang").env("MP_TESTKIT_TIMEOUT", "0.5");
     // The output ends only when the child of the hanging process is gone too.
     let done = hanging.run(LIMIT)?;
     assert_eq!(done.code(), Some(watchdog::EXIT_CODE), "{}", done.stderr);
     let report = &done.stderr;
-    for part in [
-        "`hangs_with_a_child` was not done",
-        "`sleep` (S)",
-        "wchan",
-        "`watchdog` state",
-    ] {
+    for part in ["`hangs_with_a_child` was not done", "`sleep` (S)", "wchan", "`watchdog` state"] {
         assert!(report.contains(part), "no {part} in\n{report}");
     }
     Ok(())
