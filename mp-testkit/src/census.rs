@@ -30,11 +30,7 @@ impl Census {
         let me = process::id();
         let mut processes = tag::family(me);
         processes.retain(|member| member.pid != me);
-        Census {
-            handles: handles::open(),
-            processes,
-            names: names::shared_memory(),
-        }
+        Census { handles: handles::open(), processes, names: names::shared_memory() }
     }
 
     /// The open handles, by number.
@@ -100,10 +96,7 @@ impl Census {
         let after = count_by_kind(&now);
         let rose = |kind: &str| after.get(kind) > before.get(kind);
         let is_new = |handle: &OpenHandle| rose(handle.kind()) && !self.handles.contains(handle);
-        now.iter()
-            .filter(|handle| is_new(handle))
-            .cloned()
-            .collect()
+        now.iter().filter(|handle| is_new(handle)).cloned().collect()
     }
 
     fn new_processes(&self, now: Vec<Descendant>) -> Vec<Descendant> {

@@ -42,9 +42,7 @@ impl Watchdog {
                 fire(&name, limit);
             }
         };
-        let thread = thread::Builder::new()
-            .name("watchdog".to_owned())
-            .spawn(watch);
+        let thread = thread::Builder::new().name("watchdog".to_owned()).spawn(watch);
         Watchdog {
             disarm: Some(disarm),
             thread: Some(thread.expect("a thread for the watchdog")),
@@ -70,14 +68,10 @@ fn limit_from_environment() -> Option<Duration> {
 
 fn fire(name: &str, limit: Duration) -> ! {
     let family = tag::family(process::id());
-    autopsy::say(&format!(
-        "\nwatchdog: `{name}` was not done after {limit:?}\n"
-    ));
+    autopsy::say(&format!("\nwatchdog: `{name}` was not done after {limit:?}\n"));
     autopsy::report(&family);
     kill_the_others();
-    autopsy::say(&format!(
-        "watchdog: `{name}` ended with exit code {EXIT_CODE}\n"
-    ));
+    autopsy::say(&format!("watchdog: `{name}` ended with exit code {EXIT_CODE}\n"));
     // Exit handlers may wait for the very thing that hangs.
     exit::at_once(EXIT_CODE)
 }

@@ -21,11 +21,7 @@ impl Manifest {
         let mut entries: Vec<(String, String, String)> = Vec::new();
         let mut section = String::new();
         let mut in_list = false;
-        for line in text
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.starts_with('#'))
-        {
+        for line in text.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
             if in_list {
                 if let Some(last) = entries.last_mut() {
                     last.2.push_str(line);
@@ -33,11 +29,7 @@ impl Manifest {
             } else if let Some(title) = line.strip_prefix('[') {
                 section = title.trim_matches(['[', ']']).to_owned();
             } else if let Some((key, value)) = line.split_once('=') {
-                entries.push((
-                    section.clone(),
-                    key.trim().to_owned(),
-                    value.trim().to_owned(),
-                ));
+                entries.push((section.clone(), key.trim().to_owned(), value.trim().to_owned()));
             }
             in_list = entries.last().is_some_and(|last| is_open(&last.2));
         }
@@ -47,16 +39,13 @@ impl Manifest {
     /// The value of a key, with its quotes.
     pub(crate) fn value(&self, section: &str, key: &str) -> Option<&str> {
         let mut section = self.section(section);
-        section
-            .find(|(name, _)| *name == key)
-            .map(|(_, value)| value)
+        section.find(|(name, _)| *name == key).map(|(_, value)| value)
     }
 
     /// Whether a key is there, or taken over from the workspace.
     pub(crate) fn has(&self, section: &str, key: &str) -> bool {
         let inherited = format!("{key}.workspace");
-        self.section(section)
-            .any(|(name, _)| name == key || name == inherited)
+        self.section(section).any(|(name, _)| name == key || name == inherited)
     }
 
     pub(crate) fn has_section(&self, section: &str) -> bool {
@@ -101,9 +90,7 @@ pub(crate) fn without_comments(source: &str) -> String {
 pub(crate) fn words(source: &str) -> impl Iterator<Item = (usize, &str)> {
     let of_word = |c: char| c.is_alphanumeric() || c == '_' || c == '!';
     source.lines().enumerate().flat_map(move |(index, line)| {
-        let words = line
-            .split(move |c| !of_word(c))
-            .filter(|word| !word.is_empty());
+        let words = line.split(move |c| !of_word(c)).filter(|word| !word.is_empty());
         words.map(move |word| (index + 1, word))
     })
 }
@@ -131,10 +118,7 @@ pub(crate) fn links(markdown: &str) -> Vec<(usize, &str)> {
         if in_code {
             continue;
         }
-        let targets = line
-            .split("](")
-            .skip(1)
-            .filter_map(|rest| rest.split(')').next());
+        let targets = line.split("](").skip(1).filter_map(|rest| rest.split(')').next());
         found.extend(targets.map(|target| (index + 1, target)));
     }
     found
@@ -175,21 +159,14 @@ mod tests {
         assert!(manifest.has("package", "license"));
         let keys: Vec<_> = quoted(manifest.value("package", "keys").unwrap()).collect();
         assert_eq!(keys, ["x", "y"]);
-        let names: Vec<_> = manifest
-            .dependencies("dependencies")
-            .iter()
-            .map(|d| d.0)
-            .collect();
+        let names: Vec<_> = manifest.dependencies("dependencies").iter().map(|d| d.0).collect();
         assert_eq!(names, ["b", "c", "d", "e"]);
     }
 
     #[test]
     fn conditions_are_found_over_several_lines() {
         let source = "\n#[cfg(any(\n  unix,\n  test))]\nfn f() {}\nif cfg!(windows) {}";
-        assert_eq!(
-            conditions(source),
-            [(2, "any(\n  unix,\n  test)"), (6, "windows")]
-        );
+        assert_eq!(conditions(source), [(2, "any(\n  unix,\n  test)"), (6, "windows")]);
     }
 
     #[test]

@@ -32,23 +32,13 @@ impl Crate {
 impl Workspace {
     pub(crate) fn open() -> Result<Workspace, Failure> {
         let own = env::var("CARGO_MANIFEST_DIR").unwrap_or(env!("CARGO_MANIFEST_DIR").to_owned());
-        let root = Path::new(&own)
-            .parent()
-            .ok_or("xtask stands in no workspace")?
-            .to_owned();
+        let root = Path::new(&own).parent().ok_or("xtask stands in no workspace")?.to_owned();
         let manifest = Manifest::read(&root.join("Cargo.toml"))?;
         let members = manifest.value("workspace", "members").ok_or("no members")?;
-        let crates: Result<Vec<Crate>, Failure> = quoted(members)
-            .map(|name| open_crate(&root, name))
-            .collect();
-        let rust_version = manifest
-            .value("workspace.package", "rust-version")
-            .unwrap_or_default();
-        Ok(Workspace {
-            rust_version: rust_version.trim_matches('"').to_owned(),
-            crates: crates?,
-            root,
-        })
+        let crates: Result<Vec<Crate>, Failure> =
+            quoted(members).map(|name| open_crate(&root, name)).collect();
+        let rust_version = manifest.value("workspace.package", "rust-version").unwrap_or_default();
+        Ok(Workspace { rust_version: rust_version.trim_matches('"').to_owned(), crates: crates?, root })
     }
 
     /// The crates that go to users.
@@ -58,10 +48,7 @@ impl Workspace {
 
     /// `-p NAME` for each crate that goes to users.
     pub(crate) fn shipped_arguments(&self) -> String {
-        let arguments: Vec<_> = self
-            .shipped()
-            .map(|member| format!("-p {}", member.name))
-            .collect();
+        let arguments: Vec<_> = self.shipped().map(|member| format!("-p {}", member.name)).collect();
         arguments.join(" ")
     }
 
@@ -82,9 +69,5 @@ impl Workspace {
 fn open_crate(root: &Path, name: &str) -> Result<Crate, Failure> {
     let folder = root.join(name);
     let manifest = Manifest::read(&folder.join("Cargo.toml"))?;
-    Ok(Crate {
-        name: name.to_owned(),
-        folder,
-        manifest,
-    })
+    Ok(Crate { name: name.to_owned(), folder, manifest })
 }

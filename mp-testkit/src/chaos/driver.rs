@@ -14,10 +14,7 @@ use crate::sys::signal;
 /// left alone.
 pub fn kill_at_random(pids: &[u32], rng: &mut Rng) -> Option<u32> {
     let pid = *rng.pick(pids)?;
-    signal::kill_if(pid, || is_ours(pid))
-        .ok()
-        .filter(|killed| *killed)
-        .map(|_| pid)
+    signal::kill_if(pid, || is_ours(pid)).ok().filter(|killed| *killed).map(|_| pid)
 }
 
 /// A thread that goes on killing until it is told to finish.
@@ -50,10 +47,7 @@ impl Chaos {
             }
             killed
         });
-        Chaos {
-            finish: Some(finish),
-            thread: Some(thread),
-        }
+        Chaos { finish: Some(finish), thread: Some(thread) }
     }
 
     /// Ends the killing, and returns whom it killed, in order.

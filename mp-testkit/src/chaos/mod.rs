@@ -40,13 +40,7 @@ impl Descendant {
 
 impl fmt::Display for Descendant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Descendant {
-            pid,
-            parent,
-            name,
-            state,
-            ..
-        } = self;
+        let Descendant { pid, parent, name, state, .. } = self;
         write!(f, "{pid} `{name}` ({state}), child of {parent}")
     }
 }

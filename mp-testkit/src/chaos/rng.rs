@@ -15,17 +15,13 @@ impl Rng {
     pub fn new(seed: u64) -> Rng {
         // The state must not be zero, and close seeds should not begin alike.
         let state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0xd1b5_4a32_d192_ed03;
-        Rng {
-            state: state.max(1),
-        }
+        Rng { state: state.max(1) }
     }
 
     /// A generator seeded by `MP_TESTKIT_SEED` or anew; prints the seed, so that a run that
     /// failed can be repeated.
     pub fn announced(name: &str) -> Rng {
-        let given = env::var("MP_TESTKIT_SEED")
-            .ok()
-            .and_then(|text| text.parse().ok());
+        let given = env::var("MP_TESTKIT_SEED").ok().and_then(|text| text.parse().ok());
         let seed = given.unwrap_or_else(fresh_seed);
         eprintln!("{name}: MP_TESTKIT_SEED={seed}");
         Rng::new(seed)
@@ -63,9 +59,7 @@ impl Rng {
 }
 
 fn fresh_seed() -> u64 {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     // Six digits are enough to differ and few enough to type.
     (u64::from(now.subsec_nanos()) ^ u64::from(process::id())) % 1_000_000
 }

@@ -26,9 +26,7 @@ pub fn run(trials: Vec<Trial>) -> ExitCode {
 
 /// How long a soak goes on: `MP_SOAK_SECONDS`, or two seconds.
 pub fn soak_time() -> Duration {
-    let given = env::var("MP_SOAK_SECONDS")
-        .ok()
-        .and_then(|text| text.parse().ok());
+    let given = env::var("MP_SOAK_SECONDS").ok().and_then(|text| text.parse().ok());
     Duration::from_secs(given.unwrap_or(2))
 }
 
@@ -43,12 +41,7 @@ pub struct Suite {
 impl Suite {
     /// A suite with a watchdog of [`DEFAULT_TIMEOUT`] and with a census at its end.
     pub fn new(trials: Vec<Trial>) -> Self {
-        Suite {
-            trials,
-            timeout: DEFAULT_TIMEOUT + soak_time(),
-            warm_up: Vec::new(),
-            census: true,
-        }
+        Suite { trials, timeout: DEFAULT_TIMEOUT + soak_time(), warm_up: Vec::new(), census: true }
     }
 
     /// Sets how long a trial may take that says nothing itself.
@@ -88,10 +81,7 @@ impl Suite {
             self.warm_up.iter().for_each(|function| function());
         }
         let timeout = self.timeout;
-        let trials = self
-            .trials
-            .into_iter()
-            .map(|trial| trial.into_mimic(timeout));
+        let trials = self.trials.into_iter().map(|trial| trial.into_mimic(timeout));
         let mut trials: Vec<_> = trials.collect();
         if !self.census {
             return libtest_mimic::run(&arguments, trials).exit_code();
@@ -127,10 +117,7 @@ struct Closing {
 
 impl Closing {
     fn new() -> Self {
-        Closing {
-            start: Arc::new(Census::take()),
-            done: Arc::new(AtomicBool::new(false)),
-        }
+        Closing { start: Arc::new(Census::take()), done: Arc::new(AtomicBool::new(false)) }
     }
 
     fn trial(&self) -> libtest_mimic::Trial {

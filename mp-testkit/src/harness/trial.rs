@@ -19,10 +19,7 @@ pub struct Trial {
 
 impl Trial {
     /// A trial that passes when `function` returns neither an error nor by a panic.
-    pub fn new<T: Outcome>(
-        name: impl Into<String>,
-        function: impl FnOnce() -> T + Send + 'static,
-    ) -> Self {
+    pub fn new<T: Outcome>(name: impl Into<String>, function: impl FnOnce() -> T + Send + 'static) -> Self {
         Trial {
             name: name.into(),
             body: Box::new(move || function().completion()),

@@ -43,10 +43,7 @@ impl Program {
         if path.is_file() {
             return Ok(Program::at(path));
         }
-        let text = format!(
-            "{} is not built: cargo build --example {name}",
-            path.display()
-        );
+        let text = format!("{} is not built: cargo build --example {name}", path.display());
         Err(io::Error::new(ErrorKind::NotFound, text))
     }
 
@@ -86,15 +83,11 @@ impl Program {
     ///
     /// When it cannot be started; the text names the path.
     pub fn start(mut self) -> io::Result<Running> {
-        self.command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         self.command.process_group(0);
         let started = self.command.spawn();
-        let mut child = started.map_err(|error| {
-            io::Error::new(error.kind(), format!("{}: {error}", self.path.display()))
-        })?;
+        let mut child = started
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", self.path.display())))?;
         Ok(Running {
             end: signal::open(child.id())?,
             stdout: Captured::read(child.stdout.take()),
@@ -207,27 +200,19 @@ impl Running {
                 return Err(self.error(ErrorKind::TimedOut, text));
             }
         }
-        Ok(Finished {
-            status,
-            stdout: self.stdout.text(),
-            stderr: self.stderr.text(),
-        })
+        Ok(Finished { status, stdout: self.stdout.text(), stderr: self.stderr.text() })
     }
 
     fn error(&self, kind: ErrorKind, what: &str) -> io::Error {
         let (pid, stdout, stderr) = (self.pid(), self.stdout.text(), self.stderr.text());
-        let text = format!(
-            "program {pid}: {what}\n--- its output\n{stdout}\n--- its errors\n{stderr}\n---"
-        );
+        let text = format!("program {pid}: {what}\n--- its output\n{stdout}\n--- its errors\n{stderr}\n---");
         io::Error::new(kind, text)
     }
 }
 
 impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Running")
-            .field("pid", &self.pid())
-            .finish_non_exhaustive()
+        f.debug_struct("Running").field("pid", &self.pid()).finish_non_exhaustive()
     }
 }
 
@@ -282,7 +267,5 @@ impl Finished {
 fn profile_folder() -> io::Result<PathBuf> {
     let program = env::current_exe()?;
     let folder = program.parent().and_then(Path::parent);
-    folder
-        .map(Path::to_owned)
-        .ok_or_else(|| io::Error::other("this program has no folder"))
+    folder.map(Path::to_owned).ok_or_else(|| io::Error::other("this program has no folder"))
 }

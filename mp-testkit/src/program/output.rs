@@ -22,10 +22,7 @@ struct Stream {
 impl Captured {
     pub(super) fn read(source: Option<impl Read + Send + 'static>) -> Arc<Captured> {
         let stream = Mutex::new(Stream::default());
-        let captured = Arc::new(Captured {
-            stream,
-            changed: Condvar::new(),
-        });
+        let captured = Arc::new(Captured { stream, changed: Condvar::new() });
         let writer = Arc::clone(&captured);
         thread::spawn(move || {
             if let Some(source) = source {
@@ -76,11 +73,7 @@ impl Captured {
     }
 
     /// Waits for a change; `None` when the deadline is over.
-    fn wait<'a>(
-        &self,
-        stream: MutexGuard<'a, Stream>,
-        deadline: Instant,
-    ) -> Option<MutexGuard<'a, Stream>> {
+    fn wait<'a>(&self, stream: MutexGuard<'a, Stream>, deadline: Instant) -> Option<MutexGuard<'a, Stream>> {
         let left = left_until(deadline);
         if left.is_zero() {
             return None;

@@ -76,22 +76,8 @@ fn backtrace(pid: u32) {
     };
     say(&format!("backtrace of process {pid}\n"));
     let done = Command::new("timeout")
-        .args([
-            "-k",
-            "1",
-            BACKTRACE_SECONDS,
-            "gdb",
-            "-nx",
-            "-batch",
-            "-p",
-            &pid.to_string(),
-        ])
-        .args([
-            "-iex",
-            "set debuginfod enabled off",
-            "-iex",
-            "set auto-load off",
-        ])
+        .args(["-k", "1", BACKTRACE_SECONDS, "gdb", "-nx", "-batch", "-p", &pid.to_string()])
+        .args(["-iex", "set debuginfod enabled off", "-iex", "set auto-load off"])
         .args(["-ex", "thread apply all bt"])
         .stdin(Stdio::null())
         .stdout(stderr)

@@ -35,11 +35,7 @@ pub(crate) fn mark_this_tree() {
 /// Process `root`, all that descend from it, and all that wear the mark of this one.
 pub(crate) fn family(root: u32) -> Vec<Descendant> {
     let everyone = proc::all();
-    let mut family: Vec<_> = everyone
-        .iter()
-        .filter(|process| process.pid == root)
-        .cloned()
-        .collect();
+    let mut family: Vec<_> = everyone.iter().filter(|process| process.pid == root).cloned().collect();
     family.extend(proc::below(root, &everyone));
     let mark = own_mark();
     let orphans: Vec<_> = everyone
@@ -65,9 +61,7 @@ fn wears(mark: &str, process: &Descendant) -> bool {
     let Ok(environment) = fs::read(format!("/proc/{}/environ", process.pid)) else {
         return false;
     };
-    let mut entries = environment
-        .split(|byte| *byte == 0)
-        .filter_map(|entry| str::from_utf8(entry).ok());
+    let mut entries = environment.split(|byte| *byte == 0).filter_map(|entry| str::from_utf8(entry).ok());
     let marks = entries.find_map(|entry| entry.strip_prefix(VARIABLE)?.strip_prefix('='));
     marks.is_some_and(|marks| marks.split(' ').any(|worn| worn == mark))
 }

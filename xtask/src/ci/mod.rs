@@ -35,53 +35,26 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
 
 fn steps(workspace: &Workspace, totals: &mut Totals) -> Result<(), Failure> {
     step("tidy", "ARCHITECTURE.md", || passed(tidy::run(workspace)))?;
-    step("fmt", "rustfmt.toml", || {
-        passed(show(&mut command(
-            &workspace.root,
-            "cargo fmt --all --check",
-        )))
+    step("fmt", "rustfmt.toml", || passed(show(&mut command(&workspace.root, "cargo fmt --all --check"))))?;
+    step("clippy", "Cargo.toml, [workspace.lints]; no warnings", || {
+        let line = "cargo clippy --workspace --all-targets -- -D warnings";
+        passed(show(&mut command(&workspace.root, line)))
     })?;
-    step(
-        "clippy",
-        "Cargo.toml, [workspace.lints]; no warnings",
-        || {
-            let line = "cargo clippy --workspace --all-targets -- -D warnings";
-            passed(show(&mut command(&workspace.root, line)))
-        },
-    )?;
     step("docs", "rustdoc without warnings", || {
         let mut doc = command(&workspace.root, "cargo doc --no-deps");
         passed(show(doc.env("RUSTDOCFLAGS", "-D warnings")))
     })?;
-    step(
-        "each crate alone",
-        "ARCHITECTURE.md: each crate builds alone",
-        || alone(workspace),
-    )?;
-    step("tests", "cargo test --workspace", || {
-        passed(suites::all(workspace, totals))
+    step("each crate alone", "ARCHITECTURE.md: each crate builds alone", || alone(workspace))?;
+    step("tests", "cargo test --workspace", || passed(suites::all(workspace, totals)))?;
+    step("tests on one core", "no test may need two processors", || suites::on_one_core(workspace, totals))?;
+    step("windows type-check", "ARCHITECTURE.md: only sys/ knows the platform", || {
+        other_platform(workspace)
     })?;
-    step(
-        "tests on one core",
-        "no test may need two processors",
-        || suites::on_one_core(workspace, totals),
-    )?;
-    step(
-        "windows type-check",
-        "ARCHITECTURE.md: only sys/ knows the platform",
-        || other_platform(workspace),
-    )?;
-    step("oldest compiler", "Cargo.toml, rust-version", || {
-        oldest_compiler(workspace)
-    })
+    step("oldest compiler", "Cargo.toml, rust-version", || oldest_compiler(workspace))
 }
 
 /// Runs one step between a header and its duration. A failure names the step and its rule.
-fn step(
-    name: &str,
-    rule: &str,
-    run: impl FnOnce() -> Result<Done, Failure>,
-) -> Result<(), Failure> {
+fn step(name: &str, rule: &str, run: impl FnOnce() -> Result<Done, Failure>) -> Result<(), Failure> {
     println!("\n==> {name}");
     let start = Instant::now();
     let result = run();

@@ -11,11 +11,7 @@ use crate::workspace::Workspace;
 const TEXT: [&str; 5] = ["rs", "md", "toml", "sh", "yml"];
 
 /// Marks of work that was put off, split so that this file does not hold them.
-const UNDONE: [&str; 3] = [
-    concat!("FIX", "ME"),
-    concat!("TO", "DO"),
-    concat!("XX", "X"),
-];
+const UNDONE: [&str; 3] = [concat!("FIX", "ME"), concat!("TO", "DO"), concat!("XX", "X")];
 
 /// Places and numbers that mean nothing to a reader of the project.
 const PRIVATE: [&str; 5] = [
@@ -36,10 +32,8 @@ static ALONE: Rule = Rule {
     written: "ARCHITECTURE.md, \"House rules\"",
 };
 
-static LEADS: Rule = Rule {
-    says: "a link leads to a file that is there",
-    written: "ARCHITECTURE.md, \"House rules\"",
-};
+static LEADS: Rule =
+    Rule { says: "a link leads to a file that is there", written: "ARCHITECTURE.md, \"House rules\"" };
 
 pub(super) fn check(workspace: &Workspace) -> Result<Vec<Problem>, Failure> {
     let mut problems = Vec::new();
@@ -73,12 +67,7 @@ fn private(file: &Path, text: &str, problems: &mut Vec<Problem>) {
 }
 
 fn dead_links(workspace: &Workspace, file: &Path, text: &str, problems: &mut Vec<Problem>) {
-    let folder = workspace
-        .root
-        .join(file)
-        .parent()
-        .map(Path::to_owned)
-        .unwrap_or_default();
+    let folder = workspace.root.join(file).parent().map(Path::to_owned).unwrap_or_default();
     for (line, target) in links(text) {
         let path = target.split('#').next().unwrap_or_default();
         let is_elsewhere = target.contains("://") || target.starts_with("mailto:");

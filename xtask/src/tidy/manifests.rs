@@ -15,33 +15,10 @@ const ARROWS: [(&str, &[&str]); 10] = [
     ("mp-process", &["ipc-core"]),
     ("mp-pool", &["ipc-core", "mp-process", "mp-sync"]),
     ("mp-macros", &[]),
-    (
-        "mp-manager",
-        &["ipc-core", "mp-macros", "mp-process", "mp-sync"],
-    ),
-    (
-        "multiprocess",
-        &[
-            "ipc-core",
-            "mp-macros",
-            "mp-manager",
-            "mp-pool",
-            "mp-process",
-            "mp-sync",
-        ],
-    ),
+    ("mp-manager", &["ipc-core", "mp-macros", "mp-process", "mp-sync"]),
+    ("multiprocess", &["ipc-core", "mp-macros", "mp-manager", "mp-pool", "mp-process", "mp-sync"]),
     ("mp-testkit", &["ipc-core", "mp-process"]),
-    (
-        "benches",
-        &[
-            "ipc-core",
-            "mp-manager",
-            "mp-pool",
-            "mp-process",
-            "mp-sync",
-            "multiprocess",
-        ],
-    ),
+    ("benches", &["ipc-core", "mp-manager", "mp-pool", "mp-process", "mp-sync", "multiprocess"]),
     ("xtask", &[]),
 ];
 
@@ -70,11 +47,7 @@ static TREE: Rule = Rule {
 };
 
 pub(super) fn check(workspace: &Workspace) -> Result<Vec<Problem>, Failure> {
-    let ours: BTreeSet<&str> = workspace
-        .crates
-        .iter()
-        .map(|member| member.name.as_str())
-        .collect();
+    let ours: BTreeSet<&str> = workspace.crates.iter().map(|member| member.name.as_str()).collect();
     let mut problems = Vec::new();
     for member in &workspace.crates {
         arrows(member, &ours, &mut problems);
@@ -82,11 +55,7 @@ pub(super) fn check(workspace: &Workspace) -> Result<Vec<Problem>, Failure> {
         if member.is_shipped() {
             shipped(member, &mut problems);
         } else if member.manifest.value("package", "version") != Some("\"0.0.0\"") {
-            problems.push(at(
-                &SHIPPED,
-                member,
-                "unpublished, but its version is not 0.0.0",
-            ));
+            problems.push(at(&SHIPPED, member, "unpublished, but its version is not 0.0.0"));
         }
     }
     tree(workspace, &mut problems)?;
@@ -95,11 +64,7 @@ pub(super) fn check(workspace: &Workspace) -> Result<Vec<Problem>, Failure> {
 
 fn arrows(member: &Crate, ours: &BTreeSet<&str>, problems: &mut Vec<Problem>) {
     let Some((_, allowed)) = ARROWS.iter().find(|(name, _)| *name == member.name) else {
-        problems.push(at(
-            &ARROW,
-            member,
-            "not in the table of arrows in xtask/src/tidy",
-        ));
+        problems.push(at(&ARROW, member, "not in the table of arrows in xtask/src/tidy"));
         return;
     };
     for (name, _) in member.manifest.dependencies("dependencies") {

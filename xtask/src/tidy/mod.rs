@@ -24,11 +24,7 @@ pub(crate) struct Problem {
 
 impl Problem {
     fn new(rule: &'static Rule, place: impl Into<String>, what: impl Into<String>) -> Problem {
-        Problem {
-            place: place.into(),
-            what: what.into(),
-            rule,
-        }
+        Problem { place: place.into(), what: what.into(), rule }
     }
 }
 
@@ -38,10 +34,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
     problems.extend(sources::check(workspace)?);
     problems.extend(files::check(workspace)?);
     for Problem { place, what, rule } in &problems {
-        println!(
-            "{place}: {what}\n    rule: {} ({})",
-            rule.says, rule.written
-        );
+        println!("{place}: {what}\n    rule: {} ({})", rule.says, rule.written);
     }
     if problems.is_empty() {
         return Ok(());

@@ -14,15 +14,8 @@ const SAFE: [&str; 3] = ["mp-pool", "mp-manager", "multiprocess"];
 const PLATFORM: [&str; 4] = ["target_os", "target_family", "unix", "windows"];
 
 /// What a library leaves to the program that uses it, or never does.
-const NOT_IN_LIBRARIES: [&str; 7] = [
-    "print!",
-    "println!",
-    "eprint!",
-    "eprintln!",
-    "dbg!",
-    "todo!",
-    "unimplemented!",
-];
+const NOT_IN_LIBRARIES: [&str; 7] =
+    ["print!", "println!", "eprint!", "eprintln!", "dbg!", "todo!", "unimplemented!"];
 
 /// Lines in a file after which it is looked at twice.
 const LONG: usize = 600;
@@ -55,11 +48,7 @@ pub(super) fn check(workspace: &Workspace) -> Result<Vec<Problem>, Failure> {
         }
         let source = workspace.read(&file)?;
         warn_if_long(&file, &source);
-        let Some(member) = workspace
-            .crates
-            .iter()
-            .find(|member| file.starts_with(&member.name))
-        else {
+        let Some(member) = workspace.crates.iter().find(|member| file.starts_with(&member.name)) else {
             continue;
         };
         if member.is_shipped() {
@@ -100,19 +89,12 @@ fn safe(file: &Path, code: &str, problems: &mut Vec<Problem>) {
         problems.push(at(&FORBIDS, file, line, word));
     }
     if file.ends_with("src/lib.rs") && !code.contains("#![forbid(unsafe_code)]") {
-        problems.push(at(
-            &FORBIDS,
-            file,
-            1,
-            "does not say #![forbid(unsafe_code)]",
-        ));
+        problems.push(at(&FORBIDS, file, 1, "does not say #![forbid(unsafe_code)]"));
     }
 }
 
 fn safety_header(file: &Path, source: &str, problems: &mut Vec<Problem>) {
-    let allows = source
-        .lines()
-        .any(|line| line.starts_with("#![allow(unsafe_code"));
+    let allows = source.lines().any(|line| line.starts_with("#![allow(unsafe_code"));
     let mut header = source.lines().take_while(|line| line.starts_with("//!"));
     if allows && !header.any(|line| line.trim() == "//! # Safety") {
         problems.push(at(&SAFETY, file, 1, "has no such section"));
@@ -122,10 +104,7 @@ fn safety_header(file: &Path, source: &str, problems: &mut Vec<Problem>) {
 fn warn_if_long(file: &Path, source: &str) {
     let lines = source.lines().count();
     if lines > LONG {
-        println!(
-            "{}: warning: {lines} lines; look twice above {LONG}",
-            file.display()
-        );
+        println!("{}: warning: {lines} lines; look twice above {LONG}", file.display());
     }
 }
 
@@ -162,10 +141,7 @@ mod tests {
 
     #[test]
     fn libraries_do_not_print() {
-        assert_eq!(
-            found(printing, "a/src/b.rs", "\nprintln!(\"\");"),
-            ["a/src/b.rs:2"]
-        );
+        assert_eq!(found(printing, "a/src/b.rs", "\nprintln!(\"\");"), ["a/src/b.rs:2"]);
         assert!(found(printing, "a/examples/b.rs", "println!(\"\");").is_empty());
     }
 
