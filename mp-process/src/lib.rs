@@ -1,1 +1,64 @@
 //! Start, watch and end child processes that run a function of this program.
+//!
+//! Programs that map work over workers, or share objects among processes, want
+//! the crate `multiprocess`, which contains this one. Use `mp-process` by itself
+//! for what `std::thread::spawn` does, in a process.
+//!
+//! ```
+//! use mp_process::Process;
+//!
+//! fn main() -> Result<(), mp_process::ProcessError> {
+//!     mp_process::init();
+//!     let child = Process::spawn(|(a, b): (u32, u32)| a * b, (6, 7))?;
+//!     assert_eq!(child.join()?, 42);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # `init` comes first
+//! A child is this very program, started again. [`init`], called first in
+//! `main`, is where a child turns off to do its own work; it never returns there.
+//! Starting anything in a program that has not called it is an error, before a
+//! child exists. In test binaries, whose `main` is not yours, write
+//! [`test_support!`] once at the root of the test file instead.
+//!
+//! # What a child runs
+//! A function that captures nothing: an `fn`, generic or not, or a closure
+//! without captures. It gets one argument (two are a tuple) and its value comes
+//! back with [`Process::join`]. Argument and value are any serde types that own
+//! their data; a `&str` parameter is written `|s: String| f(&s)`.
+//!
+//! ```compile_fail
+//! let factor = 3;
+//! // A closure that captures is no function pointer: give it `factor` in the argument.
+//! let child = mp_process::Process::spawn(|x: u32| x * factor, 5);
+//! ```
+//!
+//! # How children end
+//! A panic, an exit, an abort, a stack overflow and a signal are different
+//! errors of `join`, with what can be known of each ([`ProcessError`]). Children
+//! end with the process that started them, even if it is killed; the end of the
+//! *thread* that started them means nothing.
+
+mod boot;
+mod builder;
+mod child;
+mod error;
+mod exit;
+mod function;
+mod init;
+mod panic;
+mod process;
+mod status;
+mod sys;
+
+pub use builder::Builder;
+pub use child::Sentinel;
+pub use error::ProcessError;
+pub use function::Function;
+pub use init::init;
+#[doc(hidden)]
+pub use init::__boot_before_main;
+pub use panic::{Panic, catch_panic};
+pub use process::{CurrentProcess, Process, cpu_count, current_process};
+pub use status::ExitStatus;

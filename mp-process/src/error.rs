@@ -1,0 +1,152 @@
+//! The one error of this crate.
+
+use std::io;
+use std::time::Duration;
+
+use ipc_core::{DecodeError, EncodeError};
+
+use crate::panic::Panic;
+use crate::status::ExitStatus;
+
+/// A process could not be started, or ended without its value.
+///
+/// Its text says what happened and what can be done; the predicates tell the
+/// kinds apart.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct ProcessError(Box<Kind>);
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Kind {
+    #[error(
+        "this program has not called `init()`: add `multiprocess::init();` (or `mp_process::init();`) as the first \
+         line of `main`, or `multiprocess::test_support!();` at the root of a test file, because a child is this \
+         program started again and turns off there"
+    )]
+    NotInitialised,
+    #[error(
+        "processes are nested {0} deep, which looks like children that start children without end: check that what \
+         runs in a child does not start the whole program again"
+    )]
+    TooDeep(u32),
+    #[error("the function cannot run in a child: {0}")]
+    Function(&'static str),
+    #[error("the argument could not be sent: {0}")]
+    Argument(#[source] EncodeError),
+    #[error("the process could not be started: {0}")]
+    Start(#[source] io::Error),
+    #[error("the process {pid} refused to start: {reason}")]
+    Refused { pid: u32, reason: String },
+    #[error(
+        "the process {pid} {status} before it reached `init()`: call `multiprocess::init()` first in `main`, before \
+         anything that may end the program"
+    )]
+    NoInit { pid: u32, status: ExitStatus },
+    #[error("the function panicked: {0}")]
+    Panicked(Panic),
+    #[error("the stack of process {pid} overflowed: its function recurses too deeply or keeps too much on the stack")]
+    StackOverflow { pid: u32, status: ExitStatus },
+    #[error("the process {pid} {status} before its function returned")]
+    Ended { pid: u32, status: ExitStatus },
+    #[error("the process {pid} could not decode its argument: {reason}")]
+    BadArgument { pid: u32, reason: String },
+    #[error("the value of process {pid} could not be sent back: {reason}")]
+    BadResult { pid: u32, reason: String },
+    #[error("the value of the process could not be decoded: {0}")]
+    Undecodable(#[source] DecodeError),
+    #[error("the process {pid} has not ended after {waited:?}")]
+    Timeout { pid: u32, waited: Duration },
+    #[error("the value of this process has been taken already")]
+    Taken,
+    #[error("{doing} failed: {source}")]
+    System { doing: &'static str, source: io::Error },
+}
+
+impl ProcessError {
+    pub(crate) fn kind(&self) -> &Kind {
+        &self.0
+    }
+
+    /// `init()` has not been called in this program.
+    #[must_use]
+    pub fn is_not_initialised(&self) -> bool {
+        matches!(self.kind(), Kind::NotInitialised)
+    }
+
+    /// The process never began its function.
+    #[must_use]
+    pub fn is_start_failure(&self) -> bool {
+        matches!(
+            self.kind(),
+            Kind::NotInitialised
+                | Kind::TooDeep(_)
+                | Kind::Function(_)
+                | Kind::Argument(_)
+                | Kind::Start(_)
+                | Kind::Refused { .. }
+                | Kind::NoInit { .. }
+        )
+    }
+
+    /// The function panicked; see [`panic`](Self::panic).
+    #[must_use]
+    pub fn is_panic(&self) -> bool {
+        self.panic().is_some()
+    }
+
+    /// The panic that ended the function.
+    #[must_use]
+    pub fn panic(&self) -> Option<&Panic> {
+        if let Kind::Panicked(panic) = self.kind() { Some(panic) } else { None }
+    }
+
+    /// The process's stack overflowed.
+    #[must_use]
+    pub fn is_stack_overflow(&self) -> bool {
+        matches!(self.kind(), Kind::StackOverflow { .. })
+    }
+
+    /// The deadline passed first; the process still runs.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        matches!(self.kind(), Kind::Timeout { .. })
+    }
+
+    /// The argument or the value could not be encoded or decoded.
+    #[must_use]
+    pub fn is_codec(&self) -> bool {
+        matches!(
+            self.kind(),
+            Kind::Argument(_) | Kind::BadArgument { .. } | Kind::BadResult { .. } | Kind::Undecodable(_)
+        )
+    }
+
+    /// How the process ended, if it ended before its function returned.
+    #[must_use]
+    pub fn status(&self) -> Option<ExitStatus> {
+        match self.kind() {
+            Kind::Ended { status, .. } | Kind::StackOverflow { status, .. } | Kind::NoInit { status, .. } => {
+                Some(*status)
+            }
+            _ => None,
+        }
+    }
+
+    /// The code the process exited with before its function returned.
+    #[must_use]
+    pub fn exit_code(&self) -> Option<i32> {
+        self.status().and_then(ExitStatus::code)
+    }
+
+    /// The signal that killed the process before its function returned.
+    #[must_use]
+    pub fn signal(&self) -> Option<i32> {
+        self.status().and_then(ExitStatus::signal)
+    }
+}
+
+impl From<Kind> for ProcessError {
+    fn from(kind: Kind) -> Self {
+        Self(Box::new(kind))
+    }
+}

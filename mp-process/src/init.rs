@@ -1,0 +1,84 @@
+//! Where a child turns off.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use crate::boot;
+use crate::error::{Kind, ProcessError};
+use crate::sys::boot::{Summons, summons};
+
+static INITIALISED: AtomicBool = AtomicBool::new(false);
+static DEPTH: AtomicU32 = AtomicU32::new(0);
+
+/// Children of children, so deep: a fuse against a program that starts itself.
+const DEEPEST: u32 = 64;
+
+/// Makes this program able to start processes: call it first in `main`.
+///
+/// In a child it does the child's work and never returns. In the program itself
+/// it returns at once; calling it again does nothing.
+///
+/// It must come before threads are started, an async runtime included, and
+/// before the program reads its standard input.
+///
+/// # Examples
+/// ```
+/// fn main() {
+///     mp_process::init();
+///     // the program
+/// }
+/// ```
+#[doc(alias = "freeze_support")]
+pub fn init() {
+    if INITIALISED.swap(true, Ordering::SeqCst) {
+        return;
+    }
+    if let Some(Summons { link, depth }) = summons() {
+        DEPTH.store(depth, Ordering::Relaxed);
+        boot::live(link, depth);
+    }
+}
+
+/// Whether processes may be started here; and how deep they would be.
+pub(crate) fn may_start() -> Result<u32, ProcessError> {
+    if !INITIALISED.load(Ordering::SeqCst) {
+        return Err(Kind::NotInitialised.into());
+    }
+    match DEPTH.load(Ordering::Relaxed) + 1 {
+        depth if depth > DEEPEST => Err(Kind::TooDeep(depth).into()),
+        depth => Ok(depth),
+    }
+}
+
+/// Lets a test binary whose `main` is not yours start processes.
+///
+/// Write it once, at the root of the test file; it takes the place of [`init`].
+/// It installs a function that runs before `main`: children turn off there.
+///
+/// ```
+/// mp_process::test_support!();
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! test_support {
+    () => {
+        const _: () = {
+            #[used]
+            #[cfg_attr(target_os = "linux", unsafe(link_section = ".init_array"))]
+            #[allow(unsafe_code)]
+            static BOOT: extern "C" fn() = {
+                extern "C" fn boot() {
+                    $crate::__boot_before_main();
+                }
+                boot
+            };
+        };
+    };
+}
+
+/// What [`test_support!`] runs before `main`, where the standard library has not
+/// set up the process yet.
+#[doc(hidden)]
+pub fn __boot_before_main() {
+    crate::sys::boot::stand_in_for_std();
+    init();
+}

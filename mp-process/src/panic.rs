@@ -1,0 +1,103 @@
+//! Panics as values.
+
+use std::any::Any;
+use std::backtrace::Backtrace;
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::panic::{AssertUnwindSafe, PanicHookInfo};
+
+use serde::{Deserialize, Serialize};
+
+/// A panic in another process: what it said, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Panic {
+    message: String,
+    location: Option<String>,
+    backtrace: Option<String>,
+}
+
+impl Panic {
+    /// What the panic said.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// File, line and column of the panic.
+    #[must_use]
+    pub fn location(&self) -> Option<&str> {
+        self.location.as_deref()
+    }
+
+    /// The calls that led to the panic, as text.
+    #[must_use]
+    pub fn backtrace(&self) -> Option<&str> {
+        self.backtrace.as_deref()
+    }
+}
+
+impl fmt::Display for Panic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match &self.location {
+            Some(location) => write!(f, " (at {location})"),
+            None => Ok(()),
+        }
+    }
+}
+
+thread_local! {
+    /// How deep this thread is in calls of `catch_panic`.
+    static CATCHING: Cell<u32> = const { Cell::new(0) };
+    /// What the hook saw of the panic that is being caught.
+    static CAUGHT: RefCell<Option<Panic>> = const { RefCell::new(None) };
+}
+
+/// Runs `run`; a panic in it comes back as a value.
+///
+/// In a child it prints nothing, and the value knows place and backtrace: a
+/// child has a panic hook that passes on every panic but these. Elsewhere the
+/// program's own hook has its say first, and the value is the message alone.
+///
+/// # Errors
+/// The [`Panic`].
+pub fn catch_panic<R>(run: impl FnOnce() -> R) -> Result<R, Panic> {
+    CATCHING.set(CATCHING.get() + 1);
+    let result = std::panic::catch_unwind(AssertUnwindSafe(run));
+    CATCHING.set(CATCHING.get() - 1);
+    result.map_err(|payload| CAUGHT.take().unwrap_or_else(|| Panic::from_payload(&*payload)))
+}
+
+/// In a child: has panics of its functions recorded instead of printed.
+pub(crate) fn install_hook() {
+    let others = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        if CATCHING.get() > 0 { record(info) } else { others(info) }
+    }));
+}
+
+fn record(info: &PanicHookInfo<'_>) {
+    let panic = Panic {
+        message: text(info.payload()),
+        location: info.location().map(ToString::to_string),
+        backtrace: Some(Backtrace::force_capture().to_string()),
+    };
+    // Without unwinding this is the last chance to say anything.
+    if cfg!(panic = "abort") {
+        crate::boot::last_words_of_panic(&panic);
+    }
+    CAUGHT.set(Some(panic));
+}
+
+impl Panic {
+    /// For payloads thrown without the hook, by `resume_unwind`.
+    fn from_payload(payload: &(dyn Any + Send)) -> Self {
+        Self { message: text(payload), location: None, backtrace: None }
+    }
+}
+
+fn text(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "a value that is not text was thrown".to_owned())
+}

@@ -1,0 +1,231 @@
+//! Child processes, and the process that this is.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use ipc_core::Message;
+
+use crate::builder::Builder;
+use crate::child::{Child, Sentinel};
+use crate::error::{Kind, ProcessError};
+use crate::status::ExitStatus;
+use crate::sys::end::Request;
+
+/// A child process that computes an `R`.
+///
+/// Dropping it lets the child run on, unless it was built with
+/// [`kill_on_drop`](Builder::kill_on_drop); the end of `main` then waits for it
+/// up to a deadline. When this process ends in any other way, so does the child.
+pub struct Process<R> {
+    child: Arc<Child>,
+    name: String,
+    kill_on_drop: bool,
+    value: PhantomData<fn() -> R>,
+}
+
+impl Process<()> {
+    /// Sets more about a process before it starts.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+}
+
+impl<R: Message> Process<R> {
+    /// Starts a process that runs `function` with `arg`.
+    ///
+    /// Returns as soon as the child is started; its value comes with
+    /// [`join`](Self::join).
+    ///
+    /// # Errors
+    /// See [`Builder::spawn`].
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// use mp_process::Process;
+    ///
+    /// let child = Process::spawn(|text: String| text.len(), "four".to_owned())?;
+    /// assert_eq!(child.join()?, 4);
+    /// # Ok::<(), mp_process::ProcessError>(())
+    /// ```
+    pub fn spawn<A: Message>(function: fn(A) -> R, arg: A) -> Result<Self, ProcessError> {
+        Builder::new().spawn(function, arg)
+    }
+
+    /// Waits until the process has ended, and takes its value.
+    ///
+    /// # Errors
+    /// A [`ProcessError`] that says how it ended without one: a panic, an exit, a
+    /// signal, a stack overflow.
+    pub fn join(self) -> Result<R, ProcessError> {
+        self.join_deadline(None, Duration::MAX)
+    }
+
+    /// Waits up to `timeout` until the process has ended, and takes its value.
+    ///
+    /// # Errors
+    /// As [`join`](Self::join), and one for which
+    /// [`is_timeout`](ProcessError::is_timeout) holds: the process still runs and
+    /// can be joined again.
+    pub fn join_timeout(&self, timeout: Duration) -> Result<R, ProcessError> {
+        self.join_deadline(Instant::now().checked_add(timeout), timeout)
+    }
+
+    fn join_deadline(&self, deadline: Option<Instant>, timeout: Duration) -> Result<R, ProcessError> {
+        let ended = self.child.wait(deadline).map_err(|source| system("waiting for a process", source))?;
+        let Some(status) = ended else {
+            return Err(Kind::Timeout { pid: self.pid(), waited: timeout }.into());
+        };
+        let mut packet = self.child.outcome(status)?;
+        // A value's own `Deserialize` runs here and may panic.
+        match crate::panic::catch_panic(|| packet.read_item::<R>()) {
+            Ok(value) => value.map_err(|error| Kind::Undecodable(error).into()),
+            Err(panic) => Err(Kind::Undecodable(ipc_core::DecodeError::new::<R>(panic)).into()),
+        }
+    }
+}
+
+impl<R> Process<R> {
+    pub(crate) fn new(child: Arc<Child>, name: String, kill_on_drop: bool) -> Self {
+        Self { child, name, kill_on_drop, value: PhantomData }
+    }
+
+    /// The id that the system gave it.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.pid()
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it has not ended yet.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.exit_status().is_none()
+    }
+
+    /// How it ended; `None` while it runs. Does not wait.
+    #[doc(alias = "exitcode")]
+    #[must_use]
+    pub fn exit_status(&self) -> Option<ExitStatus> {
+        self.child.status().ok().flatten()
+    }
+
+    /// Asks it to end (SIGTERM on Unix); one that has ended already is no error.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn terminate(&self) -> Result<(), ProcessError> {
+        self.signal(Request::Terminate)
+    }
+
+    /// Ends it at once (SIGKILL on Unix).
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn kill(&self) -> Result<(), ProcessError> {
+        self.signal(Request::Kill)
+    }
+
+    /// Interrupts it as Ctrl-C would (SIGINT on Unix). A child ignores that unless
+    /// its function installs a handler.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn interrupt(&self) -> Result<(), ProcessError> {
+        self.signal(Request::Interrupt)
+    }
+
+    fn signal(&self, request: Request) -> Result<(), ProcessError> {
+        self.child.signal(request).map_err(|source| system("signalling a process", source))
+    }
+
+    /// Something that becomes ready when the process has ended, for
+    /// [`ipc_core::wait`].
+    #[must_use]
+    pub fn sentinel(&self) -> Sentinel {
+        Sentinel(Arc::clone(&self.child))
+    }
+}
+
+fn system(doing: &'static str, source: std::io::Error) -> ProcessError {
+    Kind::System { doing, source }.into()
+}
+
+impl<R> Drop for Process<R> {
+    fn drop(&mut self) {
+        if self.kill_on_drop && self.is_alive() {
+            let _ = self.child.signal(Request::Kill);
+            // A killed process ends at once, but for one that hangs in the kernel.
+            let _ = self.child.wait(Instant::now().checked_add(Duration::from_secs(1)));
+        }
+    }
+}
+
+impl<R> fmt::Debug for Process<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Process")
+            .field("name", &self.name)
+            .field("pid", &self.pid())
+            .field("exit_status", &self.exit_status())
+            .finish()
+    }
+}
+
+/// The process in which it is asked.
+#[derive(Debug)]
+pub struct CurrentProcess {
+    name: String,
+    depth: u32,
+}
+
+static CURRENT: OnceLock<CurrentProcess> = OnceLock::new();
+
+/// The process in which it is called: `MainProcess`, or a child with its name.
+///
+/// ```
+/// assert_eq!(mp_process::current_process().name(), "MainProcess");
+/// ```
+#[must_use]
+pub fn current_process() -> &'static CurrentProcess {
+    CURRENT.get_or_init(|| CurrentProcess { name: "MainProcess".to_owned(), depth: 0 })
+}
+
+impl CurrentProcess {
+    pub(crate) fn become_child(name: String, depth: u32) {
+        crate::sys::boot::set_process_name(&name);
+        let _ = CURRENT.set(Self { name, depth });
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The id that the system gave it.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        std::process::id()
+    }
+
+    /// Whether this library started it.
+    #[must_use]
+    pub fn is_child(&self) -> bool {
+        self.depth > 0
+    }
+}
+
+/// How many CPUs this process may use, at least one: it knows the process's
+/// affinity and the limits of its control group.
+#[must_use]
+pub fn cpu_count() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

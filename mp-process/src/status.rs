@@ -1,0 +1,89 @@
+//! How a process ended.
+
+use std::fmt;
+
+/// How a process ended, as far as the system told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExitStatus(pub(crate) Ending);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Exited(i32),
+    Signaled { signal: i32, core_dumped: bool },
+    /// Another part of the program collected the status.
+    Unknown,
+}
+
+impl ExitStatus {
+    /// Whether it exited with code 0.
+    #[must_use]
+    pub fn success(self) -> bool {
+        self.code() == Some(0)
+    }
+
+    /// The code it exited with, if it exited.
+    #[must_use]
+    pub fn code(self) -> Option<i32> {
+        if let Ending::Exited(code) = self.0 { Some(code) } else { None }
+    }
+
+    /// The number of the signal that killed it, if one did.
+    #[must_use]
+    pub fn signal(self) -> Option<i32> {
+        if let Ending::Signaled { signal, .. } = self.0 { Some(signal) } else { None }
+    }
+
+    /// Whether the system wrote a core file.
+    #[must_use]
+    pub fn core_dumped(self) -> bool {
+        matches!(self.0, Ending::Signaled { core_dumped: true, .. })
+    }
+
+    /// Whether the status was lost, because some other code of this program waits
+    /// for children that are not its own, or ignores the signal of their end.
+    #[must_use]
+    pub fn is_unknown(self) -> bool {
+        self.0 == Ending::Unknown
+    }
+}
+
+impl fmt::Display for ExitStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Ending::Exited(code) => write!(f, "exited with code {code}"),
+            Ending::Signaled { signal, core_dumped } => {
+                write!(f, "was killed by {}", signal_name(signal))?;
+                if core_dumped { f.write_str(" and dumped core") } else { Ok(()) }
+            }
+            Ending::Unknown => f.write_str(
+                "ended, and its status is unknown because some other code of this program collected it",
+            ),
+        }
+    }
+}
+
+/// The usual name of a signal of POSIX.
+fn signal_name(signal: i32) -> String {
+    let name = match signal {
+        1 => "SIGHUP",
+        2 => "SIGINT",
+        3 => "SIGQUIT",
+        4 => "SIGILL",
+        5 => "SIGTRAP",
+        6 => "SIGABRT (abort)",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        9 => "SIGKILL",
+        10 => "SIGUSR1",
+        11 => "SIGSEGV (invalid memory access)",
+        12 => "SIGUSR2",
+        13 => "SIGPIPE",
+        14 => "SIGALRM",
+        15 => "SIGTERM",
+        24 => "SIGXCPU (its limit of CPU time)",
+        25 => "SIGXFSZ",
+        31 => "SIGSYS",
+        other => return format!("signal {other}"),
+    };
+    name.to_owned()
+}

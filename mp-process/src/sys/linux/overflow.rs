@@ -1,0 +1,108 @@
+//! Saying that the stack overflowed, before dying of it.
+//!
+//! A stack overflow is a fault just below the stack. The handler runs on a stack
+//! of its own, tells the parent with a frame made beforehand, restores the
+//! default action and returns, so that the fault happens again and kills the
+//! process as it would have. Other faults go to the handler that was there.
+//!
+//! # Safety
+//! The handler calls only `send`, `sigaction` and `getpid`-like functions, which
+//! signal-safety(7) allows, and reads statics that are set before it is installed.
+
+#![allow(unsafe_code)]
+
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::ptr;
+use std::sync::OnceLock;
+
+use ipc_core::Handle;
+
+/// How far from the stack pointer a fault still counts as one of the stack: a
+/// function may touch the end of a large frame first.
+const REACH: usize = 1 << 20;
+const OWN_STACK: usize = 64 << 10;
+
+struct Report {
+    socket: OwnedFd,
+    frame: Vec<u8>,
+    /// The lowest address that the main thread's stack may grow to.
+    stack_end: usize,
+    others: libc::sigaction,
+}
+
+static REPORT: OnceLock<Report> = OnceLock::new();
+
+/// Reports an overflow of this thread's stack by writing `frame` to `socket`.
+pub(crate) fn report_with(socket: &Handle, frame: Vec<u8>) {
+    let Ok(socket) = socket.try_clone() else { return };
+    let report = Report { socket: socket.into(), frame, stack_end: stack_end(), others: current(libc::SIGSEGV) };
+    if REPORT.set(report).is_ok() && give_signal_stack() {
+        install(libc::SIGSEGV);
+    }
+}
+
+/// Where this thread's stack ends.
+fn stack_end() -> usize {
+    let (mut start, mut size) = (ptr::null_mut(), 0);
+    // SAFETY: the attributes are initialised by the first call, read by the
+    // second and destroyed by the third, as pthread_getattr_np(3) asks.
+    unsafe {
+        let mut attributes = MaybeUninit::<libc::pthread_attr_t>::zeroed();
+        if libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()) != 0 {
+            return 0;
+        }
+        libc::pthread_attr_getstack(attributes.as_ptr(), &mut start, &mut size);
+        libc::pthread_attr_destroy(attributes.as_mut_ptr());
+    }
+    start as usize
+}
+
+fn current(signal: libc::c_int) -> libc::sigaction {
+    // SAFETY: plain data that the kernel fills.
+    unsafe {
+        let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+        libc::sigaction(signal, ptr::null(), action.as_mut_ptr());
+        action.assume_init()
+    }
+}
+
+/// The handler must not run on the stack that is full.
+fn give_signal_stack() -> bool {
+    let memory = Box::leak(vec![0u8; OWN_STACK].into_boxed_slice());
+    let stack = libc::stack_t { ss_sp: memory.as_mut_ptr().cast(), ss_flags: 0, ss_size: OWN_STACK };
+    // SAFETY: the memory is leaked, so it stays this thread's signal stack for ever.
+    unsafe { libc::sigaltstack(&stack, ptr::null_mut()) == 0 }
+}
+
+fn install(signal: libc::c_int) {
+    type Handler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
+    // SAFETY: zeroes are valid, and `on_fault` has the three-argument signature that
+    // `SA_SIGINFO` announces.
+    unsafe {
+        let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
+        action.sa_sigaction = on_fault as Handler as libc::sighandler_t;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK;
+        libc::sigaction(signal, &action, ptr::null_mut());
+    }
+}
+
+extern "C" fn on_fault(signal: libc::c_int, info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
+    let Some(report) = REPORT.get() else { return };
+    // SAFETY: the kernel passes a valid `siginfo_t` for a fault.
+    let address = unsafe { (*info).si_addr() } as usize;
+    let below = report.stack_end.saturating_sub(REACH)..report.stack_end.saturating_add(REACH / 16);
+    // SAFETY: `send` and `sigaction` with valid pointers to statics; both are
+    // allowed in a handler.
+    unsafe {
+        if below.contains(&address) {
+            let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+            libc::send(report.socket.as_raw_fd(), report.frame.as_ptr().cast(), report.frame.len(), flags);
+            let mut default: libc::sigaction = MaybeUninit::zeroed().assume_init();
+            default.sa_sigaction = libc::SIG_DFL;
+            libc::sigaction(signal, &default, ptr::null_mut());
+        } else {
+            libc::sigaction(signal, &report.others, ptr::null_mut());
+        }
+    }
+}
