@@ -70,9 +70,8 @@ fn run<A: Message, R: Message>(mut orders: Packet) -> Packet {
     };
     drop(orders);
     match catch_panic(|| function(arg)) {
-        Ok(value) => catch_panic(|| returned(&value)).unwrap_or_else(|panic| {
-            answer(&Answer::BadResult(format!("encoding it panicked: {panic}")))
-        }),
+        Ok(value) => catch_panic(|| returned(&value))
+            .unwrap_or_else(|panic| answer(&Answer::BadResult(format!("encoding it panicked: {panic}")))),
         Err(panic) => answer(&Answer::Panicked(panic)),
     }
 }

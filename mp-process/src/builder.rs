@@ -85,7 +85,11 @@ impl Builder {
     /// A [`ProcessError`] for which [`is_start_failure`](ProcessError::is_start_failure)
     /// holds: [`init`](crate::init()) was not called, the argument does not encode,
     /// or the system refuses. No child is left behind.
-    pub fn spawn<A: Message, R: Message>(self, function: fn(A) -> R, arg: A) -> Result<Process<R>, ProcessError> {
+    pub fn spawn<A: Message, R: Message>(
+        self,
+        function: fn(A) -> R,
+        arg: A,
+    ) -> Result<Process<R>, ProcessError> {
         let depth = init::may_start()?;
         if Function::new(function).offset().is_none() {
             return Err(Kind::Function(FOREIGN_CODE).into());

@@ -44,7 +44,9 @@ pub(crate) enum Kind {
     NoInit { pid: u32, status: ExitStatus },
     #[error("the function panicked: {0}")]
     Panicked(Panic),
-    #[error("the stack of process {pid} overflowed: its function recurses too deeply or keeps too much on the stack")]
+    #[error(
+        "the stack of process {pid} overflowed: its function recurses too deeply or keeps too much on the stack"
+    )]
     StackOverflow { pid: u32, status: ExitStatus },
     #[error("the process {pid} {status} before its function returned")]
     Ended { pid: u32, status: ExitStatus },

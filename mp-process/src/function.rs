@@ -97,8 +97,7 @@ impl<'de, A: 'static, R: 'static> Deserialize<'de> for Function<A, R> {
     }
 }
 
-pub(crate) const FOREIGN_CODE: &str =
-    "the function's code lies in a shared library, which has another place in another process: \
+pub(crate) const FOREIGN_CODE: &str = "the function's code lies in a shared library, which has another place in another process: \
      wrap it in a function of the program itself";
 
 impl<A, R> Clone for Function<A, R> {

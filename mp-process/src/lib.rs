@@ -56,9 +56,9 @@ pub use builder::Builder;
 pub use child::Sentinel;
 pub use error::ProcessError;
 pub use function::Function;
-pub use init::init;
 #[doc(hidden)]
 pub use init::__boot_before_main;
+pub use init::init;
 pub use panic::{Panic, catch_panic};
 pub use process::{CurrentProcess, Process, cpu_count, current_process};
 pub use status::ExitStatus;

@@ -71,9 +71,7 @@ pub fn catch_panic<R>(run: impl FnOnce() -> R) -> Result<R, Panic> {
 /// In a child: has panics of its functions recorded instead of printed.
 pub(crate) fn install_hook() {
     let others = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        if CATCHING.get() > 0 { record(info) } else { others(info) }
-    }));
+    std::panic::set_hook(Box::new(move |info| if CATCHING.get() > 0 { record(info) } else { others(info) }));
 }
 
 fn record(info: &PanicHookInfo<'_>) {

@@ -9,7 +9,10 @@ pub struct ExitStatus(pub(crate) Ending);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
     Exited(i32),
-    Signaled { signal: i32, core_dumped: bool },
+    Signaled {
+        signal: i32,
+        core_dumped: bool,
+    },
     /// Another part of the program collected the status.
     Unknown,
 }

@@ -36,7 +36,8 @@ static REPORT: OnceLock<Report> = OnceLock::new();
 /// Reports an overflow of this thread's stack by writing `frame` to `socket`.
 pub(crate) fn report_with(socket: &Handle, frame: Vec<u8>) {
     let Ok(socket) = socket.try_clone() else { return };
-    let report = Report { socket: socket.into(), frame, stack_end: stack_end(), others: current(libc::SIGSEGV) };
+    let report =
+        Report { socket: socket.into(), frame, stack_end: stack_end(), others: current(libc::SIGSEGV) };
     if REPORT.set(report).is_ok() && give_signal_stack() {
         install(libc::SIGSEGV);
     }

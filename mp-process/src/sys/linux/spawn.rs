@@ -71,7 +71,11 @@ fn with_spawner(job: impl FnOnce() + Send + 'static) -> io::Result<()> {
         *spawner = Some(start_spawner()?);
     }
     let sent = spawner.as_ref().map(|jobs| jobs.send(Box::new(job)));
-    if let Some(Ok(())) = sent { Ok(()) } else { Err(io::Error::other("the thread that starts processes has ended")) }
+    if let Some(Ok(())) = sent {
+        Ok(())
+    } else {
+        Err(io::Error::other("the thread that starts processes has ended"))
+    }
 }
 
 fn start_spawner() -> io::Result<Sender<Job>> {
