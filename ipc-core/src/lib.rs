@@ -39,6 +39,7 @@ mod error;
 pub mod link;
 mod memory;
 mod packet;
+pub mod raw;
 mod sys;
 mod transfer;
 mod wait;

@@ -65,8 +65,7 @@ impl Packet {
         self.luggage = luggage;
         if result.is_err() {
             self.bytes.truncate(before);
-            self.luggage.handles.truncate(places.0);
-            self.luggage.moves.truncate(places.1);
+            self.luggage.truncate(places.0, places.1);
         }
         result
     }

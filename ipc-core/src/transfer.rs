@@ -23,9 +23,23 @@ pub(crate) trait Moves: Send + Sync {
 pub(crate) struct Luggage {
     pub(crate) handles: Vec<Handle>,
     pub(crate) moves: Vec<Arc<dyn Moves>>,
+    /// Which of the handles are to the same thing, wanted by many values: key and place.
+    shared: Vec<(u128, u32)>,
 }
 
 impl Luggage {
+    /// Forgets what a value that was not encoded after all had brought.
+    pub(crate) fn truncate(&mut self, handles: usize, moves: usize) {
+        self.handles.truncate(handles);
+        self.moves.truncate(moves);
+        self.shared.retain(|(_, place)| (*place as usize) < handles);
+    }
+
+    fn place_of(&self, key: u128) -> Option<u32> {
+        let (_, place) = self.shared.iter().find(|(known, _)| *known == key)?;
+        Some(*place)
+    }
+
     /// Tells each end that stands in the message that it has left.
     pub(crate) fn commit(&mut self) {
         self.moves.drain(..).for_each(|end| end.moved());
@@ -110,6 +124,37 @@ pub(crate) fn give(handle: &Handle) -> Result<u32, String> {
             luggage.handles.push(copy);
             Ok(u32::try_from(luggage.handles.len() - 1).unwrap_or(u32::MAX))
         }
+        _ => Err(OUTSIDE.to_owned()),
+    })
+}
+
+/// As [`give`], once for each `key`: many values may stand on one handle.
+pub(crate) fn give_shared(key: u128, handle: &Handle) -> Result<u32, String> {
+    let known = CONTEXTS.with_borrow(|stack| match stack.last() {
+        Some(Context::Packing(luggage)) => luggage.place_of(key),
+        _ => None,
+    });
+    if let Some(place) = known {
+        return Ok(place);
+    }
+    let place = give(handle)?;
+    CONTEXTS.with_borrow_mut(|stack| {
+        if let Some(Context::Packing(luggage)) = stack.last_mut() {
+            luggage.shared.push((key, place));
+        }
+    });
+    Ok(place)
+}
+
+/// A duplicate of the handle at `place`, which stays there for the next value.
+pub(crate) fn copy(place: u32) -> Result<Handle, String> {
+    CONTEXTS.with_borrow(|stack| match stack.last() {
+        Some(Context::Unpacking(handles, _)) => match handles.get(place as usize) {
+            Some(Some(handle)) => handle
+                .try_clone()
+                .map_err(|error| format!("a handle could not be duplicated: {error}")),
+            _ => Err(format!("the message came without its handle number {place}")),
+        },
         _ => Err(OUTSIDE.to_owned()),
     })
 }

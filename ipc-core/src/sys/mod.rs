@@ -12,6 +12,9 @@
 //! | `stream::Stream` | one end of a byte stream, read and written without waiting; carries handles where the kernel can |
 //! | `poll::{Interest, poll}` | wait until one of many handles is ready |
 //! | `process::{Watch, start_time, current_id}` | know a process's end without asking it again and again |
+//! | `robust::{init, lock, try_lock, unlock}` | a mutex in shared memory that the system releases when its holder dies |
+//! | `identity::{generation, current_thread, thread_exists}` | who a thread is, and whether a fork has made its process |
+//! | `post::Post` | handles from any process to any other, each message whole |
 //! | `cpu::current` | the CPU this thread runs on, or `UNKNOWN` |
 //!
 //! Everything above this folder is written over these names and compiles on
@@ -23,11 +26,11 @@ mod linux;
 #[cfg(all(target_os = "linux", not(force_unsupported)))]
 pub use linux::Handle;
 #[cfg(all(target_os = "linux", not(force_unsupported)))]
-pub(crate) use linux::{companion, cpu, futex, memory, poll, process, stream};
+pub(crate) use linux::{companion, cpu, futex, identity, memory, poll, post, process, robust, stream};
 
 #[cfg(any(not(target_os = "linux"), force_unsupported))]
 mod unsupported;
 #[cfg(any(not(target_os = "linux"), force_unsupported))]
 pub use unsupported::Handle;
 #[cfg(any(not(target_os = "linux"), force_unsupported))]
-pub(crate) use unsupported::{companion, cpu, futex, memory, poll, process, stream};
+pub(crate) use unsupported::{companion, cpu, futex, identity, memory, poll, post, process, robust, stream};

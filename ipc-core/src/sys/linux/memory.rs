@@ -12,7 +12,10 @@ use std::io;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create};
+use rustix::fs::{
+    FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate,
+    memfd_create,
+};
 use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
 
 use super::Handle;
@@ -57,6 +60,12 @@ impl Segment {
 
     pub(crate) fn handle(&self) -> &Handle {
         &self.handle
+    }
+
+    /// Punches a hole: its pages go back to the system. It is a kindness, so a refusal is none.
+    pub(crate) fn discard(&self, offset: usize, len: usize) {
+        let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        let _ = fallocate(&self.handle, mode, offset as u64, len as u64);
     }
 }
 
@@ -140,6 +149,15 @@ impl Mapping {
         // SAFETY: as for `word`.
         unsafe { &*self.base.as_ptr().add(offset).cast::<AtomicU64>() }
     }
+}
+
+/// A number that nobody else will draw.
+pub(crate) fn random_id() -> io::Result<u128> {
+    let mut bytes = [0u8; 16];
+    // SAFETY: the call writes at most the bytes it is given.
+    let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
+    // Up to 256 bytes come at once and whole.
+    if got == bytes.len() as isize { Ok(u128::from_ne_bytes(bytes)) } else { Err(io::Error::last_os_error()) }
 }
 
 impl Drop for Mapping {

@@ -4,9 +4,12 @@ pub(crate) mod companion;
 pub(crate) mod cpu;
 pub(crate) mod futex;
 pub(crate) mod handle;
+pub(crate) mod identity;
 pub(crate) mod memory;
 pub(crate) mod poll;
+pub(crate) mod post;
 pub(crate) mod process;
+pub(crate) mod robust;
 pub(crate) mod stream;
 
 pub use handle::Handle;

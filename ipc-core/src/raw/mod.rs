@@ -1,0 +1,51 @@
+//! Words in shared memory, for those who build locks and queues: `mp-sync` does.
+//!
+//! Programs want `mp-sync` or `multiprocess` instead. Nothing here keeps a
+//! protocol; it is what a protocol stands on, under names that no platform owns.
+//!
+//! * [`Region`]: shared memory that is mapped once in a process, however often it
+//!   is received, because a robust mutex must be locked and unlocked at one address;
+//! * [`RobustMutex`]: a mutex between processes whose holder may die;
+//! * [`wait_on`], [`wake`]: sleep on a word, wake its sleepers;
+//! * [`ProcessId`]: who a process is, and whether it still lives;
+//! * [`DeathNotice`]: have a word bumped and its sleepers woken when a process ends;
+//! * [`Post`]: handles on their way from any process to any other.
+
+use std::io;
+use std::sync::atomic::AtomicU32;
+use std::time::Instant;
+
+use crate::sys;
+
+mod death;
+mod identity;
+mod post;
+mod region;
+mod robust;
+
+pub use death::DeathNotice;
+pub use identity::{ProcessId, ThreadId, fork_generation};
+pub use post::{Post, PostError};
+pub use region::Region;
+pub use robust::{Acquired, LockFailure, MAX_HELD, RobustMutex};
+
+/// Sleeps while `word` holds `expected`, until a wake, a signal or the deadline.
+///
+/// It returns for no reason at times: the caller loops.
+///
+/// # Errors
+/// What the system says, for one that this platform has no such call.
+pub fn wait_on(word: &AtomicU32, expected: u32, deadline: Option<Instant>) -> io::Result<()> {
+    sys::futex::wait(word, expected, deadline)
+}
+
+/// Wakes up to `count` of those that sleep on `word`, in whatever process.
+pub fn wake(word: &AtomicU32, count: u32) {
+    sys::futex::wake(word, count.min(u32::MAX >> 1));
+}
+
+/// Whether this process may run on more than one CPU at a time.
+#[must_use]
+pub fn several_cpus() -> bool {
+    sys::cpu::several()
+}

@@ -1,0 +1,52 @@
+//! Who this thread is, and knowing that a fork has made its process: `gettid(2)`,
+//! `tgkill(2)` with no signal, `pthread_atfork(3)`.
+//!
+//! # Safety
+//! The handler that the C library calls in the child does one atomic addition;
+//! the system calls take numbers only.
+
+#![allow(unsafe_code)]
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+static GENERATION: AtomicU32 = AtomicU32::new(0);
+
+/// Never zero, and another number in the child of a fork.
+#[inline]
+pub(crate) fn generation() -> u32 {
+    match GENERATION.load(Ordering::Relaxed) {
+        0 => begin(),
+        generation => generation,
+    }
+}
+
+#[cold]
+fn begin() -> u32 {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: `in_child` is safe to call in the child of a process with threads.
+        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+        GENERATION.store(1, Ordering::Relaxed);
+    });
+    GENERATION.load(Ordering::Relaxed)
+}
+
+unsafe extern "C" fn in_child() {
+    GENERATION.fetch_add(1, Ordering::Relaxed);
+}
+
+pub(crate) fn current_thread() -> u32 {
+    // SAFETY: the call has no preconditions.
+    let id = unsafe { libc::syscall(libc::SYS_gettid) };
+    u32::try_from(id).unwrap_or(0)
+}
+
+/// Whether such a thread runs now; one that may not be asked does.
+pub(crate) fn thread_exists(process: u32, thread: u32) -> bool {
+    let (Ok(process), Ok(thread)) = (i32::try_from(process), i32::try_from(thread)) else {
+        return false;
+    };
+    // SAFETY: no signal is sent; the call only looks.
+    let code = unsafe { libc::syscall(libc::SYS_tgkill, process, thread, 0) };
+    code == 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
+}

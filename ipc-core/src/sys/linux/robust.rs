@@ -1,0 +1,157 @@
+//! Robust, error-checking, process-shared mutexes of the C library.
+//!
+//! # Safety
+//! Every function takes the address of a `pthread_mutex_t` in shared memory that
+//! its caller answers for. The C library links held mutexes into a list of their
+//! thread, which the kernel walks when the thread dies: hence the memory stays
+//! mapped while one is held, at one address in a process, and is never used for
+//! anything else.
+
+#![allow(unsafe_code)]
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::time::Instant;
+
+use libc::{c_int, pthread_mutex_t, timespec};
+
+use crate::raw::{Acquired, LockFailure, RobustMutex};
+
+const _: () = assert!(size_of::<pthread_mutex_t>() <= RobustMutex::SIZE);
+const _: () = assert!(align_of::<pthread_mutex_t>() <= RobustMutex::ALIGN);
+
+/// # Safety
+/// Nobody else uses the bytes at `mutex` yet.
+pub(crate) unsafe fn init(mutex: *mut u8) -> io::Result<()> {
+    let mut attributes = MaybeUninit::uninit();
+    let attributes = attributes.as_mut_ptr();
+    // SAFETY: the attributes are initialised by the first call, used, and destroyed.
+    unsafe {
+        check(libc::pthread_mutexattr_init(attributes))?;
+        let result = check(libc::pthread_mutexattr_setpshared(attributes, libc::PTHREAD_PROCESS_SHARED))
+            .and_then(|()| check(libc::pthread_mutexattr_setrobust(attributes, libc::PTHREAD_MUTEX_ROBUST)))
+            .and_then(|()| check(libc::pthread_mutexattr_settype(attributes, libc::PTHREAD_MUTEX_ERRORCHECK)))
+            .and_then(|()| check(libc::pthread_mutex_init(mutex.cast(), attributes)));
+        libc::pthread_mutexattr_destroy(attributes);
+        result
+    }
+}
+
+/// # Safety
+/// `mutex` was initialised by [`init`] and stays mapped while it is held.
+#[inline]
+pub(crate) unsafe fn lock(mutex: *mut u8, deadline: Option<Instant>) -> Result<Acquired, LockFailure> {
+    let mutex = mutex.cast();
+    // SAFETY: the caller's promise.
+    unsafe {
+        let code = match deadline {
+            None => libc::pthread_mutex_lock(mutex),
+            Some(deadline) => lock_until(mutex, deadline),
+        };
+        acquired(mutex, code)
+    }
+}
+
+/// # Safety
+/// As [`lock`].
+#[inline]
+pub(crate) unsafe fn try_lock(mutex: *mut u8) -> Result<Acquired, LockFailure> {
+    let mutex = mutex.cast();
+    // SAFETY: the caller's promise.
+    unsafe { acquired(mutex, libc::pthread_mutex_trylock(mutex)) }
+}
+
+/// Whether it was this thread that held it, and does not any more.
+///
+/// # Safety
+/// As [`lock`].
+#[inline]
+pub(crate) unsafe fn unlock(mutex: *mut u8) -> bool {
+    // SAFETY: the caller's promise; the mutex checks that its owner calls.
+    unsafe { libc::pthread_mutex_unlock(mutex.cast()) == 0 }
+}
+
+/// # Safety
+/// As [`lock`].
+#[inline]
+unsafe fn acquired(mutex: *mut pthread_mutex_t, code: c_int) -> Result<Acquired, LockFailure> {
+    match code {
+        0 => Ok(Acquired::Clean),
+        libc::EOWNERDEAD => {
+            // At once, so that no way out of the caller leaves the mutex unusable. Should this
+            // process be killed before, the next one is told of a death again.
+            // SAFETY: this thread holds the mutex.
+            unsafe { libc::pthread_mutex_consistent(mutex) };
+            Ok(Acquired::OwnerDied)
+        }
+        libc::EBUSY | libc::ETIMEDOUT => Err(LockFailure::Timeout),
+        libc::EDEADLK => Err(LockFailure::Deadlock),
+        code => Err(LockFailure::Io(io::Error::from_raw_os_error(code))),
+    }
+}
+
+fn check(code: c_int) -> io::Result<()> {
+    if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(code)) }
+}
+
+/// `deadline` on one of the system's clocks.
+fn on_clock(clock: libc::clockid_t, deadline: Instant) -> timespec {
+    const NANOS: i64 = 1_000_000_000;
+    let left = deadline.saturating_duration_since(Instant::now());
+    let mut at = timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call fills the structure.
+    unsafe { libc::clock_gettime(clock, &raw mut at) };
+    let nanos = i64::from(at.tv_nsec) + i64::from(left.subsec_nanos());
+    let seconds = libc::time_t::try_from(left.as_secs()).unwrap_or(libc::time_t::MAX);
+    at.tv_sec = at.tv_sec.saturating_add(seconds).saturating_add((nanos / NANOS) as libc::time_t);
+    at.tv_nsec = (nanos % NANOS) as _;
+    at
+}
+
+#[cfg(target_env = "gnu")]
+mod timed {
+    use super::{Instant, c_int, on_clock, pthread_mutex_t, timespec};
+
+    unsafe extern "C" {
+        // In glibc since 2.30.
+        fn pthread_mutex_clocklock(
+            mutex: *mut pthread_mutex_t,
+            clock: libc::clockid_t,
+            until: *const timespec,
+        ) -> c_int;
+    }
+
+    /// # Safety
+    /// As [`super::lock`].
+    pub(super) unsafe fn lock_until(mutex: *mut pthread_mutex_t, deadline: Instant) -> c_int {
+        let until = on_clock(libc::CLOCK_MONOTONIC, deadline);
+        // SAFETY: the caller's promise.
+        unsafe { pthread_mutex_clocklock(mutex, libc::CLOCK_MONOTONIC, &raw const until) }
+    }
+}
+
+#[cfg(not(target_env = "gnu"))]
+mod timed {
+    use std::time::Duration;
+
+    use super::{Instant, c_int, on_clock, pthread_mutex_t};
+
+    /// How long to trust a clock that may be set while we wait on it.
+    const SLICE: Duration = Duration::from_millis(50);
+
+    /// # Safety
+    /// As [`super::lock`].
+    pub(super) unsafe fn lock_until(mutex: *mut pthread_mutex_t, deadline: Instant) -> c_int {
+        loop {
+            let slice = deadline.min(Instant::now() + SLICE);
+            let until = on_clock(libc::CLOCK_REALTIME, slice);
+            // SAFETY: the caller's promise.
+            let code = unsafe { libc::pthread_mutex_timedlock(mutex, &raw const until) };
+            if code != libc::ETIMEDOUT || Instant::now() >= deadline {
+                return code;
+            }
+        }
+    }
+}
+
+use timed::lock_until;
