@@ -18,10 +18,10 @@ static AWAITED: Mutex<Vec<(Weak<Child>, Duration)>> = Mutex::new(Vec::new());
 /// Notes a child whose last handle is dropped while it runs: it is collected when
 /// the next one is started, and at the end.
 pub(crate) fn collect_later(child: &end::Child) {
-    if let (Ok(None), Some(sentinel)) = (child.try_status(), child.sentinel()) {
-        if let Ok(handle) = sentinel.try_clone() {
-            lock(&ORPHANS).push(handle);
-        }
+    if let (Ok(None), Some(sentinel)) = (child.try_status(), child.sentinel())
+        && let Ok(handle) = sentinel.try_clone()
+    {
+        lock(&ORPHANS).push(handle);
     }
 }
 

@@ -22,10 +22,8 @@ const DEEPEST: u32 = 64;
 ///
 /// # Examples
 /// ```
-/// fn main() {
-///     mp_process::init();
-///     // the program
-/// }
+/// // First in `main`:
+/// mp_process::init();
 /// ```
 #[doc(alias = "freeze_support")]
 pub fn init() {
@@ -62,15 +60,7 @@ pub(crate) fn may_start() -> Result<u32, ProcessError> {
 macro_rules! test_support {
     () => {
         const _: () = {
-            #[used]
-            #[cfg_attr(target_os = "linux", unsafe(link_section = ".init_array"))]
-            #[allow(unsafe_code)]
-            static BOOT: extern "C" fn() = {
-                extern "C" fn boot() {
-                    $crate::__boot_before_main();
-                }
-                boot
-            };
+            $crate::__before_main!($crate::__boot_before_main);
         };
     };
 }

@@ -62,3 +62,7 @@ pub use init::init;
 pub use panic::{Panic, catch_panic};
 pub use process::{CurrentProcess, Process, cpu_count, current_process};
 pub use status::ExitStatus;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmePrograms;

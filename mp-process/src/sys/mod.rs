@@ -7,7 +7,8 @@
 //! | `image::{Image, Image::current}` | this program in memory: its identity, the offset of a function, the function at an offset |
 //! | `spawn::{Command, Spawned, spawn}` | start this program again with a socket for its orders |
 //! | `end::{Child, signal…}` | know a child's end without polling, and bring it about |
-//! | `boot::{orders, settle}` | in a child: take the socket, tie its life to its owner, keep Ctrl-C out |
+//! | `before_main` | the macro `__before_main!`: have a function run before `main` |
+//! | `boot::{summons, …}` | in a child: take the socket, tie its life to its owner, keep Ctrl-C out |
 //! | `overflow::report_with` | in a child: say that the stack overflowed before dying of it |
 //! | `spill::{store, load}` | put bytes where a handle leads to them |
 //! | `leave::at_exit` | run something when `main` has returned |

@@ -1,5 +1,6 @@
 //! Linux: `posix_spawn` through the standard library, pidfds, `dl_iterate_phdr`.
 
+pub(crate) mod before_main;
 pub(crate) mod boot;
 pub(crate) mod end;
 pub(crate) mod image;
