@@ -148,6 +148,52 @@ impl Packet {
         (end <= self.bytes.len()).then_some(end)
     }
 
+    /// Takes the next `len` bytes as they are; `None` if there are fewer.
+    pub fn read_bytes(&mut self, len: usize) -> Option<&[u8]> {
+        let end = self.read.checked_add(len)?;
+        let bytes = self.bytes.get(self.read..end)?;
+        self.read = end;
+        Some(bytes)
+    }
+
+    /// The bytes that have not been read.
+    #[must_use]
+    pub fn unread(&self) -> &[u8] {
+        &self.bytes[self.read..]
+    }
+
+    /// Takes back what was written after the first `len` bytes; handles in it stay.
+    pub fn truncate(&mut self, len: usize) {
+        self.bytes.truncate(len);
+        self.read = self.read.min(len);
+    }
+
+    /// Writes a value at the end, for a reader that wants it first:
+    /// [`read_tail`](Self::read_tail).
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub fn append_tail<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
+        let start = self.bytes.len();
+        self.append(value)?;
+        let len = (self.bytes.len() - start) as u32;
+        self.bytes.extend_from_slice(&len.to_le_bytes());
+        Ok(())
+    }
+
+    /// Takes off the value that [`append_tail`](Self::append_tail) wrote.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if the packet does not end with a `T`.
+    pub fn read_tail<T: DeserializeOwned>(&mut self) -> Result<T, DecodeError> {
+        let cut = || DecodeError::new::<T>("the packet is cut short");
+        let (rest, len) = self.bytes.split_last_chunk::<ITEM_HEAD>().ok_or_else(cut)?;
+        let start = rest.len().checked_sub(u32::from_le_bytes(*len) as usize).ok_or_else(cut)?;
+        let value = codec::decode(&rest[start..])?;
+        self.bytes.truncate(start);
+        Ok(value)
+    }
+
     /// Whether everything has been read.
     #[must_use]
     pub fn is_at_end(&self) -> bool {

@@ -41,8 +41,14 @@ impl Luggage {
     }
 
     /// Tells each end that stands in the message that it has left.
+    ///
+    /// A message with such ends cannot be sent again, so its handles go too: a copy
+    /// kept here would hide the end of the process that has them now.
     pub(crate) fn commit(&mut self) {
-        self.moves.drain(..).for_each(|end| end.moved());
+        self.moves.iter().for_each(|end| end.moved());
+        if !self.moves.is_empty() {
+            self.handles.clear();
+        }
     }
 }
 

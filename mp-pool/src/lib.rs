@@ -1,1 +1,47 @@
 //! A pool of worker processes that a killed worker cannot hang.
+//!
+//! Programs usually want the crate `multiprocess`, which contains this one.
+//!
+//! ```
+//! use mp_pool::Pool;
+//!
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     mp_process::init();
+//!     let pool = Pool::new(2)?;
+//!     let squares: Vec<u64> = pool.map(|x: u64| x * x, 0..100)?;
+//!     assert_eq!(squares[99], 9801);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # What a worker's death does
+//! The pool knows which worker holds which task. A worker that is killed, that
+//! aborts, exits or overflows its stack while it runs a task fails that task
+//! with an error that says how ([`TaskError::is_worker_died`]), or has it run
+//! again if the pool was built with [`retries`](Builder::retries). Tasks it had
+//! not begun go to others, and a new worker takes its place. Nothing waits for
+//! ever: a pool whose workers die again and again without a result gives up
+//! with an error.
+//!
+//! # Who does the work
+//! A pool has no thread of its own. Whoever waits for a result drives it:
+//! gives out tasks, takes in results, replaces the dead. Between two calls the
+//! workers run on with the tasks they hold.
+
+#![forbid(unsafe_code)]
+
+mod builder;
+mod chunks;
+mod core;
+mod driver;
+mod error;
+mod imap;
+mod pool;
+mod station;
+mod wire;
+mod worker;
+
+pub use builder::Builder;
+pub use error::{PoolError, TaskError};
+pub use imap::{Imap, ImapUnordered};
+pub use pool::Pool;

@@ -1,0 +1,224 @@
+//! What can go wrong with a pool and with its tasks.
+
+use std::fmt;
+use std::sync::Arc;
+
+use ipc_core::{DecodeError, EncodeError};
+use mp_process::{Panic, ProcessError};
+
+/// A pool could not be made, or has given up.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error(transparent)]
+pub struct PoolError(Arc<PoolKind>);
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PoolKind {
+    #[error("a pool needs at least one worker")]
+    NoWorkers,
+    #[error(transparent)]
+    Start(ProcessError),
+    #[error("the pool could not be set up: {0}")]
+    System(std::io::Error),
+    #[error(
+        "the pool has given up: {deaths} workers in a row ended without a result, the last one because {last}"
+    )]
+    Dying { deaths: u32, last: Arc<Death> },
+    #[error("the workers cannot start: {0}")]
+    NoStart(Arc<Death>),
+    #[error("the pool was closed and takes no more tasks")]
+    Closed,
+    #[error("the pool was terminated before the task was done")]
+    Terminated,
+}
+
+impl PoolError {
+    /// `init()` has not been called in this program.
+    #[must_use]
+    pub fn is_not_initialised(&self) -> bool {
+        matches!(&*self.0, PoolKind::Start(error) if error.is_not_initialised())
+    }
+
+    /// The pool was closed or terminated.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        matches!(*self.0, PoolKind::Closed | PoolKind::Terminated)
+    }
+
+    /// The pool gave up because its workers could not be kept alive or started.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        matches!(
+            *self.0,
+            PoolKind::Dying { .. } | PoolKind::NoStart(_) | PoolKind::Start(_) | PoolKind::System(_)
+        )
+    }
+}
+
+impl From<PoolKind> for PoolError {
+    fn from(kind: PoolKind) -> Self {
+        Self(Arc::new(kind))
+    }
+}
+
+impl From<ProcessError> for PoolError {
+    fn from(error: ProcessError) -> Self {
+        PoolKind::Start(error).into()
+    }
+}
+
+impl From<std::io::Error> for PoolError {
+    fn from(error: std::io::Error) -> Self {
+        PoolKind::System(error).into()
+    }
+}
+
+/// A task has no value, and why.
+///
+/// Its text says what happened and what can be done; the predicates tell the
+/// kinds apart.
+#[derive(Debug, thiserror::Error)]
+#[error("{}{kind}", At(*index))]
+pub struct TaskError {
+    kind: TaskKind,
+    index: Option<usize>,
+}
+
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum TaskKind {
+    #[error("the task panicked: {0}")]
+    Panicked(Panic),
+    #[error("the task's worker died: {0}")]
+    WorkerDied(Arc<Death>),
+    #[error("the argument could not be sent: {0}")]
+    Argument(EncodeError),
+    #[error("the argument could not be decoded in the worker: {0}")]
+    BadArgument(String),
+    #[error("the value could not be sent back: {0}")]
+    BadResult(String),
+    #[error("the value could not be decoded: {0}")]
+    Undecodable(DecodeError),
+    #[error(transparent)]
+    Pool(PoolError),
+}
+
+/// The end of a worker.
+#[derive(Debug)]
+pub(crate) struct Death {
+    pub(crate) pid: u32,
+    /// How it ended; `None` if it left without being asked to.
+    pub(crate) error: Option<ProcessError>,
+}
+
+impl fmt::Display for Death {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.error {
+            Some(error) => error.fmt(f),
+            None => write!(f, "the worker {} left without being asked to", self.pid),
+        }
+    }
+}
+
+struct At(Option<usize>);
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(index) => write!(f, "item {index}: "),
+            None => Ok(()),
+        }
+    }
+}
+
+impl TaskError {
+    pub(crate) fn at(mut self, index: usize) -> Self {
+        self.index = Some(index);
+        self
+    }
+
+    /// Which item of a map the error is of, counted from 0.
+    #[must_use]
+    pub fn index(&self) -> Option<usize> {
+        self.index
+    }
+
+    /// The task panicked; see [`panic`](Self::panic).
+    #[must_use]
+    pub fn is_panic(&self) -> bool {
+        self.panic().is_some()
+    }
+
+    /// The panic that ended the task.
+    #[must_use]
+    pub fn panic(&self) -> Option<&Panic> {
+        if let TaskKind::Panicked(panic) = &self.kind { Some(panic) } else { None }
+    }
+
+    /// The task's worker ended while it ran the task: it was killed, aborted,
+    /// exited or overflowed its stack.
+    #[must_use]
+    pub fn is_worker_died(&self) -> bool {
+        self.death().is_some()
+    }
+
+    /// The worker's stack overflowed.
+    #[must_use]
+    pub fn is_stack_overflow(&self) -> bool {
+        self.death_error().is_some_and(ProcessError::is_stack_overflow)
+    }
+
+    /// The id of the worker that died.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.death().map(|death| death.pid)
+    }
+
+    /// The signal that killed the worker.
+    #[must_use]
+    pub fn signal(&self) -> Option<i32> {
+        self.death_error().and_then(ProcessError::signal)
+    }
+
+    /// The code with which the task ended its worker.
+    #[must_use]
+    pub fn exit_code(&self) -> Option<i32> {
+        self.death_error().and_then(ProcessError::exit_code)
+    }
+
+    /// The argument or the value could not be encoded or decoded.
+    #[must_use]
+    pub fn is_codec(&self) -> bool {
+        self.is_undecodable() || matches!(self.kind, TaskKind::Argument(_) | TaskKind::BadResult(_))
+    }
+
+    /// The argument or the value was sent and could not be decoded.
+    #[must_use]
+    pub fn is_undecodable(&self) -> bool {
+        matches!(self.kind, TaskKind::Undecodable(_) | TaskKind::BadArgument(_))
+    }
+
+    /// The pool was closed, was terminated or gave up.
+    #[must_use]
+    pub fn pool_error(&self) -> Option<&PoolError> {
+        if let TaskKind::Pool(error) = &self.kind { Some(error) } else { None }
+    }
+
+    fn death_error(&self) -> Option<&ProcessError> {
+        self.death()?.error.as_ref()
+    }
+
+    fn death(&self) -> Option<&Death> {
+        if let TaskKind::WorkerDied(death) = &self.kind { Some(death) } else { None }
+    }
+}
+
+impl From<TaskKind> for TaskError {
+    fn from(kind: TaskKind) -> Self {
+        Self { kind, index: None }
+    }
+}
+
+impl From<PoolError> for TaskError {
+    fn from(error: PoolError) -> Self {
+        TaskKind::Pool(error).into()
+    }
+}

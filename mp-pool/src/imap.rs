@@ -1,0 +1,100 @@
+//! Values as they come.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+
+use ipc_core::Message;
+
+use crate::error::TaskError;
+use crate::pool::Work;
+
+/// Values in completion order; made by [`Pool::imap_unordered`](crate::Pool::imap_unordered).
+///
+/// Dropping it lets go of the items that no worker has begun.
+pub struct ImapUnordered<'pool, I, R> {
+    work: Work<'pool, I>,
+    over: bool,
+    values: PhantomData<fn() -> R>,
+}
+
+/// Values in the order of the items; made by [`Pool::imap`](crate::Pool::imap).
+///
+/// Dropping it lets go of the items that no worker has begun.
+pub struct Imap<'pool, I, R> {
+    unordered: ImapUnordered<'pool, I, R>,
+    /// Values whose turn has not come, each by its place.
+    early: BTreeMap<usize, Result<R, TaskError>>,
+    next: usize,
+}
+
+impl<'pool, I, R> ImapUnordered<'pool, I, R> {
+    pub(crate) fn new(work: Work<'pool, I>) -> Self {
+        Self { work, over: false, values: PhantomData }
+    }
+}
+
+impl<'pool, I, R> Imap<'pool, I, R> {
+    pub(crate) fn new(work: Work<'pool, I>) -> Self {
+        Self { unordered: ImapUnordered::new(work), early: BTreeMap::new(), next: 0 }
+    }
+}
+
+impl<A: Message, R: Message, I: Iterator<Item = A>> ImapUnordered<'_, I, R> {
+    /// The next value with the place of its item. The end of the pool is one error.
+    fn next_placed(&mut self) -> Option<(usize, Result<R, TaskError>)> {
+        if self.over {
+            return None;
+        }
+        match self.work.next_outcome() {
+            Ok(Some((index, outcome))) => Some((index, outcome.map_err(|error| error.at(index)))),
+            Ok(None) => {
+                self.over = true;
+                None
+            }
+            Err(error) => {
+                self.over = true;
+                Some((usize::MAX, Err(error.into())))
+            }
+        }
+    }
+}
+
+impl<A: Message, R: Message, I: Iterator<Item = A>> Iterator for ImapUnordered<'_, I, R> {
+    type Item = Result<R, TaskError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_placed().map(|(_, outcome)| outcome)
+    }
+}
+
+impl<A: Message, R: Message, I: Iterator<Item = A>> Iterator for Imap<'_, I, R> {
+    type Item = Result<R, TaskError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(outcome) = self.early.remove(&self.next) {
+                self.next += 1;
+                return Some(outcome);
+            }
+            self.unordered.work.limit_to(self.next);
+            match self.unordered.next_placed() {
+                Some((index, outcome)) => self.early.insert(index, outcome),
+                // What is left has a gap before it, which only the pool's end can leave.
+                None => return self.early.pop_first().map(|(_, outcome)| outcome),
+            };
+        }
+    }
+}
+
+impl<I, R> fmt::Debug for ImapUnordered<'_, I, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ImapUnordered").field("over", &self.over).finish_non_exhaustive()
+    }
+}
+
+impl<I, R> fmt::Debug for Imap<'_, I, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Imap").field("next", &self.next).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,103 @@
+//! What goes between a pool and its workers.
+
+use ipc_core::link::{Link, Outgoing};
+use ipc_core::{EncodeError, Handle, Packet};
+use mp_process::{Function, Panic};
+use serde::{Deserialize, Serialize};
+
+use crate::worker::Runner;
+
+/// In front of each task.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct TaskHead {
+    pub(crate) task: u64,
+    /// How many items follow; none tells the worker to end.
+    pub(crate) items: u32,
+    /// How many bytes of `Job` stand between the head and the items.
+    pub(crate) job_len: u32,
+    /// Whether it pays to poll for the next task before sleeping.
+    pub(crate) poll: bool,
+}
+
+/// What a job's tasks run, encoded once for all of them.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Job {
+    /// Makes the runner for the function's types.
+    pub(crate) bind: Function<Packet, Option<Runner>>,
+}
+
+/// In front of each answer.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct AnswerHead {
+    pub(crate) task: u64,
+    /// How many outcomes follow: of the next items of the task that have none yet.
+    pub(crate) items: u32,
+    /// Time the worker spent on them.
+    pub(crate) busy_nanos: u64,
+}
+
+/// How one item ended; after `Value` the value follows.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Outcome {
+    Value,
+    Panicked(Panic),
+    BadArgument(String),
+    BadResult(String),
+}
+
+/// A task on its way to a worker: its parts are put together in the link's memory.
+pub(crate) struct TaskFrame<'a> {
+    head: Packet,
+    job: &'a [u8],
+    items: &'a mut Packet,
+    whole: Vec<u8>,
+}
+
+impl<'a> TaskFrame<'a> {
+    pub(crate) fn new(head: TaskHead, job: &'a [u8], items: &'a mut Packet) -> Self {
+        let mut bytes = Packet::new();
+        // Numbers always encode.
+        let _ = bytes.append(&head);
+        Self { head: bytes, job, items, whole: Vec::new() }
+    }
+
+    fn parts(&self) -> [&[u8]; 3] {
+        [self.head.bytes(), self.job, Packet::bytes(self.items)]
+    }
+}
+
+impl Outgoing for TaskFrame<'_> {
+    fn write_into(&mut self, space: &mut [u8]) -> Result<Option<usize>, EncodeError> {
+        let len = self.parts().iter().map(|part| part.len()).sum();
+        let Some(mut space) = space.get_mut(..len) else { return Ok(None) };
+        for part in self.parts() {
+            let (here, rest) = space.split_at_mut(part.len());
+            here.copy_from_slice(part);
+            space = rest;
+        }
+        Ok(Some(len))
+    }
+
+    fn bytes(&mut self) -> Result<&[u8], EncodeError> {
+        if self.whole.is_empty() {
+            self.whole = self.parts().concat();
+        }
+        Ok(&self.whole)
+    }
+
+    fn handles(&self) -> &[Handle] {
+        self.items.handles()
+    }
+
+    fn sent(&mut self) {
+        self.items.sent();
+    }
+}
+
+/// Asks a worker to end once it has done what it holds.
+pub(crate) fn send_stop(link: &dyn Link) {
+    let mut packet = Packet::new();
+    let _ = packet.append(&TaskHead { task: 0, items: 0, job_len: 0, poll: false });
+    // One that does not even take this is ended by other means.
+    let _ = link.send(&mut packet, Some(std::time::Instant::now()));
+}

@@ -1,0 +1,407 @@
+//! The pool's verbs, and what it makes of workers that die.
+
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use ipc_core::{Handle, Sender, pipe};
+use mp_pool::{Pool, TaskError};
+use mp_process::Process;
+use mp_testkit::chaos;
+use mp_testkit::harness::Suite;
+use serde::{Deserialize, Serialize};
+
+fn main() -> ExitCode {
+    let trials = mp_testkit::trials![
+        apply_brings_the_value,
+        map_keeps_the_order,
+        map_of_nothing_is_nothing,
+        map_of_many_sizes,
+        large_arguments_and_values_pass,
+        more_large_tasks_than_workers_do_not_deadlock,
+        imap_is_lazy_and_in_order,
+        imap_unordered_brings_all,
+        an_imap_dropped_midway_leaves_the_pool_usable,
+        a_failing_item_is_one_error_and_the_rest_go_on,
+        the_first_error_in_order_is_the_maps_error,
+        every_way_to_fail_is_its_own_error,
+        an_argument_that_does_not_encode_is_that_items_error,
+        a_killed_worker_is_one_tasks_error,
+        retries_bring_the_result,
+        a_poison_item_stops_after_its_tries,
+        items_not_begun_are_not_lost,
+        idle_workers_that_are_killed_are_replaced,
+        workers_that_always_die_break_the_pool,
+        many_threads_share_a_pool,
+        ends_and_handles_travel_through_a_pool,
+        a_moved_end_is_not_sent_twice,
+        close_refuses_and_join_ends,
+        terminate_frees_waiting_callers,
+        dropping_a_busy_pool_ends_it,
+        pools_in_tasks,
+        many_pools_leave_nothing,
+        no_workers_is_an_error,
+    ];
+    Suite::new(trials).warm_up(start_library_threads).run()
+}
+
+/// The threads that start processes and watch peers keep a few handles for good.
+fn start_library_threads() {
+    Process::spawn(|()| (), ()).unwrap().join().unwrap();
+    let (_tx, rx) = pipe::<u8>().unwrap();
+    assert!(rx.recv_timeout(Duration::from_millis(1)).is_err());
+}
+
+fn square(x: u64) -> u64 {
+    x * x
+}
+
+fn apply_brings_the_value() {
+    let pool = Pool::new(2).unwrap();
+    for x in 0..200 {
+        assert_eq!(pool.apply(square, x).unwrap(), x * x);
+    }
+    assert_eq!(pool.apply(|(a, b): (String, u8)| format!("{a}{b}"), ("x".into(), 1)).unwrap(), "x1");
+    assert_ne!(pool.apply(|()| std::process::id(), ()).unwrap(), std::process::id());
+}
+
+fn map_keeps_the_order() {
+    let pool = Pool::new(3).unwrap();
+    let squares = pool.map(square, 0..100_000).unwrap();
+    assert!(squares.iter().enumerate().all(|(i, square)| *square == (i * i) as u64));
+    assert_eq!(squares.len(), 100_000);
+}
+
+fn map_of_nothing_is_nothing() {
+    let pool = Pool::new(2).unwrap();
+    assert!(pool.map(square, []).unwrap().is_empty());
+    assert!(pool.imap(square, []).unwrap().next().is_none());
+    assert!(pool.imap_unordered(square, []).unwrap().next().is_none());
+}
+
+fn map_of_many_sizes() {
+    let pool = Pool::new(2).unwrap();
+    for n in [1, 2, 3, 7, 8, 9, 1000] {
+        assert_eq!(pool.map(square, 0..n).unwrap(), (0..n).map(square).collect::<Vec<_>>());
+        let unsized_items = (0..n * 2).filter(|x| x % 2 == 0);
+        assert_eq!(pool.map(square, unsized_items).unwrap().len(), n as usize);
+    }
+}
+
+fn large_arguments_and_values_pass() {
+    let pool = Pool::new(2).unwrap();
+    let sizes = [0, 1, 20_000, 40_000, 100_000, 300_000, 3_000_000];
+    for size in sizes {
+        let back = pool.apply(|bytes: Vec<u8>| bytes, vec![3u8; size]).unwrap();
+        assert_eq!(back.len(), size);
+    }
+    let lens =
+        pool.map(|bytes: Vec<u8>| vec![bytes.len(); 30_000], sizes.map(|size| vec![1u8; size])).unwrap();
+    assert!(lens.iter().zip(sizes).all(|(lens, size)| lens.len() == 30_000 && lens[7] == size));
+}
+
+fn more_large_tasks_than_workers_do_not_deadlock() {
+    let pool = Pool::new(2).unwrap();
+    let echo = |bytes: Vec<u8>| bytes;
+    let back = pool.map(echo, (0..40).map(|i| vec![i as u8; 1_000_000])).unwrap();
+    assert!(back.iter().enumerate().all(|(i, bytes)| bytes.len() == 1_000_000 && bytes[999_999] == i as u8));
+}
+
+fn imap_is_lazy_and_in_order() {
+    let pool = Pool::new(2).unwrap();
+    let mut pulled = 0u64;
+    let items = std::iter::from_fn(|| {
+        pulled += 1;
+        Some(pulled)
+    });
+    let firsts: Vec<u64> = pool.imap(square, items).unwrap().take(50).map(Result::unwrap).collect();
+    assert_eq!(firsts, (1..=50).map(square).collect::<Vec<_>>());
+    assert!(pulled < 5_000, "{pulled} items were pulled for 50 results");
+}
+
+fn imap_unordered_brings_all() {
+    let pool = Pool::new(3).unwrap();
+    let mut squares: Vec<u64> = pool.imap_unordered(square, 0..20_000).unwrap().map(Result::unwrap).collect();
+    squares.sort_unstable();
+    assert_eq!(squares, (0..20_000).map(square).collect::<Vec<_>>());
+}
+
+fn an_imap_dropped_midway_leaves_the_pool_usable() {
+    let pool = Pool::new(2).unwrap();
+    for _ in 0..20 {
+        let taken = pool.imap_unordered(square, 0..).unwrap().take(10).count();
+        assert_eq!(taken, 10);
+        assert_eq!(pool.apply(square, 3).unwrap(), 9);
+    }
+}
+
+fn odd_panics(x: u32) -> u32 {
+    if x % 2 == 1 { panic!("{x} is odd") } else { x }
+}
+
+fn a_failing_item_is_one_error_and_the_rest_go_on() {
+    let pool = Pool::new(2).unwrap();
+    let outcomes: Vec<Result<u32, TaskError>> = pool.imap(odd_panics, 0..100).unwrap().collect();
+    assert_eq!(outcomes.len(), 100);
+    for (i, outcome) in outcomes.iter().enumerate() {
+        match outcome {
+            Ok(value) => assert_eq!((*value as usize, i % 2), (i, 0)),
+            Err(error) => {
+                assert_eq!(error.panic().unwrap().message(), format!("{i} is odd"));
+                assert_eq!(error.index(), Some(i));
+            }
+        }
+    }
+}
+
+fn the_first_error_in_order_is_the_maps_error() {
+    let pool = Pool::new(2).unwrap();
+    let error = pool.map(odd_panics, 0..1000).unwrap_err();
+    assert_eq!(error.index(), Some(1));
+    assert_eq!(error.to_string().lines().count(), 1, "{error}");
+    assert_eq!(pool.map(square, 0..10).unwrap()[3], 9);
+}
+
+fn dig(depth: u32) -> u32 {
+    let room = std::hint::black_box([depth; 64]);
+    if depth == u32::MAX { room[3] } else { dig(depth + 1) + std::hint::black_box(room)[5] }
+}
+
+/// Encodes as what its own decoding refuses.
+#[derive(Debug)]
+struct Lopsided;
+
+impl Serialize for Lopsided {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u8(1)
+    }
+}
+
+impl<'de> Deserialize<'de> for Lopsided {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        u8::deserialize(deserializer)?;
+        Err(serde::de::Error::custom("never"))
+    }
+}
+
+/// Refuses to be encoded.
+#[derive(Debug, Deserialize)]
+struct Stubborn(bool);
+
+impl Serialize for Stubborn {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0 { Err(serde::ser::Error::custom("no")) } else { serializer.serialize_bool(false) }
+    }
+}
+
+fn every_way_to_fail_is_its_own_error() {
+    let pool = Pool::new(2).unwrap();
+    let fails = |function: fn(u32) -> u32| {
+        let error = pool.apply(function, 0).unwrap_err();
+        assert_eq!(pool.map(square, 0..50).unwrap()[7], 49, "after {error}");
+        error
+    };
+    let panic = fails(|_| panic!("out of luck"));
+    assert!(panic.is_panic() && panic.panic().unwrap().backtrace().is_some(), "{panic}");
+    let exit = fails(|_| std::process::exit(3));
+    assert_eq!(exit.exit_code(), Some(3), "{exit}");
+    let abort = fails(|_| std::process::abort());
+    assert_eq!(abort.signal(), Some(6), "{abort}");
+    let overflow = fails(dig);
+    assert!(overflow.is_stack_overflow(), "{overflow}");
+    let undecodable = pool.apply(|()| Lopsided, ()).unwrap_err();
+    assert!(undecodable.is_undecodable(), "{undecodable}");
+    let bad_argument = pool.apply(|_: Lopsided| (), Lopsided).unwrap_err();
+    assert!(bad_argument.is_undecodable(), "{bad_argument}");
+    let bad_result = pool.apply(|()| Stubborn(true), ()).unwrap_err();
+    assert!(bad_result.is_codec() && !bad_result.is_undecodable(), "{bad_result}");
+    assert_eq!(pool.map(square, 0..50).unwrap()[7], 49);
+}
+
+fn an_argument_that_does_not_encode_is_that_items_error() {
+    let pool = Pool::new(2).unwrap();
+    let items = (0..10).map(|i| Stubborn(i == 4));
+    let outcomes: Vec<_> = pool.imap(|_: Stubborn| (), items).unwrap().collect();
+    let failed: Vec<usize> = (0..10).filter(|i| outcomes[*i].is_err()).collect();
+    assert_eq!(failed, [4]);
+    let error = pool.map(|_: Stubborn| (), (0..10).map(|i| Stubborn(i > 6))).unwrap_err();
+    assert_eq!(error.index(), Some(7));
+}
+
+fn die_at_five(x: u64) -> u64 {
+    if x == 5 {
+        chaos::kill(std::process::id()).unwrap();
+    }
+    x
+}
+
+fn a_killed_worker_is_one_tasks_error() {
+    let pool = Pool::new(2).unwrap();
+    let outcomes: Vec<_> = pool.imap(die_at_five, 0..40).unwrap().collect();
+    let failed: Vec<usize> = (0..40).filter(|i| outcomes[*i].is_err()).collect();
+    assert_eq!(failed, [5]);
+    let error = outcomes[5].as_ref().unwrap_err();
+    assert!(error.is_worker_died() && error.signal() == Some(9) && error.pid().is_some(), "{error}");
+}
+
+/// Kills its worker the first time only; a folder remembers.
+fn die_once((path, x): (String, u32)) -> u32 {
+    let mark = std::path::Path::new(&path).join(x.to_string());
+    if x % 3 == 0 && std::fs::create_dir(mark).is_ok() {
+        chaos::kill(std::process::id()).unwrap();
+    }
+    x
+}
+
+fn retries_bring_the_result() {
+    let folder = std::env::temp_dir().join(format!("mp-pool-retries-{}", std::process::id()));
+    std::fs::create_dir(&folder).unwrap();
+    let path = folder.to_str().unwrap().to_owned();
+    let pool = Pool::builder().processes(2).retries(1).build().unwrap();
+    let values = pool.map(die_once, (0..60).map(|x| (path.clone(), x))).unwrap();
+    std::fs::remove_dir_all(folder).unwrap();
+    assert_eq!(values, (0..60).collect::<Vec<_>>());
+}
+
+fn a_poison_item_stops_after_its_tries() {
+    let pool = Pool::builder().processes(2).retries(2).build().unwrap();
+    let error = pool.map(die_at_five, 0..40).unwrap_err();
+    assert_eq!((error.index(), error.signal()), (Some(5), Some(9)), "{error}");
+    let outcomes: Vec<_> = pool.imap_unordered(die_at_five, 0..40).unwrap().collect();
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_err()).count(), 1);
+}
+
+fn items_not_begun_are_not_lost() {
+    let pool = Pool::new(2).unwrap();
+    let error = pool.map(die_at_five, 0..4000).unwrap_err();
+    assert!(error.index().unwrap() <= 5, "{error}");
+    // Of a task's items that one worker held, those before the fatal one may be lost
+    // with it, and none behind it.
+    let pool = Pool::new(1).unwrap();
+    let outcomes: Vec<_> = pool.imap_unordered(die_at_five, 0..200).unwrap().collect();
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 199);
+}
+
+fn idle_workers_that_are_killed_are_replaced() {
+    let pool = Pool::new(2).unwrap();
+    assert_eq!(pool.apply(square, 2).unwrap(), 4);
+    for _ in 0..5 {
+        let before = pool.pids();
+        before.iter().for_each(|pid| chaos::kill(*pid).unwrap());
+        thread::sleep(Duration::from_millis(20));
+        assert_eq!(pool.map(square, 0..100).unwrap()[9], 81);
+        assert!(pool.pids().iter().all(|pid| !before.contains(pid)));
+    }
+}
+
+fn workers_that_always_die_break_the_pool() {
+    static OVER: AtomicBool = AtomicBool::new(false);
+    let pool = Pool::builder().processes(2).retries(u32::MAX).build().unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !OVER.load(Ordering::Relaxed) {
+                for worker in chaos::descendants(std::process::id()) {
+                    let _ = chaos::kill(worker.pid);
+                }
+            }
+        });
+        let error = pool.map(|x: u64| (thread::sleep(Duration::from_millis(200)), x).1, 0..100).unwrap_err();
+        OVER.store(true, Ordering::Relaxed);
+        let pool_error = error.pool_error().unwrap_or_else(|| panic!("{error}"));
+        assert!(pool_error.is_broken(), "{error}");
+    });
+    assert!(pool.apply(square, 1).is_err());
+}
+
+fn many_threads_share_a_pool() {
+    let pool = Pool::new(3).unwrap();
+    thread::scope(|scope| {
+        for part in 0..16u64 {
+            let pool = &pool;
+            scope.spawn(move || {
+                for x in 0..100 {
+                    assert_eq!(pool.apply(square, part * 100 + x).unwrap(), (part * 100 + x).pow(2));
+                }
+                let base = part * 1000;
+                let squares = pool.map(square, base..base + 1000).unwrap();
+                assert!(squares.iter().zip(base..).all(|(square, x)| *square == x * x));
+            });
+        }
+    });
+}
+
+fn ends_and_handles_travel_through_a_pool() {
+    let pool = Pool::new(2).unwrap();
+    let (tx, rx) = pipe::<u64>().unwrap();
+    pool.apply(|tx: Sender<u64>| (0..10).for_each(|i| tx.send(&i).unwrap()), tx).unwrap();
+    assert_eq!(rx.iter().map(Result::unwrap).sum::<u64>(), 45);
+    let files = (0..40)
+        .map(|_| Handle::from(std::os::fd::OwnedFd::from(std::fs::File::open("/proc/version").unwrap())));
+    let back = pool.map(|file: Handle| file, files).unwrap();
+    assert_eq!(back.len(), 40);
+}
+
+fn a_moved_end_is_not_sent_twice() {
+    let pool = Pool::builder().processes(1).retries(5).build().unwrap();
+    let (tx, rx) = pipe::<u64>().unwrap();
+    let fatal = |tx: Sender<u64>| {
+        tx.send(&1).unwrap();
+        chaos::kill(std::process::id()).unwrap();
+    };
+    let error = pool.apply(fatal, tx).unwrap_err();
+    assert!(error.is_worker_died(), "{error}");
+    assert_eq!(rx.recv().unwrap(), 1);
+    assert!(rx.recv().is_err(), "the end died with its worker");
+}
+
+fn close_refuses_and_join_ends() {
+    let pool = Pool::new(2).unwrap();
+    let pids = pool.pids();
+    pool.close();
+    let error = pool.apply(square, 1).unwrap_err();
+    assert!(error.pool_error().unwrap().is_closed(), "{error}");
+    pool.join();
+    assert!(pids.iter().all(|pid| chaos::state(*pid).is_none()));
+}
+
+fn terminate_frees_waiting_callers() {
+    let pool = Pool::new(2).unwrap();
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| pool.apply(|()| thread::sleep(Duration::from_secs(600)), ()));
+        let also = scope.spawn(|| pool.map(|_: u8| thread::sleep(Duration::from_secs(600)), 0..10));
+        thread::sleep(Duration::from_millis(100));
+        pool.terminate();
+        assert!(waiting.join().unwrap().unwrap_err().pool_error().is_some());
+        assert!(also.join().unwrap().unwrap_err().pool_error().is_some());
+    });
+}
+
+fn dropping_a_busy_pool_ends_it() {
+    let pool = Pool::new(2).unwrap();
+    let pids = pool.pids();
+    let mut slow = pool.imap(|_: u8| thread::sleep(Duration::from_millis(50)), 0..100).unwrap();
+    slow.next().unwrap().unwrap();
+    drop(slow);
+    drop(pool);
+    assert!(pids.iter().all(|pid| chaos::state(*pid).is_none()));
+}
+
+fn pools_in_tasks() {
+    fn sum(n: u64) -> u64 {
+        Pool::new(2).unwrap().map(square, 0..n).unwrap().iter().sum()
+    }
+    let pool = Pool::new(2).unwrap();
+    assert_eq!(pool.map(sum, [10, 100]).unwrap(), [285, 328_350]);
+}
+
+fn many_pools_leave_nothing() {
+    for _ in 0..20 {
+        let pool = Pool::new(2).unwrap();
+        assert_eq!(pool.apply(square, 5).unwrap(), 25);
+    }
+}
+
+fn no_workers_is_an_error() {
+    assert!(Pool::new(0).unwrap_err().to_string().contains("at least one"));
+}
