@@ -13,8 +13,7 @@ use crate::pool::Work;
 ///
 /// Dropping it lets go of the items that no worker has begun.
 pub struct ImapUnordered<'pool, I, R> {
-    work: Work<'pool, I>,
-    over: bool,
+    state: State<'pool, I>,
     values: PhantomData<fn() -> R>,
 }
 
@@ -28,14 +27,22 @@ pub struct Imap<'pool, I, R> {
     next: usize,
 }
 
+enum State<'pool, I> {
+    Going(Work<'pool, I>),
+    /// The pool takes no more work: one error, and nothing after it.
+    Refused(TaskError),
+    Over,
+}
+
 impl<'pool, I, R> ImapUnordered<'pool, I, R> {
-    pub(crate) fn new(work: Work<'pool, I>) -> Self {
-        Self { work, over: false, values: PhantomData }
+    pub(crate) fn new(work: Result<Work<'pool, I>, TaskError>) -> Self {
+        let state = work.map_or_else(State::Refused, State::Going);
+        Self { state, values: PhantomData }
     }
 }
 
 impl<'pool, I, R> Imap<'pool, I, R> {
-    pub(crate) fn new(work: Work<'pool, I>) -> Self {
+    pub(crate) fn new(work: Result<Work<'pool, I>, TaskError>) -> Self {
         Self { unordered: ImapUnordered::new(work), early: BTreeMap::new(), next: 0 }
     }
 }
@@ -43,17 +50,20 @@ impl<'pool, I, R> Imap<'pool, I, R> {
 impl<A: Message, R: Message, I: Iterator<Item = A>> ImapUnordered<'_, I, R> {
     /// The next value with the place of its item. The end of the pool is one error.
     fn next_placed(&mut self) -> Option<(usize, Result<R, TaskError>)> {
-        if self.over {
-            return None;
-        }
-        match self.work.next_outcome() {
+        let State::Going(work) = &mut self.state else {
+            return match std::mem::replace(&mut self.state, State::Over) {
+                State::Refused(error) => Some((usize::MAX, Err(error))),
+                _ => None,
+            };
+        };
+        match work.next_outcome() {
             Ok(Some((index, outcome))) => Some((index, outcome.map_err(|error| error.at(index)))),
             Ok(None) => {
-                self.over = true;
+                self.state = State::Over;
                 None
             }
             Err(error) => {
-                self.over = true;
+                self.state = State::Over;
                 Some((usize::MAX, Err(error.into())))
             }
         }
@@ -77,7 +87,9 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Iterator for Imap<'_, I, R> 
                 self.next += 1;
                 return Some(outcome);
             }
-            self.unordered.work.limit_to(self.next);
+            if let State::Going(work) = &mut self.unordered.state {
+                work.limit_to(self.next);
+            }
             match self.unordered.next_placed() {
                 Some((index, outcome)) => self.early.insert(index, outcome),
                 // What is left has a gap before it, which only the pool's end can leave.
@@ -89,7 +101,8 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Iterator for Imap<'_, I, R> 
 
 impl<I, R> fmt::Debug for ImapUnordered<'_, I, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ImapUnordered").field("over", &self.over).finish_non_exhaustive()
+        let over = matches!(self.state, State::Over);
+        f.debug_struct("ImapUnordered").field("over", &over).finish_non_exhaustive()
     }
 }
 

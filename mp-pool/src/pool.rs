@@ -111,43 +111,34 @@ impl Pool {
     ///
     /// Items are taken from the iterator as values are taken from the result, so
     /// that memory in flight is bounded whatever their number; it may be endless.
-    /// An item that failed yields its error, and the next go on.
-    ///
-    /// # Errors
-    /// [`PoolError`] if the pool is closed or has given up.
+    /// An item that failed yields its error, and the next go on; a pool that is
+    /// closed or has given up yields that as one error and then ends.
     ///
     /// # Examples
     /// ```
     /// # mp_process::init();
     /// let pool = mp_pool::Pool::new(2)?;
-    /// let firsts: Result<Vec<u64>, _> = pool.imap(|x: u64| x * x, 0..)?.take(3).collect();
+    /// let firsts: Result<Vec<u64>, _> = pool.imap(|x: u64| x * x, 0..).take(3).collect();
     /// assert_eq!(firsts?, [0, 1, 4]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn imap<A, R, I>(&self, function: fn(A) -> R, items: I) -> Result<Imap<'_, I::IntoIter, R>, TaskError>
+    pub fn imap<A, R, I>(&self, function: fn(A) -> R, items: I) -> Imap<'_, I::IntoIter, R>
     where
         A: Message,
         R: Message,
         I: IntoIterator<Item = A>,
     {
-        Ok(Imap::new(self.begin(function, items.into_iter(), 1)?))
+        Imap::new(self.begin(function, items.into_iter(), 1))
     }
 
     /// As [`imap`](Self::imap), but yields each value as soon as it is there.
-    ///
-    /// # Errors
-    /// As `imap`.
-    pub fn imap_unordered<A, R, I>(
-        &self,
-        function: fn(A) -> R,
-        items: I,
-    ) -> Result<ImapUnordered<'_, I::IntoIter, R>, TaskError>
+    pub fn imap_unordered<A, R, I>(&self, function: fn(A) -> R, items: I) -> ImapUnordered<'_, I::IntoIter, R>
     where
         A: Message,
         R: Message,
         I: IntoIterator<Item = A>,
     {
-        Ok(ImapUnordered::new(self.begin(function, items.into_iter(), 1)?))
+        ImapUnordered::new(self.begin(function, items.into_iter(), 1))
     }
 
     fn begin<A, R, I>(

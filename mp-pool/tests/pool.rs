@@ -76,8 +76,8 @@ fn map_keeps_the_order() {
 fn map_of_nothing_is_nothing() {
     let pool = Pool::new(2).unwrap();
     assert!(pool.map(square, []).unwrap().is_empty());
-    assert!(pool.imap(square, []).unwrap().next().is_none());
-    assert!(pool.imap_unordered(square, []).unwrap().next().is_none());
+    assert!(pool.imap(square, []).next().is_none());
+    assert!(pool.imap_unordered(square, []).next().is_none());
 }
 
 fn map_of_many_sizes() {
@@ -115,14 +115,14 @@ fn imap_is_lazy_and_in_order() {
         pulled += 1;
         Some(pulled)
     });
-    let firsts: Vec<u64> = pool.imap(square, items).unwrap().take(50).map(Result::unwrap).collect();
+    let firsts: Vec<u64> = pool.imap(square, items).take(50).map(Result::unwrap).collect();
     assert_eq!(firsts, (1..=50).map(square).collect::<Vec<_>>());
     assert!(pulled < 5_000, "{pulled} items were pulled for 50 results");
 }
 
 fn imap_unordered_brings_all() {
     let pool = Pool::new(3).unwrap();
-    let mut squares: Vec<u64> = pool.imap_unordered(square, 0..20_000).unwrap().map(Result::unwrap).collect();
+    let mut squares: Vec<u64> = pool.imap_unordered(square, 0..20_000).map(Result::unwrap).collect();
     squares.sort_unstable();
     assert_eq!(squares, (0..20_000).map(square).collect::<Vec<_>>());
 }
@@ -130,7 +130,7 @@ fn imap_unordered_brings_all() {
 fn an_imap_dropped_midway_leaves_the_pool_usable() {
     let pool = Pool::new(2).unwrap();
     for _ in 0..20 {
-        let taken = pool.imap_unordered(square, 0..).unwrap().take(10).count();
+        let taken = pool.imap_unordered(square, 0..).take(10).count();
         assert_eq!(taken, 10);
         assert_eq!(pool.apply(square, 3).unwrap(), 9);
     }
@@ -142,7 +142,7 @@ fn odd_panics(x: u32) -> u32 {
 
 fn a_failing_item_is_one_error_and_the_rest_go_on() {
     let pool = Pool::new(2).unwrap();
-    let outcomes: Vec<Result<u32, TaskError>> = pool.imap(odd_panics, 0..100).unwrap().collect();
+    let outcomes: Vec<Result<u32, TaskError>> = pool.imap(odd_panics, 0..100).collect();
     assert_eq!(outcomes.len(), 100);
     for (i, outcome) in outcomes.iter().enumerate() {
         match outcome {
@@ -222,7 +222,7 @@ fn every_way_to_fail_is_its_own_error() {
 fn an_argument_that_does_not_encode_is_that_items_error() {
     let pool = Pool::new(2).unwrap();
     let items = (0..10).map(|i| Stubborn(i == 4));
-    let outcomes: Vec<_> = pool.imap(|_: Stubborn| (), items).unwrap().collect();
+    let outcomes: Vec<_> = pool.imap(|_: Stubborn| (), items).collect();
     let failed: Vec<usize> = (0..10).filter(|i| outcomes[*i].is_err()).collect();
     assert_eq!(failed, [4]);
     let error = pool.map(|_: Stubborn| (), (0..10).map(|i| Stubborn(i > 6))).unwrap_err();
@@ -238,7 +238,7 @@ fn die_at_five(x: u64) -> u64 {
 
 fn a_killed_worker_is_one_tasks_error() {
     let pool = Pool::new(2).unwrap();
-    let outcomes: Vec<_> = pool.imap(die_at_five, 0..40).unwrap().collect();
+    let outcomes: Vec<_> = pool.imap(die_at_five, 0..40).collect();
     let failed: Vec<usize> = (0..40).filter(|i| outcomes[*i].is_err()).collect();
     assert_eq!(failed, [5]);
     let error = outcomes[5].as_ref().unwrap_err();
@@ -268,7 +268,7 @@ fn a_poison_item_stops_after_its_tries() {
     let pool = Pool::builder().processes(2).retries(2).build().unwrap();
     let error = pool.map(die_at_five, 0..40).unwrap_err();
     assert_eq!((error.index(), error.signal()), (Some(5), Some(9)), "{error}");
-    let outcomes: Vec<_> = pool.imap_unordered(die_at_five, 0..40).unwrap().collect();
+    let outcomes: Vec<_> = pool.imap_unordered(die_at_five, 0..40).collect();
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_err()).count(), 1);
 }
 
@@ -279,7 +279,7 @@ fn items_not_begun_are_not_lost() {
     // Of a task's items that one worker held, those before the fatal one may be lost
     // with it, and none behind it.
     let pool = Pool::new(1).unwrap();
-    let outcomes: Vec<_> = pool.imap_unordered(die_at_five, 0..200).unwrap().collect();
+    let outcomes: Vec<_> = pool.imap_unordered(die_at_five, 0..200).collect();
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 199);
 }
 
@@ -380,7 +380,7 @@ fn terminate_frees_waiting_callers() {
 fn dropping_a_busy_pool_ends_it() {
     let pool = Pool::new(2).unwrap();
     let pids = pool.pids();
-    let mut slow = pool.imap(|_: u8| thread::sleep(Duration::from_millis(50)), 0..100).unwrap();
+    let mut slow = pool.imap(|_: u8| thread::sleep(Duration::from_millis(50)), 0..100);
     slow.next().unwrap().unwrap();
     drop(slow);
     drop(pool);

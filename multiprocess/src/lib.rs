@@ -1,1 +1,70 @@
-//! Python's multiprocessing for Rust: processes, pools and shared objects that do not hang.
+//! Python's `multiprocessing` for Rust: processes, pools and channels, without the hangs.
+//!
+//! ```
+//! use multiprocess::Pool;
+//!
+//! fn square(x: u64) -> u64 {
+//!     x * x
+//! }
+//!
+//! fn main() -> multiprocess::Result<()> {
+//!     multiprocess::init(); // in a child this runs the child's work and never returns
+//!     let pool = Pool::new(4)?;
+//!     let squares: Vec<u64> = pool.map(square, 0..1000)?;
+//!     assert_eq!(squares[999], 998_001);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! Processes serve where threads will not do: for code that crashes, leaks, holds
+//! a global, must be killed on time or kept within limits.
+//!
+//! # Functions and values
+//! What runs in another process is an `fn`, generic or not, or a closure that
+//! captures nothing. Two arguments are a tuple, `pool.apply(|(a, b)| mul(a, b), (3, 4))`,
+//! and a `&str` parameter is written `|s: String| f(&s)`. A closure that captures
+//! does not compile; what it captures belongs into the argument:
+//!
+//! ```compile_fail
+//! let factor = 3;
+//! let pool = multiprocess::Pool::new(2).unwrap();
+//! pool.map(|x: u64| x * factor, 0..10).unwrap(); // closures can only be coerced to `fn` types if they do not capture any variables
+//! ```
+//!
+//! Arguments and values are any serde types that own their data. Channel ends and
+//! handles may stand anywhere inside them. The wire format describes nothing, so
+//! the serde attributes `untagged`, `flatten` and `skip_serializing_if`, and types
+//! like `serde_json::Value`, do not work.
+//!
+//! # What may fail
+//! Nothing waits for ever on the dead: the end of a process is an error for those
+//! who wait on it, at once. Every call that blocks has a form with a timeout.
+//!
+//! # The crates
+//! This crate has no code of its own. Each of those below can be used alone.
+//!
+//! | crate | for |
+//! |---|---|
+//! | [`ipc`](crate::ipc) (`ipc-core`) | channels, handles and memory between processes; waiting |
+//! | [`process`](crate::process) (`mp-process`) | start, watch and end a process |
+//! | [`pool`](crate::pool) (`mp-pool`) | workers, tasks, results |
+//! | [`manager`](crate::manager) (`mp-manager`) | a server of shared objects |
+
+#![forbid(unsafe_code)]
+
+mod error;
+
+pub use ipc_core as ipc;
+pub use mp_manager as manager;
+pub use mp_pool as pool;
+pub use mp_process as process;
+
+pub use error::{Error, Result};
+pub use ipc_core::{
+    Connection, Handle, Message, Receiver, RecvError, SendError, Sender, SharedMemory, Waitable, duplex,
+    pipe, wait,
+};
+pub use mp_pool::{Pool, PoolError, TaskError};
+pub use mp_process::{
+    ExitStatus, Function, Panic, Process, ProcessError, cpu_count, current_process, init, test_support,
+};

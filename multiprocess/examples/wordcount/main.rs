@@ -27,6 +27,7 @@ use std::process::{ExitCode, exit};
 use std::time::Instant;
 
 use indicatif::ProgressBar;
+use multiprocess::Pool;
 
 use args::{Args, Command};
 use split::Batch;
@@ -37,6 +38,7 @@ const USAGE: u8 = 2;
 const INTERRUPTED: i32 = 130;
 
 fn main() -> ExitCode {
+    multiprocess::init();
     match args::parse(std::env::args_os().skip(1)) {
         Ok(Command::Run(args)) => run(&args),
         Ok(Command::Help) => {
@@ -70,11 +72,7 @@ fn run(args: &Args) -> ExitCode {
     }
 }
 
-fn count(
-    args: &Args,
-    batches: Vec<Batch>,
-    progress: &ProgressBar,
-) -> Result<Totals, Box<dyn std::error::Error>> {
+fn count(args: &Args, batches: Vec<Batch>, progress: &ProgressBar) -> multiprocess::Result<Totals> {
     if args.serial {
         return Ok(count_here(batches, progress));
     }
@@ -86,9 +84,18 @@ fn count_in_pool(
     processes: usize,
     batches: Vec<Batch>,
     progress: &ProgressBar,
-) -> Result<Totals, Box<dyn std::error::Error>> {
-    let _ = (processes, batches, progress);
-    Err("there is no pool yet: use --serial".into())
+) -> multiprocess::Result<Totals> {
+    let mut totals = Totals::default();
+    if batches.is_empty() {
+        return Ok(totals);
+    }
+    let pool = Pool::builder().processes(processes).retries(3).build()?;
+    for counts in pool.imap_unordered(count::count_batch, batches) {
+        let counts = counts?;
+        progress.inc(counts.size);
+        totals.add(counts);
+    }
+    Ok(totals)
 }
 
 fn count_here(batches: Vec<Batch>, progress: &ProgressBar) -> Totals {

@@ -48,25 +48,13 @@ fn a_pool_counts_what_one_process_counts() -> TestResult {
         let counts = counts(finished)?;
         assert_eq!(counts["files"], texts.len());
         assert_eq!(counts["skipped"], skipped.len());
-        assert_eq!(
-            counts["bytes"],
-            texts.iter().map(String::len).sum::<usize>()
-        );
+        assert_eq!(counts["bytes"], texts.iter().map(String::len).sum::<usize>());
         assert_words(&counts, &expected, 50);
         for name in &skipped {
             let told = |line: &str| line.starts_with("wordcount: skipped ") && line.contains(name);
-            assert!(
-                finished.stderr.lines().any(told),
-                "{name}: {}",
-                finished.stderr
-            );
+            assert!(finished.stderr.lines().any(told), "{name}: {}", finished.stderr);
         }
-        assert_eq!(
-            finished.stderr.lines().count(),
-            skipped.len(),
-            "{}",
-            finished.stderr
-        );
+        assert_eq!(finished.stderr.lines().count(), skipped.len(), "{}", finished.stderr);
     }
     assert_eq!(serial.stderr, pool.stderr);
     assert_eq!(counts(&serial)?, counts(&pool)?);
@@ -88,10 +76,7 @@ fn nothing_to_count() -> TestResult {
     let corpus = Corpus::new()?;
     for mode in ["--serial", "--processes=2"] {
         let counts = counts(&count(corpus.path(), 1).arg(mode).run(LIMIT)?)?;
-        assert_eq!(
-            (&counts["files"], &counts["words"]),
-            (&Value::from(0), &Value::from(0))
-        );
+        assert_eq!((&counts["files"], &counts["words"]), (&Value::from(0), &Value::from(0)));
     }
     Ok(())
 }
@@ -106,22 +91,11 @@ fn a_missing_path_is_an_error() -> TestResult {
 }
 
 fn a_wrong_command_line_is_an_error() -> TestResult {
-    for line in [
-        &["--fast", "."][..],
-        &["--processes", "0", "."],
-        &["--top"],
-        &[],
-    ] {
-        let program = line
-            .iter()
-            .fold(Program::example("wordcount")?, |p, word| p.arg(*word));
+    for line in [&["--fast", "."][..], &["--processes", "0", "."], &["--top"], &[]] {
+        let program = line.iter().fold(Program::example("wordcount")?, |p, word| p.arg(*word));
         let finished = program.run(LIMIT)?;
         assert_eq!(finished.code(), Some(2), "{line:?}");
-        assert!(
-            finished.stderr.contains("usage: wordcount"),
-            "{}",
-            finished.stderr
-        );
+        assert!(finished.stderr.contains("usage: wordcount"), "{}", finished.stderr);
     }
     Ok(())
 }
@@ -130,23 +104,9 @@ fn the_report_names_the_top() -> TestResult {
     let corpus = Corpus::new()?;
     let file = corpus.write("a.txt", "b A a, b; a\n")?;
     let program = Program::example("wordcount")?;
-    let finished = program
-        .arg("--serial")
-        .arg(file)
-        .run(LIMIT)?
-        .expect_success();
+    let finished = program.arg("--serial").arg(file).run(LIMIT)?.expect_success();
     let lines: Vec<&str> = finished.stdout.lines().map(str::trim).collect();
-    assert_eq!(
-        lines[..6],
-        [
-            "1 files, 0 skipped",
-            "12 bytes",
-            "5 words, 2 distinct",
-            "",
-            "3 a",
-            "2 b"
-        ]
-    );
+    assert_eq!(lines[..6], ["1 files, 0 skipped", "12 bytes", "5 words, 2 distinct", "", "3 a", "2 b"]);
     Ok(())
 }
 
@@ -165,9 +125,7 @@ fn killed_workers_do_not_change_the_counts() -> TestResult {
     assert!(killed > 0, "no worker was killed");
     assert_eq!(counts["files"], TIMES);
     let mut expected = corpus::words([text.as_str()]);
-    expected
-        .values_mut()
-        .for_each(|count| *count *= TIMES as u64);
+    expected.values_mut().for_each(|count| *count *= TIMES as u64);
     assert_words(&counts, &expected, 20);
     Ok(())
 }
@@ -186,11 +144,7 @@ fn an_end_of_all_workers_is_an_error() -> TestResult {
     let finished = running.finish(AFTERMATH)?;
     assert_eq!(finished.code(), Some(1), "{}", finished.stderr);
     assert_eq!(finished.stderr.lines().count(), 1, "{}", finished.stderr);
-    assert!(
-        finished.stderr.starts_with("wordcount: "),
-        "{}",
-        finished.stderr
-    );
+    assert!(finished.stderr.starts_with("wordcount: "), "{}", finished.stderr);
     Ok(())
 }
 
@@ -205,10 +159,7 @@ fn ctrl_c_ends_it_at_once() -> TestResult {
         interrupt(&running)?;
         let finished = running.finish(Duration::from_secs(1))?;
         assert_eq!(finished.code(), Some(130), "{}", finished.stderr);
-        assert_eq!(
-            (finished.stdout, finished.stderr),
-            (String::new(), String::new())
-        );
+        assert_eq!((finished.stdout, finished.stderr), (String::new(), String::new()));
         assert_gone(&workers);
     }
     Ok(())
@@ -250,14 +201,8 @@ fn endless(corpus: &Corpus) -> std::io::Result<Program> {
 fn counts(finished: &Finished) -> Result<Value, Box<dyn Error>> {
     let finished = finished.clone().expect_success();
     let mut counts: Value = serde_json::from_str(&finished.stdout)?;
-    let seconds = counts
-        .as_object_mut()
-        .and_then(|counts| counts.remove("seconds"));
-    assert!(
-        seconds.is_some_and(|seconds| seconds.is_f64()),
-        "{}",
-        finished.stdout
-    );
+    let seconds = counts.as_object_mut().and_then(|counts| counts.remove("seconds"));
+    assert!(seconds.is_some_and(|seconds| seconds.is_f64()), "{}", finished.stdout);
     Ok(counts)
 }
 
@@ -274,10 +219,7 @@ fn assert_words(counts: &Value, expected: &BTreeMap<String, u64>, top: usize) {
 fn worker(running: &Running) -> Result<Descendant, String> {
     let started = Instant::now();
     while started.elapsed() < Duration::from_secs(5) {
-        let alive = running
-            .descendants()
-            .into_iter()
-            .find(|worker| !worker.is_zombie());
+        let alive = running.descendants().into_iter().find(|worker| !worker.is_zombie());
         if let Some(worker) = alive {
             return Ok(worker);
         }

@@ -1,0 +1,30 @@
+//! One error for programs that use `?` on everything.
+
+use std::io;
+
+/// Whatever can go wrong, for programs whose functions return one error.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A process could not be started, or ended without its value.
+    #[error(transparent)]
+    Process(#[from] mp_process::ProcessError),
+    /// A pool could not be made, or has given up.
+    #[error(transparent)]
+    Pool(#[from] mp_pool::PoolError),
+    /// A task has no value.
+    #[error(transparent)]
+    Task(#[from] mp_pool::TaskError),
+    /// A message was not sent.
+    #[error(transparent)]
+    Send(#[from] ipc_core::SendError),
+    /// No message was received.
+    #[error(transparent)]
+    Recv(#[from] ipc_core::RecvError),
+    /// The system refused.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// A result whose error is [`Error`] unless said otherwise.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
