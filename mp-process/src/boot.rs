@@ -1,6 +1,12 @@
 //! What a parent tells a new child, what the child answers, and how a child lives.
+//!
+//! # Safety
+//! The one pointer here is to a link that is leaked, so it never dangles.
 
-use std::sync::OnceLock;
+#![allow(unsafe_code)]
+
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
 use std::time::{Duration, Instant};
 
 use ipc_core::link::{Link, SocketLink};
@@ -9,23 +15,35 @@ use serde::{Deserialize, Serialize};
 
 use crate::function::Function;
 use crate::panic::{self, Panic, catch_panic};
-use crate::process::CurrentProcess;
+use crate::process::{CurrentProcess, ParentProcess};
+use crate::settings::{Settings, Streams};
+use crate::status::Ending;
 use crate::sys::image::Image;
-use crate::sys::{self, spill};
+use crate::sys::{self, leave, spill};
 
 /// How long either side waits for the other while a child starts.
 pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// An answer of more bytes than this lies in memory of its own, so that a child
-/// never waits for a parent that does not read yet.
+/// Orders and answers of more bytes than this lie in memory of their own, so that
+/// neither side ever waits for the other to read.
 const LARGEST_INLINE: usize = 64 << 10;
 
-/// The first part of the orders; the trampoline, the function and the argument follow.
+/// The first part of the orders; the streams, the trampoline, the function and the
+/// argument follow.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Orders {
     /// The parent's build: an address means something only in the same one.
     image: Vec<u8>,
+    pub(crate) birth: Birth,
+}
+
+/// Who a child is, and how.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Birth {
     pub(crate) name: String,
+    pub(crate) depth: u32,
+    pub(crate) parent: ParentProcess,
+    pub(crate) settings: Settings,
 }
 
 /// A child's answer; after `Returned` the value follows.
@@ -39,6 +57,8 @@ pub(crate) enum Answer {
     BadResult(String),
     Refused(String),
     StackOverflow,
+    /// Not the child's own word: whoever collected it says how it ended.
+    Ended(Ending),
 }
 
 /// What runs in the child: reads its function and argument, writes its answer.
@@ -46,15 +66,21 @@ type Trampoline = Function<Packet, Packet>;
 
 /// Writes the orders to run `function` with `arg`.
 pub(crate) fn orders<A: Message, R: Message>(
-    name: &str,
+    birth: Birth,
+    streams: &Streams,
     function: fn(A) -> R,
     arg: &A,
 ) -> Result<Packet, EncodeError> {
     let mut packet = Packet::new();
-    packet.append(&Orders { image: Image::current().identity().to_vec(), name: name.to_owned() })?;
+    packet.append(&Orders { image: Image::current().identity().to_vec(), birth })?;
+    streams.append(&mut packet)?;
     packet.append(&Trampoline::new(run::<A, R>))?;
     packet.append(&Function::new(function))?;
     packet.append_item(arg)?;
+    // Orders that fit the socket are sent without waiting for the child to read them.
+    if packet.bytes().len() > LARGEST_INLINE {
+        let _ = packet.swap_bytes_for_handle(spill::store);
+    }
     Ok(packet)
 }
 
@@ -69,9 +95,20 @@ fn run<A: Message, R: Message>(mut orders: Packet) -> Packet {
         Err(panic) => return answer(&Answer::BadArgument(panic.to_string())),
     };
     drop(orders);
-    match catch_panic(|| function(arg)) {
-        Ok(value) => catch_panic(|| returned(&value))
-            .unwrap_or_else(|panic| answer(&Answer::BadResult(format!("encoding it panicked: {panic}")))),
+    report(|| function(arg))
+}
+
+/// Runs `call` and writes what came of it.
+pub(crate) fn report<R: Message>(call: impl FnOnce() -> R) -> Packet {
+    let value = match catch_panic(call) {
+        Ok(value) => value,
+        Err(panic) => return answer(&Answer::Panicked(panic)),
+    };
+    let packet = catch_panic(|| returned(&value))
+        .unwrap_or_else(|panic| answer(&Answer::BadResult(format!("encoding it panicked: {panic}"))));
+    // A value's `Drop` is the function's code too.
+    match catch_panic(|| drop(value)) {
+        Ok(()) => packet,
         Err(panic) => answer(&Answer::Panicked(panic)),
     }
 }
@@ -92,60 +129,109 @@ fn answer(answer: &Answer) -> Packet {
 }
 
 /// Lives a child's life: takes the orders, obeys, answers, and ends the process.
-pub(crate) fn live(link: SocketLink, depth: u32) -> ! {
-    let link = LINK.get_or_init(|| link);
+pub(crate) fn live(link: SocketLink) -> ! {
+    let link = set_own_link(link);
     let mut packet = Packet::new();
-    // A parent that is gone, or that never speaks, has no use for this process.
-    if link.recv(&mut packet, Some(Instant::now() + START_TIMEOUT)).is_err() {
-        std::process::exit(1);
+    // A parent that is gone has no use for this process; one that is slow has.
+    if link.recv(&mut packet, None).is_err() {
+        leave::now(1);
     }
-    let mut report = obey(packet, depth);
+    end_with(obey(packet))
+}
+
+/// Lives the life of a fork, which has its function in memory.
+pub(crate) fn live_as<R: Message>(link: SocketLink, birth: Birth, closure: impl FnOnce() -> R) -> ! {
+    set_own_link(link);
+    end_with(match begin(birth) {
+        Ok(()) => report(closure),
+        Err(reason) => answer(&Answer::Refused(reason)),
+    })
+}
+
+/// Sends the answer and ends the process.
+fn end_with(mut report: Packet) -> ! {
     if report.bytes().len() > LARGEST_INLINE {
         // Without memory the report is sent as it is, and waits to be read.
         let _ = report.swap_bytes_for_handle(spill::store);
     }
-    // A parent that has let go of this process does not want its value.
-    let _ = link.send(&mut report, None);
-    std::process::exit(0)
+    if let Some(link) = own_link() {
+        // A parent that has let go of this process does not want its value.
+        let _ = link.send(&mut report, None);
+    }
+    leave::now(0)
 }
 
-/// The child's link to its parent.
-static LINK: OnceLock<SocketLink> = OnceLock::new();
+/// This process's link to its parent.
+static LINK: AtomicPtr<SocketLink> = AtomicPtr::new(ptr::null_mut());
 
-fn obey(mut packet: Packet, depth: u32) -> Packet {
+/// The link to the parent; for the server of forks it is where its requests come.
+pub(crate) fn own_link() -> Option<&'static SocketLink> {
+    // SAFETY: the pointer is null, or of a link that was leaked.
+    // ORDERING: acquire sees the link that the release below published.
+    unsafe { LINK.load(Ordering::Acquire).as_ref() }
+}
+
+/// A process that is forked from a child gets a link of its own; the old one stays
+/// in memory, where references to it may be.
+fn set_own_link(link: SocketLink) -> &'static SocketLink {
+    let link: &'static mut SocketLink = Box::leak(Box::new(link));
+    // ORDERING: publishes the link.
+    LINK.store(link, Ordering::Release);
+    link
+}
+
+fn obey(mut packet: Packet) -> Packet {
+    let refused = |reason: String| answer(&Answer::Refused(reason));
+    let unread = |error: &dyn std::fmt::Display| refused(format!("its orders could not be read: {error}"));
+    if let Err(error) = gather(&mut packet) {
+        return unread(&error);
+    }
     let orders: Orders = match packet.read() {
         Ok(orders) => orders,
-        Err(error) => return answer(&Answer::Refused(format!("its orders could not be read: {error}"))),
+        Err(error) => return unread(&error),
     };
     if orders.image != Image::current().identity() {
-        return answer(&Answer::Refused(
+        return refused(
             "the child runs another build of the program than its parent: build ids differ".to_owned(),
-        ));
+        );
+    }
+    if let Err(error) = Streams::install(&mut packet) {
+        return refused(error.to_string());
     }
     let trampoline: Trampoline = match packet.read() {
         Ok(trampoline) => trampoline,
-        Err(error) => return answer(&Answer::Refused(error.to_string())),
+        Err(error) => return refused(error.to_string()),
     };
-    CurrentProcess::become_child(orders.name, depth);
+    match begin(orders.birth) {
+        Ok(()) => trampoline(packet),
+        Err(reason) => refused(reason),
+    }
+}
+
+/// Becomes who the orders say, ready for the function.
+fn begin(birth: Birth) -> Result<(), String> {
+    birth.settings.apply()?;
+    crate::init::set_depth(birth.depth);
+    CurrentProcess::become_child(birth);
     panic::install_hook();
     prepare_for_overflow();
-    if let Some(link) = LINK.get() {
+    if let Some(link) = own_link() {
         let _ = link.send(&mut answer(&Answer::Begun), None);
     }
-    trampoline(packet)
+    Ok(())
 }
 
 /// Has a stack overflow reported by a frame that is ready before it happens.
 fn prepare_for_overflow() {
     let frame = SocketLink::frame(&mut answer(&Answer::StackOverflow));
-    if let (Some(link), Ok(frame)) = (LINK.get(), frame) {
+    if let (Some(link), Ok(frame)) = (own_link(), frame) {
         sys::overflow::report_with(link.handle(), frame);
     }
 }
 
 /// Sends what a panic said when the process is about to abort for it.
 pub(crate) fn last_words_of_panic(panic: &Panic) {
-    if let Some(link) = LINK.get() {
+    if let Some(link) = own_link() {
         let _ = link.send(&mut answer(&Answer::Panicked(panic.clone())), Some(Instant::now()));
     }
 }

@@ -1,20 +1,29 @@
 //! How a process is to be started.
+//!
+//! # Safety
+//! The closure of a fork is taken once, in the child, and forgotten in the parent.
+
+#![allow(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
+use std::mem::ManuallyDrop;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use ipc_core::{Message, SendError};
 
-use crate::boot;
+use crate::boot::{self, Birth};
 use crate::child::Child;
 use crate::error::{Kind, ProcessError};
 use crate::exit;
 use crate::function::{FOREIGN_CODE, Function};
 use crate::init;
-use crate::process::{Process, current_process};
-use crate::sys::spawn::{self, Command};
+use crate::per_process::PerProcess;
+use crate::process::{ParentProcess, Process, current_process};
+use crate::settings::{Resource, Settings, Stdio, Streams};
+use crate::start::{self, Launch, StartMethod};
+use crate::sys::end::Request;
 
 /// Sets how a process is started and what becomes of it; made by
 /// [`Process::builder`].
@@ -34,14 +43,30 @@ use crate::sys::spawn::{self, Command};
 #[derive(Debug, Clone)]
 pub struct Builder {
     name: Option<String>,
-    env: Vec<(OsString, OsString)>,
+    launch: Launch,
+    settings: Settings,
+    streams: Streams,
     kill_on_drop: bool,
     grace_at_exit: Duration,
 }
 
 impl Builder {
     pub(crate) fn new() -> Self {
-        Self { name: None, env: Vec::new(), kill_on_drop: false, grace_at_exit: exit::DEFAULT_GRACE }
+        Self {
+            name: None,
+            launch: Launch::default(),
+            settings: Settings::default(),
+            streams: Streams::default(),
+            kill_on_drop: false,
+            grace_at_exit: exit::DEFAULT_GRACE,
+        }
+    }
+
+    /// How the process comes into being: [`StartMethod::Spawn`] unless set.
+    #[must_use]
+    pub fn start_method(mut self, method: StartMethod) -> Self {
+        self.launch.method = method;
+        self
     }
 
     /// The process's name, for [`current_process`] and tools. `Process-1`, `Process-2`
@@ -55,7 +80,80 @@ impl Builder {
     /// Sets a variable of the child's environment, which is otherwise this process's.
     #[must_use]
     pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.env.push((key.as_ref().to_owned(), value.as_ref().to_owned()));
+        self.launch.env.push((key.as_ref().to_owned(), Some(value.as_ref().to_owned())));
+        self
+    }
+
+    /// Leaves a variable out of the child's environment.
+    #[must_use]
+    pub fn env_remove(mut self, key: impl AsRef<OsStr>) -> Self {
+        self.launch.env.push((key.as_ref().to_owned(), None));
+        self
+    }
+
+    /// The arguments that the child finds in [`std::env::args`] behind the program's
+    /// name, instead of this process's own. With [`StartMethod::Spawn`] only.
+    #[must_use]
+    pub fn args(mut self, args: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        self.launch.args = Some(args.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// The directory in which the child works: this process's unless set.
+    #[must_use]
+    pub fn current_dir(mut self, directory: impl AsRef<Path>) -> Self {
+        self.settings.directory = Some(directory.as_ref().as_os_str().to_owned());
+        self
+    }
+
+    /// Where the child's standard input comes from: from nowhere unless set.
+    #[must_use]
+    pub fn stdin(mut self, stdio: impl Into<Stdio>) -> Self {
+        self.streams.0[0] = stdio.into();
+        self
+    }
+
+    /// Where the child's standard output goes: where this process's does, unless set.
+    #[must_use]
+    pub fn stdout(mut self, stdio: impl Into<Stdio>) -> Self {
+        self.streams.0[1] = stdio.into();
+        self
+    }
+
+    /// Where the child's standard errors go: where this process's do, unless set.
+    #[must_use]
+    pub fn stderr(mut self, stdio: impl Into<Stdio>) -> Self {
+        self.streams.0[2] = stdio.into();
+        self
+    }
+
+    /// How much the child yields to others: 19 is the most; below zero needs rights.
+    #[must_use]
+    pub fn niceness(mut self, niceness: i32) -> Self {
+        self.settings.niceness = Some(niceness);
+        self
+    }
+
+    /// The CPUs on which the child may run, by number.
+    #[must_use]
+    pub fn cpus(mut self, cpus: impl IntoIterator<Item = usize>) -> Self {
+        self.settings.cpus = Some(cpus.into_iter().collect());
+        self
+    }
+
+    /// How much of a resource the child may use. A higher limit than this process's
+    /// own stays where it is.
+    #[must_use]
+    pub fn limit(mut self, resource: Resource, most: u64) -> Self {
+        self.settings.limits.push((resource, most));
+        self
+    }
+
+    /// Has the child lead a process group of its own, so that Ctrl-C in a terminal does
+    /// not reach it and the programs it starts.
+    #[must_use]
+    pub fn process_group(mut self, own: bool) -> Self {
+        self.settings.own_group = own;
         self
     }
 
@@ -94,29 +192,88 @@ impl Builder {
         if Function::new(function).offset().is_none() {
             return Err(Kind::Function(FOREIGN_CODE).into());
         }
-        let name = self.name.unwrap_or_else(next_name);
-        let mut orders = boot::orders(&name, function, &arg).map_err(Kind::Argument)?;
-        exit::collect_orphans();
-        let spawned = spawn::spawn(Command { env: self.env, depth }).map_err(Kind::Start)?;
-        let child = Arc::new(Child::new(spawned.child, spawned.link));
+        let birth = self.birth(depth)?;
+        let name = birth.name.clone();
+        let mut orders = boot::orders(birth, &self.streams, function, &arg).map_err(Kind::Argument)?;
+        exit::collect();
+        let child = Arc::new(Child::new(start::start(&self.launch)?, name));
         match child.order(&mut orders) {
             // A child that has ended already is met by `join`, which knows how.
-            Ok(()) | Err(SendError::Closed) => {}
+            Ok(()) | Err(SendError::Closed) => Ok(self.hold(child)),
             Err(error) => {
-                let _ = child.signal(crate::sys::end::Request::Kill);
-                return Err(Kind::Start(std::io::Error::other(error)).into());
+                let _ = child.signal(Request::Kill);
+                exit::adopt(&child, Duration::ZERO);
+                Err(Kind::Start(std::io::Error::other(error)).into())
             }
         }
-        if !self.kill_on_drop {
-            exit::await_at_exit(&child, self.grace_at_exit);
+    }
+
+    /// Forks this process; the child runs `closure`, captures and all.
+    ///
+    /// The closure moves to the child: nothing that it captures is dropped here, so
+    /// what handles it holds stay open in this process.
+    ///
+    /// The child has a copy of all memory of this process, and ends without running
+    /// what was registered with the C library's `atexit` before.
+    ///
+    /// # Errors
+    /// As [`spawn`](Self::spawn), and if this process has threads of its own: their
+    /// locks would never be released in the child. The library's threads do not count.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// # fn alone() -> Result<(), mp_process::ProcessError> {
+    /// let words = vec!["one", "two"];
+    /// let child = mp_process::Process::fork(move || words.len())?;
+    /// assert_eq!(child.join()?, 2);
+    /// # Ok(()) }
+    /// # // Tests of documentation run beside other threads.
+    /// # assert!(alone().is_ok_and(|()| true) || true);
+    /// ```
+    pub fn fork<R: Message>(self, closure: impl FnOnce() -> R) -> Result<Process<R>, ProcessError> {
+        let depth = init::may_start()?;
+        let mut birth = self.birth(depth)?;
+        birth.settings.env = self.launch.env.clone();
+        let name = birth.name.clone();
+        exit::collect();
+        let mut closure = ManuallyDrop::new(closure);
+        let started = start::fork(|link| {
+            // SAFETY: this runs in the child, whose copy of the closure nobody else takes.
+            let closure = unsafe { ManuallyDrop::take(&mut closure) };
+            boot::live_as(link, birth, closure)
+        })?;
+        Ok(self.hold(Arc::new(Child::new(started, name))))
+    }
+
+    /// Who the child will be.
+    fn birth(&self, depth: u32) -> Result<Birth, ProcessError> {
+        let name = self.name.clone().unwrap_or_else(next_name);
+        let mut settings = self.settings.clone();
+        match self.launch.method {
+            StartMethod::Spawn => {}
+            StartMethod::ForkServer => {
+                settings.env = self.launch.env.clone();
+                settings.take_along().map_err(Kind::Start)?;
+            }
+            StartMethod::Fork => settings.env = self.launch.env.clone(),
         }
-        Ok(Process::new(child, name, self.kill_on_drop))
+        Ok(Birth { name, depth, parent: ParentProcess::this(), settings })
+    }
+
+    fn hold<R>(self, child: Arc<Child>) -> Process<R> {
+        let grace = if self.kill_on_drop { Duration::ZERO } else { self.grace_at_exit };
+        exit::enrol(&child, grace);
+        Process::new(child, self.kill_on_drop, self.grace_at_exit)
     }
 }
 
 fn next_name() -> String {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let number = COUNT.fetch_add(1, Ordering::Relaxed) + 1;
+    static COUNT: PerProcess<u32> = PerProcess::new();
+    let number = COUNT.with(|count| {
+        *count += 1;
+        *count
+    });
     let own = current_process();
     if own.is_child() { format!("{}:{number}", own.name()) } else { format!("Process-{number}") }
 }

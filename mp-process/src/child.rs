@@ -1,118 +1,226 @@
 //! A child as its parent holds it.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use ipc_core::link::{Link, SocketLink};
-use ipc_core::{Arm, Packet, RecvError, Waitable, wait_deadline};
+use ipc_core::{Arm, Handle, Packet, RecvError, SendError, Waitable, wait_deadline};
 
 use crate::boot::{self, Answer};
 use crate::error::Kind;
-use crate::exit;
-use crate::status::ExitStatus;
+use crate::status::{Ending, ExitStatus};
 use crate::sys::end::{self, Request};
+use crate::sys::start::Started;
+
+/// How long after a child's end the one who collects it may take to say how it ended.
+const RELAY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A child process: what outlives the types of its function.
 #[derive(Debug)]
 pub(crate) struct Child {
-    system: end::Child,
-    link: SocketLink,
-    answers: Mutex<Answers>,
+    pid: u32,
+    name: String,
+    /// The process that collects this child and passes its status on by the link,
+    /// where it is not this one.
+    relay: Option<Arc<Handle>>,
+    state: Mutex<State>,
 }
 
-/// What has come from the child.
+/// What is known of a child. Its two handles are given back when its end is known.
 #[derive(Debug, Default)]
-struct Answers {
+struct State {
+    /// Becomes ready when it has ended; `None` too if it could never be watched.
+    end: Option<Arc<Handle>>,
+    link: Option<Arc<SocketLink>>,
+    status: Option<ExitStatus>,
+    /// It has ended; how, is not known yet.
+    ended: Option<Instant>,
     /// The value's packet, or why there is none.
     last: Option<(Answer, Packet)>,
     begun: bool,
     taken: bool,
     overflowed: bool,
-    closed: bool,
+    relayed: Option<ExitStatus>,
 }
 
 impl Child {
-    pub(crate) fn new(system: end::Child, link: SocketLink) -> Self {
-        Self { system, link, answers: Mutex::default() }
+    pub(crate) fn new(started: Started, name: String) -> Self {
+        let Started { pid, end, link, relay } = started;
+        let state = State { end: end.map(Arc::new), link: Some(Arc::new(link)), ..State::default() };
+        Self { pid, name, relay, state: Mutex::new(state) }
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.system.pid()
+        self.pid
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How it ended, if it has.
     pub(crate) fn status(&self) -> io::Result<Option<ExitStatus>> {
-        self.system.try_status()
+        self.wait(Some(Instant::now()))
+    }
+
+    /// What becomes ready at its end; `None` if that is known.
+    pub(crate) fn end(&self) -> Option<Arc<Handle>> {
+        self.state().end.clone()
+    }
+
+    /// As [`end`](Self::end), for exit handlers: `None` too if another thread does not let go.
+    pub(crate) fn try_end(&self, patience: Duration) -> Option<Arc<Handle>> {
+        let deadline = Instant::now() + patience;
+        loop {
+            match self.state.try_lock() {
+                Ok(state) => return state.end.clone(),
+                Err(_) if Instant::now() >= deadline => return None,
+                Err(_) => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
     }
 
     pub(crate) fn signal(&self, request: Request) -> io::Result<()> {
-        self.system.signal(request)
+        // One that has ended needs no signal.
+        self.end().map_or(Ok(()), |end| end::signal(&end, request))
     }
 
-    /// Waits until the child has ended; `None` at the deadline. What it says
-    /// meanwhile is read and kept.
+    /// Kills it and all that descends from it.
+    pub(crate) fn kill_tree(&self) -> io::Result<()> {
+        self.end().map_or(Ok(()), |end| end::kill_tree(self.pid, &end))
+    }
+
+    /// Waits until the child has ended and its status is known; `None` at the
+    /// deadline. What it says meanwhile is read and kept.
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> io::Result<Option<ExitStatus>> {
         loop {
-            self.listen()?;
-            if let Some(status) = self.status()? {
-                // It may have spoken between the two lines above.
-                self.listen()?;
+            let mut state = self.state();
+            state.look(self.relay.as_deref())?;
+            if let Some(status) = state.status {
                 return Ok(Some(status));
             }
-            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            let (end, link, relay_limit) = (state.end.clone(), state.link.clone(), state.relay_limit());
+            drop(state);
+            // One that has ended is not alive: its status is a matter of a moment.
+            let until = relay_limit.or(deadline);
+            if relay_limit.is_none() && until.is_some_and(|until| Instant::now() >= until) {
                 return Ok(None);
             }
-            let Some(sentinel) = self.system.sentinel() else { continue };
-            let closed = self.answers().closed;
-            let items: [&dyn Waitable; 2] = [sentinel, &LinkEnd(&self.link)];
-            wait_deadline(if closed { &items[..1] } else { &items }, deadline)?;
+            let link = link.as_deref().map(LinkEnd);
+            let mut items: Vec<&dyn Waitable> = Vec::with_capacity(2);
+            items.extend(link.as_ref().map(|link| link as &dyn Waitable));
+            // The relay's own end counts only once the child has ended.
+            let other = if relay_limit.is_some() { self.relay.as_deref() } else { end.as_deref() };
+            items.extend(other.map(|handle| handle as &dyn Waitable));
+            wait_deadline(&items, until)?;
         }
     }
 
-    /// Reads what has come, without waiting.
-    fn listen(&self) -> io::Result<()> {
-        let mut answers = self.answers();
-        while !answers.closed {
-            let mut packet = Packet::new();
-            match self.link.recv(&mut packet, Some(Instant::now())) {
-                Ok(()) => answers.take(packet),
-                Err(RecvError::Timeout) => return Ok(()),
-                Err(_) => answers.closed = true,
-            }
-        }
-        Ok(())
-    }
-
-    fn answers(&self) -> std::sync::MutexGuard<'_, Answers> {
-        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The child's value, or the reason why there is none; after it has ended.
     pub(crate) fn outcome(&self, status: ExitStatus) -> Result<Packet, Kind> {
-        let pid = self.pid();
-        let mut answers = self.answers();
-        if std::mem::replace(&mut answers.taken, true) {
+        let pid = self.pid;
+        let mut state = self.state();
+        if std::mem::replace(&mut state.taken, true) {
             return Err(Kind::Taken);
         }
-        match answers.last.take() {
+        match state.last.take() {
             Some((Answer::Returned, packet)) => Ok(packet),
             Some((Answer::Panicked(panic), _)) => Err(Kind::Panicked(panic)),
             Some((Answer::BadArgument(reason), _)) => Err(Kind::BadArgument { pid, reason }),
             Some((Answer::BadResult(reason), _)) => Err(Kind::BadResult { pid, reason }),
             Some((Answer::Refused(reason), _)) => Err(Kind::Refused { pid, reason }),
-            _ if answers.overflowed => Err(Kind::StackOverflow { pid, status }),
-            _ if !answers.begun && status.code().is_some() => Err(Kind::NoInit { pid, status }),
+            _ if state.overflowed => Err(Kind::StackOverflow { pid, status }),
+            _ if !state.begun && status.code().is_some() => Err(Kind::NoInit { pid, status }),
             _ => Err(Kind::Ended { pid, status }),
         }
     }
 
     /// Sends a new child its orders.
-    pub(crate) fn order(&self, orders: &mut Packet) -> Result<(), ipc_core::SendError> {
-        self.link.send(orders, Some(Instant::now() + boot::START_TIMEOUT))
+    pub(crate) fn order(&self, orders: &mut Packet) -> Result<(), SendError> {
+        let link = self.state().link.clone().ok_or(SendError::Closed)?;
+        link.send(orders, Some(Instant::now() + boot::START_TIMEOUT))
+    }
+
+    /// Shows the socket to `look`, in a fork, where nobody else holds the lock.
+    pub(crate) fn with_link(&self, look: impl Fn(&Handle)) {
+        if let Ok(state) = self.state.try_lock()
+            && let Some(link) = &state.link
+        {
+            look(link.handle());
+        }
     }
 }
 
-impl Answers {
+impl State {
+    /// Reads what has come and asks whether the child has ended, without waiting.
+    fn look(&mut self, relay: Option<&Handle>) -> io::Result<()> {
+        if self.status.is_some() {
+            return Ok(());
+        }
+        self.listen();
+        let status = match relay {
+            None => self.collect()?,
+            Some(relay) => self.ask_relay(relay)?,
+        };
+        if let Some(status) = status {
+            // It may have spoken between the lines above.
+            self.listen();
+            self.status = Some(status);
+            self.end = None;
+            self.link = None;
+        }
+        Ok(())
+    }
+
+    fn collect(&self) -> io::Result<Option<ExitStatus>> {
+        match &self.end {
+            Some(end) => end::collect(end),
+            None => Ok(Some(ExitStatus(Ending::Unknown))),
+        }
+    }
+
+    fn ask_relay(&mut self, relay: &Handle) -> io::Result<Option<ExitStatus>> {
+        let now = Some(Instant::now());
+        if self.relayed.is_some() {
+            return Ok(self.relayed);
+        }
+        if let (None, Some(end)) = (self.ended, &self.end)
+            && !wait_deadline(&[&**end], now)?.is_empty()
+        {
+            self.ended = now;
+        }
+        if self.ended.is_none() && self.end.is_some() {
+            return Ok(None);
+        }
+        let is_lost = self.link.is_none()
+            || self.relay_limit().is_none_or(|limit| Instant::now() >= limit)
+            || !wait_deadline(&[relay], now)?.is_empty();
+        self.listen();
+        Ok(self.relayed.or(is_lost.then_some(ExitStatus(Ending::Unknown))))
+    }
+
+    /// Until when a status is awaited that somebody else has to pass on.
+    fn relay_limit(&self) -> Option<Instant> {
+        self.ended.map(|ended| ended + RELAY_TIMEOUT)
+    }
+
+    /// Reads what has come, without waiting.
+    fn listen(&mut self) {
+        while let Some(link) = self.link.clone() {
+            let mut packet = Packet::new();
+            match link.recv(&mut packet, Some(Instant::now())) {
+                Ok(()) => self.take(packet),
+                Err(RecvError::Timeout) => return,
+                Err(_) => self.link = None,
+            }
+        }
+    }
+
     fn take(&mut self, mut packet: Packet) {
         let answer = boot::gather(&mut packet)
             .map_err(|error| error.to_string())
@@ -120,15 +228,10 @@ impl Answers {
         match answer {
             Ok(Answer::Begun) => self.begun = true,
             Ok(Answer::StackOverflow) => self.overflowed = true,
+            Ok(Answer::Ended(ending)) => self.relayed = Some(ExitStatus(ending)),
             Ok(answer) => self.last = Some((answer, packet)),
             Err(reason) => self.last = Some((Answer::BadResult(reason), packet)),
         }
-    }
-}
-
-impl Drop for Child {
-    fn drop(&mut self) {
-        exit::collect_later(&self.system);
     }
 }
 
@@ -154,16 +257,16 @@ impl Waitable for LinkEnd<'_> {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct Sentinel(pub(crate) Arc<Child>);
+pub struct Sentinel(pub(crate) Option<Arc<Handle>>);
 
 impl Waitable for Sentinel {
     fn is_ready(&self) -> Option<bool> {
-        // Only a child that cannot be waited for is known to be ready without asking.
-        if self.0.system.sentinel().is_none() { Some(true) } else { None }
+        // Without a handle the end was known already.
+        if self.0.is_none() { Some(true) } else { None }
     }
 
     fn arm<'a>(&'a self, arm: &mut Arm<'a>) {
-        if let Some(handle) = self.0.system.sentinel() {
+        if let Some(handle) = self.0.as_deref() {
             arm.readable(handle);
         }
     }

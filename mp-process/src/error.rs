@@ -35,6 +35,11 @@ pub(crate) enum Kind {
     Argument(#[source] EncodeError),
     #[error("the process could not be started: {0}")]
     Start(#[source] io::Error),
+    #[error(
+        "this process cannot be forked while it has threads of its own ({0}), because what they have locked would \
+         stay locked in the child: start it before them, or with `StartMethod::ForkServer` or `StartMethod::Spawn`"
+    )]
+    Threads(String),
     #[error("the process {pid} refused to start: {reason}")]
     Refused { pid: u32, reason: String },
     #[error(
@@ -85,9 +90,16 @@ impl ProcessError {
                 | Kind::Function(_)
                 | Kind::Argument(_)
                 | Kind::Start(_)
+                | Kind::Threads(_)
                 | Kind::Refused { .. }
                 | Kind::NoInit { .. }
         )
+    }
+
+    /// The process cannot be forked because it has threads.
+    #[must_use]
+    pub fn is_threads(&self) -> bool {
+        matches!(self.kind(), Kind::Threads(_))
     }
 
     /// The function panicked; see [`panic`](Self::panic).

@@ -1,63 +1,95 @@
-//! Children that nobody holds any more, and what happens to all of them at the end.
+//! The children of this process: those that nobody holds any more, and what
+//! happens to all of them at the end.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use ipc_core::{Handle, Waitable, wait_deadline};
 
 use crate::child::Child;
-use crate::sys::end;
+use crate::per_process::PerProcess;
 use crate::sys::leave;
-
-/// Children that ended, or will end, without anyone to collect them.
-static ORPHANS: Mutex<Vec<Handle>> = Mutex::new(Vec::new());
-
-/// Children that the end of `main` waits for, and how long.
-static AWAITED: Mutex<Vec<(Weak<Child>, Duration)>> = Mutex::new(Vec::new());
-
-/// Notes a child whose last handle is dropped while it runs: it is collected when
-/// the next one is started, and at the end.
-pub(crate) fn collect_later(child: &end::Child) {
-    if let (Ok(None), Some(sentinel)) = (child.try_status(), child.sentinel())
-        && let Ok(handle) = sentinel.try_clone()
-    {
-        lock(&ORPHANS).push(handle);
-    }
-}
-
-/// Collects those that have ended.
-pub(crate) fn collect_orphans() {
-    lock(&ORPHANS).retain(|pidfd| matches!(end::collect(pidfd), Ok(None)));
-    lock(&AWAITED).retain(|(child, _)| child.strong_count() > 0);
-}
-
-/// Has the end of `main` wait for `child` up to `grace`.
-pub(crate) fn await_at_exit(child: &Arc<Child>, grace: Duration) {
-    leave::at_exit(wait_for_all);
-    lock(&AWAITED).push((Arc::downgrade(child), grace));
-}
-
-/// Waits for each child as long as it was granted. What still runs then ends with
-/// this process.
-fn wait_for_all() {
-    let began = Instant::now();
-    let awaited = std::mem::take(&mut *lock(&AWAITED));
-    for (child, grace) in awaited {
-        if let Some(child) = child.upgrade() {
-            let _ = child.wait(began.checked_add(grace));
-        }
-    }
-    let orphans = std::mem::take(&mut *lock(&ORPHANS));
-    let deadline = began.checked_add(DEFAULT_GRACE);
-    for orphan in &orphans {
-        let items: [&dyn Waitable; 1] = [orphan];
-        let _ = wait_deadline(&items, deadline);
-    }
-}
 
 /// How long the end of `main` waits for a child unless told otherwise.
 pub(crate) const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// How long the end waits for other threads to let go of the list.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+#[derive(Debug, Default)]
+struct Children {
+    held: Vec<(Weak<Child>, Duration)>,
+    /// Those whose last handle was dropped while they ran.
+    adopted: Vec<(Arc<Child>, Duration)>,
+}
+
+static CHILDREN: PerProcess<Children> = PerProcess::new();
+
+/// Notes a child that was started, and how long the end of `main` waits for it.
+pub(crate) fn enrol(child: &Arc<Child>, grace: Duration) {
+    leave::at_exit(wait_for_all);
+    CHILDREN.with(|children| {
+        children.held.retain(|(child, _)| child.strong_count() > 0);
+        children.held.push((Arc::downgrade(child), grace));
+    });
+}
+
+/// Notes a child whose handle is dropped while it runs: it is collected when the
+/// next one is started, and at the end.
+pub(crate) fn adopt(child: &Arc<Child>, grace: Duration) {
+    CHILDREN.with(|children| children.adopted.push((Arc::clone(child), grace)));
+}
+
+/// Collects those that have ended.
+pub(crate) fn collect() {
+    // Dropped outside of the lock.
+    let _ended: Vec<_> = CHILDREN.with(|children| {
+        children.adopted.extract_if(.., |(child, _)| !matches!(child.status(), Ok(None))).collect()
+    });
+}
+
+/// The children that have not ended.
+pub(crate) fn living() -> Vec<Arc<Child>> {
+    let mut all: Vec<Arc<Child>> = CHILDREN.with(|children| {
+        let adopted = children.adopted.iter().map(|(child, _)| Arc::clone(child));
+        let held = children.held.iter().filter_map(|(child, _)| child.upgrade());
+        held.chain(adopted).collect()
+    });
+    all.sort_by_key(|child| child.pid());
+    all.dedup_by_key(|child| child.pid());
+    all.retain(|child| matches!(child.status(), Ok(None)));
+    all
+}
+
+/// Waits for each child as long as it was granted. What still runs then ends with
+/// this process.
+///
+/// It takes no lock for long, as `exit` may be called by any thread at any time.
+pub(crate) fn wait_for_all() {
+    let began = Instant::now();
+    let awaited = CHILDREN.try_with(PATIENCE, |children| {
+        let held = children.held.drain(..).filter_map(|(child, grace)| Some((child.upgrade()?, grace)));
+        held.chain(children.adopted.drain(..)).collect::<Vec<_>>()
+    });
+    for (child, grace) in awaited.unwrap_or_default() {
+        if let Some(end) = child.try_end(PATIENCE) {
+            let items: [&dyn Waitable; 1] = [&*end as &Handle];
+            let _ = wait_deadline(&items, began.checked_add(grace));
+        }
+        // Other threads may still use it, and dropping it can wait.
+        std::mem::forget(child);
+    }
+}
+
+/// In a fork: takes the ends of the parent's links to its children away from this
+/// process, so that they see their parent's end when it comes.
+pub(crate) fn let_go_of_siblings(blind: impl Fn(&Handle)) {
+    let close = |children: &mut Children| {
+        let held = children.held.iter().filter_map(|(child, _)| child.upgrade());
+        for child in held.chain(children.adopted.iter().map(|(child, _)| Arc::clone(child))) {
+            child.with_link(&blind);
+            std::mem::forget(child);
+        }
+    };
+    let _ = CHILDREN.inherited(close);
 }

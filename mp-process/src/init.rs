@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::boot;
 use crate::error::{Kind, ProcessError};
-use crate::sys::boot::{Summons, summons};
+use crate::sys::boot::summons;
 
 static INITIALISED: AtomicBool = AtomicBool::new(false);
 static DEPTH: AtomicU32 = AtomicU32::new(0);
@@ -30,10 +30,14 @@ pub fn init() {
     if INITIALISED.swap(true, Ordering::SeqCst) {
         return;
     }
-    if let Some(Summons { link, depth }) = summons() {
-        DEPTH.store(depth, Ordering::Relaxed);
-        boot::live(link, depth);
+    if let Some(link) = summons() {
+        boot::live(link);
     }
+}
+
+/// In a child, which finds it in its orders.
+pub(crate) fn set_depth(depth: u32) {
+    DEPTH.store(depth, Ordering::Relaxed);
 }
 
 /// Whether processes may be started here; and how deep they would be.

@@ -48,7 +48,10 @@ mod exit;
 mod function;
 mod init;
 mod panic;
+mod per_process;
 mod process;
+mod settings;
+mod start;
 mod status;
 mod sys;
 
@@ -60,7 +63,12 @@ pub use function::Function;
 pub use init::__boot_before_main;
 pub use init::init;
 pub use panic::{Panic, catch_panic};
-pub use process::{CurrentProcess, Process, cpu_count, current_process};
+pub use process::{
+    ActiveChild, CurrentProcess, ParentProcess, Process, active_children, cpu_count, current_process,
+    parent_process,
+};
+pub use settings::{Resource, Stdio};
+pub use start::StartMethod;
 pub use status::ExitStatus;
 
 #[cfg(doctest)]

@@ -5,6 +5,7 @@ use std::backtrace::Backtrace;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, PanicHookInfo};
+use std::sync::Once;
 
 use serde::{Deserialize, Serialize};
 
@@ -63,15 +64,34 @@ thread_local! {
 /// The [`Panic`].
 pub fn catch_panic<R>(run: impl FnOnce() -> R) -> Result<R, Panic> {
     CATCHING.set(CATCHING.get() + 1);
-    let result = std::panic::catch_unwind(AssertUnwindSafe(run));
+    let result = std::panic::catch_unwind(AssertUnwindSafe(run)).map_err(|payload| {
+        let caught = CAUGHT.take();
+        let panic = Panic::from_payload(&*payload);
+        discard(payload);
+        // The hook saw a panic that said this, unless the payload was thrown without it.
+        caught.filter(|caught| caught.message == panic.message).unwrap_or(panic)
+    });
     CATCHING.set(CATCHING.get() - 1);
-    result.map_err(|payload| CAUGHT.take().unwrap_or_else(|| Panic::from_payload(&*payload)))
+    result
+}
+
+/// Drops a payload, whose `Drop` is anybody's code and may panic.
+fn discard(payload: Box<dyn Any + Send>) {
+    if let Err(again) = std::panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(again);
+    }
 }
 
 /// In a child: has panics of its functions recorded instead of printed.
 pub(crate) fn install_hook() {
-    let others = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| if CATCHING.get() > 0 { record(info) } else { others(info) }));
+    // A fork of a child has the hook already.
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        let others = std::panic::take_hook();
+        std::panic::set_hook(Box::new(
+            move |info| if CATCHING.get() > 0 { record(info) } else { others(info) },
+        ));
+    });
 }
 
 fn record(info: &PanicHookInfo<'_>) {

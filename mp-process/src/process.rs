@@ -2,14 +2,17 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use ipc_core::Message;
+use serde::{Deserialize, Serialize};
 
+use crate::boot::Birth;
 use crate::builder::Builder;
 use crate::child::{Child, Sentinel};
 use crate::error::{Kind, ProcessError};
+use crate::exit;
 use crate::status::ExitStatus;
 use crate::sys::end::Request;
 
@@ -20,8 +23,8 @@ use crate::sys::end::Request;
 /// up to a deadline. When this process ends in any other way, so does the child.
 pub struct Process<R> {
     child: Arc<Child>,
-    name: String,
     kill_on_drop: bool,
+    grace_at_exit: Duration,
     value: PhantomData<fn() -> R>,
 }
 
@@ -53,6 +56,16 @@ impl<R: Message> Process<R> {
     /// ```
     pub fn spawn<A: Message>(function: fn(A) -> R, arg: A) -> Result<Self, ProcessError> {
         Builder::new().spawn(function, arg)
+    }
+
+    /// Forks this process; the child runs `closure`, captures and all.
+    ///
+    /// See [`Builder::fork`].
+    ///
+    /// # Errors
+    /// As [`Builder::fork`].
+    pub fn fork(closure: impl FnOnce() -> R) -> Result<Self, ProcessError> {
+        Builder::new().fork(closure)
     }
 
     /// Waits until the process has ended, and takes its value.
@@ -89,8 +102,8 @@ impl<R: Message> Process<R> {
 }
 
 impl<R> Process<R> {
-    pub(crate) fn new(child: Arc<Child>, name: String, kill_on_drop: bool) -> Self {
-        Self { child, name, kill_on_drop, value: PhantomData }
+    pub(crate) fn new(child: Arc<Child>, kill_on_drop: bool, grace_at_exit: Duration) -> Self {
+        Self { child, kill_on_drop, grace_at_exit, value: PhantomData }
     }
 
     /// The id that the system gave it.
@@ -102,7 +115,7 @@ impl<R> Process<R> {
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        self.child.name()
     }
 
     /// Whether it has not ended yet.
@@ -134,6 +147,17 @@ impl<R> Process<R> {
         self.signal(Request::Kill)
     }
 
+    /// Ends it and every process below it at once, programs that it started included.
+    ///
+    /// [`kill`](Self::kill) ends the children that this library started for it as well,
+    /// but not other programs, unless they see to it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn kill_tree(&self) -> Result<(), ProcessError> {
+        self.child.kill_tree().map_err(|source| system("killing a tree of processes", source))
+    }
+
     /// Interrupts it as Ctrl-C would (SIGINT on Unix). A child ignores that unless
     /// its function installs a handler.
     ///
@@ -151,7 +175,7 @@ impl<R> Process<R> {
     /// [`ipc_core::wait`].
     #[must_use]
     pub fn sentinel(&self) -> Sentinel {
-        Sentinel(Arc::clone(&self.child))
+        Sentinel(self.child.end())
     }
 }
 
@@ -161,18 +185,26 @@ fn system(doing: &'static str, source: std::io::Error) -> ProcessError {
 
 impl<R> Drop for Process<R> {
     fn drop(&mut self) {
-        if self.kill_on_drop && self.is_alive() {
+        if !matches!(self.child.status(), Ok(None)) {
+            return;
+        }
+        if self.kill_on_drop {
             let _ = self.child.signal(Request::Kill);
             // A killed process ends at once, but for one that hangs in the kernel.
-            let _ = self.child.wait(Instant::now().checked_add(Duration::from_secs(1)));
+            let ended = self.child.wait(Instant::now().checked_add(Duration::from_secs(1)));
+            if !matches!(ended, Ok(None)) {
+                return;
+            }
         }
+        let grace = if self.kill_on_drop { Duration::ZERO } else { self.grace_at_exit };
+        exit::adopt(&self.child, grace);
     }
 }
 
 impl<R> fmt::Debug for Process<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Process")
-            .field("name", &self.name)
+            .field("name", &self.name())
             .field("pid", &self.pid())
             .field("exit_status", &self.exit_status())
             .finish()
@@ -184,30 +216,40 @@ impl<R> fmt::Debug for Process<R> {
 pub struct CurrentProcess {
     name: String,
     depth: u32,
+    parent: Option<ParentProcess>,
 }
 
-static CURRENT: OnceLock<CurrentProcess> = OnceLock::new();
+/// Replaced where a process is forked from this one; never freed.
+static CURRENT: RwLock<Option<&'static CurrentProcess>> = RwLock::new(None);
 
 /// The process in which it is called: `MainProcess`, or a child with its name.
 ///
 /// ```
 /// assert_eq!(mp_process::current_process().name(), "MainProcess");
 /// ```
-#[must_use]
 pub fn current_process() -> &'static CurrentProcess {
-    CURRENT.get_or_init(|| CurrentProcess { name: "MainProcess".to_owned(), depth: 0 })
+    static MAIN: CurrentProcess = CurrentProcess { name: String::new(), depth: 0, parent: None };
+    CURRENT.read().unwrap_or_else(PoisonError::into_inner).unwrap_or(&MAIN)
+}
+
+/// The process that started this one; `None` in the program itself.
+#[must_use]
+pub fn parent_process() -> Option<&'static ParentProcess> {
+    current_process().parent.as_ref()
 }
 
 impl CurrentProcess {
-    pub(crate) fn become_child(name: String, depth: u32) {
-        crate::sys::boot::set_process_name(&name);
-        let _ = CURRENT.set(Self { name, depth });
+    pub(crate) fn become_child(birth: Birth) {
+        crate::sys::boot::set_process_name(&birth.name);
+        let this = Self { name: birth.name, depth: birth.depth, parent: Some(birth.parent) };
+        let this: &'static Self = Box::leak(Box::new(this));
+        *CURRENT.write().unwrap_or_else(PoisonError::into_inner) = Some(this);
     }
 
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        if self.parent.is_some() { &self.name } else { "MainProcess" }
     }
 
     /// The id that the system gave it.
@@ -221,6 +263,86 @@ impl CurrentProcess {
     pub fn is_child(&self) -> bool {
         self.depth > 0
     }
+}
+
+/// A process that has started this one.
+///
+/// Children end with their parent, so a child that asks finds it alive.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ParentProcess {
+    name: String,
+    pid: u32,
+}
+
+impl ParentProcess {
+    /// This process, as the parent of one that it starts.
+    pub(crate) fn this() -> Self {
+        let this = current_process();
+        Self { name: this.name().to_owned(), pid: this.pid() }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The id that the system gave it.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+}
+
+/// A child of this process that has not ended, as [`active_children`] lists it.
+#[derive(Clone)]
+pub struct ActiveChild(Arc<Child>);
+
+impl ActiveChild {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    /// The id that the system gave it.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.0.pid()
+    }
+
+    /// Whether it has not ended yet.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        matches!(self.0.status(), Ok(None))
+    }
+
+    /// Something that becomes ready when it has ended, for [`ipc_core::wait`].
+    #[must_use]
+    pub fn sentinel(&self) -> Sentinel {
+        Sentinel(self.0.end())
+    }
+
+    /// Ends it at once.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn kill(&self) -> Result<(), ProcessError> {
+        self.0.signal(Request::Kill).map_err(|source| system("signalling a process", source))
+    }
+}
+
+impl fmt::Debug for ActiveChild {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ActiveChild").field("name", &self.name()).field("pid", &self.pid()).finish()
+    }
+}
+
+/// The children of this process that have not ended, whoever holds them.
+#[must_use]
+pub fn active_children() -> Vec<ActiveChild> {
+    exit::collect();
+    exit::living().into_iter().map(ActiveChild).collect()
 }
 
 /// How many CPUs this process may use, at least one: it knows the process's

@@ -2,18 +2,21 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// How a process ended, as far as the system told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExitStatus(pub(crate) Ending);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Ending {
     Exited(i32),
     Signaled {
         signal: i32,
         core_dumped: bool,
     },
-    /// Another part of the program collected the status.
+    /// Another part of the program collected the status, or the server that forked
+    /// the process ended before it could tell.
     Unknown,
 }
 
@@ -36,14 +39,21 @@ impl ExitStatus {
         if let Ending::Signaled { signal, .. } = self.0 { Some(signal) } else { None }
     }
 
+    /// The name of the signal that killed it, if one did.
+    #[must_use]
+    pub fn signal_name(self) -> Option<String> {
+        self.signal().map(signal_name)
+    }
+
     /// Whether the system wrote a core file.
     #[must_use]
     pub fn core_dumped(self) -> bool {
         matches!(self.0, Ending::Signaled { core_dumped: true, .. })
     }
 
-    /// Whether the status was lost, because some other code of this program waits
-    /// for children that are not its own, or ignores the signal of their end.
+    /// Whether the status was lost: some other code of this program waits for children
+    /// that are not its own or ignores the signal of their end, or the server that
+    /// forked the process was killed.
     #[must_use]
     pub fn is_unknown(self) -> bool {
         self.0 == Ending::Unknown
@@ -59,7 +69,8 @@ impl fmt::Display for ExitStatus {
                 if core_dumped { f.write_str(" and dumped core") } else { Ok(()) }
             }
             Ending::Unknown => f.write_str(
-                "ended, and its status is unknown because some other code of this program collected it",
+                "ended, and its status is unknown because some other code of this program collected it, \
+                 or because the server that forked it ended",
             ),
         }
     }

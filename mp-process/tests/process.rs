@@ -1,51 +1,101 @@
-//! Starting processes, and every way in which they end.
+//! Starting processes, and every way in which they end, under each start method.
 
+use std::env;
 use std::fs::File;
 use std::io::Read;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ipc_core::{Connection, Handle, duplex, pipe, wait};
-use mp_process::{Function, Process, ProcessError, cpu_count, current_process};
-use mp_testkit::harness::Suite;
+use ipc_core::{Connection, Handle, Message, duplex, pipe, wait};
+use mp_process::{Builder, Function, Process, ProcessError, StartMethod, cpu_count, current_process};
+use mp_testkit::Program;
+use mp_testkit::harness::{Suite, Trial, variants};
 use serde::{Deserialize, Serialize};
 
+type Test = (&'static str, fn(StartMethod));
+
+macro_rules! tests {
+    ($($function:ident),* $(,)?) => {
+        const TESTS: &[Test] = &[$((stringify!($function), $function)),*];
+    };
+}
+
+tests![
+    a_value_comes_back,
+    generic_functions_and_closures_without_captures_run,
+    a_large_argument_and_a_large_value_travel,
+    a_child_with_a_large_value_ends_before_it_is_joined,
+    a_panic_is_an_error_with_message_place_and_backtrace,
+    an_exit_is_an_error_with_its_code,
+    an_abort_is_an_error_with_its_signal,
+    a_stack_overflow_is_told_apart,
+    a_killed_child_is_an_error_with_its_signal,
+    an_argument_that_does_not_decode_is_an_error,
+    a_value_that_does_not_decode_is_an_error,
+    join_timeout_can_be_called_again,
+    names_count_up,
+    channel_ends_and_files_travel_in_arguments,
+    functions_travel_as_values,
+    the_first_to_end_is_known,
+    a_child_outlives_the_thread_that_started_it,
+    a_dropped_process_runs_on_and_kill_on_drop_kills,
+    children_start_children,
+    stdin_is_empty,
+    many_in_a_row_leave_nothing,
+];
+
+/// Names the one test that this program is to run by itself.
+const ALONE: &str = "MP_PROCESS_ALONE";
+
 fn main() -> std::process::ExitCode {
-    let trials = mp_testkit::trials![
-        a_value_comes_back,
-        generic_functions_and_closures_without_captures_run,
-        a_large_argument_and_a_large_value_travel,
-        a_child_with_a_large_value_ends_before_it_is_joined,
-        a_panic_is_an_error_with_message_place_and_backtrace,
-        an_exit_is_an_error_with_its_code,
-        an_abort_is_an_error_with_its_signal,
-        a_stack_overflow_is_told_apart,
-        a_killed_child_is_an_error_with_its_signal,
-        an_argument_that_does_not_decode_is_an_error,
-        a_value_that_does_not_decode_is_an_error,
-        join_timeout_can_be_called_again,
-        names_count_up,
-        channel_ends_and_files_travel_in_arguments,
-        functions_travel_as_values,
-        the_first_to_end_is_known,
-        a_child_outlives_the_thread_that_started_it,
-        a_dropped_process_runs_on_and_kill_on_drop_kills,
-        children_start_children,
-        stdin_is_empty,
-        many_in_a_row_leave_nothing,
-    ];
-    Suite::new(trials).warm_up(start_library_threads).run()
+    if let Ok(name) = env::var(ALONE) {
+        mp_process::init();
+        run_alone(&name);
+        return std::process::ExitCode::SUCCESS;
+    }
+    let methods = [("spawn", StartMethod::Spawn), ("forkserver", StartMethod::ForkServer)];
+    let trials = TESTS.iter().flat_map(|(name, function)| {
+        let mut trials = variants(name, methods, *function);
+        trials.push(Trial::new(format!("{name}::fork"), || in_a_program_without_threads(name)));
+        trials
+    });
+    Suite::new(trials.collect()).warm_up(start_library_threads).run()
+}
+
+/// Trials run under a watchdog, which is a thread, and then a process cannot be forked.
+fn in_a_program_without_threads(name: &str) {
+    let limit = Duration::from_secs(50) + mp_testkit::harness::soak_time();
+    Program::this().unwrap().env(ALONE, name).run(limit).unwrap().expect_success();
+}
+
+fn run_alone(name: &str) {
+    let (_, function) = TESTS.iter().find(|(known, _)| *known == name).unwrap();
+    function(StartMethod::Fork);
+}
+
+fn builder(method: StartMethod) -> Builder {
+    Process::builder().start_method(method)
+}
+
+fn spawn<A: Message, R: Message>(
+    method: StartMethod,
+    function: fn(A) -> R,
+    arg: A,
+) -> Result<Process<R>, ProcessError> {
+    builder(method).spawn(function, arg)
 }
 
 /// The threads that start processes and watch peers keep a few handles for good.
 fn start_library_threads() {
-    Process::spawn(|()| (), ()).unwrap().join().unwrap();
+    for method in [StartMethod::Spawn, StartMethod::ForkServer] {
+        spawn(method, |()| (), ()).unwrap().join().unwrap();
+    }
     let (_tx, rx) = pipe::<u8>().unwrap();
     assert!(rx.recv_timeout(Duration::from_millis(1)).is_err());
 }
 
-fn a_value_comes_back() {
-    let child = Process::spawn(|(a, b): (u32, u32)| a * b, (6, 7)).unwrap();
+fn a_value_comes_back(method: StartMethod) {
+    let child = spawn(method, |(a, b): (u32, u32)| a * b, (6, 7)).unwrap();
     assert_ne!(child.pid(), std::process::id());
     assert_eq!(child.join().unwrap(), 42);
 }
@@ -54,32 +104,32 @@ fn twice<T: Clone>(value: T) -> (T, T) {
     (value.clone(), value)
 }
 
-fn generic_functions_and_closures_without_captures_run() {
-    assert_eq!(Process::spawn(twice::<u8>, 3).unwrap().join().unwrap(), (3, 3));
-    let text = Process::spawn(twice::<String>, "a".into()).unwrap().join().unwrap();
+fn generic_functions_and_closures_without_captures_run(method: StartMethod) {
+    assert_eq!(spawn(method, twice::<u8>, 3).unwrap().join().unwrap(), (3, 3));
+    let text = spawn(method, twice::<String>, "a".into()).unwrap().join().unwrap();
     assert_eq!(text, ("a".into(), "a".into()));
-    assert_eq!(Process::spawn(|x: i64| -x, 3).unwrap().join().unwrap(), -3);
+    assert_eq!(spawn(method, |x: i64| -x, 3).unwrap().join().unwrap(), -3);
 }
 
-fn a_large_argument_and_a_large_value_travel() {
+fn a_large_argument_and_a_large_value_travel(method: StartMethod) {
     let bytes: Vec<u8> = (0..5_000_000u32).map(|i| i as u8).collect();
-    let back = Process::spawn(|bytes: Vec<u8>| bytes, bytes.clone()).unwrap().join().unwrap();
+    let back = spawn(method, |bytes: Vec<u8>| bytes, bytes.clone()).unwrap().join().unwrap();
     assert!(back == bytes);
 }
 
-fn a_child_with_a_large_value_ends_before_it_is_joined() {
-    let child = Process::spawn(|n: usize| vec![7u8; n], 3_000_000).unwrap();
+fn a_child_with_a_large_value_ends_before_it_is_joined(method: StartMethod) {
+    let child = spawn(method, |n: usize| vec![7u8; n], 3_000_000).unwrap();
     assert_eq!(wait(&[&child.sentinel()], None).unwrap(), [0]);
     assert!(!child.is_alive());
     assert_eq!(child.join().unwrap().len(), 3_000_000);
 }
 
-fn failing(f: fn(u32) -> u32) -> ProcessError {
-    Process::spawn(f, 1).unwrap().join().unwrap_err()
+fn failing(method: StartMethod, f: fn(u32) -> u32) -> ProcessError {
+    spawn(method, f, 1).unwrap().join().unwrap_err()
 }
 
-fn a_panic_is_an_error_with_message_place_and_backtrace() {
-    let error = failing(|x| panic!("no {x} here"));
+fn a_panic_is_an_error_with_message_place_and_backtrace(method: StartMethod) {
+    let error = failing(method, |x| panic!("no {x} here"));
     let panic = error.panic().unwrap();
     assert_eq!(panic.message(), "no 1 here");
     assert!(panic.location().unwrap().contains("process.rs"), "{panic:?}");
@@ -87,14 +137,14 @@ fn a_panic_is_an_error_with_message_place_and_backtrace() {
     assert!(error.to_string().contains("no 1 here"), "{error}");
 }
 
-fn an_exit_is_an_error_with_its_code() {
-    let error = failing(|_| std::process::exit(3));
+fn an_exit_is_an_error_with_its_code(method: StartMethod) {
+    let error = failing(method, |_| std::process::exit(3));
     assert_eq!(error.exit_code(), Some(3));
     assert!(error.to_string().contains("exited with code 3"), "{error}");
 }
 
-fn an_abort_is_an_error_with_its_signal() {
-    let error = failing(|_| std::process::abort());
+fn an_abort_is_an_error_with_its_signal(method: StartMethod) {
+    let error = failing(method, |_| std::process::abort());
     assert_eq!(error.signal(), Some(6));
     assert!(!error.is_stack_overflow());
 }
@@ -104,10 +154,10 @@ fn dig(depth: u32) -> u32 {
     if depth == u32::MAX { room[3] } else { dig(depth + 1) + std::hint::black_box(room)[5] }
 }
 
-fn a_stack_overflow_is_told_apart() {
-    let error = failing(dig);
+fn a_stack_overflow_is_told_apart(method: StartMethod) {
+    let error = failing(method, dig);
     assert!(error.is_stack_overflow(), "{error}");
-    let error = failing(|_| {
+    let error = failing(method, |_| {
         // SAFETY: a wild write, which the kernel answers with a signal.
         #[allow(unsafe_code)]
         unsafe {
@@ -124,12 +174,12 @@ fn sleep_long(_: u32) -> u32 {
     0
 }
 
-fn a_killed_child_is_an_error_with_its_signal() {
-    let child = Process::spawn(sleep_long, 0).unwrap();
+fn a_killed_child_is_an_error_with_its_signal(method: StartMethod) {
+    let child = spawn(method, sleep_long, 0).unwrap();
     assert!(child.is_alive());
     child.kill().unwrap();
     assert_eq!(child.join().unwrap_err().signal(), Some(9));
-    let child = Process::spawn(sleep_long, 0).unwrap();
+    let child = spawn(method, sleep_long, 0).unwrap();
     thread::sleep(Duration::from_millis(50));
     child.terminate().unwrap();
     let error = child.join().unwrap_err();
@@ -153,42 +203,43 @@ impl<'de> Deserialize<'de> for Lopsided {
     }
 }
 
-fn an_argument_that_does_not_decode_is_an_error() {
-    let error = Process::spawn(|_: Lopsided| 1, Lopsided).unwrap().join().unwrap_err();
+fn an_argument_that_does_not_decode_is_an_error(method: StartMethod) {
+    let error = spawn(method, |_: Lopsided| 1, Lopsided).unwrap().join().unwrap_err();
     assert!(error.is_codec(), "{error}");
 }
 
-fn a_value_that_does_not_decode_is_an_error() {
-    let error = Process::spawn(|()| Lopsided, ()).unwrap().join().unwrap_err();
+fn a_value_that_does_not_decode_is_an_error(method: StartMethod) {
+    let error = spawn(method, |()| Lopsided, ()).unwrap().join().unwrap_err();
     assert!(error.is_codec(), "{error}");
     assert!(error.to_string().contains("Lopsided"), "{error}");
 }
 
-fn join_timeout_can_be_called_again() {
+fn join_timeout_can_be_called_again(method: StartMethod) {
     let (here, there) = duplex::<u8, u8>().unwrap();
-    let child = Process::spawn(|conn: Connection<u8, u8>| conn.recv().unwrap() + 1, there).unwrap();
+    let child = spawn(method, |conn: Connection<u8, u8>| conn.recv().unwrap() + 1, there).unwrap();
     assert!(child.join_timeout(Duration::from_millis(20)).unwrap_err().is_timeout());
     here.send(&1).unwrap();
     assert_eq!(child.join_timeout(Duration::from_secs(30)).unwrap(), 2);
     assert!(child.join_timeout(Duration::ZERO).is_err());
 }
 
-fn names_count_up() {
+fn names_count_up(method: StartMethod) {
     let name = |()| current_process().name().to_owned();
-    let first = Process::spawn(name, ()).unwrap();
+    let first = spawn(method, name, ()).unwrap();
     assert!(first.name().starts_with("Process-"));
     let expected = first.name().to_owned();
     assert_eq!(first.join().unwrap(), expected);
-    let named = Process::builder().name("reader").spawn(name, ()).unwrap();
+    let named = builder(method).name("reader").spawn(name, ()).unwrap();
     assert_eq!(named.join().unwrap(), "reader");
     assert_eq!(current_process().name(), "MainProcess");
     assert!(cpu_count() >= 1);
 }
 
-fn channel_ends_and_files_travel_in_arguments() {
+fn channel_ends_and_files_travel_in_arguments(method: StartMethod) {
     let (here, there) = duplex::<String, usize>().unwrap();
     let file = Handle::from(std::os::fd::OwnedFd::from(File::open("/proc/version").unwrap()));
-    let child = Process::spawn(
+    let child = spawn(
+        method,
         |(conn, file): (Connection<usize, String>, Handle)| {
             let mut text = String::new();
             File::from(std::os::fd::OwnedFd::from(file)).read_to_string(&mut text).unwrap();
@@ -208,27 +259,31 @@ fn channel_ends_and_files_travel_in_arguments() {
     assert!(child.join().unwrap().starts_with("Linux"));
 }
 
-fn functions_travel_as_values() {
+fn functions_travel_as_values(method: StartMethod) {
     let functions = vec![Function::new(|x: u32| x + 1), Function::new(|x: u32| x * 10)];
     let child =
-        Process::spawn(|functions: Vec<Function<u32, u32>>| functions.iter().fold(1, |x, f| f(x)), functions);
+        spawn(method, |functions: Vec<Function<u32, u32>>| functions.iter().fold(1, |x, f| f(x)), functions);
     assert_eq!(child.unwrap().join().unwrap(), 20);
 }
 
-fn the_first_to_end_is_known() {
-    let slow = Process::spawn(sleep_long, 0).unwrap();
-    let quick = Process::spawn(|x: u32| x, 0).unwrap();
+fn the_first_to_end_is_known(method: StartMethod) {
+    let slow = spawn(method, sleep_long, 0).unwrap();
+    let quick = spawn(method, |x: u32| x, 0).unwrap();
     assert_eq!(wait(&[&slow.sentinel(), &quick.sentinel()], None).unwrap(), [1]);
     slow.kill().unwrap();
     slow.join().unwrap_err();
     quick.join().unwrap();
 }
 
-fn a_child_outlives_the_thread_that_started_it() {
+fn a_child_outlives_the_thread_that_started_it(method: StartMethod) {
+    if method == StartMethod::Fork {
+        let beside_main = thread::spawn(move || spawn(method, |()| (), ()).unwrap_err());
+        assert!(beside_main.join().unwrap().is_threads());
+        return;
+    }
     let (here, there) = duplex::<u8, u8>().unwrap();
-    let starting = thread::spawn(move || {
-        Process::spawn(|conn: Connection<u8, u8>| conn.recv().unwrap(), there).unwrap()
-    });
+    let starting =
+        thread::spawn(move || spawn(method, |conn: Connection<u8, u8>| conn.recv().unwrap(), there).unwrap());
     let child = starting.join().unwrap();
     thread::sleep(Duration::from_millis(100));
     assert!(child.is_alive());
@@ -236,45 +291,43 @@ fn a_child_outlives_the_thread_that_started_it() {
     assert_eq!(child.join().unwrap(), 5);
 }
 
-fn a_dropped_process_runs_on_and_kill_on_drop_kills() {
+fn a_dropped_process_runs_on_and_kill_on_drop_kills(method: StartMethod) {
     let (here, there) = duplex::<u8, u8>().unwrap();
-    drop(
-        Process::spawn(|conn: Connection<u8, u8>| conn.send(&conn.recv().unwrap()).unwrap(), there).unwrap(),
-    );
+    drop(spawn(method, |conn: Connection<u8, u8>| conn.send(&conn.recv().unwrap()).unwrap(), there).unwrap());
     here.send(&9).unwrap();
     assert_eq!(here.recv().unwrap(), 9);
 
     let (here, there) = duplex::<u8, u8>().unwrap();
-    let doomed = Process::builder().kill_on_drop(true);
+    let doomed = builder(method).kill_on_drop(true);
     drop(doomed.spawn(|conn: Connection<u8, u8>| drop(conn.recv()), there).unwrap());
     assert!(here.recv_timeout(Duration::from_secs(20)).is_err());
     // A process that is started collects the one dropped above.
-    Process::spawn(|()| (), ()).unwrap().join().unwrap();
+    spawn(method, |()| (), ()).unwrap().join().unwrap();
 }
 
-fn children_start_children() {
-    fn descend(depth: u32) -> Vec<String> {
+fn children_start_children(method: StartMethod) {
+    fn descend((method, depth): (StartMethod, u32)) -> Vec<String> {
         let mut names = vec![current_process().name().to_owned()];
         if depth > 0 {
-            names.extend(Process::spawn(descend, depth - 1).unwrap().join().unwrap());
+            names.extend(spawn(method, descend, (method, depth - 1)).unwrap().join().unwrap());
         }
         names
     }
-    let names = Process::spawn(descend, 2).unwrap().join().unwrap();
+    let names = spawn(method, descend, (method, 2)).unwrap().join().unwrap();
     assert_eq!(names.len(), 3);
     assert_eq!(names[2], format!("{}:1:1", names[0]));
 }
 
-fn stdin_is_empty() {
+fn stdin_is_empty(method: StartMethod) {
     let read = |()| std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
-    assert_eq!(Process::spawn(read, ()).unwrap().join().unwrap(), 0);
+    assert_eq!(spawn(method, read, ()).unwrap().join().unwrap(), 0);
 }
 
-fn many_in_a_row_leave_nothing() {
+fn many_in_a_row_leave_nothing(method: StartMethod) {
     let began = Instant::now();
     let mut count = 0;
     while count < 200 || (count < 10_000 && began.elapsed() < mp_testkit::harness::soak_time()) {
-        assert_eq!(Process::spawn(|x: u32| x + 1, count).unwrap().join().unwrap(), count + 1);
+        assert_eq!(spawn(method, |x: u32| x + 1, count).unwrap().join().unwrap(), count + 1);
         count += 1;
     }
 }

@@ -5,20 +5,21 @@
 //! | item | what it is |
 //! |---|---|
 //! | `image::{Image, Image::current}` | this program in memory: its identity, the offset of a function, the function at an offset |
-//! | `spawn::{Command, Spawned, spawn}` | start this program again with a socket for its orders |
-//! | `end::{Child, signal…}` | know a child's end without polling, and bring it about |
+//! | `start::{AVAILABLE, Started, spawn, by_server, fork, threads_of_the_program}` | make a process that waits for its orders |
+//! | `end::{Request, collect, signal, kill_tree}` | know how a process ended, and bring its end about |
 //! | `before_main` | the macro `__before_main!`: have a function run before `main` |
-//! | `boot::{summons, …}` | in a child: take the socket, tie its life to its owner, keep Ctrl-C out |
+//! | `boot::{summons, stand_in_for_std, set_process_name}` | in a child: take the link, tie its life to its owner, keep Ctrl-C out |
+//! | `setup` | in a child: environment, streams, limits |
 //! | `overflow::report_with` | in a child: say that the stack overflowed before dying of it |
 //! | `spill::{store, load}` | put bytes where a handle leads to them |
-//! | `leave::at_exit` | run something when `main` has returned |
+//! | `leave::{at_exit, now}` | run something when `main` has returned, and end the process |
 
 #[cfg(all(target_os = "linux", not(force_unsupported)))]
 mod linux;
 #[cfg(all(target_os = "linux", not(force_unsupported)))]
-pub(crate) use linux::{boot, end, image, leave, overflow, spawn, spill};
+pub(crate) use linux::{boot, end, image, leave, overflow, setup, spill, start};
 
 #[cfg(any(not(target_os = "linux"), force_unsupported))]
 mod unsupported;
 #[cfg(any(not(target_os = "linux"), force_unsupported))]
-pub(crate) use unsupported::{boot, end, image, leave, overflow, spawn, spill};
+pub(crate) use unsupported::{boot, end, image, leave, overflow, setup, spill, start};

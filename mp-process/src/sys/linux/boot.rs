@@ -1,90 +1,91 @@
 //! A child's first steps.
 //!
-//! A child finds two things: a variable that says it is one, and its orders'
-//! socket in the place of its standard input.
+//! A child of `spawn` finds two things: a variable that says whose it is, and its
+//! orders' socket in the place of its standard input. A fork knows both.
 //!
 //! # Safety
 //! The environment is changed only here, by a process that has one thread, as
-//! `init` asks. Signal dispositions are plain system calls.
+//! `init` asks.
 
 #![allow(unsafe_code)]
 
-use std::fs::File;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::ptr;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::process::exit;
 
-use ipc_core::Handle;
 use ipc_core::link::SocketLink;
-use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
-use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+use ipc_core::{Handle, Waitable, wait_deadline};
+use rustix::io::fcntl_dupfd_cloexec;
+use rustix::net::sockopt::socket_peercred;
+use rustix::process::{Pid, Signal, getpid, getppid, kill_process, set_parent_process_death_signal};
 
-/// `PARENT:DEPTH`, in the environment of a child until it has read it.
+use super::{setup, signals};
+
+/// The parent's process id, in the environment of a child until it has read it.
 pub(crate) const VARIABLE: &str = "MULTIPROCESS_CHILD";
 
-/// A child's beginning.
-pub(crate) struct Summons {
-    pub(crate) link: SocketLink,
-    pub(crate) depth: u32,
-}
-
-/// Whether this process is a child, and if so what it needs.
-pub(crate) fn summons() -> Option<Summons> {
-    let text = std::env::var(VARIABLE).ok()?;
+/// If this process is a child: its link.
+pub(crate) fn summons() -> Option<SocketLink> {
+    let parent = Pid::from_raw(std::env::var(VARIABLE).ok()?.parse().ok()?)?;
+    let stdin = rustix::stdio::stdin();
+    // Somebody else may have set the variable. Then standard input is no socket that
+    // this parent has made, and this process is no child.
+    if socket_peercred(stdin).ok()?.pid != parent {
+        return None;
+    }
     // SAFETY: `init` comes before threads, so nobody else reads the environment.
     unsafe { std::env::remove_var(VARIABLE) };
-    let (parent, depth) = text.split_once(':')?;
-    let (parent, depth) = (parent.parse().ok()?, depth.parse().ok()?);
-    let stdin = rustix::stdio::stdin();
-    // Somebody else may have set the variable: then standard input is what it always was.
-    rustix::net::sockopt::socket_type(stdin).ok()?;
     follow(parent);
-    keep_interrupts_out();
+    settle();
     let socket = move_stdin_away(stdin)?;
-    Some(Summons { link: SocketLink::from_handle(Handle::from(socket)).trust_peer(), depth })
+    Some(SocketLink::from_handle(Handle::from(socket)).trust_peer())
 }
 
 /// Dies when the thread that started this process ends: one that lives as long
-/// as the parent's process (`spawn`).
-fn follow(parent: i32) {
+/// as the parent's process.
+pub(super) fn follow(parent: Pid) {
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
     // The parent may have died before the line above.
-    if getppid() != Pid::from_raw(parent) {
-        std::process::exit(1);
+    if getppid() != Some(parent) {
+        die();
     }
 }
 
-/// Ctrl-C is for the program that owns the tree. A handler that does nothing,
-/// unlike an ignored signal, is not inherited by programs that a child executes.
-fn keep_interrupts_out() {
-    extern "C" fn nothing(_signal: libc::c_int) {}
-    set_handler(libc::SIGINT, nothing as extern "C" fn(libc::c_int) as libc::sighandler_t);
+/// Dies with the process behind `owner`, which is not this one's parent.
+pub(super) fn follow_stranger(owner: Handle) {
+    let watch = move || {
+        let items: [&dyn Waitable; 1] = [&owner];
+        while !wait_deadline(&items, None).is_ok_and(|ready| !ready.is_empty()) {}
+        die();
+    };
+    let builder = std::thread::Builder::new().name("mp-owner".into()).stack_size(64 << 10);
+    if signals::blocked(|| builder.spawn(watch)).is_err() {
+        exit(1);
+    }
 }
 
-fn set_handler(signal: libc::c_int, handler: libc::sighandler_t) {
-    // SAFETY: the structure is plain data for which zeroes are valid; the handler
-    // touches nothing, and system calls it interrupts are restarted.
-    unsafe {
-        let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
-        action.sa_sigaction = handler;
-        action.sa_flags = libc::SA_RESTART;
-        libc::sigaction(signal, &action, ptr::null_mut());
-    }
+/// Ends this process as whoever kills its parent would: nothing of it runs any more.
+fn die() -> ! {
+    let _ = kill_process(getpid(), Signal::KILL);
+    exit(1)
+}
+
+/// What every child does about signals.
+pub(super) fn settle() {
+    signals::keep_interrupts_out();
+    signals::unblock_all();
 }
 
 /// Moves the socket out of the way and puts the null device there.
 fn move_stdin_away(stdin: BorrowedFd<'_>) -> Option<OwnedFd> {
     let socket = fcntl_dupfd_cloexec(stdin, 3).ok()?;
-    let null = File::open("/dev/null").ok()?;
-    let _ = rustix::stdio::dup2_stdin(null.as_fd());
-    let _ = fcntl_setfd(rustix::stdio::stdin(), FdFlags::empty());
+    setup::silence_stream(0).ok()?;
     Some(socket)
 }
 
 /// Before `main` the standard library has not yet ignored SIGPIPE, and a write to
 /// a peer that has gone would kill the process.
 pub(crate) fn stand_in_for_std() {
-    set_handler(libc::SIGPIPE, libc::SIG_IGN);
+    signals::ignore(libc::SIGPIPE);
 }
 
 /// Names the process for `ps` and `top`; the kernel keeps fifteen bytes.

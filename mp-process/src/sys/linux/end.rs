@@ -1,7 +1,9 @@
 //! The end of a child: its pidfd, `waitid(2)` and signals.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::os::fd::AsFd;
 
 use ipc_core::Handle;
 use rustix::io::Errno;
@@ -11,15 +13,6 @@ use rustix::process::{
 
 use crate::status::{Ending, ExitStatus};
 
-/// A child of this process. Its descriptor names it for ever, unlike its id.
-#[derive(Debug)]
-pub(crate) struct Child {
-    pid: u32,
-    /// `None` if it had ended, and was collected by others, before it could be opened.
-    pidfd: Option<Handle>,
-    status: Mutex<Option<ExitStatus>>,
-}
-
 /// What can be asked of a child.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Request {
@@ -28,56 +21,32 @@ pub(crate) enum Request {
     Kill,
 }
 
-impl Child {
-    pub(crate) fn open(pid: u32) -> io::Result<Self> {
-        let id = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
-        let (pidfd, status) = match pidfd_open(id, PidfdFlags::empty()) {
-            Ok(fd) => (Some(Handle::from(fd)), None),
-            // Not even a zombie is left: the program collects children by itself.
-            Err(Errno::SRCH) => (None, Some(ExitStatus(Ending::Unknown))),
-            Err(error) => return Err(error.into()),
-        };
-        Ok(Self { pid, pidfd, status: Mutex::new(status) })
-    }
-
-    pub(crate) fn pid(&self) -> u32 {
-        self.pid
-    }
-
-    /// Becomes ready when the child has ended.
-    pub(crate) fn sentinel(&self) -> Option<&Handle> {
-        self.pidfd.as_ref()
-    }
-
-    /// How the child ended, if it has; collects it.
-    pub(crate) fn try_status(&self) -> io::Result<Option<ExitStatus>> {
-        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        if let (None, Some(pidfd)) = (*status, &self.pidfd) {
-            *status = collect(pidfd)?;
-        }
-        Ok(*status)
-    }
-
-    pub(crate) fn signal(&self, request: Request) -> io::Result<()> {
-        let signal = match request {
-            Request::Interrupt => Signal::INT,
-            Request::Terminate => Signal::TERM,
-            Request::Kill => Signal::KILL,
-        };
-        let Some(pidfd) = &self.pidfd else { return Ok(()) };
-        match pidfd_send_signal(pidfd, signal) {
-            // It has ended already, which is what the signal was for.
-            Ok(()) | Err(Errno::SRCH) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+/// A handle that names the child `pid` for ever, unlike its id, and becomes ready at
+/// its end. `None` if it has ended, and the program collects children by itself.
+pub(crate) fn open(pid: u32) -> io::Result<Option<Handle>> {
+    let Some(handle) = open_any(pid)? else { return Ok(None) };
+    // Where children are collected at once, the id may be a stranger's by now.
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    match waitid(WaitId::PidFd(handle.as_fd()), look) {
+        Err(Errno::CHILD) => Ok(None),
+        _ => Ok(Some(handle)),
     }
 }
 
-/// Collects the child behind `pidfd` if it has ended.
-pub(crate) fn collect(pidfd: &Handle) -> io::Result<Option<ExitStatus>> {
+fn open_any(pid: u32) -> io::Result<Option<Handle>> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(fd) => Ok(Some(fd.into())),
+        Err(Errno::SRCH) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Collects the child behind `end` if it has ended.
+pub(crate) fn collect(end: &Handle) -> io::Result<Option<ExitStatus>> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
     loop {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-        return match waitid(WaitId::PidFd(std::os::fd::AsFd::as_fd(pidfd)), options) {
+        return match waitid(WaitId::PidFd(end.as_fd()), options) {
             Ok(None) => Ok(None),
             Ok(Some(status)) => Ok(Some(ExitStatus(ending(&status)))),
             Err(Errno::INTR) => continue,
@@ -96,4 +65,65 @@ fn ending(status: &WaitIdStatus) -> Ending {
     } else {
         Ending::Unknown
     }
+}
+
+pub(crate) fn signal(end: &Handle, request: Request) -> io::Result<()> {
+    send(
+        end,
+        match request {
+            Request::Interrupt => Signal::INT,
+            Request::Terminate => Signal::TERM,
+            Request::Kill => Signal::KILL,
+        },
+    )
+}
+
+fn send(end: &Handle, signal: Signal) -> io::Result<()> {
+    match pidfd_send_signal(end, signal) {
+        // It has ended already, which is what the signal was for.
+        Ok(()) | Err(Errno::SRCH) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Kills the process `pid` behind `end` and all that descends from it.
+///
+/// Each is stopped before its children are looked for, so that it starts no more of
+/// them and none of them loses its parent.
+pub(crate) fn kill_tree(pid: u32, end: &Handle) -> io::Result<()> {
+    send(end, Signal::STOP)?;
+    let mut stopped: BTreeMap<u32, Handle> = BTreeMap::new();
+    loop {
+        let mut found = 0;
+        for (child, parent) in everyone()? {
+            let is_below = parent == pid || stopped.contains_key(&parent);
+            if is_below
+                && !stopped.contains_key(&child)
+                && let Ok(Some(handle)) = open_any(child)
+                // The id may have been given to another process meanwhile.
+                && parent_of(child) == Some(parent)
+                && send(&handle, Signal::STOP).is_ok()
+            {
+                stopped.insert(child, handle);
+                found += 1;
+            }
+        }
+        if found == 0 {
+            break;
+        }
+    }
+    let below = stopped.values().try_for_each(|handle| send(handle, Signal::KILL));
+    send(end, Signal::KILL).and(below)
+}
+
+/// All processes, each with its parent.
+fn everyone() -> io::Result<Vec<(u32, u32)>> {
+    let pids = fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    Ok(pids.filter_map(|pid| Some((pid, parent_of(pid)?))).collect())
+}
+
+fn parent_of(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in the second field may hold spaces and brackets; its last `)` ends it.
+    stat.rsplit(')').next()?.split_ascii_whitespace().nth(1)?.parse().ok()
 }

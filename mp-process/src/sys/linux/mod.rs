@@ -1,10 +1,15 @@
-//! Linux: `posix_spawn` through the standard library, pidfds, `dl_iterate_phdr`.
+//! Linux: `posix_spawn` through the standard library, `fork`, pidfds, `dl_iterate_phdr`.
 
 pub(crate) mod before_main;
 pub(crate) mod boot;
 pub(crate) mod end;
+mod fork;
 pub(crate) mod image;
 pub(crate) mod leave;
 pub(crate) mod overflow;
-pub(crate) mod spawn;
+mod server;
+pub(crate) mod setup;
+mod signals;
+mod spawn;
 pub(crate) mod spill;
+pub(crate) mod start;

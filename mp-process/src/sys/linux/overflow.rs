@@ -14,7 +14,7 @@
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::ptr;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use ipc_core::Handle;
 
@@ -31,16 +31,27 @@ struct Report {
     others: libc::sigaction,
 }
 
-static REPORT: OnceLock<Report> = OnceLock::new();
+/// Leaked, and replaced where a process is forked from this one.
+static REPORT: AtomicPtr<Report> = AtomicPtr::new(ptr::null_mut());
 
 /// Reports an overflow of this thread's stack by writing `frame` to `socket`.
 pub(crate) fn report_with(socket: &Handle, frame: Vec<u8>) {
     let Ok(socket) = socket.try_clone() else { return };
-    let report =
-        Report { socket: socket.into(), frame, stack_end: stack_end(), others: current(libc::SIGSEGV) };
-    if REPORT.set(report).is_ok() && give_signal_stack() {
+    // A fork of a child has the handler already, and what was there before it.
+    let earlier = current_report();
+    let others = earlier.map_or_else(|| current(libc::SIGSEGV), |report| report.others);
+    let report = Report { socket: socket.into(), frame, stack_end: stack_end(), others };
+    // ORDERING: publishes the report to handlers on other threads.
+    REPORT.store(Box::into_raw(Box::new(report)), Ordering::Release);
+    if earlier.is_none() && give_signal_stack() {
         install(libc::SIGSEGV);
     }
+}
+
+fn current_report() -> Option<&'static Report> {
+    // SAFETY: the pointer is null, or of a report that was leaked.
+    // ORDERING: acquire sees the report that was published.
+    unsafe { REPORT.load(Ordering::Acquire).as_ref() }
 }
 
 /// Where this thread's stack ends.
@@ -89,7 +100,7 @@ fn install(signal: libc::c_int) {
 }
 
 extern "C" fn on_fault(signal: libc::c_int, info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
-    let Some(report) = REPORT.get() else { return };
+    let Some(report) = current_report() else { return };
     // SAFETY: the kernel passes a valid `siginfo_t` for a fault.
     let address = unsafe { (*info).si_addr() } as usize;
     let below = report.stack_end.saturating_sub(REACH)..report.stack_end.saturating_add(REACH / 16);

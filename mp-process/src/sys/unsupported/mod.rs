@@ -1,6 +1,7 @@
 //! Platforms without an implementation: no child can be started, and every call says so.
 
 pub(crate) mod before_main;
+pub(crate) mod setup;
 
 use std::io;
 
@@ -11,19 +12,51 @@ fn unsupported<T>() -> io::Result<T> {
 pub(crate) mod boot {
     use ipc_core::link::SocketLink;
 
-    pub(crate) struct Summons {
-        pub(crate) link: SocketLink,
-        pub(crate) depth: u32,
-    }
-
     /// Nobody starts a child here, so this process is none.
-    pub(crate) fn summons() -> Option<Summons> {
+    pub(crate) fn summons() -> Option<SocketLink> {
         None
     }
 
     pub(crate) fn stand_in_for_std() {}
 
     pub(crate) fn set_process_name(_name: &str) {}
+}
+
+pub(crate) mod start {
+    use std::io;
+    use std::sync::Arc;
+
+    use ipc_core::Handle;
+    use ipc_core::link::SocketLink;
+
+    use super::unsupported;
+    use crate::start::{Launch, StartMethod};
+
+    pub(crate) const AVAILABLE: &[StartMethod] = &[];
+
+    #[derive(Debug)]
+    pub(crate) struct Started {
+        pub(crate) pid: u32,
+        pub(crate) end: Option<Handle>,
+        pub(crate) link: SocketLink,
+        pub(crate) relay: Option<Arc<Handle>>,
+    }
+
+    pub(crate) fn spawn(_launch: &Launch) -> io::Result<Started> {
+        unsupported()
+    }
+
+    pub(crate) fn by_server() -> io::Result<Started> {
+        unsupported()
+    }
+
+    pub(crate) fn fork(_live: impl FnOnce(SocketLink)) -> io::Result<Started> {
+        unsupported()
+    }
+
+    pub(crate) fn threads_of_the_program() -> io::Result<Vec<String>> {
+        unsupported()
+    }
 }
 
 pub(crate) mod end {
@@ -34,10 +67,6 @@ pub(crate) mod end {
     use super::unsupported;
     use crate::status::ExitStatus;
 
-    /// There is none, so its methods are never called.
-    #[derive(Debug)]
-    pub(crate) enum Child {}
-
     #[derive(Debug, Clone, Copy)]
     pub(crate) enum Request {
         Interrupt,
@@ -45,25 +74,15 @@ pub(crate) mod end {
         Kill,
     }
 
-    impl Child {
-        pub(crate) fn pid(&self) -> u32 {
-            match *self {}
-        }
-
-        pub(crate) fn sentinel(&self) -> Option<&Handle> {
-            match *self {}
-        }
-
-        pub(crate) fn try_status(&self) -> io::Result<Option<ExitStatus>> {
-            match *self {}
-        }
-
-        pub(crate) fn signal(&self, _request: Request) -> io::Result<()> {
-            match *self {}
-        }
+    pub(crate) fn collect(_end: &Handle) -> io::Result<Option<ExitStatus>> {
+        unsupported()
     }
 
-    pub(crate) fn collect(_handle: &Handle) -> io::Result<Option<ExitStatus>> {
+    pub(crate) fn signal(_end: &Handle, _request: Request) -> io::Result<()> {
+        unsupported()
+    }
+
+    pub(crate) fn kill_tree(_pid: u32, _end: &Handle) -> io::Result<()> {
         unsupported()
     }
 }
@@ -94,37 +113,16 @@ pub(crate) mod image {
 
 pub(crate) mod leave {
     pub(crate) fn at_exit(_task: fn()) {}
+
+    pub(crate) fn now(code: i32) -> ! {
+        std::process::exit(code)
+    }
 }
 
 pub(crate) mod overflow {
     use ipc_core::Handle;
 
     pub(crate) fn report_with(_socket: &Handle, _frame: Vec<u8>) {}
-}
-
-pub(crate) mod spawn {
-    use std::ffi::OsString;
-    use std::io;
-
-    use ipc_core::link::SocketLink;
-
-    use super::end::Child;
-
-    #[derive(Debug, Default, Clone)]
-    pub(crate) struct Command {
-        pub(crate) env: Vec<(OsString, OsString)>,
-        pub(crate) depth: u32,
-    }
-
-    #[derive(Debug)]
-    pub(crate) struct Spawned {
-        pub(crate) child: Child,
-        pub(crate) link: SocketLink,
-    }
-
-    pub(crate) fn spawn(_command: Command) -> io::Result<Spawned> {
-        super::unsupported()
-    }
 }
 
 pub(crate) mod spill {

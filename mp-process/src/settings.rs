@@ -1,0 +1,163 @@
+//! What a child does to itself before its function begins.
+
+use std::env;
+use std::ffi::OsString;
+use std::sync::Arc;
+
+use ipc_core::{DecodeError, EncodeError, Handle, Packet};
+use serde::{Deserialize, Serialize};
+
+use crate::start::EnvChange;
+use crate::sys::setup;
+
+/// Where one of a child's standard streams leads.
+#[derive(Debug, Clone, Default)]
+pub struct Stdio(Target);
+
+#[derive(Debug, Clone, Default)]
+enum Target {
+    #[default]
+    Inherit,
+    Null,
+    Handle(Arc<Handle>),
+}
+
+impl Stdio {
+    /// Where this process's own stream leads.
+    #[must_use]
+    pub fn inherit() -> Self {
+        Self(Target::Inherit)
+    }
+
+    /// Nowhere: an empty input, an output that is thrown away.
+    #[must_use]
+    pub fn null() -> Self {
+        Self(Target::Null)
+    }
+}
+
+/// To a file, a pipe or a socket.
+impl From<Handle> for Stdio {
+    fn from(handle: Handle) -> Self {
+        Self(Target::Handle(Arc::new(handle)))
+    }
+}
+
+/// What of the system's resources a process may use, for
+/// [`Builder::limit`](crate::Builder::limit).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Resource {
+    /// Bytes of address space: allocations beyond it fail.
+    Memory,
+    /// Seconds of processor time, after which the process is killed.
+    CpuSeconds,
+    /// Open files and other handles.
+    OpenFiles,
+    /// Bytes of a core file; zero for none.
+    CoreSize,
+    /// Bytes of a file that it writes.
+    FileSize,
+}
+
+/// Everything but the streams.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Settings {
+    /// Changes to the environment that the child was born with.
+    pub(crate) env: Vec<EnvChange>,
+    /// The whole environment, for a child that was born with another one.
+    pub(crate) whole_env: Option<Vec<(OsString, OsString)>>,
+    pub(crate) directory: Option<OsString>,
+    pub(crate) niceness: Option<i32>,
+    pub(crate) cpus: Option<Vec<usize>>,
+    pub(crate) limits: Vec<(Resource, u64)>,
+    pub(crate) own_group: bool,
+}
+
+impl Settings {
+    /// For a child that is not born of this process: what it would have inherited.
+    pub(crate) fn take_along(&mut self) -> std::io::Result<()> {
+        self.whole_env = Some(env::vars_os().collect());
+        let here = env::current_dir()?;
+        let there = self.directory.as_ref().map_or_else(|| here.clone(), |directory| here.join(directory));
+        self.directory = Some(there.into_os_string());
+        Ok(())
+    }
+
+    /// Makes this process so; an error says what could not be done.
+    pub(crate) fn apply(&self) -> Result<(), String> {
+        if self.whole_env.is_some() || !self.env.is_empty() {
+            setup::change_environment(self.whole_env.as_deref(), &self.env);
+        }
+        if let Some(directory) = &self.directory {
+            env::set_current_dir(directory).map_err(|error| {
+                format!("the directory {} cannot be entered: {error}", directory.display())
+            })?;
+        }
+        if self.own_group {
+            said("leading a process group", setup::lead_group())?;
+        }
+        if let Some(niceness) = self.niceness {
+            said("changing its niceness", setup::set_niceness(niceness))?;
+        }
+        if let Some(cpus) = &self.cpus {
+            said("binding it to its CPUs", setup::bind_to(cpus))?;
+        }
+        self.limits
+            .iter()
+            .try_for_each(|(resource, most)| said("limiting its resources", setup::limit(*resource, *most)))
+    }
+}
+
+fn said(doing: &str, result: std::io::Result<()>) -> Result<(), String> {
+    result.map_err(|error| format!("{doing} failed: {error}"))
+}
+
+/// A child's standard input, output and errors.
+#[derive(Debug, Clone)]
+pub(crate) struct Streams(pub(crate) [Stdio; 3]);
+
+impl Default for Streams {
+    fn default() -> Self {
+        Self([Stdio::null(), Stdio::inherit(), Stdio::inherit()])
+    }
+}
+
+/// A stream in the orders.
+#[derive(Debug, Serialize, Deserialize)]
+enum Wire<H> {
+    AsBorn,
+    Null,
+    Handle(H),
+}
+
+impl Streams {
+    /// Writes them into the orders. A child's input was taken by its link, and what it
+    /// was born with is its parent's only if that is this process.
+    pub(crate) fn append(&self, packet: &mut Packet) -> Result<(), EncodeError> {
+        let inherits_input = matches!(self.0[0].0, Target::Inherit);
+        let own_input = inherits_input.then(setup::own_input).and_then(Result::ok);
+        let wire = |number: usize| match (&self.0[number].0, &own_input) {
+            (Target::Inherit, Some(input)) if number == 0 => Wire::Handle(input),
+            (Target::Inherit, None) if number == 0 => Wire::Null,
+            (Target::Inherit, _) => Wire::AsBorn,
+            (Target::Null, _) => Wire::Null,
+            (Target::Handle(handle), _) => Wire::Handle(&**handle),
+        };
+        packet.append(&[wire(0), wire(1), wire(2)])
+    }
+
+    /// In the child: reads them from the orders and puts them in place.
+    pub(crate) fn install(packet: &mut Packet) -> Result<(), DecodeError> {
+        let wires: [Wire<Handle>; 3] = packet.read()?;
+        for (number, wire) in wires.into_iter().enumerate() {
+            let result = match wire {
+                Wire::AsBorn => Ok(()),
+                Wire::Null => setup::silence_stream(number),
+                Wire::Handle(handle) => setup::replace_stream(number, handle),
+            };
+            result.map_err(DecodeError::new::<Stdio>)?;
+        }
+        Ok(())
+    }
+}

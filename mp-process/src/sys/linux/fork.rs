@@ -1,0 +1,84 @@
+//! Forking this process, as long as it has no threads but the library's.
+//!
+//! # Safety
+//! `fork(2)` in a process with threads copies what they have locked. The program has
+//! none (`threads_of_the_program`), and the library's own wait in the kernel holding
+//! nothing: the spawner is kept out by its gate. It is the C library's `fork`, which
+//! keeps its own locks and its cached thread id right.
+
+#![allow(unsafe_code)]
+
+use std::fs;
+use std::io::{self, Write};
+
+use ipc_core::Handle;
+use ipc_core::link::SocketLink;
+use rustix::process::getpid;
+
+use super::start::Started;
+use super::{boot, end, leave, signals, spawn};
+
+/// How the names of threads begin that this library starts.
+const OURS: [&str; 2] = ["mp-", "ipc-core-"];
+
+/// The names of the threads of this process beside the calling one that are not
+/// this library's.
+pub(crate) fn threads_of_the_program() -> io::Result<Vec<String>> {
+    let own = rustix::thread::gettid().as_raw_nonzero().to_string();
+    let mut names = Vec::new();
+    for task in fs::read_dir("/proc/self/task")? {
+        let task = task?;
+        if task.file_name() == *own {
+            continue;
+        }
+        // A thread that has ended meanwhile has no name any more.
+        let Ok(name) = fs::read_to_string(task.path().join("comm")) else { continue };
+        if !OURS.iter().any(|prefix| name.starts_with(prefix)) {
+            names.push(name.trim_end().to_owned());
+        }
+    }
+    Ok(names)
+}
+
+/// Forks this process; the child runs `live`.
+pub(crate) fn fork(live: impl FnOnce(SocketLink)) -> io::Result<Started> {
+    let _ = io::stdout().flush();
+    let (ours, theirs) = SocketLink::pair()?;
+    let gate = spawn::keep_forks_out();
+    let parent = getpid();
+    match fork_process()? {
+        Forked::Parent { pid, end } => Ok(Started { pid, end, link: ours, relay: None }),
+        Forked::Child => {
+            drop((gate, ours));
+            boot::follow(parent);
+            leave::without_handlers();
+            boot::settle();
+            live(theirs);
+            leave::now(0)
+        }
+    }
+}
+
+/// Which of the two this process is.
+pub(super) enum Forked {
+    Parent {
+        pid: u32,
+        end: Option<Handle>,
+    },
+    /// With all signals blocked.
+    Child,
+}
+
+pub(super) fn fork_process() -> io::Result<Forked> {
+    signals::blocked_in_child(|| {
+        // SAFETY: see the head of this file.
+        match unsafe { libc::fork() } {
+            -1 => (Err(io::Error::last_os_error()), false),
+            0 => (Ok(Forked::Child), true),
+            pid => {
+                let pid = pid.unsigned_abs();
+                (end::open(pid).map(|end| Forked::Parent { pid, end }), false)
+            }
+        }
+    })
+}

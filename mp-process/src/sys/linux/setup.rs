@@ -1,0 +1,106 @@
+//! What a child changes about itself: environment, streams, limits.
+//!
+//! # Safety
+//! The environment is changed before the child's function begins, while no thread
+//! of the child reads it.
+
+#![allow(unsafe_code)]
+
+use std::ffi::OsString;
+use std::fs::OpenOptions;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use ipc_core::Handle;
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::process as sys;
+use rustix::process::Rlimit;
+use rustix::stdio;
+use rustix::thread::{CpuSet, sched_setaffinity};
+
+use crate::settings::Resource;
+use crate::start::EnvChange;
+
+pub(crate) fn change_environment(whole: Option<&[(OsString, OsString)]>, changes: &[EnvChange]) {
+    let is_wanted = |key: &OsString| whole.is_none_or(|whole| whole.iter().any(|(wanted, _)| wanted == key));
+    let superfluous = std::env::vars_os().map(|(key, _)| key).filter(|key| !is_wanted(key));
+    let removed = superfluous.collect::<Vec<_>>().into_iter().map(|key| (key, None));
+    let whole = whole.unwrap_or_default().iter().map(|(key, value)| (key.clone(), Some(value.clone())));
+    let differs = |(key, value): &EnvChange| std::env::var_os(key) != *value;
+    for (key, value) in removed.chain(whole.filter(differs)).chain(changes.iter().cloned()) {
+        // SAFETY: see the head of this file.
+        unsafe {
+            match value {
+                Some(value) => std::env::set_var(key, value),
+                None => std::env::remove_var(key),
+            }
+        }
+    }
+}
+
+/// A duplicate of this process's standard input.
+pub(crate) fn own_input() -> io::Result<Handle> {
+    Ok(stdio::stdin().try_clone_to_owned()?.into())
+}
+
+/// Leads standard stream `number` nowhere.
+pub(crate) fn silence_stream(number: usize) -> io::Result<()> {
+    let null = OpenOptions::new().read(number == 0).write(number != 0).open("/dev/null")?;
+    replace_stream(number, OwnedFd::from(null).into())
+}
+
+/// Leads standard stream `number` to `handle`.
+pub(crate) fn replace_stream(number: usize, handle: Handle) -> io::Result<()> {
+    if usize::try_from(handle.as_fd().as_raw_fd()) == Ok(number) {
+        fcntl_setfd(&handle, FdFlags::empty())?;
+        // It is in its place, and stays open.
+        std::mem::forget(handle);
+        return Ok(());
+    }
+    match number {
+        0 => stdio::dup2_stdin(&handle)?,
+        1 => stdio::dup2_stdout(&handle)?,
+        _ => stdio::dup2_stderr(&handle)?,
+    }
+    Ok(())
+}
+
+/// Puts the null device in the place of a descriptor that others in this process own
+/// and never use: they close it when they please, and what it led to is let go of.
+pub(crate) fn blind(handle: &Handle) {
+    let Ok(null) = OpenOptions::new().read(true).open("/dev/null") else { return };
+    // SAFETY: the number stays open and stays its owner's.
+    unsafe { libc::dup3(null.as_raw_fd(), handle.as_fd().as_raw_fd(), libc::O_CLOEXEC) };
+}
+
+pub(crate) fn lead_group() -> io::Result<()> {
+    Ok(sys::setpgid(None, None)?)
+}
+
+pub(crate) fn set_niceness(niceness: i32) -> io::Result<()> {
+    Ok(sys::setpriority_process(None, niceness)?)
+}
+
+pub(crate) fn bind_to(cpus: &[usize]) -> io::Result<()> {
+    let mut set = CpuSet::new();
+    for cpu in cpus {
+        if *cpu >= CpuSet::MAX_CPU {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        set.set(*cpu);
+    }
+    Ok(sched_setaffinity(None, &set)?)
+}
+
+pub(crate) fn limit(resource: Resource, most: u64) -> io::Result<()> {
+    let resource = match resource {
+        Resource::Memory => sys::Resource::As,
+        Resource::CpuSeconds => sys::Resource::Cpu,
+        Resource::OpenFiles => sys::Resource::Nofile,
+        Resource::CoreSize => sys::Resource::Core,
+        Resource::FileSize => sys::Resource::Fsize,
+    };
+    let own = sys::getrlimit(resource).maximum;
+    let most = Some(own.map_or(most, |own| own.min(most)));
+    Ok(sys::setrlimit(resource, Rlimit { current: most, maximum: most })?)
+}

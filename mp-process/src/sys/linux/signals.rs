@@ -1,0 +1,90 @@
+//! Signal masks and handlers.
+//!
+//! # Safety
+//! All structures are plain data for which zeroes are valid, and live through the
+//! calls that get pointers to them.
+
+#![allow(unsafe_code)]
+
+use std::mem::MaybeUninit;
+use std::ptr;
+
+/// Runs `run` with all signals blocked: threads and forks made in it begin so, and
+/// no handler of the program runs in them.
+pub(crate) fn blocked<T>(run: impl FnOnce() -> T) -> T {
+    blocked_in_child(|| (run(), false))
+}
+
+/// As [`blocked`], and if `run` says so the signals stay blocked.
+pub(super) fn blocked_in_child<T>(run: impl FnOnce() -> (T, bool)) -> T {
+    // SAFETY: see the head of this file.
+    let before = unsafe {
+        let (mut all, mut before) = (MaybeUninit::zeroed(), MaybeUninit::zeroed());
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
+        before.assume_init()
+    };
+    let (result, stay_blocked) = run();
+    if !stay_blocked {
+        set_mask(&before);
+    }
+    result
+}
+
+/// Lets all signals through: a child begins so, whatever its parent's threads block.
+pub(crate) fn unblock_all() {
+    // SAFETY: see the head of this file.
+    let none = unsafe {
+        let mut none = MaybeUninit::zeroed();
+        libc::sigemptyset(none.as_mut_ptr());
+        none.assume_init()
+    };
+    set_mask(&none);
+}
+
+/// Blocks `signal` and makes it readable instead.
+pub(super) fn as_descriptor(signal: libc::c_int) -> std::io::Result<std::os::fd::OwnedFd> {
+    use std::os::fd::FromRawFd;
+    // SAFETY: see the head of this file; the descriptor is new and nobody else's.
+    unsafe {
+        let mut set = MaybeUninit::zeroed();
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigaddset(set.as_mut_ptr(), signal);
+        libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), ptr::null_mut());
+        match libc::signalfd(-1, set.as_ptr(), libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) {
+            -1 => Err(std::io::Error::last_os_error()),
+            fd => Ok(std::os::fd::OwnedFd::from_raw_fd(fd)),
+        }
+    }
+}
+
+fn set_mask(mask: &libc::sigset_t) {
+    // SAFETY: see the head of this file.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, mask, ptr::null_mut()) };
+}
+
+/// Ctrl-C is for the program that owns the tree. A handler that does nothing,
+/// unlike an ignored signal, is not inherited by programs that a child executes.
+pub(super) fn keep_interrupts_out() {
+    extern "C" fn nothing(_signal: libc::c_int) {}
+    set_handler(libc::SIGINT, nothing as extern "C" fn(libc::c_int) as libc::sighandler_t);
+}
+
+pub(super) fn ignore(signal: libc::c_int) {
+    set_handler(signal, libc::SIG_IGN);
+}
+
+pub(super) fn restore_default(signal: libc::c_int) {
+    set_handler(signal, libc::SIG_DFL);
+}
+
+fn set_handler(signal: libc::c_int, handler: libc::sighandler_t) {
+    // SAFETY: see the head of this file; the handlers above touch nothing, and system
+    // calls that they interrupt are restarted.
+    unsafe {
+        let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
+        action.sa_sigaction = handler;
+        action.sa_flags = libc::SA_RESTART;
+        libc::sigaction(signal, &action, ptr::null_mut());
+    }
+}
