@@ -191,10 +191,14 @@ impl<T: Message> Receiver<T> {
     }
 
     /// The values one after the other, until the channel ends.
+    ///
+    /// A message that is not a `T` is an error between values; any other error is the last item.
     pub fn iter(&self) -> impl Iterator<Item = Result<T, RecvError>> + '_ {
-        std::iter::from_fn(|| match self.recv() {
-            Err(RecvError::Closed) => None,
-            other => Some(other),
+        let mut over = false;
+        std::iter::from_fn(move || {
+            let next = if over { return None } else { self.recv() };
+            over = !matches!(next, Ok(_) | Err(RecvError::Decode(_)));
+            (!matches!(next, Err(RecvError::Closed))).then_some(next)
         })
     }
 }

@@ -82,6 +82,9 @@ pub enum ExportError {
     /// A part of a message has been received and waits for the rest.
     #[error("this end holds a part of a message: receive it first")]
     InMessage,
+    /// Another thread is sending or receiving on it at this moment.
+    #[error("this end is in use by another thread: an end moves while nobody waits on it")]
+    InUse,
     /// It has moved already.
     #[error("this end has moved to another process already")]
     Moved,

@@ -89,23 +89,31 @@ pub fn wait_deadline(items: &[&dyn Waitable], deadline: Option<Instant>) -> io::
 
 /// One round: arm everything, sleep unless something is ready, disarm.
 fn look(items: &[&dyn Waitable], deadline: Option<Instant>) -> io::Result<Vec<usize>> {
-    let mut ready: Vec<bool> = vec![false; items.len()];
     let mut arm = Arm::default();
+    let mut armed = Armed(&[]);
     for (place, item) in items.iter().enumerate() {
+        armed.0 = &items[..=place];
         arm.current = place;
         item.arm(&mut arm);
     }
     // Looked at after arming, so that what came in between is seen here or rings.
-    for (ready, item) in ready.iter_mut().zip(items) {
-        *ready = item.is_ready() == Some(true);
-    }
+    let mut ready: Vec<bool> = items.iter().map(|item| item.is_ready() == Some(true)).collect();
     let sleep_until = if ready.contains(&true) { deadline::now() } else { deadline };
-    let interests: Vec<Interest<'_>> = arm.interests.iter().map(|(_, interest)| *interest).collect();
-    let fired = poll(&interests, sleep_until);
-    items.iter().for_each(|item| item.disarm());
-    for ((place, _), fired) in arm.interests.iter().zip(fired?) {
+    let interests = arm.interests.iter().map(|(_, interest)| *interest);
+    let interests: Vec<Interest<'_>> = interests.collect();
+    let fired = poll(&interests, sleep_until)?;
+    for ((place, _), fired) in arm.interests.iter().zip(fired) {
         // A bell that rang for an item which knows its own state is only a reason to look.
         ready[*place] |= fired && items[*place].is_ready() != Some(false);
     }
     Ok((0..items.len()).filter(|place| ready[*place]).collect())
+}
+
+/// Items to disarm, also when one of the others panics.
+struct Armed<'a>(&'a [&'a dyn Waitable]);
+
+impl Drop for Armed<'_> {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|item| item.disarm());
+    }
 }

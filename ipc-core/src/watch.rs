@@ -1,13 +1,17 @@
 //! One thread that notices the end of peers, for those who sleep where the
 //! kernel would not tell them: on a word of shared memory.
 //!
-//! It starts when the first of them goes to sleep, and sleeps in `poll` itself.
+//! It starts when the first of them goes to sleep, and sleeps in the kernel
+//! itself. A peer is gone when every copy of its end of a socket is closed, or
+//! when the process that says it holds the end has ended, whatever copies a
+//! forked sibling of it may have.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::fmt;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-use crate::sys::companion::Companion;
-use crate::sys::poll::{Interest, poll};
+use crate::sys::poll::{Interest, Set};
 use crate::sys::process;
 
 /// Somebody whose peer may die.
@@ -15,119 +19,225 @@ pub(crate) trait Watched: Send + Sync {
     /// Becomes ready when the peer has closed its last copy of the connection.
     fn hangup(&self) -> Interest<'_>;
 
-    /// The process that holds the peer now, and when it started; zero for unknown.
-    fn peer(&self) -> (u32, u64);
+    /// The process that holds the peer now.
+    fn peer(&self) -> Name;
 
     /// The peer is gone.
     fn gone(&self);
 }
 
-struct Watcher {
-    entries: Mutex<Vec<Weak<dyn Watched>>>,
-    bell: Companion,
+/// A process for ever: its id and start time. An id of zero is no process known here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) struct Name {
+    pub(crate) id: u32,
+    pub(crate) started: u64,
 }
 
-static WATCHER: OnceLock<Option<Watcher>> = OnceLock::new();
-
-/// Tells `entry` when its peer is gone.
-pub(crate) fn add(entry: Weak<dyn Watched>) {
-    let Some(watcher) = WATCHER.get_or_init(start).as_ref() else {
-        return;
-    };
-    watcher.entries.lock().unwrap_or_else(PoisonError::into_inner).push(entry);
-    watcher.bell.ring();
+/// A place among the watched; given back with [`Ticket::leave`].
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    watcher: &'static Watcher,
+    number: u64,
 }
 
-/// Lets go at once of entries that were dropped.
-pub(crate) fn forget() {
-    if let Some(Some(watcher)) = WATCHER.get() {
-        watcher.bell.ring();
+/// Has `entry` told when its peer is gone.
+pub(crate) fn add(entry: &Arc<impl Watched + 'static>) -> io::Result<Ticket> {
+    let watcher = watcher()?;
+    let mut state = watcher.lock();
+    let number = state.number();
+    watcher.set.add(entry.hangup(), number)?;
+    state.entries.insert(number, Entry(Arc::downgrade(entry) as _));
+    Ok(Ticket { watcher, number })
+}
+
+impl Ticket {
+    /// The peer is held by `name` from now on; `false` if that process has ended.
+    pub(crate) fn follow(&self, name: Name) -> io::Result<bool> {
+        self.watcher.follow(self.number, name)
+    }
+
+    /// Watches no more; `hangup` is what the entry was added with.
+    pub(crate) fn leave(self, hangup: Interest<'_>) {
+        // A forked child has the ticket, but the place is its parent's.
+        if self.watcher.owner != process::current_id() {
+            return;
+        }
+        let mut state = self.watcher.lock();
+        self.watcher.set.remove(hangup);
+        state.unfollow(&self.watcher.set, self.number);
+        state.entries.remove(&self.number);
     }
 }
 
-fn start() -> Option<Watcher> {
-    let (bell, ear) = Companion::pair().ok()?;
-    let run = move || {
-        if let Some(watcher) = WATCHER.wait() {
-            watch(watcher, &ear);
-        }
+/// Opens a watch; `None` if the process has ended.
+fn open(name: Name) -> io::Result<Option<process::Watch>> {
+    let watch = match process::Watch::open(name.id) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
     };
-    std::thread::Builder::new().name("ipc-core-watch".into()).stack_size(128 * 1024).spawn(run).ok()?;
-    Some(Watcher { entries: Mutex::new(Vec::new()), bell })
+    // The id may have been given to another process before the watch was opened.
+    let is_other = process::start_time(name.id).is_ok_and(|started| started != name.started);
+    Ok((!is_other).then_some(watch))
 }
 
-/// A process, by its id and start time.
-type Name = (u32, u64);
+#[derive(Debug)]
+struct Watcher {
+    /// The process whose thread it is: a forked child has none, and begins the next.
+    owner: u32,
+    set: Set,
+    state: Mutex<State>,
+    next: Link,
+}
 
-fn watch(watcher: &Watcher, ear: &Companion) -> ! {
-    let mut processes: HashMap<Name, Option<process::Watch>> = HashMap::new();
-    loop {
-        let living = watcher.living();
-        let names: Vec<Name> = living.iter().map(|entry| entry.peer()).collect();
-        processes.retain(|name, _| names.contains(name));
-        for name in &names {
-            processes.entry(*name).or_insert_with(|| open(*name));
-        }
-        let ended = round(ear, &living, &processes);
-        while let Ok(crate::sys::companion::Packet::Bell) = ear.receive() {}
-        for (place, entry) in living.iter().enumerate() {
-            let by_process = ended.processes.contains(&names[place]) && entry.peer() == names[place];
-            if ended.hangups[place] || by_process {
-                entry.gone();
-                watcher.remove(entry);
+type Link = OnceLock<Box<Watcher>>;
+
+#[derive(Debug, Default)]
+struct State {
+    runs: bool,
+    last_number: u64,
+    entries: HashMap<u64, Entry>,
+    processes: HashMap<Name, Process>,
+}
+
+#[derive(Debug)]
+struct Process {
+    watch: process::Watch,
+    number: u64,
+    followers: Vec<u64>,
+}
+
+struct Entry(Weak<dyn Watched>);
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Entry")
+    }
+}
+
+/// The watcher of this process, with its thread.
+fn watcher() -> io::Result<&'static Watcher> {
+    static FIRST: Link = OnceLock::new();
+    let mut link = &FIRST;
+    let watcher = loop {
+        match link.get() {
+            Some(watcher) if watcher.owner == process::current_id() => break watcher,
+            Some(inherited) => link = &inherited.next,
+            None => {
+                // Another thread's may get there first, which is as good.
+                let _ = link.set(Box::new(Watcher::new()?));
             }
         }
-    }
-}
-
-/// What a round of waiting found.
-struct Ended {
-    hangups: Vec<bool>,
-    processes: Vec<Name>,
-}
-
-fn round(
-    ear: &Companion,
-    living: &[Arc<dyn Watched>],
-    processes: &HashMap<Name, Option<process::Watch>>,
-) -> Ended {
-    let watches: Vec<(Name, &process::Watch)> =
-        processes.iter().filter_map(|(name, watch)| Some((*name, watch.as_ref()?))).collect();
-    let mut interests = vec![ear.interest()];
-    interests.extend(living.iter().map(|entry| entry.hangup()));
-    interests.extend(watches.iter().map(|(_, watch)| watch.interest()));
-    let fired = poll(&interests, None).unwrap_or_else(|_| vec![false; interests.len()]);
-    let (hangups, by_process) = fired[1..].split_at(living.len());
-    Ended {
-        hangups: hangups.to_vec(),
-        processes: watches
-            .iter()
-            .zip(by_process)
-            .filter(|(_, fired)| **fired)
-            .map(|((name, _), _)| *name)
-            .collect(),
-    }
-}
-
-/// Watches a process; one that is gone already needs none, as its connection hangs up.
-fn open((pid, started): Name) -> Option<process::Watch> {
-    if pid == 0 || pid == process::current_id() {
-        return None;
-    }
-    let watch = process::Watch::open(pid).ok()?;
-    // The id may have been given to another process meanwhile.
-    (process::start_time(pid).ok()? == started).then_some(watch)
+    };
+    watcher.run()?;
+    Ok(watcher)
 }
 
 impl Watcher {
-    fn living(&self) -> Vec<Arc<dyn Watched>> {
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.retain(|entry| entry.strong_count() > 0);
-        entries.iter().filter_map(Weak::upgrade).collect()
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            owner: process::current_id(),
+            set: Set::new()?,
+            state: Mutex::default(),
+            next: OnceLock::new(),
+        })
     }
 
-    fn remove(&self, gone: &Arc<dyn Watched>) {
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.retain(|entry| !std::ptr::addr_eq(entry.as_ptr(), Arc::as_ptr(gone)));
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&'static self) -> io::Result<()> {
+        let mut state = self.lock();
+        if !state.runs {
+            std::thread::Builder::new()
+                .name("ipc-core-watch".into())
+                .stack_size(128 * 1024)
+                .spawn(|| self.watch())?;
+            state.runs = true;
+        }
+        Ok(())
+    }
+
+    fn watch(&self) {
+        loop {
+            // No error of the kernel here is one that another try could not mend.
+            for number in self.set.wait().unwrap_or_default() {
+                self.fired(number);
+            }
+        }
+    }
+
+    fn fired(&self, number: u64) {
+        let mut state = self.lock();
+        if let Some(entry) = state.entries.get(&number).and_then(|entry| entry.0.upgrade()) {
+            drop(state);
+            entry.gone();
+            return;
+        }
+        let Some((name, followers)) = state.end_process(&self.set, number) else {
+            return;
+        };
+        drop(state);
+        for (number, entry) in followers {
+            // One that has moved to another process meanwhile is followed there.
+            if entry.peer() == name {
+                entry.gone();
+            } else {
+                let _ = self.follow(number, entry.peer());
+            }
+        }
+    }
+
+    fn follow(&self, follower: u64, name: Name) -> io::Result<bool> {
+        let mut state = self.lock();
+        state.unfollow(&self.set, follower);
+        if name.id == 0 || name.id == process::current_id() {
+            return Ok(true);
+        }
+        if !state.processes.contains_key(&name) {
+            let Some(watch) = open(name)? else {
+                return Ok(false);
+            };
+            let number = state.number();
+            self.set.add(watch.interest(), number)?;
+            let process = Process { watch, number, followers: Vec::new() };
+            state.processes.insert(name, process);
+        }
+        if let Some(process) = state.processes.get_mut(&name) {
+            process.followers.push(follower);
+        }
+        Ok(true)
     }
 }
+
+impl State {
+    fn number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+
+    /// Closes the watches that nobody needs any more.
+    fn unfollow(&mut self, set: &Set, follower: u64) {
+        self.processes.retain(|_, process| {
+            let before = process.followers.len();
+            process.followers.retain(|number| *number != follower);
+            let is_needed = before == 0 || !process.followers.is_empty();
+            if !is_needed {
+                set.remove(process.watch.interest());
+            }
+            is_needed
+        });
+    }
+
+    /// The process whose watch is `number` has ended: who followed it?
+    fn end_process(&mut self, set: &Set, number: u64) -> Option<(Name, Vec<Follower>)> {
+        let (name, _) = self.processes.iter().find(|(_, one)| one.number == number)?;
+        let name = *name;
+        let process = self.processes.remove(&name)?;
+        set.remove(process.watch.interest());
+        let entry = |number: &u64| Some((*number, self.entries.get(number)?.0.upgrade()?));
+        Some((name, process.followers.iter().filter_map(entry).collect()))
+    }
+}
+
+type Follower = (u64, Arc<dyn Watched>);

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use ipc_core::{RecvError, SendError, Sender, duplex, pipe, wait};
+use ipc_core::{Handle, Receiver, RecvError, SendError, Sender, duplex, pipe, wait};
 
 #[test]
 fn values_arrive_in_order() {
@@ -166,4 +166,141 @@ fn many_threads_share_both_ends() {
         readers.into_iter().map(|reader| reader.join().unwrap()).sum()
     });
     assert_eq!(total, (0..20_000).sum());
+}
+
+fn open_handles() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+#[test]
+fn one_waiter_that_leaves_does_not_deafen_another() {
+    let (tx, rx) = pipe::<u8>().unwrap();
+    thread::scope(|scope| {
+        let patient = scope.spawn(|| wait(&[&rx], Some(Duration::from_secs(20))).unwrap());
+        thread::sleep(Duration::from_millis(20));
+        assert!(wait(&[&rx], Some(Duration::from_millis(20))).unwrap().is_empty());
+        let sent = std::time::Instant::now();
+        tx.send(&1).unwrap();
+        assert_eq!(patient.join().unwrap(), [0]);
+        assert!(sent.elapsed() < Duration::from_secs(10), "woken by its deadline only");
+    });
+}
+
+#[test]
+fn waiters_and_receivers_share_an_end() {
+    let (tx, rx) = pipe::<Vec<Handle>>().unwrap();
+    let file: Handle = std::os::fd::OwnedFd::from(std::fs::File::open("/dev/null").unwrap()).into();
+    const COUNT: usize = 3_000;
+    let got = std::sync::atomic::AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while got.load(std::sync::atomic::Ordering::SeqCst) < COUNT {
+                    let ready = wait(&[&rx], Some(Duration::from_secs(20))).unwrap();
+                    assert_eq!(ready, [0], "a wait slept over a message");
+                    match rx.try_recv() {
+                        Ok(_) => got.fetch_add(1, std::sync::atomic::Ordering::SeqCst),
+                        Err(RecvError::Timeout) => continue,
+                        Err(RecvError::Closed) => return,
+                        Err(error) => panic!("{error}"),
+                    };
+                }
+            });
+        }
+        for number in 0..COUNT {
+            let handles = (0..number % 3).map(|_| file.try_clone().unwrap()).collect();
+            tx.send(&handles).unwrap();
+            if number % 7 == 0 {
+                thread::yield_now();
+            }
+        }
+        while got.load(std::sync::atomic::Ordering::SeqCst) < COUNT {
+            thread::sleep(Duration::from_millis(1));
+        }
+        drop(tx);
+    });
+}
+
+#[test]
+fn handles_sent_before_a_close_arrive_though_the_peer_left_things_unread() {
+    let (a, b) = duplex::<Handle, Handle>().unwrap();
+    let file: Handle = std::os::fd::OwnedFd::from(std::fs::File::open("/dev/null").unwrap()).into();
+    b.send(&file).unwrap();
+    a.send(&file).unwrap();
+    drop(a);
+    b.recv().unwrap();
+    assert!(matches!(b.recv(), Err(RecvError::Closed)));
+}
+
+#[test]
+fn handles_on_their_way_move_with_the_end() {
+    let (tx, rx) = pipe::<Handle>().unwrap();
+    let file: Handle = std::os::fd::OwnedFd::from(std::fs::File::open("/dev/null").unwrap()).into();
+    tx.send(&file).unwrap();
+    let (outer_tx, outer_rx) = pipe::<Receiver<Handle>>().unwrap();
+    outer_tx.send(&rx).unwrap();
+    outer_rx.recv().unwrap().recv().unwrap();
+}
+
+#[test]
+fn everything_is_closed_at_the_drop() {
+    let once = || {
+        let (tx, rx) = pipe::<u8>().unwrap();
+        // Long enough to sleep, so that its peer is watched.
+        assert!(rx.recv_timeout(Duration::from_millis(1)).is_err());
+        let (outer_tx, outer_rx) = pipe::<Receiver<u8>>().unwrap();
+        outer_tx.send(&rx).unwrap();
+        let moved = outer_rx.recv().unwrap();
+        assert!(moved.recv_timeout(Duration::from_millis(1)).is_err());
+        drop(tx);
+        assert!(wait(&[&moved], None).is_ok());
+    };
+    once();
+    // The other tests of this process open and close handles too.
+    let lowest = |_| {
+        once();
+        open_handles()
+    };
+    let before = (0..50).map(lowest).min();
+    let after = (0..200).map(lowest).min();
+    assert!(after <= before, "{before:?} handles, and then {after:?}");
+}
+
+#[test]
+fn a_receiver_that_waits_cannot_move_away_under_it() {
+    let (tx, rx) = pipe::<u8>().unwrap();
+    let (outer_tx, _outer_rx) = pipe::<Receiver<u8>>().unwrap();
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| rx.recv());
+        thread::sleep(Duration::from_millis(30));
+        let error = outer_tx.send(&rx).unwrap_err().to_string();
+        assert!(error.contains("in use"), "{error}");
+        tx.send(&4).unwrap();
+        assert_eq!(waiting.join().unwrap().unwrap(), 4);
+    });
+    outer_tx.send(&rx).unwrap();
+}
+
+#[test]
+fn a_deadline_covers_a_send_that_is_read_slowly() {
+    let (tx, rx) = pipe::<Vec<u8>>().unwrap();
+    let huge = vec![1; 64 << 20];
+    let reader = thread::spawn(move || while matches!(rx.recv(), Ok(_) | Err(RecvError::Decode(_))) {});
+    let result = tx.send_timeout(&huge, Duration::from_millis(2));
+    drop(tx);
+    reader.join().unwrap();
+    assert!(matches!(result, Err(SendError::Timeout)), "{result:?}");
+}
+
+#[test]
+fn an_iterator_ends_with_its_channel() {
+    let (tx, rx) = pipe::<u8>().unwrap();
+    tx.send_bytes(b"not a number").unwrap();
+    tx.send(&1).unwrap();
+    drop(tx);
+    let seen: Vec<bool> = rx.iter().take(10).map(|value| value.is_ok()).collect();
+    assert_eq!(seen, [false, true]);
+    let (outer_tx, _outer_rx) = pipe::<Receiver<u8>>().unwrap();
+    outer_tx.send(&rx).unwrap();
+    assert_eq!(rx.iter().take(10).count(), 1, "an error that stays is told once");
 }

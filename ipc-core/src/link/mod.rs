@@ -114,6 +114,10 @@ pub trait Link: Send + Sync + fmt::Debug {
 
     /// This end has left for another process: dropping it must tell the peer nothing.
     fn detach(&self) {}
+
+    /// This process got the end by a fork, and holds it from now on; the parent's
+    /// copy is to be [detached](Self::detach) or leaked.
+    fn adopt(&self) {}
 }
 
 /// How a wait on a link begins, before it sleeps in the kernel.
@@ -173,11 +177,20 @@ pub(crate) fn import(kind: ExportKind, handles: Vec<Handle>) -> Result<Box<dyn L
         ExportKind::Ring(roles) => RingLink::import(roles, handles).map(|link| Box::new(link) as _),
         ExportKind::PipeReader => one(handles).map(|handle| Box::new(PipeLink::reader(handle)) as _),
         ExportKind::PipeWriter => one(handles).map(|handle| Box::new(PipeLink::writer(handle)) as _),
-        ExportKind::Socket => one(handles).map(|handle| Box::new(SocketLink::from_handle(handle).trust_peer()) as _),
+        ExportKind::Socket => {
+            one(handles).map(|handle| Box::new(SocketLink::from_handle(handle).trust_peer()) as _)
+        }
     };
     link.map_err(|error| format!("the channel end received cannot be used: {error}"))
 }
 
 fn one(handles: Vec<Handle>) -> std::io::Result<Handle> {
     handles.into_iter().next().ok_or_else(|| std::io::ErrorKind::InvalidData.into())
+}
+
+/// A receiver's descriptor limit has cost it handles, and with them their message.
+fn lost_handles() -> std::io::Error {
+    std::io::Error::other(
+        "a message was lost, because this process may not open as many handles as came with it",
+    )
 }

@@ -186,9 +186,16 @@ struct Writing {
 struct Reading {
     head: [u8; HEAD],
     head_len: usize,
+    /// Its first `body_len` bytes have come; the others are room for more.
     body: Vec<u8>,
+    body_len: usize,
     handles: Vec<Handle>,
+    /// Handles came along that found no room in this process.
+    lost_handles: bool,
+    /// What was read since the call began.
+    read: usize,
     broken: Option<&'static str>,
+    ended: bool,
 }
 
 impl Framed {
@@ -208,9 +215,8 @@ impl Framed {
         let len = message.bytes()?.len();
         self.check_handles(message.handles())?;
         let head = header(len, message.handles().len());
-        let handles = clones(message.handles())?;
         writing.begin(&head, message.bytes()?);
-        let result = writing.go(&self.stream, handles, deadline);
+        let result = writing.go(&self.stream, message.handles(), deadline);
         match result {
             Ok(()) => message.sent(),
             // Nothing has left: the message is the caller's again.
@@ -240,12 +246,7 @@ impl Framed {
         let mut reading = self.reading.take(deadline).map_err(no_turn)?;
         packet.clear();
         reading.frame(&self.stream, deadline)?;
-        // The packet's old memory is the next body's.
-        std::mem::swap(&mut packet.bytes, &mut reading.body);
-        reading.body.clear();
-        reading.head_len = 0;
-        reading.handles.drain(..).for_each(|handle| packet.received.push(Some(handle)));
-        Ok(())
+        reading.hand_over(packet)
     }
 
     fn poll(&self, deadline: Option<Instant>) -> Result<bool, RecvError> {
@@ -260,10 +261,6 @@ impl Framed {
         }
         Ok(Export { kind, handles: vec![self.stream.handle().try_clone()?] })
     }
-}
-
-fn clones(handles: &[Handle]) -> io::Result<Vec<Handle>> {
-    handles.iter().map(Handle::try_clone).collect()
 }
 
 fn header(len: usize, handles: usize) -> [u8; HEAD] {
@@ -284,21 +281,27 @@ impl Writing {
 
     /// Completes a frame that an earlier deadline cut.
     fn finish(&mut self, stream: &Stream, deadline: Option<Instant>) -> Result<(), SendError> {
-        if self.rest.is_empty() { Ok(()) } else { self.go(stream, Vec::new(), deadline) }
+        if self.rest.is_empty() { Ok(()) } else { self.go(stream, &[], deadline) }
     }
 
     /// Writes what is left; the handles go with the first bytes.
     fn go(
         &mut self,
         stream: &Stream,
-        mut handles: Vec<Handle>,
+        mut handles: &[Handle],
         deadline: Option<Instant>,
     ) -> Result<(), SendError> {
+        let mut written = 0;
         while self.done < self.rest.len() {
-            match stream.try_write(&self.rest[self.done..], &handles) {
+            // A peer that takes bit by bit does not stretch the deadline.
+            if written > LARGEST_STEP && deadline::expired(deadline) {
+                return Err(SendError::Timeout);
+            }
+            match stream.try_write(&self.rest[self.done..], handles) {
                 Ok(Some(count)) => {
                     self.done += count;
-                    handles.clear();
+                    written += count;
+                    handles = &[];
                 }
                 Ok(None) => await_stream(stream.writable(), deadline)?,
                 Err(error) if is_closed(&error) => return Err(SendError::Closed),
@@ -328,57 +331,118 @@ impl Reading {
         if let Some(what) = self.broken {
             return Err(RecvError::Protocol(what));
         }
+        self.read = 0;
         while self.head_len < HEAD {
-            let Self { head, head_len, handles, .. } = self;
-            match stream.try_read(&mut head[*head_len..], handles)? {
-                Some(0) if *head_len == 0 => return Err(RecvError::Closed),
-                Some(0) => return Err(RecvError::Cut),
-                Some(count) => *head_len += count,
-                None => self.await_more(stream, deadline)?,
-            }
+            let read = stream.try_read(
+                &mut self.head[self.head_len..],
+                &mut self.handles,
+                &mut self.lost_handles,
+            )?;
+            self.head_len += self.check(read, stream, deadline)?;
         }
         let len = self.check_head()?;
         self.read_body(stream, len, deadline)
     }
 
     fn check_head(&mut self) -> Result<usize, RecvError> {
-        let word = |at: usize| {
-            u32::from_le_bytes([self.head[at], self.head[at + 1], self.head[at + 2], self.head[at + 3]])
+        let (len, handles) = match parse(&self.head) {
+            Ok(head) => head,
+            Err(what) => return Err(self.give_up(what)),
         };
-        let len = u64::from(word(8)) | u64::from(word(12)) << 32;
-        let what = if word(0) != MAGIC {
-            "no frame header"
-        } else if word(4) as usize != self.handles.len() {
-            "a frame without its handles"
-        } else if let Ok(len) = usize::try_from(len) {
-            return Ok(len);
-        } else {
-            "a length beyond memory"
-        };
+        let is_complete = self.handles.len() == handles;
+        let is_short = self.lost_handles && self.handles.len() < handles;
+        if is_complete || is_short { Ok(len) } else { Err(self.give_up("a frame without its handles")) }
+    }
+
+    fn give_up(&mut self, what: &'static str) -> RecvError {
         self.broken = Some(what);
-        Err(RecvError::Protocol(what))
+        self.body = Vec::new();
+        self.handles.clear();
+        RecvError::Protocol(what)
     }
 
     /// The body grows as bytes arrive, whatever length was announced.
     fn read_body(&mut self, stream: &Stream, len: usize, deadline: Option<Instant>) -> Result<(), RecvError> {
-        while self.body.len() < len {
-            let have = self.body.len();
-            let step = (len - have).min(LARGEST_STEP.max(have));
-            self.body.resize(have + step, 0);
-            let read = stream.try_read(&mut self.body[have..], &mut self.handles);
-            self.body.truncate(have + read.as_ref().ok().copied().flatten().unwrap_or(0));
-            match read? {
-                Some(0) => return Err(RecvError::Cut),
-                Some(_) => {}
-                None => self.await_more(stream, deadline)?,
+        let handles = self.handles.len();
+        while self.body_len < len {
+            // A peer that sends bit by bit does not stretch the deadline.
+            if self.read > LARGEST_STEP && deadline::expired(deadline) {
+                return Err(RecvError::Timeout);
+            }
+            if self.body_len == self.body.len() {
+                let step = (len - self.body_len).min(LARGEST_STEP.max(self.body_len));
+                self.body.resize(self.body_len + step, 0);
+            }
+            let read = stream.try_read(
+                &mut self.body[self.body_len..],
+                &mut self.handles,
+                &mut self.lost_handles,
+            )?;
+            self.body_len += self.check(read, stream, deadline)?;
+            if self.handles.len() > handles {
+                return Err(self.give_up("handles in the middle of a frame"));
             }
         }
         Ok(())
     }
 
-    fn await_more(&self, stream: &Stream, deadline: Option<Instant>) -> Result<(), RecvError> {
-        if poll(&[stream.readable()], deadline)?[0] { Ok(()) } else { Err(RecvError::Timeout) }
+    /// How much a reading brought; waits for more if that is nothing.
+    fn check(
+        &mut self,
+        read: Option<usize>,
+        stream: &Stream,
+        deadline: Option<Instant>,
+    ) -> Result<usize, RecvError> {
+        match read {
+            Some(0) => Err(self.end()),
+            Some(count) => {
+                self.read += count;
+                Ok(count)
+            }
+            None => await_more(stream, deadline).map(|()| 0),
+        }
     }
+
+    /// The end has been reached; a message that it cut is reported once.
+    fn end(&mut self) -> RecvError {
+        if self.head_len > 0 && !self.ended {
+            self.ended = true;
+            RecvError::Cut
+        } else {
+            RecvError::Closed
+        }
+    }
+
+    fn hand_over(&mut self, packet: &mut Packet) -> Result<(), RecvError> {
+        self.body.truncate(self.body_len);
+        // The packet's old memory is the next body's.
+        std::mem::swap(&mut packet.bytes, &mut self.body);
+        self.body.clear();
+        (self.head_len, self.body_len) = (0, 0);
+        let handles = self.handles.drain(..);
+        handles.for_each(|handle| packet.push_handle(handle));
+        if std::mem::take(&mut self.lost_handles) {
+            packet.clear();
+            return Err(super::lost_handles().into());
+        }
+        Ok(())
+    }
+}
+
+fn await_more(stream: &Stream, deadline: Option<Instant>) -> Result<(), RecvError> {
+    if poll(&[stream.readable()], deadline)?[0] { Ok(()) } else { Err(RecvError::Timeout) }
+}
+
+/// The length of the body, and how many handles came with it.
+fn parse(head: &[u8; HEAD]) -> Result<(usize, usize), &'static str> {
+    let word = |at: usize| [head[at], head[at + 1], head[at + 2], head[at + 3]];
+    let word = |at: usize| u32::from_le_bytes(word(at));
+    if word(0) != MAGIC {
+        return Err("no frame header");
+    }
+    let len = u64::from(word(8)) | u64::from(word(12)) << 32;
+    let len = usize::try_from(len).map_err(|_| "a length beyond memory")?;
+    Ok((len, word(4) as usize))
 }
 
 fn no_turn(error: NoTurn) -> RecvError {

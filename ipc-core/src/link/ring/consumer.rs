@@ -1,17 +1,17 @@
 //! The reading side of a lane.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::End;
+use super::end::End;
 use super::frame::{Frame, HEAD, Kind};
-use super::sleep;
+use super::layout::FRAME_UNIT;
+use super::post::Missing;
 use crate::Packet;
+use crate::deadline;
 use crate::error::RecvError;
+use crate::link::lost_handles;
 use crate::sys::Handle;
-use crate::sys::companion;
 
 /// However large a message says it is, no more than this is set aside at once.
 const LARGEST_RESERVE: u64 = 1 << 20;
@@ -34,7 +34,12 @@ pub(super) struct Consumer {
 struct Partial {
     packet: Packet,
     missing: u64,
+    /// Some of its handles are lost, and so it is.
+    lost: bool,
 }
+
+/// The handles of one frame; an empty place is one that was lost.
+type Handles = Vec<Option<Handle>>;
 
 impl Consumer {
     /// Goes on where the last holder of this side stopped.
@@ -42,7 +47,19 @@ impl Consumer {
         // ORDERING: pairs with the last holder's store.
         let tail = end.lane.header().tail.0.load(Ordering::Acquire);
         end.read_to.store(tail, Ordering::Relaxed);
-        Self { tail, told: tail, head: tail, partial: None, broken: None }
+        Self {
+            tail,
+            told: tail,
+            head: tail,
+            partial: None,
+            broken: (!tail.is_multiple_of(FRAME_UNIT)).then_some("a counter between frames"),
+        }
+    }
+
+    /// How much memory it holds for a message that has begun.
+    #[cfg(test)]
+    pub(super) fn set_aside(&self) -> usize {
+        self.partial.as_ref().map_or(0, |partial| partial.packet.bytes.capacity())
     }
 
     pub(super) fn is_in_message(&self) -> bool {
@@ -51,66 +68,79 @@ impl Consumer {
 
     pub(super) fn recv(
         &mut self,
-        end: &Arc<End>,
+        end: &End,
         packet: &mut Packet,
         deadline: Option<Instant>,
     ) -> Result<(), RecvError> {
         packet.clear();
+        let begun_at = self.tail;
         loop {
-            self.await_frame(end, deadline)?;
+            let arrived = self.await_frame(end, deadline);
+            arrived.map_err(|error| self.end_of_message(error))?;
             let frame = self.frame(end)?;
-            let done = self.take(end, frame, packet);
-            self.free(end, Frame::room(frame.len as usize));
+            let handles = self.handles(end, frame, deadline)?;
+            let done = self.take(end, frame, handles, packet);
+            self.free(end, frame);
             if done? {
                 return Ok(());
+            }
+            // What was there when the call began is always looked at; but a peer
+            // that keeps sending parts does not stretch the deadline.
+            let taken = self.tail.wrapping_sub(begun_at);
+            if taken >= end.lane.capacity() as u64 && deadline::expired(deadline) {
+                return Err(RecvError::Timeout);
             }
         }
     }
 
     /// Waits until something is there or will never be.
-    pub(super) fn poll(&mut self, end: &Arc<End>, deadline: Option<Instant>) -> Result<bool, RecvError> {
+    pub(super) fn poll(&mut self, end: &End, deadline: Option<Instant>) -> Result<bool, RecvError> {
         match self.await_frame(end, deadline) {
-            Ok(()) | Err(RecvError::Closed | RecvError::Cut) => Ok(true),
+            Ok(()) | Err(RecvError::Closed) => Ok(true),
             Err(RecvError::Timeout) => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    fn await_frame(&mut self, end: &Arc<End>, deadline: Option<Instant>) -> Result<(), RecvError> {
+    fn await_frame(&mut self, end: &End, deadline: Option<Instant>) -> Result<(), RecvError> {
         if let Some(what) = self.broken {
             return Err(RecvError::Protocol(what));
+        }
+        if end.common.is_detached() {
+            return Err(RecvError::Moved);
         }
         if self.head != self.tail {
             return Ok(());
         }
         // The producer may wait for all that has been read so far.
         self.tell(end);
-        let header = end.lane.header();
         let tail = self.tail;
         // ORDERING: the bytes below `head` are visible.
-        let arrived = || header.head.0.load(Ordering::Acquire) != tail;
-        let in_time = if arrived() {
-            true
-        } else {
-            end.watch_peer();
-            sleep::wait(&header.consumer.0, &header.producer.0, end.polls(), deadline, || {
-                arrived() || end.peer_has_closed(&header.producer.0)
-            })
-        };
+        let head = || end.lane.header().head.0.load(Ordering::Acquire);
+        let in_time = end.wait(deadline, || head() != tail)?;
         // Looked at after the end was seen: what was sent before it counts.
-        self.head = header.head.0.load(Ordering::Acquire);
-        if self.head != self.tail {
-            return Ok(());
+        self.head = head();
+        if end.common.is_detached() {
+            Err(RecvError::Moved)
+        } else if self.head != self.tail {
+            Ok(())
+        } else if in_time {
+            Err(RecvError::Closed)
+        } else {
+            Err(RecvError::Timeout)
         }
-        match (in_time, &self.partial) {
-            (false, _) => Err(RecvError::Timeout),
-            (true, Some(_)) => Err(RecvError::Cut),
-            (true, None) => Err(RecvError::Closed),
+    }
+
+    /// The end has been reached; a message that it cut is reported once.
+    fn end_of_message(&mut self, error: RecvError) -> RecvError {
+        match error {
+            RecvError::Closed if self.partial.take().is_some() => RecvError::Cut,
+            error => error,
         }
     }
 
     /// Reads and checks the header of the next frame: nothing in shared memory is believed.
-    fn frame(&mut self, end: &Arc<End>) -> Result<Frame, RecvError> {
+    fn frame(&mut self, end: &End) -> Result<Frame, RecvError> {
         let there = self.head.wrapping_sub(self.tail);
         if there > end.lane.capacity() as u64 || there < HEAD as u64 {
             return Err(self.give_up("a counter outside the ring"));
@@ -118,7 +148,7 @@ impl Consumer {
         let Some(frame) = Frame::from_word(end.lane.read_u64(self.tail)) else {
             return Err(self.give_up("a frame of unknown kind"));
         };
-        if Frame::room(frame.len as usize) as u64 > there {
+        if u64::from(frame.len) > there || Frame::room(frame.len as usize) as u64 > there {
             return Err(self.give_up("a frame longer than what was written"));
         }
         Ok(frame)
@@ -126,134 +156,125 @@ impl Consumer {
 
     fn give_up(&mut self, what: &'static str) -> RecvError {
         self.broken = Some(what);
+        self.partial = None;
         RecvError::Protocol(what)
     }
 
+    /// Fetches the handles that were sent ahead of the frame.
+    fn handles(&mut self, end: &End, frame: Frame, deadline: Option<Instant>) -> Result<Handles, RecvError> {
+        if frame.handles == 0 {
+            return Ok(Vec::new());
+        }
+        let (post, companion) = (&end.common.post, &end.common.companion);
+        match post.take(companion, frame.handles.into(), deadline) {
+            Ok(handles) => Ok(handles),
+            Err(Missing::Timeout) => Err(RecvError::Timeout),
+            Err(Missing::Io(error)) => Err(error.into()),
+            Err(Missing::NeverSent) => Err(self.give_up("a frame without its handles")),
+        }
+    }
+
     /// Copies a frame out; whether `packet` now holds a whole message.
-    fn take(&mut self, end: &Arc<End>, frame: Frame, packet: &mut Packet) -> Result<bool, RecvError> {
-        let (at, len) = (self.tail + HEAD as u64, frame.len as usize);
+    fn take(
+        &mut self,
+        end: &End,
+        frame: Frame,
+        handles: Handles,
+        packet: &mut Packet,
+    ) -> Result<bool, RecvError> {
+        let (at, len) = (self.tail.wrapping_add(HEAD as u64), frame.len as usize);
         match frame.kind {
             Kind::Whole => {
                 self.partial = None;
+                if !pack(handles, packet) {
+                    packet.clear();
+                    return Err(lost_handles().into());
+                }
                 end.lane.copy_out(at, len, &mut packet.bytes);
-                self.collect(end, frame.handles, packet)?;
                 Ok(true)
             }
-            Kind::First => self.begin(end, at, frame, packet).map(|()| false),
+            Kind::First => self.begin(end, at, len, handles, packet).map(|()| false),
             Kind::Next => self.go_on(end, at, len, packet),
+            Kind::Withdrawn => Ok(false),
         }
     }
 
-    fn begin(&mut self, end: &Arc<End>, at: u64, frame: Frame, packet: &mut Packet) -> Result<(), RecvError> {
-        let len = frame.len as usize;
-        if len < size_of::<u64>() {
+    fn begin(
+        &mut self,
+        end: &End,
+        at: u64,
+        len: usize,
+        handles: Handles,
+        packet: &mut Packet,
+    ) -> Result<(), RecvError> {
+        let Some(here) = len.checked_sub(size_of::<u64>()) else {
             return Err(self.give_up("a first part without the message's length"));
-        }
+        };
         let total = end.lane.read_u64(at);
-        let here = (len - size_of::<u64>()) as u64;
-        if total <= here {
+        if total <= here as u64 {
             return Err(self.give_up("a first part longer than its message"));
         }
-        let mut begun = Packet::new();
         // The caller's memory is used again, as it has the size of such messages.
-        std::mem::swap(&mut begun, packet);
-        begun.bytes.reserve(total.min(LARGEST_RESERVE) as usize);
-        end.lane.copy_out(at + 8, len - 8, &mut begun.bytes);
-        let collected = self.collect(end, frame.handles, &mut begun);
-        self.partial = Some(Partial { packet: begun, missing: total - here });
-        collected
-    }
-
-    fn go_on(&mut self, end: &Arc<End>, at: u64, len: usize, packet: &mut Packet) -> Result<bool, RecvError> {
-        let Some(mut partial) = self.partial.take() else {
-            // The rest of a message whose beginning was refused.
-            return Ok(false);
-        };
-        if len as u64 > partial.missing {
-            return Err(self.give_up("more parts than the message is long"));
+        let mut packet = std::mem::take(packet);
+        let lost = !pack(handles, &mut packet);
+        if !lost {
+            packet.bytes.reserve(total.min(LARGEST_RESERVE) as usize);
+            let text = at.wrapping_add(size_of::<u64>() as u64);
+            end.lane.copy_out(text, here, &mut packet.bytes);
         }
-        end.lane.copy_out(at, len, &mut partial.packet.bytes);
-        partial.missing -= len as u64;
-        if partial.missing == 0 {
-            *packet = partial.packet;
-            return Ok(true);
-        }
-        self.partial = Some(partial);
-        Ok(false)
-    }
-
-    /// Fetches the handles that were sent ahead of the frame.
-    fn collect(&mut self, end: &Arc<End>, count: u16, packet: &mut Packet) -> Result<(), RecvError> {
-        for _ in 0..count {
-            match end.next_handle()? {
-                Some(handle) => packet.received.push(Some(handle)),
-                None => return Err(self.give_up("a frame without its handles")),
-            }
-        }
+        self.partial = Some(Partial { packet, missing: total - here as u64, lost });
         Ok(())
     }
 
+    fn go_on(&mut self, end: &End, at: u64, len: usize, packet: &mut Packet) -> Result<bool, RecvError> {
+        let Some(partial) = &mut self.partial else {
+            return Err(self.give_up("a part of no message"));
+        };
+        if len == 0 || len as u64 > partial.missing {
+            return Err(self.give_up("a part that its message has no room for"));
+        }
+        partial.missing -= len as u64;
+        if !partial.lost {
+            end.lane.copy_out(at, len, &mut partial.packet.bytes);
+        }
+        if partial.missing > 0 {
+            return Ok(false);
+        }
+        match self.partial.take() {
+            Some(whole) if !whole.lost => *packet = whole.packet,
+            _ => return Err(lost_handles().into()),
+        }
+        Ok(true)
+    }
+
     /// Moves behind a frame. The producer is told in lumps, or when it sleeps.
-    fn free(&mut self, end: &Arc<End>, room: usize) {
-        self.tail += room as u64;
+    fn free(&mut self, end: &End, frame: Frame) {
+        let room = Frame::room(frame.len as usize) as u64;
+        self.tail = self.tail.wrapping_add(room);
         end.read_to.store(self.tail, Ordering::Relaxed);
-        let untold = self.tail - self.told;
+        let untold = self.tail.wrapping_sub(self.told);
         if untold >= end.lane.capacity() as u64 / 8 {
             self.tell(end);
         }
     }
 
     /// Tells the producer of all room that is free.
-    pub(super) fn settle(&mut self, end: &Arc<End>) {
-        self.tell(end);
-    }
-
-    fn tell(&mut self, end: &Arc<End>) {
+    pub(super) fn tell(&mut self, end: &End) {
         if self.told != self.tail {
             self.told = self.tail;
-            let header = end.lane.header();
             // ORDERING: our reads of the freed bytes are over.
+            let header = end.lane.header();
             header.tail.0.store(self.tail, Ordering::Release);
             header.consumer.0.publish_cpu();
-            sleep::wake(&header.producer.0, &end.companion);
+            end.wake_peer();
         }
     }
 }
 
-/// Handles that have come over the companion socket and whose frame has not.
-#[derive(Debug, Default)]
-pub(super) struct Arrived(VecDeque<Handle>);
-
-impl End {
-    /// The next handle sent by the peer, without waiting: it was sent before its frame.
-    fn next_handle(&self) -> std::io::Result<Option<Handle>> {
-        let mut arrived = self.arrived.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        loop {
-            if let Some(handle) = arrived.0.pop_front() {
-                return Ok(Some(handle));
-            }
-            match self.companion.receive()? {
-                companion::Packet::Handles(handles) => arrived.0.extend(handles),
-                companion::Packet::Bell => {}
-                companion::Packet::End | companion::Packet::Nothing => return Ok(None),
-            }
-        }
-    }
-
-    /// Empties the companion socket, so that only what comes from now on makes it
-    /// readable.
-    pub(super) fn drain(&self) {
-        let mut arrived = self.arrived.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        loop {
-            match self.companion.receive() {
-                Ok(companion::Packet::Handles(handles)) => arrived.0.extend(handles),
-                Ok(companion::Packet::Bell) => {}
-                Ok(companion::Packet::End) => {
-                    self.gone.store(true, Ordering::SeqCst);
-                    return;
-                }
-                Ok(companion::Packet::Nothing) | Err(_) => return,
-            }
-        }
-    }
+/// Puts a message's handles into its packet; `false` if one is lost.
+fn pack(handles: Handles, packet: &mut Packet) -> bool {
+    let whole = handles.iter().all(Option::is_some);
+    let handles = handles.into_iter().flatten();
+    handles.for_each(|handle| packet.push_handle(handle));
+    whole
 }

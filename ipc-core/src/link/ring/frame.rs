@@ -6,7 +6,8 @@ pub(super) struct Frame {
     /// Bytes of payload.
     pub(super) len: u32,
     pub(super) kind: Kind,
-    /// How many handles wait on the companion socket; of a whole message.
+    /// How many handles wait on the companion socket; those of the whole message
+    /// come with its first part.
     pub(super) handles: u16,
 }
 
@@ -19,6 +20,8 @@ pub(super) enum Kind {
     First,
     /// A further part.
     Next,
+    /// No message: its handles went out, and then it was withdrawn.
+    Withdrawn,
 }
 
 /// How long a header is.
@@ -39,6 +42,7 @@ impl Frame {
             0 => Kind::Whole,
             1 => Kind::First,
             2 => Kind::Next,
+            3 => Kind::Withdrawn,
             _ => return None,
         };
         Some(Self {
@@ -60,7 +64,7 @@ mod tests {
 
     #[test]
     fn a_header_survives_the_way() {
-        for kind in [Kind::Whole, Kind::First, Kind::Next] {
+        for kind in [Kind::Whole, Kind::First, Kind::Next, Kind::Withdrawn] {
             let frame = Frame { len: 0xdead_beef, kind, handles: 513 };
             assert_eq!(Frame::from_word(u64::from_le_bytes(frame.to_bytes())), Some(frame));
         }

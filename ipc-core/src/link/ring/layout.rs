@@ -18,9 +18,13 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::sys::memory::{Mapping, PAGE, Segment};
 use crate::sys::{cpu, process};
+use crate::watch::Name;
 
 /// "ipc-ring" and the version of this layout.
 const MAGIC: u64 = u64::from_le_bytes(*b"ipcring1");
+
+/// The most data a lane holds, so that every length fits a frame's 32 bits.
+pub(super) const LARGEST: usize = 1 << 30;
 
 /// Two cache lines: neighbours are fetched in pairs.
 #[repr(C, align(128))]
@@ -39,6 +43,9 @@ pub(super) struct Header {
     pub(super) producer: Line<Side>,
     pub(super) consumer: Line<Side>,
 }
+
+/// Counters move in steps of this many bytes.
+pub(super) const FRAME_UNIT: u64 = 8;
 
 const _: () = assert!(size_of::<Header>() <= PAGE);
 
@@ -63,28 +70,37 @@ pub(super) struct Side {
     pub(super) pid: AtomicU32,
     /// When that process started.
     pub(super) started: AtomicU64,
+    /// In which space the process id counts.
+    pub(super) id_space: AtomicU64,
 }
 
 impl Side {
     /// Says that this process holds the side.
     pub(super) fn claim(&self) {
-        let pid = process::current_id();
-        self.started.store(process::start_time(pid).unwrap_or(0), Ordering::Relaxed);
+        let (pid, started) = process::current();
+        self.started.store(started, Ordering::Relaxed);
+        self.id_space.store(process::id_space(), Ordering::Relaxed);
         self.cpu.store(cpu::UNKNOWN, Ordering::Relaxed);
-        // ORDERING: whoever sees the id sees the start time.
+        // ORDERING: whoever sees the id sees the rest.
         self.pid.store(pid, Ordering::Release);
     }
 
     /// Says that the side is on its way to another process.
     pub(super) fn release(&self) {
+        // ORDERING: as in `claim`.
         self.pid.store(0, Ordering::Release);
     }
 
-    /// The process that holds the side, with its start time.
-    pub(super) fn holder(&self) -> (u32, u64) {
+    /// The process that holds the side; unknown while it travels, and where ids
+    /// of its space mean nothing here.
+    pub(super) fn holder(&self) -> Name {
         // ORDERING: pairs with `claim`.
-        let pid = self.pid.load(Ordering::Acquire);
-        (pid, self.started.load(Ordering::Relaxed))
+        let id = self.pid.load(Ordering::Acquire);
+        if self.id_space.load(Ordering::Relaxed) != process::id_space() {
+            return Name::default();
+        }
+        let started = self.started.load(Ordering::Relaxed);
+        Name { id, started }
     }
 
     /// Publishes the CPU of this thread, if it changed.
@@ -154,6 +170,12 @@ impl Lane {
         unsafe { self.mapping.base().cast::<Header>().as_ref() }
     }
 
+    /// What the producer or the consumer tells about itself.
+    pub(super) fn side(&self, is_producer: bool) -> &Side {
+        let header = self.header();
+        if is_producer { &header.producer.0 } else { &header.consumer.0 }
+    }
+
     /// The memory for the `len` bytes that begin at counter `at`.
     fn span(&self, at: u64, len: usize) -> NonNull<u8> {
         assert!(len <= self.capacity, "a span never exceeds the ring");
@@ -185,10 +207,12 @@ impl Lane {
         }
     }
 
-    /// Reads the 8 bytes at counter `at`.
+    /// Reads the double word at counter `at`, once: what is checked is what is used.
     pub(super) fn read_u64(&self, at: u64) -> u64 {
-        // SAFETY: 8 mapped bytes; unaligned reads are asked for.
-        u64::from_le(unsafe { self.span(at, 8).cast::<u64>().as_ptr().read_unaligned() })
+        let at = at & !(FRAME_UNIT - 1);
+        // SAFETY: 8 mapped bytes, aligned because the page and `at` are.
+        let word = unsafe { self.span(at, 8).cast::<AtomicU64>().as_ref() };
+        u64::from_le(word.load(Ordering::Relaxed))
     }
 }
 

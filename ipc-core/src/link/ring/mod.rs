@@ -1,29 +1,31 @@
 //! The ring: messages through shared memory. `README.md` beside this file tells how it works.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::turn::{NoTurn, Turn};
 use super::{Capabilities, Export, ExportKind, Link, Outgoing, Polling};
 use crate::Packet;
 use crate::error::{ExportError, RecvError, SendError};
+use crate::sys::Handle;
 use crate::sys::companion::Companion;
 use crate::sys::memory::{PAGE, Segment};
-use crate::sys::poll::Interest;
-use crate::sys::{Handle, cpu};
 use crate::wait::Arm;
-use crate::watch::{self, Watched};
 
 mod consumer;
+mod end;
 mod frame;
 mod layout;
+mod post;
 mod producer;
 mod sleep;
+#[cfg(test)]
+mod tests;
 
-use consumer::{Arrived, Consumer};
-use layout::{Lane, Side};
+use consumer::Consumer;
+use end::{Common, End};
+use layout::{LARGEST, Lane};
 use producer::Producer;
 
 /// A link through shared memory between two processes of this machine.
@@ -48,16 +50,15 @@ use producer::Producer;
 #[derive(Debug)]
 pub struct RingLink {
     segment: Segment,
-    companion: Arc<Companion>,
+    common: Arc<Common>,
     roles: Roles,
     sending: Option<Direction<Producer>>,
     receiving: Option<Direction<Consumer>>,
-    detached: AtomicBool,
 }
 
 #[derive(Debug)]
 struct Direction<T> {
-    end: Arc<End>,
+    end: End,
     turn: Turn<T>,
 }
 
@@ -68,21 +69,6 @@ pub(crate) struct Roles {
     receives: bool,
     /// The end that sends over the second lane and receives over the first.
     second: bool,
-}
-
-/// One lane as one end sees it.
-#[derive(Debug)]
-struct End {
-    lane: Lane,
-    companion: Arc<Companion>,
-    is_producer: bool,
-    arrived: Arc<Mutex<Arrived>>,
-    /// The peer's process has ended, or closed everything.
-    gone: Arc<AtomicBool>,
-    polls: AtomicBool,
-    watched: AtomicBool,
-    /// How far this end has read; the shared counter lags behind it.
-    read_to: AtomicU64,
 }
 
 /// How a ring is made.
@@ -103,7 +89,7 @@ impl RingOptions {
     /// A message may be larger; it goes through in parts.
     #[must_use]
     pub fn capacity(mut self, bytes: usize) -> Self {
-        self.capacity = bytes.clamp(PAGE, 1 << 30).next_power_of_two();
+        self.capacity = bytes.clamp(PAGE, LARGEST).next_power_of_two();
         self
     }
 }
@@ -146,47 +132,40 @@ impl RingLink {
     }
 
     fn new(segment: Segment, companion: Companion, roles: Roles) -> io::Result<Self> {
-        let lanes = if roles.sends && roles.receives { 2 } else { 1 };
-        let companion = Arc::new(companion);
-        let arrived = Arc::default();
-        let gone = Arc::default();
+        let lanes = usize::from(roles.sends) + usize::from(roles.receives);
         let open = |is_producer: bool| {
             // The first end sends over lane 0, the second over lane 1; one way has only lane 0.
             let index = usize::from(lanes == 2 && is_producer == roles.second);
-            let lane = Lane::open(&segment, index, lanes)?;
-            let end = End {
-                lane,
-                companion: Arc::clone(&companion),
-                is_producer,
-                arrived: Arc::clone(&arrived),
-                gone: Arc::clone(&gone),
-                polls: AtomicBool::new(cpu::several()),
-                watched: AtomicBool::new(false),
-                read_to: AtomicU64::new(0),
-            };
-            end.own().claim();
-            io::Result::Ok(Arc::new(end))
+            Lane::open(&segment, index, lanes).map(Arc::new)
         };
-        let sending = roles.sends.then(|| open(true)).transpose()?.map(|end| {
-            let turn = Turn::new(Producer::resume(&end.lane));
+        let outward = roles.sends.then(|| open(true)).transpose()?;
+        let inward = roles.receives.then(|| open(false)).transpose()?;
+        let outwards = outward.iter().map(|lane| (Arc::clone(lane), true));
+        let inwards = inward.iter().map(|lane| (Arc::clone(lane), false));
+        let common = Arc::new(Common::new(companion, outwards.chain(inwards).collect()));
+        let sending = outward.map(|lane| {
+            let turn = Turn::new(Producer::resume(&lane));
+            let end = End::new(lane, Arc::clone(&common), true);
             Direction { end, turn }
         });
-        let receiving = roles.receives.then(|| open(false)).transpose()?.map(|end| {
+        let receiving = inward.map(|lane| {
+            let end = End::new(lane, Arc::clone(&common), false);
             let turn = Turn::new(Consumer::resume(&end));
             Direction { end, turn }
         });
-        Ok(Self { segment, companion, roles, sending, receiving, detached: AtomicBool::new(false) })
+        common.claim();
+        Ok(Self { segment, common, roles, sending, receiving })
     }
 
     pub(super) fn import(roles: Roles, handles: Vec<Handle>) -> io::Result<Self> {
-        let [memory, socket] = <[Handle; 2]>::try_from(handles).map_err(|_| io::ErrorKind::InvalidData)?;
-        Self::new(Segment::import(memory)?, Companion::from_handle(socket), roles)
-    }
-
-    /// A handle that becomes readable when the peer rings or has gone.
-    fn ends(&self) -> impl Iterator<Item = &Arc<End>> {
-        let sending = self.sending.iter().map(|direction| &direction.end);
-        sending.chain(self.receiving.iter().map(|direction| &direction.end))
+        let mut handles = handles.into_iter();
+        let (Some(memory), Some(socket)) = (handles.next(), handles.next()) else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
+        let companion = Companion::from_handle(socket);
+        let link = Self::new(Segment::import(memory)?, companion, roles)?;
+        link.common.post.put_back(handles.collect());
+        Ok(link)
     }
 }
 
@@ -224,120 +203,64 @@ impl Link for RingLink {
     }
 
     fn is_ready(&self) -> Option<bool> {
-        let end = &self.receiving.as_ref()?.end;
-        let header = end.lane.header();
-        let waits = header.head.0.load(Ordering::Acquire) != end.read_to.load(Ordering::Relaxed);
-        Some(waits || end.peer_has_closed(&header.producer.0))
+        Some(self.receiving.as_ref()?.end.is_ready())
     }
 
     fn arm<'a>(&'a self, arm: &mut Arm<'a>) {
         if let Some(direction) = &self.receiving {
             // The producer may wait for room that this end has not told it of.
             if let Ok(mut consumer) = direction.turn.take(crate::deadline::now()) {
-                consumer.settle(&direction.end);
+                consumer.tell(&direction.end);
             }
-            if self.is_ready() == Some(false) {
-                direction.end.drain();
-            }
-            direction.end.own().sleep.fetch_or(sleep::ASLEEP_ON_BELL, Ordering::SeqCst);
-            // ORDERING: as in `sleep::wait`; `wait` looks again after arming.
-            std::sync::atomic::fence(Ordering::SeqCst);
+            direction.end.arm();
         }
-        arm.push(self.companion.interest());
+        arm.push(self.common.companion.interest());
     }
 
     fn disarm(&self) {
         if let Some(direction) = &self.receiving {
-            direction.end.own().sleep.fetch_and(!sleep::ASLEEP_ON_BELL, Ordering::Relaxed);
+            direction.end.disarm();
         }
     }
 
     fn set_polling(&self, polling: Polling) {
-        for end in self.ends() {
-            end.polls.store(polling == Polling::Adaptive && cpu::several(), Ordering::Relaxed);
-        }
+        self.common.set_polls(polling == Polling::Adaptive);
     }
 
     fn leave_unwatched(&self) {
-        self.ends().for_each(|end| end.watched.store(true, Ordering::Relaxed));
+        self.common.leave_unwatched();
     }
 
     fn export(&self) -> Result<Export, ExportError> {
-        if self.detached.load(Ordering::Relaxed) {
+        if self.common.is_detached() {
             return Err(ExportError::Moved);
         }
         if let Some(direction) = &self.receiving {
-            let mut consumer = direction.turn.take(None).map_err(|_| ExportError::InMessage)?;
+            let turn = direction.turn.take(crate::deadline::now());
+            let mut consumer = turn.map_err(|_| ExportError::InUse)?;
             if consumer.is_in_message() {
                 return Err(ExportError::InMessage);
             }
-            consumer.settle(&direction.end);
+            consumer.tell(&direction.end);
         }
-        let handles = vec![self.segment.handle().try_clone()?, self.companion.handle().try_clone()?];
+        let mut handles =
+            vec![self.segment.handle().try_clone()?, self.common.companion.handle().try_clone()?];
+        handles.extend(self.common.post.copies()?);
         Ok(Export { kind: ExportKind::Ring(self.roles), handles })
     }
 
     fn detach(&self) {
-        self.detached.store(true, Ordering::Relaxed);
-        self.ends().for_each(|end| end.own().release());
+        self.common.detach();
+    }
+
+    fn adopt(&self) {
+        self.common.adopt();
     }
 }
 
 impl Drop for RingLink {
     fn drop(&mut self) {
-        if *self.detached.get_mut() {
-            return;
-        }
-        for end in self.ends() {
-            end.own().closed.store(1, Ordering::SeqCst);
-            sleep::wake(end.peer(), &self.companion);
-        }
-        if self.ends().any(|end| end.watched.load(Ordering::Relaxed)) {
-            watch::forget();
-        }
-    }
-}
-
-impl End {
-    fn own(&self) -> &Side {
-        let header = self.lane.header();
-        if self.is_producer { &header.producer.0 } else { &header.consumer.0 }
-    }
-
-    fn peer(&self) -> &Side {
-        let header = self.lane.header();
-        if self.is_producer { &header.consumer.0 } else { &header.producer.0 }
-    }
-
-    fn peer_has_closed(&self, peer: &Side) -> bool {
-        peer.closed.load(Ordering::Acquire) != 0 || self.gone.load(Ordering::Relaxed)
-    }
-
-    fn polls(&self) -> bool {
-        self.polls.load(Ordering::Relaxed)
-    }
-
-    /// Before the first sleep on the word: have somebody notice if the peer dies.
-    fn watch_peer(self: &Arc<Self>) {
-        if !self.watched.swap(true, Ordering::Relaxed) {
-            let end: Weak<Self> = Arc::downgrade(self);
-            watch::add(end);
-        }
-    }
-}
-
-impl Watched for End {
-    fn hangup(&self) -> Interest<'_> {
-        self.companion.hangup()
-    }
-
-    fn peer(&self) -> (u32, u64) {
-        self.peer().holder()
-    }
-
-    fn gone(&self) {
-        self.gone.store(true, Ordering::SeqCst);
-        sleep::wake_all(&self.own().sleep);
+        self.common.close();
     }
 }
 

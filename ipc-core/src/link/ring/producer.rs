@@ -1,15 +1,15 @@
 //! The writing side of a lane.
 
+use std::cell::Cell;
 use std::io::ErrorKind;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::End;
+use super::end::End;
 use super::frame::{Frame, HEAD, Kind};
-use super::layout::Lane;
-use super::sleep;
+use super::layout::{FRAME_UNIT, Lane};
 use crate::codec::EncodeError;
+use crate::deadline;
 use crate::error::SendError;
 use crate::link::Outgoing;
 use crate::sys::Handle;
@@ -21,7 +21,7 @@ pub(super) struct Producer {
     head: u64,
     /// The consumer's counter when it was last read.
     tail: u64,
-    /// Handles have gone out whose frame never will: which is whose is lost.
+    /// The last holder left a counter between two frames, which no correct one does.
     broken: bool,
 }
 
@@ -31,16 +31,20 @@ impl Producer {
         let header = lane.header();
         // ORDERING: what the last holder wrote below `head` is visible.
         let head = header.head.0.load(Ordering::Acquire);
-        Self { head, tail: header.tail.0.load(Ordering::Acquire), broken: false }
+        let tail = header.tail.0.load(Ordering::Acquire);
+        Self { head, tail, broken: !head.is_multiple_of(FRAME_UNIT) }
     }
 
     pub(super) fn send(
         &mut self,
-        end: &Arc<End>,
+        end: &End,
         message: &mut dyn Outgoing,
         deadline: Option<Instant>,
     ) -> Result<(), SendError> {
-        if self.broken || end.peer_has_closed(&end.lane.header().consumer.0) {
+        if end.common.is_detached() {
+            return Err(SendError::Moved);
+        }
+        if self.broken || end.peer_has_closed() {
             return Err(SendError::Closed);
         }
         if !self.send_in_place(end, message, deadline)? {
@@ -53,7 +57,7 @@ impl Producer {
     /// Lets the message write itself into the ring, if it fits what is free.
     fn send_in_place(
         &mut self,
-        end: &Arc<End>,
+        end: &End,
         message: &mut dyn Outgoing,
         deadline: Option<Instant>,
     ) -> Result<bool, SendError> {
@@ -63,7 +67,7 @@ impl Producer {
         }
         let room = free.min(Frame::room(largest_part(end)));
         let written = self.write(end, room, |space| message.write_into(&mut space[HEAD..]))?;
-        let Some(len) = written else { return Ok(false) };
+        let Some(len) = written.filter(|len| HEAD + len <= room) else { return Ok(false) };
         self.commit(end, Kind::Whole, len, message.handles(), deadline)?;
         Ok(true)
     }
@@ -71,7 +75,7 @@ impl Producer {
     /// Copies an encoded message into the ring, in parts if it must be.
     fn send_from_memory(
         &mut self,
-        end: &Arc<End>,
+        end: &End,
         message: &mut dyn Outgoing,
         deadline: Option<Instant>,
     ) -> Result<(), SendError> {
@@ -95,6 +99,9 @@ impl Producer {
         self.publish(end, Kind::First, part, handles);
         for next in bytes[first..].chunks(part) {
             // A message given up here is dropped by the consumer when the next one begins.
+            if deadline::expired(deadline) {
+                return Err(SendError::Timeout);
+            }
             self.put(end, next, deadline)?;
             self.publish(end, Kind::Next, next.len(), 0);
         }
@@ -102,7 +109,7 @@ impl Producer {
     }
 
     /// Copies one frame's payload behind the head.
-    fn put(&mut self, end: &Arc<End>, bytes: &[u8], deadline: Option<Instant>) -> Result<(), SendError> {
+    fn put(&mut self, end: &End, bytes: &[u8], deadline: Option<Instant>) -> Result<(), SendError> {
         let room = Frame::room(bytes.len());
         self.await_room(end, room, deadline)?;
         self.write(end, room, |space| space[HEAD..HEAD + bytes.len()].copy_from_slice(bytes));
@@ -111,7 +118,7 @@ impl Producer {
 
     fn commit(
         &mut self,
-        end: &Arc<End>,
+        end: &End,
         kind: Kind,
         len: usize,
         handles: &[Handle],
@@ -125,19 +132,17 @@ impl Producer {
     }
 
     /// Sends handles ahead of the frame that names them.
-    fn pass(
-        &mut self,
-        end: &Arc<End>,
-        handles: &[Handle],
-        deadline: Option<Instant>,
-    ) -> Result<(), SendError> {
+    fn pass(&mut self, end: &End, handles: &[Handle], deadline: Option<Instant>) -> Result<(), SendError> {
         if handles.len() > usize::from(u16::MAX) {
             let reason = format!("{} handles stand in it, and {} is the most", handles.len(), u16::MAX);
             return Err(EncodeError::new::<Handle>(reason).into());
         }
-        let sent = end.companion.send_handles(handles, deadline);
+        let sent = end.common.companion.send_handles(handles, deadline);
         sent.map_err(|(count, error)| {
-            self.broken = count > 0;
+            if count > 0 {
+                // There is room for it: the frame to come has some.
+                self.publish(end, Kind::Withdrawn, 0, count);
+            }
             match error.kind() {
                 ErrorKind::TimedOut => SendError::Timeout,
                 ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => SendError::Closed,
@@ -147,42 +152,45 @@ impl Producer {
     }
 
     /// Makes the frame visible: the one step before which nothing has happened.
-    fn publish(&mut self, end: &Arc<End>, kind: Kind, len: usize, handles: usize) {
+    fn publish(&mut self, end: &End, kind: Kind, len: usize, handles: usize) {
         let frame = Frame { len: len as u32, kind, handles: handles as u16 };
         self.write(end, HEAD, |space| space.copy_from_slice(&frame.to_bytes()));
-        self.head += Frame::room(len) as u64;
+        self.head = self.head.wrapping_add(Frame::room(len) as u64);
         // ORDERING: the frame's bytes are visible before the counter is.
         end.lane.header().head.0.store(self.head, Ordering::Release);
-        end.lane.header().producer.0.publish_cpu();
-        sleep::wake(&end.lane.header().consumer.0, &end.companion);
+        end.own().publish_cpu();
+        end.wake_peer();
     }
 
-    fn await_room(
-        &mut self,
-        end: &Arc<End>,
-        room: usize,
-        deadline: Option<Instant>,
-    ) -> Result<(), SendError> {
-        let header = end.lane.header();
-        while self.free(end) < room {
-            let ready = || {
-                let tail = header.tail.0.load(Ordering::Acquire);
-                self.free_after(end, tail) >= room || end.peer_has_closed(&header.consumer.0)
-            };
-            end.watch_peer();
-            let in_time = sleep::wait(&header.producer.0, &header.consumer.0, end.polls(), deadline, ready);
-            if end.peer_has_closed(&header.consumer.0) {
-                return Err(SendError::Closed);
-            }
-            if !in_time {
-                return Err(SendError::Timeout);
-            }
+    fn await_room(&mut self, end: &End, room: usize, deadline: Option<Instant>) -> Result<(), SendError> {
+        if self.free(end) >= room {
+            return Ok(());
         }
-        Ok(())
+        // What is judged is what is then used: a peer may change the counter at any time.
+        let tail = Cell::new(self.tail);
+        let has_room = || {
+            // ORDERING: the consumer's reads of those bytes are over.
+            tail.set(end.lane.header().tail.0.load(Ordering::Acquire));
+            self.free_after(end, tail.get()) >= room
+        };
+        let in_time = end.wait(deadline, has_room)?;
+        let has_room = has_room();
+        self.tail = tail.get();
+        if end.common.is_detached() {
+            Err(SendError::Moved)
+        } else if end.peer_has_closed() {
+            Err(SendError::Closed)
+        } else if has_room {
+            Ok(())
+        } else if in_time {
+            Err(SendError::Closed)
+        } else {
+            Err(SendError::Timeout)
+        }
     }
 
     /// How many bytes are free, as far as is known; asks the consumer when that is little.
-    fn free(&mut self, end: &Arc<End>) -> usize {
+    fn free(&mut self, end: &End) -> usize {
         let known = self.free_after(end, self.tail);
         if known >= end.lane.capacity() / 2 {
             return known;
@@ -193,13 +201,13 @@ impl Producer {
     }
 
     /// A counter that no correct consumer can have leaves nothing free.
-    fn free_after(&self, end: &Arc<End>, tail: u64) -> usize {
+    fn free_after(&self, end: &End, tail: u64) -> usize {
         let capacity = end.lane.capacity() as u64;
         let used = self.head.wrapping_sub(tail);
-        capacity.checked_sub(used).unwrap_or(0) as usize
+        capacity.saturating_sub(used) as usize
     }
 
-    fn write<R>(&self, end: &Arc<End>, len: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
+    fn write<R>(&self, end: &End, len: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
         end.lane.fill(self.head, len, fill)
     }
 }

@@ -5,6 +5,7 @@
 //! very CPU, where polling would only keep it from running. Then it says in the
 //! shared header that it sleeps, looks once more, and sleeps on that word.
 
+use std::io;
 use std::sync::atomic::{AtomicU32, Ordering, fence};
 use std::time::{Duration, Instant};
 
@@ -23,59 +24,74 @@ const POLL_FOR: Duration = Duration::from_micros(20);
 /// Looks between two readings of the clock.
 const LOOKS_PER_READING: u32 = 16;
 
-/// Waits until `ready`; `false` at the deadline.
-pub(super) fn wait(
-    own: &Side,
-    peer: &Side,
-    polls: bool,
-    deadline: Option<Instant>,
-    ready: impl Fn() -> bool,
-) -> bool {
-    if ready() || (polls && poll(own, peer, deadline, &ready)) {
-        return true;
+/// One side's wait for the other.
+pub(super) struct Sleeper<'a> {
+    pub(super) own: &'a Side,
+    pub(super) peer: &'a Side,
+    pub(super) polls: bool,
+    pub(super) deadline: Option<Instant>,
+}
+
+impl Sleeper<'_> {
+    /// Waits until `ready`; `false` at the deadline.
+    ///
+    /// `before_sleep` runs each time before the kernel is asked to sleep.
+    pub(super) fn wait(
+        &self,
+        ready: impl Fn() -> bool,
+        before_sleep: impl Fn() -> io::Result<()>,
+    ) -> io::Result<bool> {
+        if ready() || (self.polls && self.poll(&ready)) {
+            return Ok(true);
+        }
+        while !deadline::expired(self.deadline) {
+            before_sleep()?;
+            self.sleep_unless(&ready);
+            if ready() {
+                return Ok(true);
+            }
+        }
+        Ok(ready())
     }
-    while !deadline::expired(deadline) {
+
+    fn sleep_unless(&self, ready: &impl Fn() -> bool) {
         // ORDERING: the flag is set before `ready` looks again, and the peer
         // changes its counter before it looks at the flag (`wake`); the fences
         // let at least one of the two see the other.
-        let flags = own.sleep.fetch_or(ASLEEP_ON_WORD, Ordering::SeqCst) | ASLEEP_ON_WORD;
+        let flags = self.own.sleep.fetch_or(ASLEEP_ON_WORD, Ordering::SeqCst) | ASLEEP_ON_WORD;
         fence(Ordering::SeqCst);
         if ready() {
-            own.sleep.fetch_and(!ASLEEP_ON_WORD, Ordering::Relaxed);
-            return true;
+            self.own.sleep.fetch_and(!ASLEEP_ON_WORD, Ordering::Relaxed);
+            return;
         }
-        // An error of the kernel here means only that the loop looks again.
-        let _ = futex::wait(&own.sleep, flags, deadline);
-        if ready() {
-            return true;
-        }
+        // An error of the kernel here means only that the caller looks again.
+        let _ = futex::wait(&self.own.sleep, flags, self.deadline);
     }
-    ready()
-}
 
-fn poll(own: &Side, peer: &Side, deadline: Option<Instant>, ready: &impl Fn() -> bool) -> bool {
-    let here = own.publish_cpu();
-    if here != cpu::UNKNOWN && peer.cpu.load(Ordering::Relaxed) == here {
-        return false;
-    }
-    let until = Instant::now() + POLL_FOR;
-    let until = deadline.map_or(until, |deadline| deadline.min(until));
-    loop {
-        for _ in 0..LOOKS_PER_READING {
-            if ready() {
-                return true;
-            }
-            std::hint::spin_loop();
-        }
-        if Instant::now() >= until {
+    fn poll(&self, ready: &impl Fn() -> bool) -> bool {
+        let here = self.own.publish_cpu();
+        if here != cpu::UNKNOWN && self.peer.cpu.load(Ordering::Relaxed) == here {
             return false;
+        }
+        let until = Instant::now() + POLL_FOR;
+        let until = self.deadline.map_or(until, |deadline| deadline.min(until));
+        loop {
+            for _ in 0..LOOKS_PER_READING {
+                if ready() {
+                    return true;
+                }
+                std::hint::spin_loop();
+            }
+            if Instant::now() >= until {
+                return false;
+            }
         }
     }
 }
 
 /// Wakes the other side if it sleeps; called after the counter has moved.
 pub(super) fn wake(sleeper: &Side, companion: &Companion) {
-    // ORDERING: see `wait`.
+    // ORDERING: see `sleep_unless`.
     fence(Ordering::SeqCst);
     if sleeper.sleep.load(Ordering::Relaxed) != 0 {
         wake_slowly(sleeper, companion);
@@ -93,7 +109,42 @@ fn wake_slowly(sleeper: &Side, companion: &Companion) {
     }
 }
 
+/// Makes a sleeper of this very process look again, also one that is only about
+/// to sleep: its word changes, so that the kernel refuses.
+pub(super) fn disturb(own: &Side) {
+    // ORDERING: see `sleep_unless`; what the sleeper is to see was written before.
+    fence(Ordering::SeqCst);
+    let flags = own.sleep.fetch_and(!ASLEEP_ON_WORD, Ordering::SeqCst);
+    if flags & ASLEEP_ON_WORD != 0 {
+        wake_all(&own.sleep);
+    }
+}
+
 /// Wakes whoever sleeps on `word` in this or another process.
-pub(super) fn wake_all(word: &AtomicU32) {
+fn wake_all(word: &AtomicU32) {
     futex::wake(word, u32::MAX >> 1);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    #[test]
+    fn who_is_disturbed_after_the_last_look_does_not_sleep() {
+        let (own, peer) = (Side::default(), Side::default());
+        let deadline = deadline::after(Duration::from_secs(20));
+        let sleeper = Sleeper { own: &own, peer: &peer, polls: false, deadline };
+        let looks = Cell::new(0);
+        let look = || {
+            looks.set(looks.get() + 1);
+            if looks.get() == 2 {
+                // The last look before the sleep: what it missed happens now.
+                disturb(&own);
+            }
+            looks.get() > 2
+        };
+        assert!(sleeper.wait(look, || Ok(())).unwrap());
+        assert!(!deadline::expired(deadline), "it slept until the deadline");
+    }
 }

@@ -1,5 +1,6 @@
 //! The socket beside a ring: `socketpair(2)` of sequenced packets. A packet is
-//! a bell (`B`) or carries handles (`H`) as `SCM_RIGHTS`.
+//! a bell (`B`), or carries handles as `SCM_RIGHTS` behind their number (`H`, n),
+//! so that a receiver knows also of those that its descriptor limit cost it.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -9,12 +10,12 @@ use std::time::Instant;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, send, sendmsg, socketpair,
+    SendAncillaryMessage, SendFlags, Shutdown, SocketFlags, SocketType, recv, recvmsg, send, sendmsg,
+    shutdown, socketpair,
 };
 
 use super::Handle;
 use super::poll::{Interest, poll};
-use crate::deadline;
 
 /// The kernel takes at most this many descriptors with one message (`SCM_MAX_FD`).
 pub(crate) const HANDLES_PER_PACKET: usize = 253;
@@ -30,7 +31,8 @@ pub(crate) struct Companion(Handle);
 #[derive(Debug)]
 pub(crate) enum Packet {
     Bell,
-    Handles(Vec<Handle>),
+    /// An empty place is a handle that was sent, and found no room here.
+    Handles(Vec<Option<Handle>>),
     /// The other end is closed everywhere.
     End,
     /// Nothing is there now.
@@ -78,12 +80,12 @@ impl Companion {
     }
 
     fn send_packet(&self, handles: &[Handle], deadline: Option<Instant>) -> io::Result<()> {
+        let packet = [HANDLES, u8::try_from(handles.len()).unwrap_or(u8::MAX)];
         loop {
-            match send_with_handles(self.0.as_fd(), &[HANDLES], handles) {
+            match send_with_handles(self.0.as_fd(), &packet, handles) {
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => {
-                    poll(&[Interest::writable(&self.0)], deadline)?;
-                    if deadline::expired(deadline) {
+                    if !poll(&[Interest::writable(&self.0)], deadline)?[0] {
                         return Err(io::ErrorKind::TimedOut.into());
                     }
                 }
@@ -94,17 +96,53 @@ impl Companion {
 
     /// Takes one packet without waiting.
     pub(crate) fn receive(&self) -> io::Result<Packet> {
-        let mut kind = [0u8; 1];
+        let mut packet = [0u8; 2];
         let mut handles = Vec::new();
-        match receive_with_handles(self.0.as_fd(), &mut kind, &mut handles) {
-            Ok(0) | Err(Errno::CONNRESET) => Ok(Packet::End),
-            Ok(_) if kind[0] == BELL => Ok(Packet::Bell),
-            Ok(_) if kind[0] == HANDLES => Ok(Packet::Handles(handles)),
-            Ok(_) => Err(io::Error::new(io::ErrorKind::InvalidData, "the peer sent an unknown packet")),
-            Err(Errno::AGAIN | Errno::INTR) => Ok(Packet::Nothing),
-            Err(error) => Err(error.into()),
+        loop {
+            return match receive_what_came(self.0.as_fd(), &mut packet, &mut handles) {
+                // Said once, before what is still there to be read: the peer
+                // closed without having read everything itself.
+                Err(Errno::CONNRESET | Errno::INTR) => continue,
+                Err(Errno::AGAIN) => Ok(Packet::Nothing),
+                Err(error) => Err(error.into()),
+                Ok(received) => understand(&packet[..received.bytes], handles),
+            };
         }
     }
+
+    /// Whether the next packet is a bell; it stays where it is.
+    pub(crate) fn has_bell(&self) -> bool {
+        let mut kind = [0u8; 1];
+        let flags = RecvFlags::DONTWAIT | RecvFlags::PEEK;
+        matches!(recv(&self.0, &mut kind, flags), Ok((_, 1..))) && kind[0] == BELL
+    }
+
+    /// Ends the connection also where copies of its handles are held elsewhere:
+    /// both ends become readable, and what was sent can still be received.
+    pub(crate) fn shut_down(&self) {
+        let _ = shutdown(&self.0, Shutdown::Both);
+    }
+}
+
+fn understand(packet: &[u8], handles: Vec<Handle>) -> io::Result<Packet> {
+    match *packet {
+        [] => Ok(Packet::End),
+        [BELL] if handles.is_empty() => Ok(Packet::Bell),
+        [HANDLES, count] if handles.len() <= usize::from(count) => {
+            let lost = usize::from(count) - handles.len();
+            let places = handles.into_iter().map(Some);
+            let places = places.chain(std::iter::repeat_with(|| None).take(lost));
+            Ok(Packet::Handles(places.collect()))
+        }
+        _ => Err(io::Error::new(io::ErrorKind::InvalidData, "the peer sent an unknown packet")),
+    }
+}
+
+/// What one reading brought.
+pub(super) struct Received {
+    pub(super) bytes: usize,
+    /// Handles were sent along that found no room here: the descriptor limit.
+    pub(super) lost_handles: bool,
 }
 
 /// Sends `bytes` with `handles`, without waiting; the count of bytes taken.
@@ -126,12 +164,22 @@ pub(super) fn send_with_handles(
     sendmsg(socket, &[IoSlice::new(bytes)], &mut control, flags)
 }
 
-/// Receives into `bytes` without waiting; handles that came along are added to `handles`.
+/// As [`receive_what_came`], for packets whose handles are nothing without each other.
 pub(super) fn receive_with_handles(
     socket: BorrowedFd<'_>,
     bytes: &mut [u8],
     handles: &mut Vec<Handle>,
 ) -> rustix::io::Result<usize> {
+    let received = receive_what_came(socket, bytes, handles)?;
+    if received.lost_handles { Err(Errno::MFILE) } else { Ok(received.bytes) }
+}
+
+/// Receives into `bytes` without waiting; handles that came along are added to `handles`.
+pub(super) fn receive_what_came(
+    socket: BorrowedFd<'_>,
+    bytes: &mut [u8],
+    handles: &mut Vec<Handle>,
+) -> rustix::io::Result<Received> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(HANDLES_PER_PACKET))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
@@ -141,9 +189,5 @@ pub(super) fn receive_with_handles(
             handles.extend(fds.map(|fd: OwnedFd| Handle::from(fd)));
         }
     }
-    // The kernel drops what finds no room, as at a descriptor limit: say so, never lose it silently.
-    if message.flags.contains(ReturnFlags::CTRUNC) {
-        return Err(Errno::MFILE);
-    }
-    Ok(message.bytes)
+    Ok(Received { bytes: message.bytes, lost_handles: message.flags.contains(ReturnFlags::CTRUNC) })
 }

@@ -2,7 +2,10 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::Handle;
@@ -13,10 +16,14 @@ use super::poll::Interest;
 pub(crate) struct Watch(Handle);
 
 impl Watch {
+    /// A watch on process `id`; the error is [`io::ErrorKind::NotFound`] if there is none such.
     pub(crate) fn open(id: u32) -> io::Result<Self> {
-        let pid = i32::try_from(id).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
-        let fd = pidfd_open(pid, PidfdFlags::empty())?;
-        Ok(Self(fd.into()))
+        let pid = i32::try_from(id).ok().and_then(Pid::from_raw);
+        match pidfd_open(pid.ok_or(io::ErrorKind::InvalidInput)?, PidfdFlags::empty()) {
+            Ok(fd) => Ok(Self(fd.into())),
+            Err(Errno::SRCH) => Err(io::ErrorKind::NotFound.into()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     pub(crate) fn interest(&self) -> Interest<'_> {
@@ -39,4 +46,22 @@ pub(crate) fn start_time(id: u32) -> io::Result<u64> {
         .nth(19)
         .and_then(|field| field.parse().ok())
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "unexpected text in /proc/PID/stat"))
+}
+
+/// This process's id and start time; a start time of zero is unknown.
+pub(crate) fn current() -> (u32, u64) {
+    // Kept, because the kernel writes a page of text for each question.
+    static KNOWN: Mutex<(u32, u64)> = Mutex::new((0, 0));
+    let id = current_id();
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if known.0 != id {
+        *known = (id, start_time(id).unwrap_or(0));
+    }
+    *known
+}
+
+/// In which space of process ids this process lives: an id says nothing in another one.
+pub(crate) fn id_space() -> u64 {
+    static KNOWN: OnceLock<u64> = OnceLock::new();
+    *KNOWN.get_or_init(|| fs::metadata("/proc/self/ns/pid").map_or(0, |space| space.ino()))
 }

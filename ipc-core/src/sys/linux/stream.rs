@@ -11,7 +11,7 @@ use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socke
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::Handle;
-use super::companion::{HANDLES_PER_PACKET, receive_with_handles, send_with_handles};
+use super::companion::{HANDLES_PER_PACKET, receive_what_came, send_with_handles};
 use super::poll::Interest;
 use std::os::fd::AsFd;
 
@@ -66,9 +66,20 @@ impl Stream {
     }
 
     /// Reads what is there: `None` if nothing is, `Some(0)` at the end.
-    pub(crate) fn try_read(&self, into: &mut [u8], handles: &mut Vec<Handle>) -> io::Result<Option<usize>> {
+    ///
+    /// Handles that came along are added to `handles`; `lost` is set if some of
+    /// them found no room here.
+    pub(crate) fn try_read(
+        &self,
+        into: &mut [u8],
+        handles: &mut Vec<Handle>,
+        lost: &mut bool,
+    ) -> io::Result<Option<usize>> {
         let result = match self.kind {
-            Kind::Socket => receive_with_handles(self.handle.as_fd(), into, handles),
+            Kind::Socket => receive_what_came(self.handle.as_fd(), into, handles).map(|received| {
+                *lost |= received.lost_handles;
+                received.bytes
+            }),
             Kind::Pipe => rustix::io::read(&self.handle, into),
         };
         match result {
