@@ -11,7 +11,8 @@
 //! | `companion::Companion` | one end of a local message pair: a bell to ring, and handles to pass |
 //! | `stream::Stream` | one end of a byte stream, read and written without waiting; carries handles where the kernel can |
 //! | `poll::{Interest, poll}` | wait until one of many handles is ready |
-//! | `process::{Watch, start_time, current_id}` | know a process's end without asking it again and again |
+//! | `poll::Set` | the same for a set that lasts, whose cost does not grow with it |
+//! | `process::{Watch, start_time, current_id, current, id_space}` | know a process's end without asking it again and again |
 //! | `robust::{init, lock, try_lock, unlock}` | a mutex in shared memory that the system releases when its holder dies |
 //! | `identity::{generation, current_thread, thread_exists}` | who a thread is, and whether a fork has made its process |
 //! | `post::Post` | handles from any process to any other, each message whole |

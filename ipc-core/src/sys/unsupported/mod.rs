@@ -1,1 +1,24 @@
-//! Answers every call with `Unsupported`.
+//! Answers every call with [`std::io::ErrorKind::Unsupported`].
+//!
+//! What can be had only from such a call is a type without values, so that
+//! nothing need be written for what can then be done with it.
+
+pub(crate) mod companion;
+pub(crate) mod cpu;
+pub(crate) mod futex;
+pub(crate) mod handle;
+pub(crate) mod identity;
+pub(crate) mod memory;
+pub(crate) mod poll;
+pub(crate) mod post;
+pub(crate) mod process;
+pub(crate) mod robust;
+pub(crate) mod stream;
+
+pub use handle::Handle;
+
+use std::io;
+
+fn unsupported<T>() -> io::Result<T> {
+    Err(io::ErrorKind::Unsupported.into())
+}

@@ -1,0 +1,67 @@
+use std::io;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+use super::handle::{Handle, Never};
+use super::unsupported;
+
+pub(crate) const PAGE: usize = 4096;
+
+#[derive(Debug)]
+pub(crate) struct Segment(Handle);
+
+impl Segment {
+    pub(crate) fn create(_len: usize) -> io::Result<Self> {
+        unsupported()
+    }
+
+    pub(crate) fn import(handle: Handle) -> io::Result<Self> {
+        handle.never()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.never()
+    }
+
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.0
+    }
+
+    pub(crate) fn discard(&self, _offset: usize, _len: usize) {
+        self.0.never()
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Mapping(Never);
+
+impl Mapping {
+    pub(crate) fn whole(_segment: &Segment) -> io::Result<Self> {
+        unsupported()
+    }
+
+    pub(crate) fn mirrored(
+        _segment: &Segment,
+        _offset: usize,
+        _head: usize,
+        _data: usize,
+    ) -> io::Result<Self> {
+        unsupported()
+    }
+
+    pub(crate) fn base(&self) -> NonNull<u8> {
+        match self.0 {}
+    }
+
+    pub(crate) fn word(&self, _offset: usize) -> &AtomicU32 {
+        match self.0 {}
+    }
+
+    pub(crate) fn counter(&self, _offset: usize) -> &AtomicU64 {
+        match self.0 {}
+    }
+}
+
+pub(crate) fn random_id() -> io::Result<u128> {
+    unsupported()
+}

@@ -1,0 +1,55 @@
+use std::io;
+
+use super::handle::Handle;
+use super::poll::Interest;
+use super::unsupported;
+
+#[derive(Debug)]
+pub(crate) struct Stream(Handle);
+
+impl Stream {
+    pub(crate) fn socket_pair() -> io::Result<(Self, Self)> {
+        unsupported()
+    }
+
+    pub(crate) fn pipe_pair() -> io::Result<(Self, Self)> {
+        unsupported()
+    }
+
+    pub(crate) fn socket(handle: Handle) -> Self {
+        Self(handle)
+    }
+
+    pub(crate) fn pipe(handle: Handle) -> Self {
+        Self(handle)
+    }
+
+    pub(crate) fn passes_handles(&self) -> bool {
+        self.0.never()
+    }
+
+    pub(crate) fn handle(&self) -> &Handle {
+        &self.0
+    }
+
+    pub(crate) fn readable(&self) -> Interest<'_> {
+        self.0.never()
+    }
+
+    pub(crate) fn writable(&self) -> Interest<'_> {
+        self.0.never()
+    }
+
+    pub(crate) fn try_read(
+        &self,
+        _into: &mut [u8],
+        _handles: &mut Vec<Handle>,
+        _lost: &mut bool,
+    ) -> io::Result<Option<usize>> {
+        self.0.never()
+    }
+
+    pub(crate) fn try_write(&self, _bytes: &[u8], _handles: &[Handle]) -> io::Result<Option<usize>> {
+        self.0.never()
+    }
+}
