@@ -3,10 +3,17 @@
 //!
 //! One thread of this process waits for all of them, in `poll`. It starts with
 //! the first notice.
+//!
+//! # Safety
+//! The office is made once for each process, leaked, and never changed but under
+//! its mutex.
+
+#![allow(unsafe_code)]
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::region::WeakRegion;
 use super::{ProcessId, Region, fork_generation, wake};
@@ -23,20 +30,31 @@ struct Request {
     id: u64,
     region: WeakRegion,
     offset: usize,
+    mask: u32,
     watches: Vec<Arc<Watch>>,
 }
 
 struct Office {
     generation: u32,
-    requests: Vec<Request>,
     bell: Companion,
+    ear: Companion,
+    desk: Mutex<Desk>,
 }
 
-static OFFICE: Mutex<Option<Office>> = Mutex::new(None);
+#[derive(Default)]
+struct Desk {
+    is_served: bool,
+    requests: Vec<Request>,
+}
+
+/// This process's office. One of a parent is left alone after a fork, as the thread that
+/// serves it is not here, and may have held its mutex.
+static OFFICE: AtomicPtr<Office> = AtomicPtr::new(ptr::null_mut());
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
 impl DeathNotice {
-    /// Asks for it. If one of `processes` has ended already, the answer is `None`.
+    /// Asks for it: the number in the bits `mask` of the word, the lowest ones, will
+    /// be raised by one, round about. If one of `processes` has ended already, the answer is `None`.
     ///
     /// # Errors
     /// What the system says: no descriptors, no thread.
@@ -47,6 +65,7 @@ impl DeathNotice {
         processes: impl IntoIterator<Item = ProcessId>,
         region: &Region,
         offset: usize,
+        mask: u32,
     ) -> io::Result<Option<Self>> {
         let _ = region.atomic_u32(offset);
         let mut watches = Vec::new();
@@ -58,73 +77,97 @@ impl DeathNotice {
         }
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
         let region = region.downgrade();
-        office(|office| {
-            office.requests.push(Request { id, region, offset, watches });
-            office.bell.ring();
-        })?;
+        let office = office()?;
+        office.desk()?.requests.push(Request { id, region, offset, mask, watches });
+        office.bell.ring();
         Ok(Some(Self(id)))
     }
 }
 
 impl Drop for DeathNotice {
     fn drop(&mut self) {
-        let _ = office(|office| {
-            office.requests.retain(|request| request.id != self.0);
-            // The thread may hold a descriptor of each process until it looks again.
-            office.bell.ring();
-        });
+        let Ok(office) = office() else { return };
+        let Ok(mut desk) = office.desk() else { return };
+        desk.requests.retain(|request| request.id != self.0);
+        drop(desk);
+        // The thread may hold a descriptor of each process until it looks again.
+        office.bell.ring();
     }
 }
 
-/// Runs `use_it` on this process's office; opens one if there is none, as after a fork.
-fn office<R>(use_it: impl FnOnce(&mut Office) -> R) -> io::Result<R> {
-    let mut place = OFFICE.lock().unwrap_or_else(PoisonError::into_inner);
+/// This process's office; opens one if there is none, as after a fork.
+fn office() -> io::Result<&'static Office> {
     let generation = fork_generation();
-    match &mut *place {
-        Some(office) if office.generation == generation => Ok(use_it(office)),
-        _ => {
-            let (bell, ear) = Companion::pair()?;
-            std::thread::Builder::new().name("ipc-core deaths".into()).spawn(move || serve(&ear))?;
-            let office = place.insert(Office { generation, requests: Vec::new(), bell });
-            Ok(use_it(office))
+    let known = OFFICE.load(Ordering::Acquire);
+    // SAFETY: what is stored there is leaked, so that it lives for ever.
+    if let Some(office) = unsafe { known.as_ref() }
+        && office.generation == generation
+    {
+        return Ok(office);
+    }
+    let (bell, ear) = Companion::pair()?;
+    let new = Box::into_raw(Box::new(Office { generation, bell, ear, desk: Mutex::default() }));
+    match OFFICE.compare_exchange(known, new, Ordering::AcqRel, Ordering::Acquire) {
+        // SAFETY: it is leaked from here on.
+        Ok(_) => Ok(unsafe { &*new }),
+        Err(_) => {
+            // SAFETY: nobody else has seen this one.
+            drop(unsafe { Box::from_raw(new) });
+            office()
         }
     }
 }
 
-fn serve(ear: &Companion) {
-    loop {
-        let watches: Vec<(u64, Arc<Watch>)> = list();
-        let mut interests = vec![ear.interest()];
-        interests.extend(watches.iter().map(|(_, watch)| watch.interest()));
-        let Ok(fired) = poll(&interests, None) else {
-            continue;
-        };
-        while let Ok(Packet::Bell) = ear.receive() {}
-        for ((id, _), _) in watches.iter().zip(&fired[1..]).filter(|(_, fired)| **fired) {
-            tell(*id);
+impl Office {
+    /// Its requests, with a thread that serves them.
+    fn desk(&'static self) -> io::Result<MutexGuard<'static, Desk>> {
+        let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
+        if !desk.is_served {
+            let name = "ipc-core deaths".to_owned();
+            std::thread::Builder::new().name(name).spawn(move || self.serve())?;
+            desk.is_served = true;
+        }
+        Ok(desk)
+    }
+
+    fn serve(&self) {
+        loop {
+            let watches = self.list();
+            let mut interests = vec![self.ear.interest()];
+            interests.extend(watches.iter().map(|(_, watch)| watch.interest()));
+            let Ok(fired) = poll(&interests, None) else { continue };
+            while let Ok(Packet::Bell) = self.ear.receive() {}
+            for ((id, _), _) in watches.iter().zip(&fired[1..]).filter(|(_, fired)| **fired) {
+                self.tell(*id);
+            }
+        }
+    }
+
+    fn list(&self) -> Vec<(u64, Arc<Watch>)> {
+        let desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = desk.requests.iter();
+        all.flat_map(|request| request.watches.iter().map(|watch| (request.id, Arc::clone(watch)))).collect()
+    }
+
+    /// Wakes the one who asked, and strikes the request.
+    fn tell(&self, id: u64) {
+        let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = desk.requests.iter().position(|request| request.id == id);
+        let request = at.map(|at| desk.requests.swap_remove(at));
+        drop(desk);
+        if let Some(request) = request {
+            request.call();
         }
     }
 }
 
-fn list() -> Vec<(u64, Arc<Watch>)> {
-    let place = OFFICE.lock().unwrap_or_else(PoisonError::into_inner);
-    let requests = place.iter().flat_map(|office| &office.requests);
-    requests.flat_map(|request| request.watches.iter().map(|watch| (request.id, Arc::clone(watch)))).collect()
-}
-
-/// Wakes the one who asked, and strikes the request.
-fn tell(id: u64) {
-    let request = {
-        let mut place = OFFICE.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(office) = &mut *place else { return };
-        let at = office.requests.iter().position(|request| request.id == id);
-        at.map(|at| office.requests.swap_remove(at))
-    };
-    let Some(request) = request else { return };
-    if let Some(region) = request.region.upgrade() {
-        let word = region.atomic_u32(request.offset);
+impl Request {
+    fn call(&self) {
+        let Some(region) = self.region.upgrade() else { return };
+        let word = region.atomic_u32(self.offset);
         // ORDERING: the sleeper compares this very word under the kernel's own lock.
-        word.fetch_add(1, Ordering::SeqCst);
+        let raise = |old: u32| Some((old & !self.mask) | (old.wrapping_add(1) & self.mask));
+        let _ = word.fetch_update(Ordering::SeqCst, Ordering::Relaxed, raise);
         wake(word, u32::MAX);
     }
 }

@@ -138,6 +138,13 @@ pub fn fork_generation() -> u32 {
     identity::generation()
 }
 
+/// A number that changes in parent and child with every fork: what was made under
+/// another one may be in use by both.
+#[must_use]
+pub fn fork_epoch() -> u32 {
+    identity::epoch()
+}
+
 /// What a thread knows of itself.
 struct Own {
     generation: Cell<u32>,

@@ -6,7 +6,7 @@
 //! * [`Region`]: shared memory that is mapped once in a process, however often it
 //!   is received, because a robust mutex must be locked and unlocked at one address;
 //! * [`RobustMutex`]: a mutex between processes whose holder may die;
-//! * [`wait_on`], [`wake`]: sleep on a word, wake its sleepers;
+//! * [`wait_on`], [`wake`], [`change_and_wake`]: sleep on a word, wake its sleepers;
 //! * [`ProcessId`]: who a process is, and whether it still lives;
 //! * [`DeathNotice`]: have a word bumped and its sleepers woken when a process ends;
 //! * [`Post`]: handles on their way from any process to any other.
@@ -24,7 +24,7 @@ mod region;
 mod robust;
 
 pub use death::DeathNotice;
-pub use identity::{ProcessId, ThreadId, fork_generation};
+pub use identity::{ProcessId, ThreadId, fork_epoch, fork_generation};
 pub use post::{Post, PostError};
 pub use region::Region;
 pub use robust::{Acquired, LockFailure, MAX_HELD, RobustMutex};
@@ -42,6 +42,27 @@ pub fn wait_on(word: &AtomicU32, expected: u32, deadline: Option<Instant>) -> io
 /// Wakes up to `count` of those that sleep on `word`, in whatever process.
 pub fn wake(word: &AtomicU32, count: u32) {
     sys::futex::wake(word, count.min(u32::MAX >> 1));
+}
+
+/// What [`change_and_wake`] does to a word; the numbers are below 2,048.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Adds, wrapping.
+    Add(u16),
+    /// Sets bits.
+    Or(u16),
+    /// Replaces.
+    Set(u16),
+}
+
+/// Changes `word` and wakes up to `count` of its sleepers as one step: a process
+/// that is killed meanwhile has done both or neither, so that nobody sleeps on
+/// beside a change that was made for him.
+///
+/// # Errors
+/// What the system says; nothing is changed then.
+pub fn change_and_wake(word: &AtomicU32, change: Change, count: u32) -> io::Result<()> {
+    sys::futex::change_and_wake(word, change, count.min(u32::MAX >> 1))
 }
 
 /// Whether this process may run on more than one CPU at a time.

@@ -8,6 +8,8 @@ use std::time::Instant;
 use rustix::io::Errno;
 use rustix::thread::futex;
 
+use crate::raw::Change;
+
 /// Sleeps while `word` holds `expected`, until a wake, a signal, a change of the
 /// word or the deadline. Returns for no reason at times: the caller loops.
 pub(crate) fn wait(word: &AtomicU32, expected: u32, deadline: Option<Instant>) -> io::Result<()> {
@@ -22,4 +24,17 @@ pub(crate) fn wait(word: &AtomicU32, expected: u32, deadline: Option<Instant>) -
 pub(crate) fn wake(word: &AtomicU32, count: u32) {
     // The only failures are a bad address and bad flags: neither can happen here.
     let _ = futex::wake(word, futex::Flags::empty(), count);
+}
+
+/// Changes `word` and wakes up to `count` of its sleepers in one step of the
+/// kernel: a process that is killed has done both or neither.
+pub(crate) fn change_and_wake(word: &AtomicU32, change: Change, count: u32) -> io::Result<()> {
+    let (op, argument) = match change {
+        Change::Add(n) => (futex::WakeOp::Add, n),
+        Change::Or(bits) => (futex::WakeOp::Or, bits),
+        Change::Set(value) => (futex::WakeOp::Set, value),
+    };
+    let never = (futex::WakeOpCmp::Lt, 0);
+    futex::wake_op(word, futex::Flags::empty(), count, 0, word, op, never.0, argument, never.1)?;
+    Ok(())
 }

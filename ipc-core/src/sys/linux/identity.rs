@@ -2,7 +2,7 @@
 //! `tgkill(2)` with no signal, `pthread_atfork(3)`.
 //!
 //! # Safety
-//! The handler that the C library calls in the child does one atomic addition;
+//! The handlers that the C library calls at a fork add to atomics;
 //! the system calls take numbers only.
 
 #![allow(unsafe_code)]
@@ -10,6 +10,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 
 static GENERATION: AtomicU32 = AtomicU32::new(0);
+static EPOCH: AtomicU32 = AtomicU32::new(0);
 
 /// Never zero, and another number in the child of a fork.
 #[inline]
@@ -24,14 +25,26 @@ pub(crate) fn generation() -> u32 {
 fn begin() -> u32 {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
-        // SAFETY: `in_child` is safe to call in the child of a process with threads.
-        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+        // SAFETY: the handlers only add to numbers, which is safe also in the child of a
+        // process with threads.
+        unsafe { libc::pthread_atfork(Some(around), Some(around), Some(in_child)) };
         GENERATION.store(1, Ordering::Relaxed);
     });
     GENERATION.load(Ordering::Relaxed)
 }
 
+/// Changes with every fork, in parent and child.
+pub(crate) fn epoch() -> u32 {
+    generation();
+    EPOCH.load(Ordering::Relaxed)
+}
+
+unsafe extern "C" fn around() {
+    EPOCH.fetch_add(1, Ordering::Relaxed);
+}
+
 unsafe extern "C" fn in_child() {
+    EPOCH.fetch_add(1, Ordering::Relaxed);
     GENERATION.fetch_add(1, Ordering::Relaxed);
 }
 

@@ -138,14 +138,14 @@ impl Mapping {
 
     /// The word at `offset`, which must lie inside and be aligned.
     pub(crate) fn word(&self, offset: usize) -> &AtomicU32 {
-        assert!(offset % 4 == 0 && offset + 4 <= self.len, "word outside the mapping");
+        assert!(offset.is_multiple_of(4) && offset + 4 <= self.len, "word outside the mapping");
         // SAFETY: inside the mapping, aligned, and shared memory is valid as an atomic.
         unsafe { &*self.base.as_ptr().add(offset).cast::<AtomicU32>() }
     }
 
     /// The double word at `offset`, which must lie inside and be aligned.
     pub(crate) fn counter(&self, offset: usize) -> &AtomicU64 {
-        assert!(offset % 8 == 0 && offset + 8 <= self.len, "counter outside the mapping");
+        assert!(offset.is_multiple_of(8) && offset + 8 <= self.len, "counter outside the mapping");
         // SAFETY: as for `word`.
         unsafe { &*self.base.as_ptr().add(offset).cast::<AtomicU64>() }
     }

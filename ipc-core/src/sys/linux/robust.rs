@@ -96,12 +96,12 @@ fn check(code: c_int) -> io::Result<()> {
 
 /// `deadline` on one of the system's clocks.
 fn on_clock(clock: libc::clockid_t, deadline: Instant) -> timespec {
-    const NANOS: i64 = 1_000_000_000;
+    const NANOS: u64 = 1_000_000_000;
     let left = deadline.saturating_duration_since(Instant::now());
     let mut at = timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the call fills the structure.
     unsafe { libc::clock_gettime(clock, &raw mut at) };
-    let nanos = i64::from(at.tv_nsec) + i64::from(left.subsec_nanos());
+    let nanos = at.tv_nsec as u64 + u64::from(left.subsec_nanos());
     let seconds = libc::time_t::try_from(left.as_secs()).unwrap_or(libc::time_t::MAX);
     at.tv_sec = at.tv_sec.saturating_add(seconds).saturating_add((nanos / NANOS) as libc::time_t);
     at.tv_nsec = (nanos % NANOS) as _;
