@@ -1,0 +1,269 @@
+//! `Condition`: wait until somebody says that something has changed.
+
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use ipc_core::raw::{Change, change_and_wake, wait_on, wake};
+
+use crate::error::LockError;
+use crate::lock::{Guard, Lock};
+use crate::memory::{Kind, Slot, allocate};
+use crate::protocol::robust::{self, Patience};
+use crate::rlock::RGuard;
+use crate::timeout;
+use crate::value::ValueGuard;
+
+/// Lets processes that hold a lock wait until others say that something has changed.
+///
+/// It has a [`Lock`] of its own, as Python's has; it works as well with the guard of
+/// any other `Lock`, [`RLock`](crate::RLock) or [`Value`](crate::Value), as long as
+/// all use the same one. A wait may end for no reason: look again, or use
+/// [`wait_while`](Self::wait_while).
+///
+/// # If a process dies
+/// One that waits, or notifies, disturbs nobody: notifying changes the word that is
+/// slept on and wakes in one step of the kernel, and waits for no answer. The
+/// wake-ups that [`notify`](Self::notify) gave to a waiter which was then killed are
+/// lost; [`notify_all`](Self::notify_all) loses none. What a death means for the
+/// lock, see there.
+///
+/// # Examples
+/// ```
+/// use mp_sync::{Condition, Value};
+///
+/// let ready = Value::<u32>::new(0)?;
+/// let changed = Condition::new()?;
+/// std::thread::scope(|scope| {
+///     scope.spawn(|| {
+///         *ready.lock().unwrap() = 1;
+///         changed.notify_all();
+///     });
+///     let guard = changed.wait_while(ready.lock().unwrap(), |ready| **ready == 0).unwrap();
+///     assert_eq!(*guard, 1);
+/// });
+/// # Ok::<(), mp_sync::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Condition {
+    slot: Slot,
+    lock: Lock,
+}
+
+/// A guard that a [`Condition`] can let go of and take back.
+///
+/// Sealed: these are the guards of this crate.
+pub trait Held: Sized + sealed::Release {}
+
+pub(crate) mod sealed {
+    use super::{Instant, LockError};
+
+    pub trait Release: Sized {
+        /// Lets go of the lock altogether, runs `wait`, and takes it back.
+        fn released(self, deadline: Option<Instant>, wait: impl FnOnce()) -> Result<Self, LockError<Self>>;
+    }
+}
+
+/// Somebody has slept on the word: notifying goes through the kernel.
+const WAITED_FOR: u32 = 1;
+/// One notification.
+const ONE: u32 = 2;
+
+impl Condition {
+    /// A condition with a lock of its own.
+    ///
+    /// # Errors
+    /// What the system says: no memory, no descriptors.
+    pub fn new() -> io::Result<Self> {
+        Self::with_lock(&Lock::new()?)
+    }
+
+    /// A condition whose [`lock`](Self::lock) is `lock`.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_lock(lock: &Lock) -> io::Result<Self> {
+        let slot = allocate(Kind::Condition, size_of::<AtomicU32>())?;
+        Ok(Self { slot, lock: lock.clone() })
+    }
+
+    fn word(&self) -> &AtomicU32 {
+        self.slot.words()
+    }
+
+    /// Locks the condition's own lock.
+    ///
+    /// # Errors
+    /// As [`Lock::lock`].
+    #[doc(alias = "acquire")]
+    pub fn lock(&self) -> Result<Guard<'_>, LockError<Guard<'_>>> {
+        self.lock.lock()
+    }
+
+    /// Lets go of the lock, waits for a notification, and locks again.
+    ///
+    /// # Errors
+    /// As [`Lock::lock`]; with `OwnerDied` comes the guard.
+    pub fn wait<G: Held>(&self, guard: G) -> Result<G, LockError<G>> {
+        self.wait_until(guard, None)
+    }
+
+    /// As [`wait`](Self::wait), up to `timeout`, which holds for the locking too.
+    ///
+    /// The guard comes back at the timeout as well, if nobody else holds the lock
+    /// then: look whether what was waited for is there.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait), and [`LockError::Timeout`] if the lock could not be
+    /// had in time.
+    pub fn wait_timeout<G: Held>(&self, guard: G, timeout: Duration) -> Result<G, LockError<G>> {
+        self.wait_until(guard, timeout::after(timeout))
+    }
+
+    /// Waits until `holds_still` is false of the guard: Python's `wait_for`, the other way round.
+    ///
+    /// # Errors
+    /// As [`wait`](Self::wait).
+    #[doc(alias = "wait_for")]
+    pub fn wait_while<G: Held>(
+        &self,
+        mut guard: G,
+        mut holds_still: impl FnMut(&mut G) -> bool,
+    ) -> Result<G, LockError<G>> {
+        while holds_still(&mut guard) {
+            guard = self.wait(guard)?;
+        }
+        Ok(guard)
+    }
+
+    /// As [`wait_while`](Self::wait_while), up to `timeout`; beside the guard,
+    /// whether the wait ended as it should.
+    ///
+    /// # Errors
+    /// As [`wait_timeout`](Self::wait_timeout).
+    pub fn wait_while_timeout<G: Held>(
+        &self,
+        mut guard: G,
+        timeout: Duration,
+        mut holds_still: impl FnMut(&mut G) -> bool,
+    ) -> Result<(G, bool), LockError<G>> {
+        let deadline = timeout::after(timeout);
+        while holds_still(&mut guard) {
+            if timeout::expired(deadline) {
+                return Ok((guard, false));
+            }
+            guard = self.wait_until(guard, deadline)?;
+        }
+        Ok((guard, true))
+    }
+
+    /// Wakes up to `count` of those that wait now.
+    ///
+    /// It may be called with or without the lock. What they wait for is changed
+    /// under the lock.
+    pub fn notify(&self, count: u32) {
+        let word = self.word();
+        // ORDERING: a waiter says so before it lets go of the lock, under which the
+        // notifier has changed something, so it is seen here.
+        if count == 0 || word.load(Ordering::Acquire) & WAITED_FOR == 0 {
+            return;
+        }
+        if change_and_wake(word, Change::Add(ONE as u16), count).is_err() {
+            word.fetch_add(ONE, Ordering::SeqCst);
+            wake(word, count);
+        }
+    }
+
+    /// Wakes all that wait now.
+    pub fn notify_all(&self) {
+        self.notify(u32::MAX);
+    }
+
+    fn wait_until<G: Held>(&self, guard: G, deadline: Option<Instant>) -> Result<G, LockError<G>> {
+        let word = self.word();
+        let seen = word.fetch_or(WAITED_FOR, Ordering::SeqCst) | WAITED_FOR;
+        guard.released(deadline, || {
+            // An error of the kernel is a wake-up for no reason.
+            let _ = wait_on(word, seen, deadline);
+        })
+    }
+}
+
+/// At the deadline the lock is looked at once more, so that a guard comes back if it can.
+fn patience(deadline: Option<Instant>) -> Patience {
+    if timeout::expired(deadline) { Patience::None } else { Patience::Until(deadline) }
+}
+
+impl Held for Guard<'_> {}
+
+impl sealed::Release for Guard<'_> {
+    fn released(self, deadline: Option<Instant>, wait: impl FnOnce()) -> Result<Self, LockError<Self>> {
+        let slot = self.slot();
+        drop(self);
+        wait();
+        Guard::acquire(slot, patience(deadline))
+    }
+}
+
+impl<T: crate::Plain> Held for ValueGuard<'_, T> {}
+
+impl<T: crate::Plain> sealed::Release for ValueGuard<'_, T> {
+    fn released(self, deadline: Option<Instant>, wait: impl FnOnce()) -> Result<Self, LockError<Self>> {
+        let value = self.value();
+        drop(self);
+        wait();
+        value.acquire(patience(deadline))
+    }
+}
+
+impl Held for RGuard<'_> {}
+
+impl sealed::Release for RGuard<'_> {
+    fn released(self, deadline: Option<Instant>, wait: impl FnOnce()) -> Result<Self, LockError<Self>> {
+        let slot = self.slot();
+        let again = &slot.head().again;
+        let holds = again.load(Ordering::Relaxed);
+        if holds == 0 || !robust::is_mine(slot) {
+            drop(self);
+            wait();
+            return RGuard::acquire(slot, patience(deadline));
+        }
+        // Other guards of this thread live on while it waits: all holds go and come back.
+        again.store(0, Ordering::Relaxed);
+        drop(self);
+        wait();
+        // Without a deadline, because those other guards must hold the lock again.
+        let guard = RGuard::acquire(slot, Patience::Until(None));
+        again.store(holds, Ordering::Relaxed);
+        guard
+    }
+}
+
+impl fmt::Debug for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Condition").field("lock", &self.lock).finish_non_exhaustive()
+    }
+}
+
+impl serde::Serialize for Condition {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (SlotOnly { slot: self.slot.clone() }, &self.lock).serialize(serializer)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Condition {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (SlotOnly { slot }, lock) = serde::Deserialize::deserialize(deserializer)?;
+        Ok(Self { slot, lock })
+    }
+}
+
+/// The condition without its lock, as it travels.
+struct SlotOnly {
+    slot: Slot,
+}
+
+crate::travel::travels!(SlotOnly, Kind::Condition, size_of::<AtomicU32>(), |slot| Ok::<_, String>(
+    SlotOnly { slot }
+));

@@ -1,0 +1,162 @@
+//! `Lock`: mutual exclusion between processes.
+
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use ipc_core::raw::ThreadId;
+
+use crate::error::LockError;
+use crate::memory::{Kind, Slot, allocate};
+use crate::protocol::robust::{self, Patience};
+use crate::timeout;
+use crate::travel::travels;
+
+/// Mutual exclusion between the threads of all processes that hold a handle to it.
+///
+/// # If a process dies
+/// The lock of one that dies holding it goes to the next, as
+/// [`LockError::OwnerDied`], with the guard. Everybody after it is told the same,
+/// until one calls [`Guard::mark_sound`]. A process that dies while it waits
+/// disturbs nobody.
+///
+/// # Limits
+/// A thread may hold 2,000 locks at a time, because the kernel releases no more
+/// when it dies. Unlike Python's, a lock is released only by the thread that holds
+/// it; [`BinarySemaphore`](crate::BinarySemaphore) is released by whoever likes.
+///
+/// # Examples
+/// ```
+/// use mp_sync::{Lock, LockError};
+///
+/// let lock = Lock::new()?;
+/// let guard = match lock.lock() {
+///     Ok(guard) => guard,
+///     Err(LockError::OwnerDied(guard)) => {
+///         // … put right what the lock guards …
+///         guard.mark_sound();
+///         guard
+///     }
+///     Err(error) => return Err(error.into()),
+/// };
+/// assert!(lock.is_locked());
+/// drop(guard);
+/// assert!(lock.try_lock().is_ok());
+/// # Ok::<(), mp_sync::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Lock {
+    pub(crate) slot: Slot,
+}
+
+/// The lock is held as long as this lives. It stays in its thread.
+#[must_use = "the lock is released when the guard is dropped"]
+pub struct Guard<'a> {
+    slot: &'a Slot,
+    stays: PhantomData<*const ()>,
+}
+
+impl Lock {
+    /// A lock that nobody holds.
+    ///
+    /// # Errors
+    /// What the system says: no memory, no descriptors.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { slot: allocate(Kind::Lock, 0)? })
+    }
+
+    /// Locks it; waits as long as somebody holds it.
+    ///
+    /// # Errors
+    /// See [`LockError`]; no `Timeout`.
+    #[doc(alias = "acquire")]
+    #[inline]
+    pub fn lock(&self) -> Result<Guard<'_>, LockError<Guard<'_>>> {
+        Guard::acquire(&self.slot, Patience::Until(None))
+    }
+
+    /// Locks it if nobody holds it.
+    ///
+    /// # Errors
+    /// See [`LockError`]; `Timeout` if somebody holds it.
+    #[inline]
+    pub fn try_lock(&self) -> Result<Guard<'_>, LockError<Guard<'_>>> {
+        Guard::acquire(&self.slot, Patience::None)
+    }
+
+    /// Locks it; waits up to `timeout`.
+    ///
+    /// # Errors
+    /// See [`LockError`].
+    pub fn lock_timeout(&self, timeout: Duration) -> Result<Guard<'_>, LockError<Guard<'_>>> {
+        Guard::acquire(&self.slot, Patience::Until(timeout::after(timeout)))
+    }
+
+    /// Whether somebody holds it, as of now.
+    #[doc(alias = "locked")]
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        self.owner().is_some()
+    }
+
+    /// Who holds it, as of now.
+    #[must_use]
+    pub fn owner(&self) -> Option<ThreadId> {
+        robust::owner(&self.slot)
+    }
+
+    /// Whether two handles are to the same lock.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        self.slot.is(&other.slot)
+    }
+}
+
+impl<'a> Guard<'a> {
+    #[inline]
+    pub(crate) fn acquire(slot: &'a Slot, patience: Patience) -> Result<Self, LockError<Self>> {
+        let sound = robust::lock(slot, patience)?;
+        let guard = Self { slot, stays: PhantomData };
+        if sound { Ok(guard) } else { Err(LockError::OwnerDied(guard)) }
+    }
+
+    pub(crate) fn slot(&self) -> &'a Slot {
+        self.slot
+    }
+
+    /// Whether no holder has died since the last [`mark_sound`](Self::mark_sound).
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        robust::is_sound(self.slot)
+    }
+
+    /// Says that what the lock guards is whole: from now on it is locked without
+    /// [`LockError::OwnerDied`].
+    pub fn mark_sound(&self) {
+        if robust::is_mine(self.slot) {
+            robust::mark_sound(self.slot);
+        }
+    }
+}
+
+impl Drop for Guard<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        robust::unlock(self.slot);
+    }
+}
+
+impl fmt::Debug for Lock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lock").field("owner", &self.owner()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Guard<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard").field("is_sound", &self.is_sound()).finish_non_exhaustive()
+    }
+}
+
+travels!(Lock, Kind::Lock, 0, |slot| Ok::<_, String>(Lock { slot }));

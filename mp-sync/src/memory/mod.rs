@@ -1,0 +1,7 @@
+//! Where the words of the objects lie: slots, cut from slabs of shared memory.
+
+mod slab;
+mod slot;
+
+pub(crate) use slab::allocate;
+pub(crate) use slot::{HEAD, Kind, Slot, Words, shared_words};

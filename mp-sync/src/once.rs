@@ -1,0 +1,82 @@
+//! `Once`: done by one process, for all.
+
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::error::LockError;
+use crate::lock::Guard;
+use crate::memory::{Kind, Slot, allocate};
+use crate::protocol::robust::Patience;
+use crate::travel::travels;
+
+/// Something that is to be done once, by whichever process comes first.
+///
+/// # If a process dies
+/// The next one does it. So does the next one after a panic or an error.
+///
+/// # Examples
+/// ```
+/// use mp_sync::Once;
+///
+/// let once = Once::new()?;
+/// assert!(once.call(|| ())?);
+/// assert!(!once.call(|| unreachable!("it was done"))?);
+/// # Ok::<(), mp_sync::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Once {
+    slot: Slot,
+}
+
+const DONE: u32 = 1;
+
+impl Once {
+    /// Something not yet done.
+    ///
+    /// # Errors
+    /// What the system says: no memory, no descriptors.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { slot: allocate(Kind::Once, size_of::<AtomicU32>())? })
+    }
+
+    fn word(&self) -> &AtomicU32 {
+        self.slot.words()
+    }
+
+    /// Runs `work`, unless it has been done; whether it was done by this call. Waits
+    /// while another one does it.
+    ///
+    /// # Errors
+    /// [`LockError::Relocked`] if called inside `work` itself, and what the system says.
+    pub fn call(&self, work: impl FnOnce()) -> Result<bool, LockError<()>> {
+        if self.is_done() {
+            return Ok(false);
+        }
+        let _guard = match Guard::acquire(&self.slot, Patience::Until(None)) {
+            Ok(guard) => guard,
+            Err(error) => error.into_guard().map_err(|error| error.map(drop))?,
+        };
+        if self.is_done() {
+            return Ok(false);
+        }
+        work();
+        // ORDERING: what `work` did is seen by those who find it done.
+        self.word().store(DONE, Ordering::Release);
+        Ok(true)
+    }
+
+    /// Whether it has been done.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.word().load(Ordering::Acquire) == DONE
+    }
+}
+
+impl fmt::Debug for Once {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Once").field("is_done", &self.is_done()).finish_non_exhaustive()
+    }
+}
+
+travels!(Once, Kind::Once, size_of::<AtomicU32>(), |slot| Ok::<_, String>(Once { slot }));

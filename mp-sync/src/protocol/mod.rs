@@ -1,0 +1,6 @@
+//! The bare protocols: they borrow words and know no data.
+
+pub(crate) mod ledger;
+#[cfg(not(loom))]
+pub(crate) mod robust;
+mod words;

@@ -1,0 +1,79 @@
+//! `SimpleQueue`: put and get, and nothing else.
+
+use std::fmt;
+use std::io;
+
+use ipc_core::Message;
+use serde::{Deserialize, Serialize};
+
+use super::{GetError, PutError, Queue};
+
+/// A [`Queue`] with Python's smaller set of methods.
+///
+/// # If a process dies
+/// As with a [`Queue`].
+///
+/// # Examples
+/// ```
+/// use mp_sync::SimpleQueue;
+///
+/// let queue = SimpleQueue::new()?;
+/// queue.put(1)?;
+/// assert!(!queue.empty());
+/// assert_eq!(queue.get()?, 1);
+/// # Ok::<(), mp_sync::Error>(())
+/// ```
+#[derive(Serialize, Deserialize)]
+#[serde(bound = "", transparent)]
+pub struct SimpleQueue<T>(Queue<T>);
+
+impl<T: Message> SimpleQueue<T> {
+    /// A queue of as many items as there is memory for.
+    ///
+    /// # Errors
+    /// As [`Queue::new`].
+    pub fn new() -> io::Result<Self> {
+        Queue::new().map(Self)
+    }
+
+    /// As [`Queue::put`].
+    ///
+    /// # Errors
+    /// See [`PutError`].
+    pub fn put(&self, item: T) -> Result<(), PutError<T>> {
+        self.0.put(item)
+    }
+
+    /// As [`Queue::get`].
+    ///
+    /// # Errors
+    /// See [`GetError`].
+    pub fn get(&self) -> Result<T, GetError> {
+        self.0.get()
+    }
+}
+
+impl<T> SimpleQueue<T> {
+    /// Whether there is no item, as of now.
+    #[must_use]
+    pub fn empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// As [`Queue::close`].
+    pub fn close(&self) {
+        self.0.close();
+    }
+}
+
+impl<T> Clone for SimpleQueue<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T> fmt::Debug for SimpleQueue<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimpleQueue").field("len", &self.0.len()).finish_non_exhaustive()
+    }
+}

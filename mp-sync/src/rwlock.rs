@@ -1,0 +1,342 @@
+//! `RwLock`: many readers or one writer.
+
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use ipc_core::raw::{Acquired, LockFailure, ProcessId, ThreadId, fork_generation, wake};
+
+use crate::error::LockError;
+use crate::memory::{Kind, Slot, allocate, shared_words};
+use crate::protocol::ledger::{Ledger, Step};
+use crate::protocol::robust::{self, Patience};
+use crate::sleep::Sleeper;
+use crate::timeout;
+use crate::travel::travels;
+
+/// Held by many readers at a time, or by one writer. A writer that waits keeps new
+/// readers out.
+///
+/// A thread that reads must not lock again, neither to read nor to write: it may
+/// wait for itself.
+///
+/// # If a process dies
+/// The part of a reader that dies is given back: to a writer that waits, at once.
+/// After a writer has died, reading and writing gives [`LockError::OwnerDied`] with
+/// the guard, until one calls [`WriteGuard::mark_sound`]. One who dies waiting
+/// disturbs nobody.
+///
+/// # Limits
+/// 255 living processes that have read under one lock; 2,000 write guards per thread.
+///
+/// # Examples
+/// ```
+/// use mp_sync::RwLock;
+///
+/// let lock = RwLock::new()?;
+/// let (one, two) = (lock.read()?, lock.read()?);
+/// assert!(lock.try_write().is_err());
+/// drop((one, two));
+/// assert!(lock.try_write().is_ok());
+/// # Ok::<(), mp_sync::Error>(())
+/// ```
+pub struct RwLock {
+    slot: Slot,
+    /// This process's entry in the ledger: generation of forks, and place.
+    entry: AtomicU64,
+}
+
+shared_words! {
+    struct RwWords {
+        /// What the writer sleeps on until the readers are gone.
+        wake: AtomicU32,
+        /// Whether a writer sleeps, or is about to.
+        sleeping: AtomicU32,
+        /// Whether a writer has got the lock: readers hold the mutex too, for a moment.
+        writing: AtomicU32,
+        unused: AtomicU32,
+        /// The count is how many read, an entry how many of its process do.
+        ledger: Ledger,
+    }
+}
+
+/// The right to read.
+#[must_use = "the lock is released when the guard is dropped"]
+pub struct ReadGuard<'a> {
+    lock: &'a RwLock,
+    entry: usize,
+    generation: u32,
+}
+
+/// The right to write. It stays in its thread.
+#[must_use = "the lock is released when the guard is dropped"]
+pub struct WriteGuard<'a> {
+    lock: &'a RwLock,
+    stays: PhantomData<*const ()>,
+}
+
+impl RwLock {
+    /// A lock that nobody holds.
+    ///
+    /// # Errors
+    /// What the system says: no memory, no descriptors.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self::over(allocate(Kind::RwLock, size_of::<RwWords>())?))
+    }
+
+    fn over(slot: Slot) -> Self {
+        Self { slot, entry: AtomicU64::new(0) }
+    }
+
+    /// Waits until no writer holds the lock or waits for it, and reads.
+    ///
+    /// # Errors
+    /// See [`LockError`]; no `Timeout`.
+    pub fn read(&self) -> Result<ReadGuard<'_>, LockError<ReadGuard<'_>>> {
+        self.begin_read(Patience::Until(None))
+    }
+
+    /// Reads if no writer holds the lock or waits for it.
+    ///
+    /// # Errors
+    /// See [`LockError`].
+    pub fn try_read(&self) -> Result<ReadGuard<'_>, LockError<ReadGuard<'_>>> {
+        self.begin_read(Patience::None)
+    }
+
+    /// As [`read`](Self::read), up to `timeout`.
+    ///
+    /// # Errors
+    /// See [`LockError`].
+    pub fn read_timeout(&self, timeout: Duration) -> Result<ReadGuard<'_>, LockError<ReadGuard<'_>>> {
+        self.begin_read(Patience::Until(timeout::after(timeout)))
+    }
+
+    /// Waits until nobody else holds the lock, and writes.
+    ///
+    /// # Errors
+    /// See [`LockError`]; no `Timeout`.
+    pub fn write(&self) -> Result<WriteGuard<'_>, LockError<WriteGuard<'_>>> {
+        self.begin_write(Patience::Until(None))
+    }
+
+    /// Writes if nobody else holds the lock.
+    ///
+    /// # Errors
+    /// See [`LockError`].
+    pub fn try_write(&self) -> Result<WriteGuard<'_>, LockError<WriteGuard<'_>>> {
+        self.begin_write(Patience::None)
+    }
+
+    /// As [`write`](Self::write), up to `timeout`.
+    ///
+    /// # Errors
+    /// See [`LockError`].
+    pub fn write_timeout(&self, timeout: Duration) -> Result<WriteGuard<'_>, LockError<WriteGuard<'_>>> {
+        self.begin_write(Patience::Until(timeout::after(timeout)))
+    }
+
+    /// How many readers there are, as of now.
+    #[must_use]
+    pub fn readers(&self) -> u32 {
+        self.words().ledger.count()
+    }
+
+    fn words(&self) -> &RwWords {
+        self.slot.words()
+    }
+
+    fn begin_read(&self, patience: Patience) -> Result<ReadGuard<'_>, LockError<ReadGuard<'_>>> {
+        let entry = self.entry()?;
+        self.lock_gate(patience)?;
+        self.words().ledger.change(entry, Step::Raise, |count| Some(count + 1));
+        self.unlock_gate();
+        let guard = ReadGuard { lock: self, entry, generation: fork_generation() };
+        if robust::is_sound(&self.slot) { Ok(guard) } else { Err(LockError::OwnerDied(guard)) }
+    }
+
+    fn begin_write(&self, patience: Patience) -> Result<WriteGuard<'_>, LockError<WriteGuard<'_>>> {
+        self.lock_gate(patience)?;
+        if !self.await_readers(patience) {
+            self.unlock_gate();
+            return Err(LockError::Timeout);
+        }
+        self.words().writing.store(1, Ordering::Relaxed);
+        let guard = WriteGuard { lock: self, stays: PhantomData };
+        if robust::is_sound(&self.slot) { Ok(guard) } else { Err(LockError::OwnerDied(guard)) }
+    }
+
+    /// The gate: a writer holds it all the time, a reader while it enters.
+    fn lock_gate(&self, patience: Patience) -> Result<(), LockFailure> {
+        let acquired = match patience {
+            Patience::Until(deadline) => self.slot.mutex().lock(deadline)?,
+            Patience::None => self.try_gate()?,
+        };
+        let head = self.slot.head();
+        head.owner.store(ThreadId::current().to_word(), Ordering::Relaxed);
+        let was_writing =
+            acquired == Acquired::OwnerDied && self.words().writing.load(Ordering::Relaxed) != 0;
+        if was_writing {
+            // Before it is forgotten that a writer was there.
+            robust::mark_unsound(&self.slot);
+            self.words().writing.store(0, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// A reader that enters holds the gate for some nanoseconds only: that is no refusal.
+    fn try_gate(&self) -> Result<Acquired, LockFailure> {
+        let words = self.words();
+        loop {
+            match self.slot.mutex().try_lock() {
+                Err(LockFailure::Timeout)
+                    if words.writing.load(Ordering::Relaxed) | words.sleeping.load(Ordering::Relaxed)
+                        == 0 =>
+                {
+                    match self.slot.mutex().lock(Some(Instant::now() + Duration::from_millis(1))) {
+                        Err(LockFailure::Timeout) => {}
+                        other => return other,
+                    }
+                }
+                other => return other,
+            }
+        }
+    }
+
+    fn unlock_gate(&self) {
+        robust::unlock(&self.slot);
+    }
+
+    /// With the gate held, waits until the last reader has gone; `false` at the deadline.
+    fn await_readers(&self, patience: Patience) -> bool {
+        let words = self.words();
+        if words.ledger.count() == 0 {
+            return true;
+        }
+        let Patience::Until(deadline) = patience else {
+            self.recover();
+            return words.ledger.count() == 0;
+        };
+        let mut sleeper = Sleeper::new(&self.slot, &words.wake, u32::MAX);
+        let result = loop {
+            // ORDERING: this says that it sleeps before it looks at the count, and a
+            // reader changes the count before it looks here.
+            words.sleeping.store(1, Ordering::SeqCst);
+            let seen = words.wake.load(Ordering::SeqCst);
+            // A reader may be killed before it wakes us, as it leaves: all are watched.
+            if !sleeper.watch(|| words.ledger.owners().map(|(_, owner)| owner)) {
+                self.recover();
+            } else if words.ledger.count() == 0 {
+                break true;
+            } else if timeout::expired(deadline) {
+                break false;
+            } else {
+                sleeper.sleep(seen, deadline);
+            }
+        };
+        words.sleeping.store(0, Ordering::SeqCst);
+        result
+    }
+
+    /// Gives back what dead readers held.
+    #[cold]
+    fn recover(&self) {
+        let ledger = &self.words().ledger;
+        let own = ProcessId::current().map_or(0, ProcessId::to_word);
+        let dead = |owner| !ProcessId::from_word(owner).is_some_and(ProcessId::is_alive);
+        for (entry, owner) in ledger.owners().filter(|(_, owner)| *owner != own && dead(*owner)) {
+            ledger.recover(entry, owner, |count, held| count.saturating_sub(held));
+        }
+    }
+
+    fn end_read(&self, entry: usize) {
+        let words = self.words();
+        words.ledger.change(entry, Step::Lower, |count| Some(count.saturating_sub(1)));
+        // ORDERING: see `await_readers`.
+        if words.sleeping.load(Ordering::SeqCst) != 0 && words.ledger.count() == 0 {
+            words.wake.fetch_add(1, Ordering::SeqCst);
+            wake(&words.wake, 1);
+        }
+    }
+
+    fn entry(&self) -> io::Result<usize> {
+        let known = self.entry.load(Ordering::Relaxed);
+        if (known >> 32) as u32 == fork_generation() {
+            return Ok(known as u32 as usize);
+        }
+        let own = ProcessId::current()?.to_word();
+        let claim = || self.words().ledger.claim(own);
+        let entry = claim().or_else(|| {
+            self.recover();
+            claim()
+        });
+        let entry = entry.ok_or_else(|| io::Error::other("more than 255 processes read under this lock"))?;
+        // A writer that sleeps must watch over this process too.
+        self.words().wake.fetch_add(1, Ordering::SeqCst);
+        wake(&self.words().wake, u32::MAX);
+        self.entry.store(u64::from(fork_generation()) << 32 | entry as u64, Ordering::Relaxed);
+        Ok(entry)
+    }
+}
+
+impl WriteGuard<'_> {
+    /// Whether no writer has died since the last [`mark_sound`](Self::mark_sound).
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        robust::is_sound(&self.lock.slot)
+    }
+
+    /// Says that what the lock guards is whole.
+    pub fn mark_sound(&self) {
+        if robust::is_mine(&self.lock.slot) {
+            robust::mark_sound(&self.lock.slot);
+        }
+    }
+}
+
+impl Drop for ReadGuard<'_> {
+    fn drop(&mut self) {
+        if self.generation == fork_generation() {
+            self.lock.end_read(self.entry);
+        }
+    }
+}
+
+impl Drop for WriteGuard<'_> {
+    fn drop(&mut self) {
+        if robust::is_mine(&self.lock.slot) {
+            self.lock.words().writing.store(0, Ordering::Relaxed);
+            self.lock.unlock_gate();
+        }
+    }
+}
+
+impl Clone for RwLock {
+    fn clone(&self) -> Self {
+        Self::over(self.slot.clone())
+    }
+}
+
+impl fmt::Debug for RwLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let writer = robust::owner(&self.slot);
+        let mut debug = f.debug_struct("RwLock");
+        debug.field("readers", &self.readers()).field("writer", &writer).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for ReadGuard<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadGuard").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for WriteGuard<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WriteGuard").field("is_sound", &self.is_sound()).finish_non_exhaustive()
+    }
+}
+
+travels!(RwLock, Kind::RwLock, size_of::<RwWords>(), |slot| Ok::<_, String>(RwLock::over(slot)));

@@ -1,0 +1,87 @@
+//! Sleeping on a word while others who owe a wake-up may die.
+//!
+//! The first milliseconds cost nothing but the sleep. Who waits longer has the
+//! deaths of the others reported on its word, so that nobody need look again and
+//! again.
+
+use std::sync::atomic::AtomicU32;
+use std::time::{Duration, Instant};
+
+use ipc_core::raw::{DeathNotice, ProcessId, wait_on};
+
+use crate::memory::Slot;
+
+/// How long a sleep goes on before deaths are watched for.
+const BRIEFLY: Duration = Duration::from_millis(5);
+
+/// Where deaths cannot be reported, for want of a descriptor, how often to look.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// One wait, of possibly many sleeps.
+#[derive(Debug)]
+pub(crate) struct Sleeper<'a> {
+    slot: &'a Slot,
+    word: &'a AtomicU32,
+    /// The bits of the word in which deaths are counted.
+    mask: u32,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Brief {
+        until: Instant,
+    },
+    /// Held for the sake of its end: the notice is withdrawn then.
+    Watching {
+        _notice: DeathNotice,
+    },
+    Looking,
+}
+
+impl<'a> Sleeper<'a> {
+    pub(crate) fn new(slot: &'a Slot, word: &'a AtomicU32, mask: u32) -> Self {
+        Self { slot, word, mask, stage: Stage::Brief { until: Instant::now() + BRIEFLY } }
+    }
+
+    /// To be called after the word was read and before the condition is looked at.
+    /// `false` if one of `others` is dead: then what it held is to be put right.
+    pub(crate) fn watch<I>(&mut self, others: impl FnOnce() -> I) -> bool
+    where
+        I: Iterator<Item = u64>,
+    {
+        if let Stage::Brief { until } = self.stage
+            && Instant::now() < until
+        {
+            return true;
+        }
+        let own = ProcessId::current().ok();
+        let others: Vec<ProcessId> =
+            others().filter_map(ProcessId::from_word).filter(|other| Some(*other) != own).collect();
+        let (region, offset) = self.slot.offset_of(self.word);
+        match DeathNotice::new(others.iter().copied(), region, offset, self.mask) {
+            Ok(Some(notice)) => self.stage = Stage::Watching { _notice: notice },
+            Ok(None) => return false,
+            Err(_) => {
+                self.stage = Stage::Looking;
+                return others.iter().all(|other| other.is_alive());
+            }
+        }
+        true
+    }
+
+    /// Sleeps while the word holds `expected`; returns for no reason at times.
+    pub(crate) fn sleep(&self, expected: u32, deadline: Option<Instant>) {
+        let limit = match &self.stage {
+            Stage::Brief { until } => Some(*until),
+            Stage::Watching { .. } => None,
+            Stage::Looking => Some(Instant::now() + LOOK_EVERY),
+        };
+        let until = match (limit, deadline) {
+            (Some(limit), Some(deadline)) => Some(limit.min(deadline)),
+            (limit, deadline) => limit.or(deadline),
+        };
+        // An error of the kernel here means only that the caller looks again.
+        let _ = wait_on(self.word, expected, until);
+    }
+}

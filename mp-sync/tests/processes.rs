@@ -1,0 +1,2 @@
+//! Objects shared by processes that end as they should, and by ones that do not.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Kills at random instants.
+fn main() {}
