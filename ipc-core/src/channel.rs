@@ -380,12 +380,7 @@ impl End {
         with_packet(|packet| {
             self.link().recv(packet, deadline)?;
             check_type::<T>(packet, hash)?;
-            let value = packet.read::<T>()?;
-            if packet.is_at_end() {
-                Ok(value)
-            } else {
-                Err(DecodeError::new::<T>("the message is longer than the value").into())
-            }
+            Ok(packet.read_message()?)
         })
     }
 
@@ -430,7 +425,7 @@ impl<T: Message> link::Outgoing for Typed<'_, T> {
         };
         head.copy_from_slice(&self.hash.to_le_bytes());
         let (written, luggage) =
-            transfer::packing(Luggage::default(), || codec::encode_into(self.value, body));
+            transfer::packing(Luggage::default(), || codec::message_into(self.value, body));
         self.luggage = luggage;
         Ok(written?.map(|len| TYPE_HEAD + len))
     }
@@ -441,7 +436,7 @@ impl<T: Message> link::Outgoing for Typed<'_, T> {
             let bytes = &mut self.bytes;
             bytes.extend_from_slice(&self.hash.to_le_bytes());
             let (written, luggage) =
-                transfer::packing(Luggage::default(), || codec::append(self.value, bytes));
+                transfer::packing(Luggage::default(), || codec::append_message(self.value, bytes));
             self.luggage = luggage;
             written.inspect_err(|_| self.bytes.clear())?;
         }

@@ -10,7 +10,7 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::transfer;
+use crate::{plain, transfer};
 
 /// A value that can travel between processes.
 ///
@@ -123,6 +123,31 @@ impl postcard::ser_flavors::Flavor for Growing<'_> {
 
     fn finalize(self) -> postcard::Result<()> {
         Ok(())
+    }
+}
+
+/// As [`append`]; vectors of numbers are copied as they are.
+pub(crate) fn append_message<T: Message>(value: &T, buffer: &mut Vec<u8>) -> Result<(), EncodeError> {
+    let Some(len) = plain::vector_len(value) else { return append(value, buffer) };
+    let before = buffer.len();
+    buffer.resize(before + len, 0);
+    plain::put_vector(value, &mut buffer[before..]);
+    Ok(())
+}
+
+/// As [`encode_into`]; vectors of numbers are copied as they are.
+pub(crate) fn message_into<T: Message>(value: &T, space: &mut [u8]) -> Result<Option<usize>, EncodeError> {
+    let Some(len) = plain::vector_len(value) else { return encode_into(value, space) };
+    let Some(space) = space.get_mut(..len) else { return Ok(None) };
+    plain::put_vector(value, space);
+    Ok(Some(len))
+}
+
+/// The other half of [`append_message`].
+pub(crate) fn decode_message<T: Message>(bytes: &[u8]) -> Result<T, DecodeError> {
+    match plain::get_vector(bytes) {
+        Some(vector) => vector.ok_or_else(|| DecodeError::new::<T>("a number in it is cut short")),
+        None => decode(bytes),
     }
 }
 

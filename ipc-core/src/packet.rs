@@ -3,13 +3,14 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::codec::{self, DecodeError, EncodeError};
+use crate::codec::{self, DecodeError, EncodeError, Message};
+use crate::items::{Reader, Writer};
 use crate::link::Outgoing;
 use crate::sys::Handle;
 use crate::transfer::{self, Luggage, Slot};
 
-/// How many bytes stand in front of an item and say how long it is.
-const ITEM_HEAD: usize = 4;
+/// How many bytes at the end of a packet say how long its tail is.
+const TAIL_LEN: usize = 4;
 
 /// Bytes, and the handles that travel beside them.
 ///
@@ -58,40 +59,32 @@ impl Packet {
     /// # Errors
     /// [`EncodeError`] if its `Serialize` refuses; what was there stays.
     pub fn append<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
-        let before = self.bytes.len();
+        self.writing(|writer| writer.value(value))
+    }
+
+    /// Lets `write` write many values. A panic in it loses handles written so far.
+    pub fn writing<R>(&mut self, write: impl FnOnce(&mut Writer<'_>) -> R) -> R {
         let luggage = std::mem::take(&mut self.luggage);
-        let places = (luggage.handles.len(), luggage.moves.len());
-        let (result, luggage) = transfer::packing(luggage, || codec::append(value, &mut self.bytes));
+        let (result, luggage) = transfer::packing(luggage, || write(&mut Writer { bytes: &mut self.bytes }));
         self.luggage = luggage;
-        if result.is_err() {
-            self.bytes.truncate(before);
-            self.luggage.truncate(places.0, places.1);
-        }
         result
     }
 
-    /// As [`append`](Self::append), with the value's length in front, so that a
-    /// reader that cannot decode it can go on behind it.
+    /// Lets `read` read many values.
+    pub fn reading<R>(&mut self, read: impl FnOnce(&mut Reader<'_>) -> R) -> R {
+        let handles = self.take_handles();
+        let mut reader = Reader { bytes: &self.bytes, at: &mut self.read };
+        let (result, handles) = transfer::unpacking(handles, self.foreign, || read(&mut reader));
+        self.received = handles;
+        result
+    }
+
+    /// As [`append`](Self::append), for [`read_item`](Self::read_item).
     ///
     /// # Errors
-    /// As `append`, and for an item of 4 GiB and more.
-    pub fn append_item<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
-        let head = self.bytes.len();
-        self.bytes.extend_from_slice(&[0; ITEM_HEAD]);
-        let result = self.append(value).and_then(|()| {
-            u32::try_from(self.bytes.len() - head - ITEM_HEAD)
-                .map_err(|_| EncodeError::new::<T>("one item is limited to 4 GiB"))
-        });
-        match result {
-            Ok(len) => {
-                self.bytes[head..head + ITEM_HEAD].copy_from_slice(&len.to_le_bytes());
-                Ok(())
-            }
-            Err(error) => {
-                self.bytes.truncate(head);
-                Err(error)
-            }
-        }
+    /// See [`Writer::item`].
+    pub fn append_item<T: Message>(&mut self, value: &T) -> Result<(), EncodeError> {
+        self.writing(|writer| writer.item(value))
     }
 
     /// Decodes the next value.
@@ -99,32 +92,25 @@ impl Packet {
     /// # Errors
     /// [`DecodeError`] if what comes next is not a `T`; the packet stays where it was.
     pub fn read<T: DeserializeOwned>(&mut self) -> Result<T, DecodeError> {
-        let handles = self.take_handles();
-        let bytes = &self.bytes[self.read..];
-        let (result, handles) =
-            transfer::unpacking(handles, self.foreign, || codec::decode_prefix::<T>(bytes));
-        self.received = handles;
-        let (value, rest) = result?;
-        self.read = self.bytes.len() - rest.len();
-        Ok(value)
+        self.reading(|reader| reader.value())
+    }
+
+    /// Decodes the rest of the packet as one message.
+    pub(crate) fn read_message<T: Message>(&mut self) -> Result<T, DecodeError> {
+        self.reading(|reader| {
+            let bytes = &reader.bytes[*reader.at..];
+            *reader.at = reader.bytes.len();
+            codec::decode_message(bytes)
+        })
     }
 
     /// Decodes the next item that [`append_item`](Self::append_item) wrote, and
     /// moves behind it whether or not it is a `T`.
     ///
     /// # Errors
-    /// [`DecodeError`] if the item is not exactly one `T`, or the packet is cut short.
-    pub fn read_item<T: DeserializeOwned>(&mut self) -> Result<T, DecodeError> {
-        let end = self.item_end().ok_or_else(|| {
-            self.read = self.bytes.len();
-            DecodeError::new::<T>("the packet is cut short")
-        })?;
-        let handles = self.take_handles();
-        let bytes = &self.bytes[self.read + ITEM_HEAD..end];
-        let (result, handles) = transfer::unpacking(handles, self.foreign, || codec::decode::<T>(bytes));
-        self.received = handles;
-        self.read = end;
-        result
+    /// See [`Reader::item`].
+    pub fn read_item<T: Message>(&mut self) -> Result<T, DecodeError> {
+        self.reading(|reader| reader.item())
     }
 
     /// The handles to decode with; those of a packet that was written here move over.
@@ -139,13 +125,6 @@ impl Packet {
         let is_there = self.bytes.get(..8) == Some(&head.to_le_bytes());
         self.read = if is_there { 8 } else { 0 };
         is_there
-    }
-
-    fn item_end(&self) -> Option<usize> {
-        let head = self.bytes.get(self.read..self.read + ITEM_HEAD)?;
-        let len = u32::from_le_bytes(head.try_into().ok()?) as usize;
-        let end = self.read.checked_add(ITEM_HEAD)?.checked_add(len)?;
-        (end <= self.bytes.len()).then_some(end)
     }
 
     /// Takes the next `len` bytes as they are; `None` if there are fewer.
@@ -187,7 +166,7 @@ impl Packet {
     /// [`DecodeError`] if the packet does not end with a `T`.
     pub fn read_tail<T: DeserializeOwned>(&mut self) -> Result<T, DecodeError> {
         let cut = || DecodeError::new::<T>("the packet is cut short");
-        let (rest, len) = self.bytes.split_last_chunk::<ITEM_HEAD>().ok_or_else(cut)?;
+        let (rest, len) = self.bytes.split_last_chunk::<TAIL_LEN>().ok_or_else(cut)?;
         let start = rest.len().checked_sub(u32::from_le_bytes(*len) as usize).ok_or_else(cut)?;
         let value = codec::decode(&rest[start..])?;
         self.bytes.truncate(start);

@@ -67,6 +67,25 @@ pub(crate) type Slot = Option<Handle>;
 enum Context {
     Packing(Luggage),
     Unpacking(Vec<Slot>, bool),
+    /// Other code runs, which has nothing to do with the messages around it.
+    Outside,
+}
+
+/// The list that handles go to, of the innermost message being encoded.
+fn packing_now(stack: &mut [Context]) -> Option<&mut Luggage> {
+    let here = stack.iter_mut().rev().take_while(|context| !matches!(context, Context::Outside));
+    here.filter_map(|context| if let Context::Packing(luggage) = context { Some(luggage) } else { None })
+        .next()
+}
+
+/// The list that handles come from, of the innermost message being decoded, and
+/// whether a stranger sent it.
+fn unpacking_now(stack: &mut [Context]) -> Option<(&mut Vec<Slot>, bool)> {
+    let here = stack.iter_mut().rev().take_while(|context| !matches!(context, Context::Outside));
+    here.filter_map(|context| {
+        if let Context::Unpacking(handles, foreign) = context { Some((handles, *foreign)) } else { None }
+    })
+    .next()
 }
 
 thread_local! {
@@ -123,8 +142,8 @@ pub(crate) fn unpacking<T>(handles: Vec<Slot>, foreign: bool, decode: impl FnOnc
 
 /// Puts a duplicate of `handle` on the list; its place in it.
 pub(crate) fn give(handle: &Handle) -> Result<u32, String> {
-    CONTEXTS.with_borrow_mut(|stack| match stack.last_mut() {
-        Some(Context::Packing(luggage)) => {
+    CONTEXTS.with_borrow_mut(|stack| match packing_now(stack) {
+        Some(luggage) => {
             let copy =
                 handle.try_clone().map_err(|error| format!("a handle could not be duplicated: {error}"))?;
             luggage.handles.push(copy);
@@ -136,8 +155,8 @@ pub(crate) fn give(handle: &Handle) -> Result<u32, String> {
 
 /// As [`give`], once for each `key`: many values may stand on one handle.
 pub(crate) fn give_shared(key: u128, handle: &Handle) -> Result<u32, String> {
-    let known = CONTEXTS.with_borrow(|stack| match stack.last() {
-        Some(Context::Packing(luggage)) => luggage.place_of(key),
+    let known = CONTEXTS.with_borrow_mut(|stack| match packing_now(stack) {
+        Some(luggage) => luggage.place_of(key),
         _ => None,
     });
     if let Some(place) = known {
@@ -145,7 +164,7 @@ pub(crate) fn give_shared(key: u128, handle: &Handle) -> Result<u32, String> {
     }
     let place = give(handle)?;
     CONTEXTS.with_borrow_mut(|stack| {
-        if let Some(Context::Packing(luggage)) = stack.last_mut() {
+        if let Some(luggage) = packing_now(stack) {
             luggage.shared.push((key, place));
         }
     });
@@ -154,21 +173,38 @@ pub(crate) fn give_shared(key: u128, handle: &Handle) -> Result<u32, String> {
 
 /// A duplicate of the handle at `place`, which stays there for the next value.
 pub(crate) fn copy(place: u32) -> Result<Handle, String> {
-    CONTEXTS.with_borrow(|stack| match stack.last() {
-        Some(Context::Unpacking(handles, _)) => match handles.get(place as usize) {
-            Some(Some(handle)) => handle
-                .try_clone()
-                .map_err(|error| format!("a handle could not be duplicated: {error}")),
+    CONTEXTS.with_borrow_mut(|stack| match unpacking_now(stack) {
+        Some((handles, _)) => match handles.get(place as usize) {
+            Some(Some(handle)) => {
+                handle.try_clone().map_err(|error| format!("a handle could not be duplicated: {error}"))
+            }
             _ => Err(format!("the message came without its handle number {place}")),
         },
         _ => Err(OUTSIDE.to_owned()),
     })
 }
 
+/// How many handles and how many moving ends the message being encoded holds.
+pub(crate) fn packed() -> (usize, usize) {
+    CONTEXTS.with_borrow_mut(|stack| match packing_now(stack) {
+        Some(luggage) => (luggage.handles.len(), luggage.moves.len()),
+        _ => (0, 0),
+    })
+}
+
+/// Forgets what a value brought that was not encoded after all.
+pub(crate) fn unpack_to((handles, moves): (usize, usize)) {
+    CONTEXTS.with_borrow_mut(|stack| {
+        if let Some(luggage) = packing_now(stack) {
+            luggage.truncate(handles, moves);
+        }
+    });
+}
+
 /// Asks to be told when the message is sent.
 pub(crate) fn on_commit(end: Arc<dyn Moves>) -> Result<(), String> {
-    CONTEXTS.with_borrow_mut(|stack| match stack.last_mut() {
-        Some(Context::Packing(luggage)) => {
+    CONTEXTS.with_borrow_mut(|stack| match packing_now(stack) {
+        Some(luggage) => {
             luggage.moves.push(end);
             Ok(())
         }
@@ -178,13 +214,22 @@ pub(crate) fn on_commit(end: Arc<dyn Moves>) -> Result<(), String> {
 
 /// Takes the handle at `place` of the message being decoded.
 pub(crate) fn take(place: u32) -> Result<Handle, String> {
-    CONTEXTS.with_borrow_mut(|stack| match stack.last_mut() {
-        Some(Context::Unpacking(handles, _)) => handles
+    CONTEXTS.with_borrow_mut(|stack| match unpacking_now(stack) {
+        Some((handles, _)) => handles
             .get_mut(place as usize)
             .and_then(Option::take)
             .ok_or_else(|| format!("the message came without its handle number {place}")),
         _ => Err(OUTSIDE.to_owned()),
     })
+}
+
+/// Runs code that has nothing to do with the messages being written or read
+/// around it: a handle that it serialises by itself does not slip into them.
+pub fn outside_messages<R>(run: impl FnOnce() -> R) -> R {
+    let scope = Scope::enter(Context::Outside);
+    let result = run();
+    drop(scope);
+    result
 }
 
 /// Whether a message is being decoded, on this thread, that came from a process
@@ -194,13 +239,13 @@ pub(crate) fn take(place: u32) -> Result<Handle, String> {
 /// their `Deserialize` refuses everywhere else.
 #[must_use]
 pub fn decoding_from_own_tree() -> bool {
-    CONTEXTS.with_borrow(|stack| matches!(stack.last(), Some(Context::Unpacking(_, false))))
+    CONTEXTS.with_borrow_mut(|stack| matches!(unpacking_now(stack), Some((_, false))))
 }
 
 /// Whether a message is being encoded on this thread.
 #[must_use]
 pub fn encoding_message() -> bool {
-    CONTEXTS.with_borrow(|stack| matches!(stack.last(), Some(Context::Packing(_))))
+    CONTEXTS.with_borrow_mut(|stack| packing_now(stack).is_some())
 }
 
 const OUTSIDE: &str =

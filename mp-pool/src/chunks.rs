@@ -53,16 +53,18 @@ impl<A: Message, I: Iterator<Item = A>> Iterator for Chunks<I> {
         }
         let mut packet = Packet::new();
         let (index, mut count) = (self.next_index, 0);
-        while count < self.size && packet.bytes().len() < CHUNK_BYTES && packet.handle_count() == 0 {
-            let Some(item) = self.items.next() else { break };
-            let place = self.next_index;
-            self.next_index += 1;
-            if let Err(error) = packet.append_item(&item) {
-                self.refused = Some((place, error));
-                break;
+        packet.writing(|writer| {
+            while count < self.size && writer.len() < CHUNK_BYTES && writer.handle_count() == 0 {
+                let Some(item) = self.items.next() else { break };
+                let place = self.next_index;
+                self.next_index += 1;
+                if let Err(error) = writer.item(&item) {
+                    self.refused = Some((place, error));
+                    break;
+                }
+                count += 1;
             }
-            count += 1;
-        }
+        });
         if self.grows {
             self.size = (2 * self.size).min(LARGEST_GROWN);
         }

@@ -25,9 +25,25 @@ pub(crate) struct Task {
     /// The items, each behind its length.
     pub(crate) packet: Packet,
     /// What the job runs.
-    pub(crate) code: Arc<[u8]>,
+    pub(crate) code: Arc<Code>,
     /// The item that was running when a worker died, and how often one did.
     suspect: Option<(usize, u32)>,
+}
+
+/// What a job runs, and on what.
+#[derive(Debug)]
+pub(crate) struct Code {
+    pub(crate) bytes: Vec<u8>,
+    /// How many bytes each item takes, if that is the same for all.
+    pub(crate) item_width: Option<usize>,
+}
+
+impl Code {
+    /// Where item number `count` begins.
+    fn skip(&self, bytes: &[u8], count: u32) -> usize {
+        let count = count as usize;
+        self.item_width.map_or_else(|| skip(bytes, count), |width| width * count)
+    }
 }
 
 /// What a caller waits for.
@@ -132,7 +148,7 @@ impl Core {
         });
     }
 
-    pub(crate) fn submit(&mut self, job: JobId, code: &Arc<[u8]>, index: usize, items: u32, packet: Packet) {
+    pub(crate) fn submit(&mut self, job: JobId, code: &Arc<Code>, index: usize, items: u32, packet: Packet) {
         let task = Task { job, index, items, answered: 0, packet, code: Arc::clone(code), suspect: None };
         if let Some(job) = self.jobs.get_mut(&job) {
             job.open += 1;
@@ -387,7 +403,7 @@ impl Task {
     fn range(&self, from: u32, to: u32) -> Self {
         let bytes = self.packet.bytes();
         let mut packet = Packet::new();
-        packet.extend_bytes(&bytes[skip(bytes, from)..skip(bytes, to)]);
+        packet.extend_bytes(&bytes[self.code.skip(bytes, from)..self.code.skip(bytes, to)]);
         Self {
             job: self.job,
             index: self.index + from as usize,
@@ -400,8 +416,8 @@ impl Task {
     }
 }
 
-/// Where item number `count` begins.
-fn skip(bytes: &[u8], count: u32) -> usize {
+/// Where item number `count` begins, of items behind their lengths.
+fn skip(bytes: &[u8], count: usize) -> usize {
     (0..count).fold(0, |at, _| {
         let head = bytes.get(at..at + 4).and_then(|head| head.try_into().ok());
         at + 4 + head.map_or(0, u32::from_le_bytes) as usize

@@ -11,7 +11,7 @@ use ipc_core::{EncodeError, Packet, SendError, Waitable, wait_deadline};
 use mp_process::ProcessError;
 
 use crate::chunks::Chunk;
-use crate::core::{Core, JobId, Reply, TaskId, What};
+use crate::core::{Code, Core, JobId, Reply, TaskId, What};
 use crate::error::{Death, PoolError, PoolKind, TaskKind};
 use crate::station::Station;
 use crate::wire::{AnswerHead, TaskFrame, TaskHead, send_stop};
@@ -127,7 +127,7 @@ impl Driver {
     }
 
     /// Adds a task to a job.
-    pub(crate) fn submit(&self, job: JobId, code: &Arc<[u8]>, chunk: Chunk) {
+    pub(crate) fn submit(&self, job: JobId, code: &Arc<Code>, chunk: Chunk) {
         let mut state = self.lock();
         match chunk {
             Chunk::Items { index, items, packet } => {
@@ -337,10 +337,10 @@ impl Driver {
             return state.core.refuse(worker, id);
         };
         let Some(task) = state.core.task_mut(id) else { return };
-        let head = TaskHead { task: id, items: task.items, job_len: task.code.len() as u32, poll };
+        let head = TaskHead { task: id, items: task.items, job_len: task.code.bytes.len() as u32, poll };
         let code = Arc::clone(&task.code);
         let deadline = Instant::now() + if is_large { LARGE_FRAME_TIMEOUT } else { Duration::ZERO };
-        let mut frame = TaskFrame::new(head, &code, &mut task.packet);
+        let mut frame = TaskFrame::new(head, &code.bytes, &mut task.packet);
         match station.link().send(&mut frame as &mut dyn Outgoing, Some(deadline)) {
             Ok(()) => state.core.give(worker, id),
             // Full, or dying: its end is noticed by other means.

@@ -77,8 +77,12 @@ impl From<std::io::Error> for PoolError {
 /// Its text says what happened and what can be done; the predicates tell the
 /// kinds apart.
 #[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct TaskError(Box<TaskFailure>);
+
+#[derive(Debug, thiserror::Error)]
 #[error("{}{kind}", At(*index))]
-pub struct TaskError {
+struct TaskFailure {
     kind: TaskKind,
     index: Option<usize>,
 }
@@ -131,14 +135,14 @@ impl fmt::Display for At {
 
 impl TaskError {
     pub(crate) fn at(mut self, index: usize) -> Self {
-        self.index = Some(index);
+        self.0.index = Some(index);
         self
     }
 
     /// Which item of a map the error is of, counted from 0.
     #[must_use]
     pub fn index(&self) -> Option<usize> {
-        self.index
+        self.0.index
     }
 
     /// The task panicked; see [`panic`](Self::panic).
@@ -150,7 +154,7 @@ impl TaskError {
     /// The panic that ended the task.
     #[must_use]
     pub fn panic(&self) -> Option<&Panic> {
-        if let TaskKind::Panicked(panic) = &self.kind { Some(panic) } else { None }
+        if let TaskKind::Panicked(panic) = &self.0.kind { Some(panic) } else { None }
     }
 
     /// The task's worker ended while it ran the task: it was killed, aborted,
@@ -187,19 +191,19 @@ impl TaskError {
     /// The argument or the value could not be encoded or decoded.
     #[must_use]
     pub fn is_codec(&self) -> bool {
-        self.is_undecodable() || matches!(self.kind, TaskKind::Argument(_) | TaskKind::BadResult(_))
+        self.is_undecodable() || matches!(self.0.kind, TaskKind::Argument(_) | TaskKind::BadResult(_))
     }
 
     /// The argument or the value was sent and could not be decoded.
     #[must_use]
     pub fn is_undecodable(&self) -> bool {
-        matches!(self.kind, TaskKind::Undecodable(_) | TaskKind::BadArgument(_))
+        matches!(self.0.kind, TaskKind::Undecodable(_) | TaskKind::BadArgument(_))
     }
 
     /// The pool was closed, was terminated or gave up.
     #[must_use]
     pub fn pool_error(&self) -> Option<&PoolError> {
-        if let TaskKind::Pool(error) = &self.kind { Some(error) } else { None }
+        if let TaskKind::Pool(error) = &self.0.kind { Some(error) } else { None }
     }
 
     fn death_error(&self) -> Option<&ProcessError> {
@@ -207,13 +211,13 @@ impl TaskError {
     }
 
     fn death(&self) -> Option<&Death> {
-        if let TaskKind::WorkerDied(death) = &self.kind { Some(death) } else { None }
+        if let TaskKind::WorkerDied(death) = &self.0.kind { Some(death) } else { None }
     }
 }
 
 impl From<TaskKind> for TaskError {
     fn from(kind: TaskKind) -> Self {
-        Self { kind, index: None }
+        Self(Box::new(TaskFailure { kind, index: None }))
     }
 }
 

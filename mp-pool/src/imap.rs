@@ -2,19 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::marker::PhantomData;
 
 use ipc_core::Message;
 
 use crate::error::TaskError;
-use crate::pool::Work;
+use crate::pool::{Outcomes, Work};
 
 /// Values in completion order; made by [`Pool::imap_unordered`](crate::Pool::imap_unordered).
 ///
 /// Dropping it lets go of the items that no worker has begun.
 pub struct ImapUnordered<'pool, I, R> {
     state: State<'pool, I>,
-    values: PhantomData<fn() -> R>,
+    /// Outcomes that have come and were not taken.
+    outcomes: Outcomes<R>,
 }
 
 /// Values in the order of the items; made by [`Pool::imap`](crate::Pool::imap).
@@ -37,7 +37,7 @@ enum State<'pool, I> {
 impl<'pool, I, R> ImapUnordered<'pool, I, R> {
     pub(crate) fn new(work: Result<Work<'pool, I>, TaskError>) -> Self {
         let state = work.map_or_else(State::Refused, State::Going);
-        Self { state, values: PhantomData }
+        Self { state, outcomes: Outcomes::new() }
     }
 }
 
@@ -50,15 +50,18 @@ impl<'pool, I, R> Imap<'pool, I, R> {
 impl<A: Message, R: Message, I: Iterator<Item = A>> ImapUnordered<'_, I, R> {
     /// The next value with the place of its item. The end of the pool is one error.
     fn next_placed(&mut self) -> Option<(usize, Result<R, TaskError>)> {
+        if let Some((index, outcome)) = self.outcomes.pop_front() {
+            return Some((index, outcome.map_err(|error| error.at(index))));
+        }
         let State::Going(work) = &mut self.state else {
             return match std::mem::replace(&mut self.state, State::Over) {
                 State::Refused(error) => Some((usize::MAX, Err(error))),
                 _ => None,
             };
         };
-        match work.next_outcome() {
-            Ok(Some((index, outcome))) => Some((index, outcome.map_err(|error| error.at(index)))),
-            Ok(None) => {
+        match work.fetch(&mut self.outcomes) {
+            Ok(true) => self.next_placed(),
+            Ok(false) => {
                 self.state = State::Over;
                 None
             }

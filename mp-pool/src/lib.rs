@@ -38,6 +38,7 @@ mod error;
 mod imap;
 mod pool;
 mod station;
+mod values;
 mod wire;
 mod worker;
 

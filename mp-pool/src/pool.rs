@@ -1,17 +1,19 @@
 //! The pool and its verbs.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
 
-use ipc_core::{Message, Packet};
+use ipc_core::{Message, Reader, item_width};
 
 use crate::builder::Builder;
 use crate::chunks::Chunks;
-use crate::core::{JobId, Reply, What};
+use crate::core::{Code, JobId, Reply, What};
 use crate::driver::Driver;
 use crate::error::{PoolError, TaskError, TaskKind};
 use crate::imap::{Imap, ImapUnordered};
-use crate::wire::Outcome;
+use crate::values::Values;
+use crate::wire::{Failure, VALUE};
 use crate::worker;
 
 /// Worker processes that run functions of this program.
@@ -58,7 +60,9 @@ impl Pool {
     /// value could not travel.
     pub fn apply<A: Message, R: Message>(&self, function: fn(A) -> R, argument: A) -> Result<R, TaskError> {
         let mut work = self.begin(function, std::iter::once(argument), 1)?;
-        match work.next_outcome::<R>()? {
+        let mut outcomes = Outcomes::new();
+        work.fetch(&mut outcomes)?;
+        match outcomes.pop_front() {
             Some((_, outcome)) => outcome,
             None => Err(TaskKind::BadResult("the task was answered without a value".to_owned()).into()),
         }
@@ -87,22 +91,27 @@ impl Pool {
         R: Message,
         I: IntoIterator<Item = A>,
     {
-        let chunks = Chunks::for_map(items.into_iter(), self.driver.workers());
+        let items = items.into_iter();
+        let known = items.size_hint().0;
+        let chunks = Chunks::for_map(items, self.driver.workers());
         let mut work = Work::begin(&self.driver, function, chunks)?;
-        let mut values: Vec<Option<R>> = Vec::new();
+        let mut values = Values::new(known);
         let mut first_error: Option<TaskError> = None;
-        while let Some((index, outcome)) = work.next_outcome::<R>()? {
-            match outcome {
-                Ok(value) => place(&mut values, index, value),
-                Err(error) if first_error.as_ref().is_none_or(|first| Some(index) < first.index()) => {
-                    first_error = Some(error.at(index));
-                }
-                Err(_) => {}
+        while let Some(replies) = work.next_replies()? {
+            for reply in replies {
+                let run = values.begin(reply.index, reply.items as usize);
+                reply.for_each(|index, outcome| match outcome {
+                    Ok(value) => run.push(value),
+                    Err(error) if first_error.as_ref().is_none_or(|first| Some(index) < first.index()) => {
+                        first_error = Some(error.at(index));
+                    }
+                    Err(_) => {}
+                });
             }
         }
         match first_error {
             Some(error) => Err(error),
-            None => Ok(values.into_iter().flatten().collect()),
+            None => Ok(values.into_vec()),
         }
     }
 
@@ -192,28 +201,22 @@ impl fmt::Debug for Pool {
     }
 }
 
-/// Puts a value where it belongs, also when those before it have not come.
-fn place<R>(values: &mut Vec<Option<R>>, index: usize, value: R) {
-    if values.len() <= index {
-        values.resize_with(index + 1, || None);
-    }
-    values[index] = Some(value);
-}
-
 /// Values that come out of turn wait for theirs: so many for each task under way.
 const AHEAD: usize = 16;
+
+/// Outcomes and the places of their items.
+pub(crate) type Outcomes<R> = VecDeque<(usize, Result<R, TaskError>)>;
 
 /// Items on their way through a pool, and their outcomes on the way back.
 #[derive(Debug)]
 pub(crate) struct Work<'pool, I> {
     driver: &'pool Driver,
     job: JobId,
-    code: Arc<[u8]>,
+    code: Arc<Code>,
     chunks: Chunks<I>,
     exhausted: bool,
     /// Items to be taken from the input for now.
     limit: usize,
-    replies: std::collections::VecDeque<Reply>,
 }
 
 impl<'pool, A: Message, I: Iterator<Item = A>> Work<'pool, I> {
@@ -222,38 +225,33 @@ impl<'pool, A: Message, I: Iterator<Item = A>> Work<'pool, I> {
         function: fn(A) -> R,
         chunks: Chunks<I>,
     ) -> Result<Self, TaskError> {
-        let code = worker::job(function).map_err(TaskKind::Argument)?.into();
+        let bytes = worker::job(function).map_err(TaskKind::Argument)?;
+        let code = Arc::new(Code { bytes, item_width: item_width::<A>() });
         let job = driver.open()?;
-        Ok(Self {
-            driver,
-            job,
-            code,
-            chunks,
-            exhausted: false,
-            limit: usize::MAX,
-            replies: std::collections::VecDeque::new(),
-        })
+        Ok(Self { driver, job, code, chunks, exhausted: false, limit: usize::MAX })
     }
 
-    /// The next outcome, of whichever item; `None` after the last.
-    pub(crate) fn next_outcome<R: Message>(
-        &mut self,
-    ) -> Result<Option<(usize, Result<R, TaskError>)>, PoolError> {
+    /// News of some items; `None` after the last.
+    fn next_replies(&mut self) -> Result<Option<VecDeque<Reply>>, PoolError> {
         loop {
-            if let Some(reply) = self.replies.front_mut() {
-                let outcome = reply.next::<R>();
-                if reply.items == 0 {
-                    self.replies.pop_front();
-                }
-                return Ok(Some(outcome));
-            }
             self.feed();
             match self.driver.replies(self.job)? {
-                Some(replies) => self.replies = replies,
+                Some(replies) => return Ok(Some(replies)),
                 None if self.exhausted => return Ok(None),
                 None => self.driver.check_alive()?,
             }
         }
+    }
+
+    /// The outcomes that have come, each with the place of its item, are put at the
+    /// end of `outcomes`; whether there are any.
+    pub(crate) fn fetch<R: Message>(&mut self, outcomes: &mut Outcomes<R>) -> Result<bool, PoolError> {
+        let replies = self.next_replies()?;
+        let any = replies.is_some();
+        for reply in replies.into_iter().flatten() {
+            reply.for_each(|index, outcome| outcomes.push_back((index, outcome)));
+        }
+        Ok(any)
     }
 
     /// Gives the pool as many items as it has use for.
@@ -281,27 +279,26 @@ impl<I> Drop for Work<'_, I> {
 }
 
 impl Reply {
-    /// Takes the next item's outcome out of the reply.
-    fn next<R: Message>(&mut self) -> (usize, Result<R, TaskError>) {
-        let index = self.index;
-        self.index += 1;
-        self.items -= 1;
-        let outcome = match &mut self.what {
-            What::Outcomes(packet) => outcome(packet),
-            What::Failed(kind) => Err(kind.clone().into()),
-        };
-        (index, outcome)
+    /// Decodes each item's outcome and hands it on with its place.
+    fn for_each<R: Message>(self, mut each: impl FnMut(usize, Result<R, TaskError>)) {
+        let places = self.index..self.index + self.items as usize;
+        match self.what {
+            What::Failed(kind) => places.for_each(|index| each(index, Err(kind.clone().into()))),
+            What::Outcomes(mut packet) => {
+                packet.reading(|reader| places.for_each(|index| each(index, outcome(reader))));
+            }
+        }
     }
 }
 
-fn outcome<R: Message>(packet: &mut Packet) -> Result<R, TaskError> {
-    let kind = match packet.read::<Outcome>().map_err(TaskKind::Undecodable)? {
-        Outcome::Value => {
-            return packet.read_item::<R>().map_err(|error| TaskKind::Undecodable(error).into());
-        }
-        Outcome::Panicked(panic) => TaskKind::Panicked(panic),
-        Outcome::BadArgument(reason) => TaskKind::BadArgument(reason),
-        Outcome::BadResult(reason) => TaskKind::BadResult(reason),
-    };
-    Err(kind.into())
+fn outcome<R: Message>(reader: &mut Reader<'_>) -> Result<R, TaskError> {
+    if reader.byte() == Some(VALUE) {
+        return reader.item::<R>().map_err(|error| TaskKind::Undecodable(error).into());
+    }
+    Err(match reader.value::<Failure>().map_err(TaskKind::Undecodable)? {
+        Failure::Panicked(panic) => TaskKind::Panicked(panic),
+        Failure::BadArgument(reason) => TaskKind::BadArgument(reason),
+        Failure::BadResult(reason) => TaskKind::BadResult(reason),
+    }
+    .into())
 }

@@ -36,10 +36,14 @@ pub(crate) struct AnswerHead {
     pub(crate) busy_nanos: u64,
 }
 
-/// How one item ended; after `Value` the value follows.
+/// The byte in front of a value, which follows as an item.
+pub(crate) const VALUE: u8 = 0;
+/// The byte in front of a [`Failure`].
+pub(crate) const FAILURE: u8 = 1;
+
+/// Why an item has no value.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Outcome {
-    Value,
+pub(crate) enum Failure {
     Panicked(Panic),
     BadArgument(String),
     BadResult(String),

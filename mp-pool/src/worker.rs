@@ -1,16 +1,17 @@
 //! A worker's life: takes tasks, runs them item by item, answers.
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use ipc_core::link::Polling;
-use ipc_core::{Connection, Message, Packet, SharedMemory};
-use mp_process::{Function, catch_panic};
+use ipc_core::{Connection, Message, Packet, Reader, SharedMemory, Writer, outside_messages};
+use mp_process::{Function, Panic, catch_panic};
 use serde::{Deserialize, Serialize};
 
-use crate::wire::{AnswerHead, Job, Outcome, TaskHead};
+use crate::wire::{AnswerHead, FAILURE, Failure, Job, TaskHead, VALUE};
 
 /// A worker's end of its link to the pool. What goes over it are raw packets.
 pub(crate) type WorkerLink = Connection<(), ()>;
@@ -68,8 +69,12 @@ const ANSWER_AGE: Duration = Duration::from_micros(100);
 /// An answer of this many bytes goes out at once.
 const ANSWER_BYTES: usize = 48 << 10;
 
-/// Runs one item: reads the argument, writes the outcome.
-pub(crate) struct Runner(Box<dyn FnMut(&mut Packet, &mut Packet)>);
+/// Runs items until there are no more or the answer is due; the number of the
+/// next one. Made for one function and its types.
+type Run = dyn FnMut(&mut Reader<'_>, &mut Writer<'_>, &mut Progress<'_>);
+
+/// A job's function, bound to its types.
+pub(crate) struct Runner(Box<Run>);
 
 impl fmt::Debug for Runner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -88,37 +93,136 @@ pub(crate) fn job<A: Message, R: Message>(function: fn(A) -> R) -> Result<Vec<u8
 /// Binds a job's function to its types.
 fn bind<A: Message, R: Message>(mut job: Packet) -> Option<Runner> {
     let function: Function<A, R> = job.read().ok()?;
-    Some(Runner(Box::new(move |items, answer| run(function, items, answer))))
+    Some(Runner(Box::new(move |items, answer, progress| run(function, items, answer, progress))))
 }
 
-fn run<A: Message, R: Message>(function: Function<A, R>, items: &mut Packet, answer: &mut Packet) {
-    // A user's `Deserialize` and `Serialize` run here as well, and may panic.
-    let argument = match catch_panic(|| items.read_item::<A>()) {
-        Ok(Ok(argument)) => argument,
-        Ok(Err(error)) => return put(answer, &Outcome::BadArgument(error.to_string())),
-        Err(panic) => return put(answer, &Outcome::BadArgument(panic.to_string())),
-    };
-    match catch_panic(|| function(argument)) {
-        Ok(value) => put_value(answer, &value),
-        Err(panic) => put(answer, &Outcome::Panicked(panic)),
+/// What a panic interrupted.
+#[derive(Clone, Copy)]
+enum Step {
+    Argument,
+    Function,
+    Result,
+}
+
+/// Runs items one after the other. A panic ends the inner loop and the item; the
+/// outer one goes on behind it.
+fn run<A: Message, R: Message>(
+    function: Function<A, R>,
+    items: &mut Reader<'_>,
+    answer: &mut Writer<'_>,
+    progress: &mut Progress<'_>,
+) {
+    while !progress.is_over() {
+        let step = Cell::new(Step::Argument);
+        let begun = Cell::new(answer.len());
+        let caught = catch_panic(|| {
+            while progress.begin_next(answer.len()) {
+                begun.set(answer.len());
+                run_one(function, items, answer, &step);
+            }
+        });
+        match caught {
+            Ok(()) => return,
+            Err(panic) => {
+                answer.truncate(begun.get());
+                fail(answer, &failure(step.get(), panic));
+            }
+        }
     }
 }
 
-fn put_value<R: Message>(answer: &mut Packet, value: &R) {
-    let before = answer.bytes().len();
-    put(answer, &Outcome::Value);
-    let reason = match catch_panic(|| answer.append_item(value)) {
-        Ok(Ok(())) => return,
-        Ok(Err(error)) => error.to_string(),
-        Err(panic) => panic.to_string(),
+fn run_one<A: Message, R: Message>(
+    function: Function<A, R>,
+    items: &mut Reader<'_>,
+    answer: &mut Writer<'_>,
+    step: &Cell<Step>,
+) {
+    // A user's `Deserialize` and `Serialize` run here as well, and may panic.
+    step.set(Step::Argument);
+    let argument = match items.item::<A>() {
+        Ok(argument) => argument,
+        Err(error) => return fail(answer, &Failure::BadArgument(error.to_string())),
     };
-    answer.truncate(before);
-    put(answer, &Outcome::BadResult(reason));
+    step.set(Step::Function);
+    let value = outside_messages(|| function(argument));
+    step.set(Step::Result);
+    let before = answer.len();
+    answer.byte(VALUE);
+    if let Err(error) = answer.item(&value) {
+        answer.truncate(before);
+        fail(answer, &Failure::BadResult(error.to_string()));
+    }
 }
 
-fn put(answer: &mut Packet, outcome: &Outcome) {
+fn failure(step: Step, panic: Panic) -> Failure {
+    match step {
+        Step::Argument => Failure::BadArgument(format!("its decoding panicked: {panic}")),
+        Step::Function => Failure::Panicked(panic),
+        Step::Result => Failure::BadResult(format!("its encoding panicked: {panic}")),
+    }
+}
+
+fn fail(answer: &mut Writer<'_>, failure: &Failure) {
+    answer.byte(FAILURE);
     // Text and numbers always encode.
-    let _ = answer.append(outcome);
+    let _ = answer.value(failure);
+}
+
+/// How far a worker is in a task, and whether its answer is due.
+struct Progress<'a> {
+    board: &'a Board,
+    task: u64,
+    items: u32,
+    /// The item to begin next.
+    next: u32,
+    /// The first item that is not answered.
+    unanswered: u32,
+    began: Instant,
+    pace: Pace,
+    due: bool,
+}
+
+impl<'a> Progress<'a> {
+    fn new(board: &'a Board, head: TaskHead) -> Self {
+        let now = Instant::now();
+        Self {
+            board,
+            task: head.task,
+            items: head.items,
+            next: 0,
+            unanswered: 0,
+            began: now,
+            pace: Pace::new(now),
+            due: false,
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.next == self.items || self.due
+    }
+
+    /// Marks the next item as begun; `false` if there is none, or the answer,
+    /// which now has `len` bytes, is to go out first.
+    fn begin_next(&mut self, len: usize) -> bool {
+        if self.next > self.unanswered {
+            self.due |= len >= ANSWER_BYTES || self.pace.is_due(self.began);
+        }
+        if self.is_over() {
+            return false;
+        }
+        self.board.begin(self.task, self.next);
+        self.next += 1;
+        true
+    }
+
+    /// The head of an answer with all outcomes so far; the next answer begins here.
+    fn head(&mut self) -> AnswerHead {
+        let now = Instant::now();
+        let busy_nanos = u64::try_from((now - self.began).as_nanos()).unwrap_or(u64::MAX);
+        let head = AnswerHead { task: self.task, items: self.next - self.unanswered, busy_nanos };
+        (self.unanswered, self.began, self.due) = (self.next, now, false);
+        head
+    }
 }
 
 /// The function that worker processes run.
@@ -159,24 +263,17 @@ impl Worker<'_> {
     }
 
     fn run_items(&mut self, head: TaskHead, packet: &mut Packet) -> bool {
-        let mut begun_at = Instant::now();
-        let mut pending = 0;
-        let mut pace = Pace::new(begun_at);
-        for item in 0..head.items {
-            self.board.begin(head.task, item);
-            match &mut self.runner {
-                Some(Runner(run)) => run(packet, &mut self.answer),
-                None => put(&mut self.answer, &Outcome::BadArgument(UNKNOWN_JOB.to_owned())),
-            }
-            pending += 1;
-            let last = item + 1 == head.items;
-            if last || self.answer.bytes().len() >= ANSWER_BYTES || pace.is_due(begun_at) {
-                let now = Instant::now();
-                let busy_nanos = u64::try_from((now - begun_at).as_nanos()).unwrap_or(u64::MAX);
-                if !self.send(AnswerHead { task: head.task, items: pending, busy_nanos }) {
-                    return false;
-                }
-                (begun_at, pending) = (now, 0);
+        let mut progress = Progress::new(self.board, head);
+        while progress.unanswered < head.items {
+            let Self { runner, answer, .. } = self;
+            packet.reading(|items| {
+                answer.writing(|answer| match runner {
+                    Some(Runner(run)) => run(items, answer, &mut progress),
+                    None => refuse_all(answer, &mut progress),
+                });
+            });
+            if !self.send(progress.head()) {
+                return false;
             }
         }
         true
@@ -217,6 +314,12 @@ impl Pace {
         self.stride = if now - self.read_at < Self::QUICK { (self.stride * 2).min(Self::LONGEST) } else { 1 };
         (self.items, self.read_at) = (0, now);
         now - begun_at >= ANSWER_AGE
+    }
+}
+
+fn refuse_all(answer: &mut Writer<'_>, progress: &mut Progress<'_>) {
+    while progress.begin_next(answer.len()) {
+        fail(answer, &Failure::BadArgument(UNKNOWN_JOB.to_owned()));
     }
 }
 

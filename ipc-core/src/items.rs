@@ -1,0 +1,142 @@
+//! Writing and reading many values of one packet.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::codec::{self, DecodeError, EncodeError, Message};
+use crate::plain;
+use crate::transfer;
+
+/// How many bytes stand in front of an item and say how long it is.
+const ITEM_HEAD: usize = 4;
+
+/// Writes values behind one another; lent by [`Packet::writing`](crate::Packet::writing).
+#[derive(Debug)]
+pub struct Writer<'a> {
+    pub(crate) bytes: &'a mut Vec<u8>,
+}
+
+impl Writer<'_> {
+    /// How many bytes the packet has now.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// How many handles go with the bytes so far.
+    #[must_use]
+    pub fn handle_count(&self) -> usize {
+        transfer::packed().0
+    }
+
+    /// Writes one byte.
+    pub fn byte(&mut self, byte: u8) {
+        self.bytes.push(byte);
+    }
+
+    /// Takes back all but the first `len` bytes. Handles written since stay.
+    pub fn truncate(&mut self, len: usize) {
+        self.bytes.truncate(len);
+    }
+
+    /// Writes a value.
+    ///
+    /// # Errors
+    /// [`EncodeError`] if its `Serialize` refuses; what was there stays as it was.
+    pub fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
+        let (before, packed) = (self.bytes.len(), transfer::packed());
+        codec::append(value, self.bytes).inspect_err(|_| {
+            self.bytes.truncate(before);
+            transfer::unpack_to(packed);
+        })
+    }
+
+    /// Writes a value that a reader can skip: with its length in front, or of a
+    /// fixed width ([`item_width`](crate::item_width)).
+    ///
+    /// # Errors
+    /// As [`value`](Self::value), and for an item of 4 GiB and more.
+    #[inline]
+    pub fn item<T: Message>(&mut self, value: &T) -> Result<(), EncodeError> {
+        if let Some(width) = plain::item_width::<T>() {
+            let head = self.bytes.len();
+            self.bytes.resize(head + width, 0);
+            plain::put_number(value, &mut self.bytes[head..]);
+            return Ok(());
+        }
+        self.item_with_length(value)
+    }
+
+    fn item_with_length<T: Message>(&mut self, value: &T) -> Result<(), EncodeError> {
+        let head = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; ITEM_HEAD]);
+        let written = codec::append_message(value, self.bytes).and_then(|()| {
+            u32::try_from(self.bytes.len() - head - ITEM_HEAD)
+                .map_err(|_| EncodeError::new::<T>("one item is limited to 4 GiB"))
+        });
+        match written {
+            Ok(len) => self.bytes[head..head + ITEM_HEAD].copy_from_slice(&len.to_le_bytes()),
+            Err(_) => self.bytes.truncate(head),
+        }
+        written.map(drop)
+    }
+}
+
+/// Reads values one after the other; lent by [`Packet::reading`](crate::Packet::reading).
+#[derive(Debug)]
+pub struct Reader<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) at: &'a mut usize,
+}
+
+impl Reader<'_> {
+    /// Reads one byte; `None` at the end.
+    pub fn byte(&mut self) -> Option<u8> {
+        let byte = *self.bytes.get(*self.at)?;
+        *self.at += 1;
+        Some(byte)
+    }
+
+    /// Reads a value.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if what comes next is not a `T`; the reader stays where it was.
+    pub fn value<T: DeserializeOwned>(&mut self) -> Result<T, DecodeError> {
+        let (value, rest) = codec::decode_prefix(&self.bytes[*self.at..])?;
+        *self.at = self.bytes.len() - rest.len();
+        Ok(value)
+    }
+
+    /// Reads an item that [`Writer::item`] wrote, and moves behind it first, so
+    /// that the next can be read even if this one is no `T`, or its decoding panics.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if the item is not exactly one `T`, or the packet is cut short.
+    #[inline]
+    pub fn item<T: Message>(&mut self) -> Result<T, DecodeError> {
+        if let Some(width) = plain::item_width::<T>() {
+            let number = self.take(width).and_then(plain::get_number::<T>);
+            return number.ok_or_else(|| DecodeError::new::<T>(CUT));
+        }
+        let head = self.take(ITEM_HEAD).and_then(|head| head.try_into().ok());
+        let len = head.map(u32::from_le_bytes).ok_or_else(|| DecodeError::new::<T>(CUT))?;
+        let bytes = self.take(len as usize).ok_or_else(|| DecodeError::new::<T>(CUT))?;
+        codec::decode_message(bytes)
+    }
+
+    /// The next `len` bytes; with fewer left, none, and the packet is at its end.
+    fn take(&mut self, len: usize) -> Option<&[u8]> {
+        let start = *self.at;
+        let bytes = start.checked_add(len).and_then(|end| self.bytes.get(start..end));
+        *self.at = bytes.map_or(self.bytes.len(), |bytes| start + bytes.len());
+        bytes
+    }
+}
+
+const CUT: &str = "the packet is cut short";
