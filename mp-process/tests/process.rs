@@ -1,26 +1,18 @@
 //! Starting processes, and every way in which they end, under each start method.
 
-use std::env;
+mod common;
+
 use std::fs::File;
 use std::io::Read;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ipc_core::{Connection, Handle, Message, duplex, pipe, wait};
-use mp_process::{Builder, Function, Process, ProcessError, StartMethod, cpu_count, current_process};
-use mp_testkit::Program;
-use mp_testkit::harness::{Suite, Trial, variants};
+use common::{builder, spawn};
+use ipc_core::{Connection, Handle, duplex, wait};
+use mp_process::{Function, ProcessError, StartMethod, cpu_count, current_process};
 use serde::{Deserialize, Serialize};
 
-type Test = (&'static str, fn(StartMethod));
-
-macro_rules! tests {
-    ($($function:ident),* $(,)?) => {
-        const TESTS: &[Test] = &[$((stringify!($function), $function)),*];
-    };
-}
-
-tests![
+common::tests![
     a_value_comes_back,
     generic_functions_and_closures_without_captures_run,
     a_large_argument_and_a_large_value_travel,
@@ -44,54 +36,8 @@ tests![
     many_in_a_row_leave_nothing,
 ];
 
-/// Names the one test that this program is to run by itself.
-const ALONE: &str = "MP_PROCESS_ALONE";
-
 fn main() -> std::process::ExitCode {
-    if let Ok(name) = env::var(ALONE) {
-        mp_process::init();
-        run_alone(&name);
-        return std::process::ExitCode::SUCCESS;
-    }
-    let methods = [("spawn", StartMethod::Spawn), ("forkserver", StartMethod::ForkServer)];
-    let trials = TESTS.iter().flat_map(|(name, function)| {
-        let mut trials = variants(name, methods, *function);
-        trials.push(Trial::new(format!("{name}::fork"), || in_a_program_without_threads(name)));
-        trials
-    });
-    Suite::new(trials.collect()).warm_up(start_library_threads).run()
-}
-
-/// Trials run under a watchdog, which is a thread, and then a process cannot be forked.
-fn in_a_program_without_threads(name: &str) {
-    let limit = Duration::from_secs(50) + mp_testkit::harness::soak_time();
-    Program::this().unwrap().env(ALONE, name).run(limit).unwrap().expect_success();
-}
-
-fn run_alone(name: &str) {
-    let (_, function) = TESTS.iter().find(|(known, _)| *known == name).unwrap();
-    function(StartMethod::Fork);
-}
-
-fn builder(method: StartMethod) -> Builder {
-    Process::builder().start_method(method)
-}
-
-fn spawn<A: Message, R: Message>(
-    method: StartMethod,
-    function: fn(A) -> R,
-    arg: A,
-) -> Result<Process<R>, ProcessError> {
-    builder(method).spawn(function, arg)
-}
-
-/// The threads that start processes and watch peers keep a few handles for good.
-fn start_library_threads() {
-    for method in [StartMethod::Spawn, StartMethod::ForkServer] {
-        spawn(method, |()| (), ()).unwrap().join().unwrap();
-    }
-    let (_tx, rx) = pipe::<u8>().unwrap();
-    assert!(rx.recv_timeout(Duration::from_millis(1)).is_err());
+    common::run(TESTS)
 }
 
 fn a_value_comes_back(method: StartMethod) {

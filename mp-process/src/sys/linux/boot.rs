@@ -35,8 +35,8 @@ pub(crate) fn summons() -> Option<SocketLink> {
     // SAFETY: `init` comes before threads, so nobody else reads the environment.
     unsafe { std::env::remove_var(VARIABLE) };
     follow(parent);
-    settle();
     let socket = move_stdin_away(stdin)?;
+    settle();
     Some(SocketLink::from_handle(Handle::from(socket)).trust_peer())
 }
 
@@ -69,8 +69,9 @@ fn die() -> ! {
     exit(1)
 }
 
-/// What every child does about signals.
+/// What every child does about signals and streams.
 pub(super) fn settle() {
+    setup::fill_streams();
     signals::keep_interrupts_out();
     signals::unblock_all();
 }

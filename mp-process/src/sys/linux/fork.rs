@@ -10,6 +10,7 @@
 
 use std::fs;
 use std::io::{self, Write};
+use std::time::{Duration, Instant};
 
 use ipc_core::Handle;
 use ipc_core::link::SocketLink;
@@ -21,9 +22,23 @@ use super::{boot, end, leave, signals, spawn};
 /// How the names of threads begin that this library starts.
 const OURS: [&str; 2] = ["mp-", "ipc-core-"];
 
+/// For how long a thread is listed that was joined, or has not taken its name yet.
+const SETTLING: Duration = Duration::from_millis(50);
+
 /// The names of the threads of this process beside the calling one that are not
 /// this library's.
 pub(crate) fn threads_of_the_program() -> io::Result<Vec<String>> {
+    let deadline = Instant::now() + SETTLING;
+    loop {
+        let names = foreign_threads()?;
+        if names.is_empty() || Instant::now() >= deadline {
+            return Ok(names);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn foreign_threads() -> io::Result<Vec<String>> {
     let own = rustix::thread::gettid().as_raw_nonzero().to_string();
     let mut names = Vec::new();
     for task in fs::read_dir("/proc/self/task")? {
@@ -50,6 +65,7 @@ pub(crate) fn fork(live: impl FnOnce(SocketLink)) -> io::Result<Started> {
         Forked::Parent { pid, end } => Ok(Started { pid, end, link: ours, relay: None }),
         Forked::Child => {
             drop((gate, ours));
+            let Some(theirs) = above_streams(theirs) else { leave::now(1) };
             boot::follow(parent);
             leave::without_handlers();
             boot::settle();
@@ -57,6 +73,12 @@ pub(crate) fn fork(live: impl FnOnce(SocketLink)) -> io::Result<Started> {
             leave::now(0)
         }
     }
+}
+
+/// Where the program has closed its streams, the link must not lie in their place.
+fn above_streams(link: SocketLink) -> Option<SocketLink> {
+    // A duplicate never has the number of a stream.
+    link.into_handle().ok().map(|handle| SocketLink::from_handle(handle).trust_peer())
 }
 
 /// Which of the two this process is.

@@ -12,7 +12,7 @@
 #![allow(unsafe_code)]
 
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -24,7 +24,7 @@ const REACH: usize = 1 << 20;
 const OWN_STACK: usize = 64 << 10;
 
 struct Report {
-    socket: OwnedFd,
+    socket: BorrowedFd<'static>,
     frame: Vec<u8>,
     /// The lowest address that the main thread's stack may grow to.
     stack_end: usize,
@@ -35,12 +35,11 @@ struct Report {
 static REPORT: AtomicPtr<Report> = AtomicPtr::new(ptr::null_mut());
 
 /// Reports an overflow of this thread's stack by writing `frame` to `socket`.
-pub(crate) fn report_with(socket: &Handle, frame: Vec<u8>) {
-    let Ok(socket) = socket.try_clone() else { return };
+pub(crate) fn report_with(socket: &'static Handle, frame: Vec<u8>) {
     // A fork of a child has the handler already, and what was there before it.
     let earlier = current_report();
     let others = earlier.map_or_else(|| current(libc::SIGSEGV), |report| report.others);
-    let report = Report { socket: socket.into(), frame, stack_end: stack_end(), others };
+    let report = Report { socket: socket.as_fd(), frame, stack_end: stack_end(), others };
     // ORDERING: publishes the report to handlers on other threads.
     REPORT.store(Box::into_raw(Box::new(report)), Ordering::Release);
     if earlier.is_none() && give_signal_stack() {

@@ -12,7 +12,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use ipc_core::Handle;
-use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use rustix::process as sys;
 use rustix::process::Rlimit;
 use rustix::stdio;
@@ -41,6 +41,16 @@ pub(crate) fn change_environment(whole: Option<&[(OsString, OsString)]>, changes
 /// A duplicate of this process's standard input.
 pub(crate) fn own_input() -> io::Result<Handle> {
     Ok(stdio::stdin().try_clone_to_owned()?.into())
+}
+
+/// Opens the streams that the parent has closed, so that no other descriptor gets
+/// their numbers.
+pub(super) fn fill_streams() {
+    for (number, stream) in [stdio::stdin(), stdio::stdout(), stdio::stderr()].into_iter().enumerate() {
+        if fcntl_getfd(stream).is_err() {
+            let _ = silence_stream(number);
+        }
+    }
 }
 
 /// Leads standard stream `number` nowhere.

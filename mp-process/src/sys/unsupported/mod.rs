@@ -122,7 +122,7 @@ pub(crate) mod leave {
 pub(crate) mod overflow {
     use ipc_core::Handle;
 
-    pub(crate) fn report_with(_socket: &Handle, _frame: Vec<u8>) {}
+    pub(crate) fn report_with(_socket: &'static Handle, _frame: Vec<u8>) {}
 }
 
 pub(crate) mod spill {

@@ -1,0 +1,352 @@
+//! Values that misbehave, children that are stuck, and what a child is given, under
+//! each start method.
+
+mod common;
+
+use std::cell::Cell;
+use std::fs;
+use std::io::{Read, pipe};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::parent_id;
+use std::process::Command;
+use std::time::{Duration, Instant};
+use std::{env, thread};
+
+use common::{builder, spawn};
+use ipc_core::{Handle, wait};
+use mp_process::{Process, Resource, StartMethod, Stdio, active_children, current_process, parent_process};
+use serde::de::{Deserialize, Deserializer};
+use serde::ser::{Serialize, Serializer};
+
+common::tests![
+    a_panic_while_encoding_the_value_is_an_error,
+    a_panic_while_decoding_the_argument_is_an_error,
+    a_panic_while_dropping_the_value_is_an_error,
+    a_payload_that_panics_when_dropped_is_an_error,
+    a_payload_thrown_without_the_hook_keeps_its_own_text,
+    a_panic_of_the_task_prints_nothing_and_one_of_a_thread_prints,
+    exit_handlers_of_the_child_run,
+    a_stopped_child_with_a_large_argument_holds_nobody_up,
+    at_most_two_handles_per_child_and_none_after_join,
+    a_joined_process_holds_no_handle,
+    environment_and_directory_are_given,
+    streams_are_given,
+    limits_and_niceness_are_given,
+    arguments_are_given_or_refused,
+    a_directory_that_is_not_there_is_a_refusal,
+    parents_and_children_know_each_other,
+    a_whole_tree_is_killed,
+    interrupts_are_for_the_owner_of_the_tree,
+    a_child_has_few_handles,
+    exit_status_says_how,
+];
+
+fn main() -> std::process::ExitCode {
+    common::run(TESTS)
+}
+
+struct PanicsWhenEncoded;
+
+impl Serialize for PanicsWhenEncoded {
+    fn serialize<S: Serializer>(&self, _serializer: S) -> Result<S::Ok, S::Error> {
+        panic!("no encoding")
+    }
+}
+
+impl<'de> Deserialize<'de> for PanicsWhenEncoded {
+    fn deserialize<D: Deserializer<'de>>(_deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self)
+    }
+}
+
+fn a_panic_while_encoding_the_value_is_an_error(method: StartMethod) {
+    let error = spawn(method, |()| PanicsWhenEncoded, ()).unwrap().join().map(drop).unwrap_err();
+    assert!(error.is_codec(), "{error}");
+    assert!(error.to_string().contains("no encoding"), "{error}");
+}
+
+struct PanicsWhenDecoded;
+
+impl Serialize for PanicsWhenDecoded {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_unit()
+    }
+}
+
+impl<'de> Deserialize<'de> for PanicsWhenDecoded {
+    fn deserialize<D: Deserializer<'de>>(_deserializer: D) -> Result<Self, D::Error> {
+        panic!("no decoding")
+    }
+}
+
+fn a_panic_while_decoding_the_argument_is_an_error(method: StartMethod) {
+    let error = spawn(method, |_: PanicsWhenDecoded| (), PanicsWhenDecoded).unwrap().join().unwrap_err();
+    assert!(error.is_codec(), "{error}");
+    assert!(error.to_string().contains("no decoding"), "{error}");
+    let error = spawn(method, |()| PanicsWhenDecoded, ()).unwrap().join().map(drop).unwrap_err();
+    assert!(error.is_codec(), "{error}");
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct PanicsWhenDropped;
+
+impl Drop for PanicsWhenDropped {
+    fn drop(&mut self) {
+        if current_process().is_child() {
+            panic!("no dropping");
+        }
+    }
+}
+
+fn a_panic_while_dropping_the_value_is_an_error(method: StartMethod) {
+    let error = spawn(method, |()| PanicsWhenDropped, ()).unwrap().join().map(drop).unwrap_err();
+    assert_eq!(error.panic().unwrap().message(), "no dropping");
+}
+
+fn a_payload_that_panics_when_dropped_is_an_error(method: StartMethod) {
+    let child = spawn::<(), ()>(method, |()| std::panic::panic_any(PanicsWhenDropped), ()).unwrap();
+    assert!(child.join().unwrap_err().is_panic());
+}
+
+fn a_payload_thrown_without_the_hook_keeps_its_own_text(method: StartMethod) {
+    let throw = |()| {
+        let _ = std::panic::catch_unwind(|| panic!("an earlier one"));
+        std::panic::resume_unwind(Box::new("a later one"));
+    };
+    let error = spawn::<(), ()>(method, throw, ()).unwrap().join().unwrap_err();
+    assert_eq!(error.panic().unwrap().message(), "a later one");
+}
+
+fn stream() -> (std::io::PipeReader, Stdio) {
+    let (reader, writer) = pipe().unwrap();
+    (reader, Handle::from(OwnedFd::from(writer)).into())
+}
+
+fn text(mut reader: impl Read) -> String {
+    let mut text = String::new();
+    reader.read_to_string(&mut text).unwrap();
+    text
+}
+
+fn a_panic_of_the_task_prints_nothing_and_one_of_a_thread_prints(method: StartMethod) {
+    let (reader, stderr) = stream();
+    let both = |()| {
+        let _ = thread::spawn(|| panic!("in a thread")).join();
+        panic!("in the task")
+    };
+    let child = builder(method).stderr(stderr).spawn::<(), ()>(both, ()).unwrap();
+    assert_eq!(child.join().unwrap_err().panic().unwrap().message(), "in the task");
+    let printed = text(reader);
+    assert!(printed.contains("in a thread"), "{printed}");
+    assert!(!printed.contains("in the task"), "{printed}");
+}
+
+fn exit_handlers_of_the_child_run(method: StartMethod) {
+    if method == StartMethod::Fork {
+        // Its handlers would be its parent's too.
+        return;
+    }
+    let (reader, stdout) = stream();
+    let register = |()| {
+        extern "C" fn say() {
+            println!("the handler ran");
+        }
+        // SAFETY: `say` has the signature asked for.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::atexit(say);
+        }
+    };
+    builder(method).stdout(stdout).spawn(register, ()).unwrap().join().unwrap();
+    assert!(text(reader).contains("the handler ran"));
+}
+
+fn a_stopped_child_with_a_large_argument_holds_nobody_up(method: StartMethod) {
+    let began = Instant::now();
+    let stop_self = |size: Vec<u8>| {
+        // SAFETY: stops this process, which the parent kills.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::raise(libc::SIGSTOP);
+        }
+        size.len()
+    };
+    let child = spawn(method, stop_self, vec![1; 20_000_000]).unwrap();
+    assert!(child.join_timeout(Duration::from_millis(300)).unwrap_err().is_timeout());
+    child.kill().unwrap();
+    assert_eq!(child.join().unwrap_err().signal(), Some(9));
+    assert!(began.elapsed() < Duration::from_secs(20));
+}
+
+fn handles() -> usize {
+    // The listing has one itself.
+    fs::read_dir("/proc/self/fd").unwrap().count() - 1
+}
+
+fn at_most_two_handles_per_child_and_none_after_join(method: StartMethod) {
+    spawn(method, |()| (), ()).unwrap().join().unwrap();
+    let before = handles();
+    let children: Vec<_> =
+        (0..20).map(|_| spawn(method, |()| thread::sleep(Duration::from_secs(600)), ())).collect();
+    assert!(handles() <= before + 40, "{} handles for 20 children", handles() - before);
+    for child in children {
+        let child = child.unwrap();
+        child.kill().unwrap();
+        assert_eq!(child.join().unwrap_err().signal(), Some(9));
+    }
+    assert_eq!(handles(), before);
+}
+
+fn a_joined_process_holds_no_handle(method: StartMethod) {
+    spawn(method, |()| (), ()).unwrap().join().unwrap();
+    let before = handles();
+    let child = spawn(method, |()| 7, ()).unwrap();
+    assert_eq!(child.join_timeout(Duration::from_secs(30)).unwrap(), 7);
+    assert_eq!(handles(), before);
+    assert!(!child.is_alive());
+    assert_eq!(wait(&[&child.sentinel()], None).unwrap(), [0]);
+}
+
+fn environment_and_directory_are_given(method: StartMethod) {
+    let look = |()| (env::var("MP_A").ok(), env::var("PATH").ok(), env::current_dir().unwrap());
+    let child = builder(method).env("MP_A", "1").env_remove("PATH").current_dir("/proc").spawn(look, ());
+    assert_eq!(child.unwrap().join().unwrap(), (Some("1".to_owned()), None, "/proc".into()));
+    let child = spawn(method, look, ()).unwrap();
+    assert_eq!(child.join().unwrap(), (None, env::var("PATH").ok(), env::current_dir().unwrap()));
+}
+
+fn streams_are_given(method: StartMethod) {
+    let (mut input, output) = pipe().unwrap();
+    std::io::Write::write_all(&mut &output, b"from above").unwrap();
+    drop(output);
+    let (reader, stdout) = stream();
+    let copy = |()| {
+        println!("{}!", text(std::io::stdin()));
+        eprintln!("nobody reads this");
+    };
+    let mut nothing = [0; 0];
+    let _ = input.read(&mut nothing);
+    let child =
+        builder(method).stdin(Handle::from(OwnedFd::from(input))).stdout(stdout).stderr(Stdio::null());
+    child.spawn(copy, ()).unwrap().join().unwrap();
+    assert_eq!(text(reader), "from above!\n");
+}
+
+fn limits_and_niceness_are_given(method: StartMethod) {
+    let look = |()| {
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let cpus = status.lines().find(|line| line.starts_with("Cpus_allowed_list")).unwrap().to_owned();
+        // The nineteenth field, of which two are in front of the name's last bracket.
+        let stat = fs::read_to_string("/proc/self/stat").unwrap();
+        let nice = stat.rsplit(')').next().unwrap().split_whitespace().nth(16).unwrap().to_owned();
+        (cpus, nice, fs::read_to_string("/proc/self/limits").unwrap())
+    };
+    let child =
+        builder(method).cpus([0]).niceness(5).limit(Resource::OpenFiles, 77).limit(Resource::CoreSize, 0);
+    let (cpus, nice, limits) = child.spawn(look, ()).unwrap().join().unwrap();
+    assert_eq!(cpus, "Cpus_allowed_list:\t0");
+    assert_eq!(nice, "5");
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    assert!(files.contains(" 77 "), "{files}");
+    let child = builder(method).limit(Resource::Memory, 1 << 30);
+    let error = child.spawn(|()| vec![1u8; 2 << 30].len(), ()).unwrap().join().unwrap_err();
+    assert_eq!(error.signal(), Some(6), "{error}");
+}
+
+fn arguments_are_given_or_refused(method: StartMethod) {
+    let arguments = |()| env::args().skip(1).collect::<Vec<_>>();
+    let result = builder(method).args(["--one", "2"]).spawn(arguments, ());
+    if method == StartMethod::Spawn {
+        assert_eq!(result.unwrap().join().unwrap(), ["--one", "2"]);
+    } else {
+        assert!(result.unwrap_err().is_start_failure());
+    }
+    let own: Vec<_> = env::args().skip(1).collect();
+    assert_eq!(spawn(method, arguments, ()).unwrap().join().unwrap(), own);
+}
+
+fn a_directory_that_is_not_there_is_a_refusal(method: StartMethod) {
+    let error = builder(method).current_dir("/not/there").spawn(|()| (), ()).unwrap().join().unwrap_err();
+    assert!(error.is_start_failure(), "{error}");
+    assert!(error.to_string().contains("/not/there"), "{error}");
+}
+
+fn parents_and_children_know_each_other(method: StartMethod) {
+    assert!(parent_process().is_none());
+    let before = active_children().len();
+    let look = |wait: ipc_core::Receiver<()>| {
+        wait.recv().unwrap();
+        parent_process().map(|parent| (parent.name().to_owned(), parent.pid(), parent_id()))
+    };
+    let (go_on, wait) = ipc_core::pipe().unwrap();
+    let child = spawn(method, look, wait).unwrap();
+    assert_eq!(active_children().len(), before + 1);
+    assert!(active_children().iter().any(|active| active.pid() == child.pid()));
+    go_on.send(&()).unwrap();
+    let (name, pid, system) = child.join().unwrap().unwrap();
+    assert_eq!((name.as_str(), pid), ("MainProcess", std::process::id()));
+    assert_eq!(system == pid, method != StartMethod::ForkServer);
+    assert_eq!(active_children().len(), before);
+}
+
+fn a_whole_tree_is_killed(method: StartMethod) {
+    let (reader, stdout) = stream();
+    let start_programs = |()| {
+        let mut program = Command::new("sh").args(["-c", "sleep 600 & echo started; wait"]).spawn().unwrap();
+        program.wait().unwrap();
+    };
+    let child = builder(method).stdout(stdout).spawn(start_programs, ()).unwrap();
+    let mut line = [0; 8];
+    (&reader).read_exact(&mut line).unwrap();
+    assert!(child.is_alive());
+    child.kill_tree().unwrap();
+    assert_eq!(child.join().unwrap_err().signal(), Some(9));
+    // The end of it comes when the last of them is gone.
+    assert_eq!(text(reader), "");
+}
+
+thread_local! {
+    static NOTHING: Cell<u32> = const { Cell::new(0) };
+}
+
+fn interrupts_are_for_the_owner_of_the_tree(method: StartMethod) {
+    let (reader, stdout) = stream();
+    let nap = |()| {
+        println!("here");
+        thread::sleep(Duration::from_millis(200));
+        NOTHING.set(1);
+        NOTHING.get()
+    };
+    let child = builder(method).stdout(stdout).spawn(nap, ()).unwrap();
+    let mut line = [0; 5];
+    (&reader).read_exact(&mut line).unwrap();
+    child.interrupt().unwrap();
+    assert_eq!(child.join().unwrap(), 1);
+}
+
+fn a_child_has_few_handles(method: StartMethod) {
+    let count = |()| handles();
+    let first = spawn(method, count, ()).unwrap().join().unwrap();
+    let others: Vec<_> = (0..5).map(|_| spawn(method, count, ()).unwrap()).collect();
+    let counts: Vec<_> = others.into_iter().map(|child| child.join().unwrap()).collect();
+    if method != StartMethod::Fork {
+        assert!(counts.iter().all(|count| *count == first), "{first} {counts:?}");
+        // Some more may have been inherited from whoever runs the tests.
+        assert!(first <= 6 + 3, "{first}");
+    }
+}
+
+fn exit_status_says_how(method: StartMethod) {
+    let child = spawn(method, |()| (), ()).unwrap();
+    wait(&[&child.sentinel()], None).unwrap();
+    assert!(child.exit_status().unwrap().success());
+    let child = spawn::<(), ()>(method, |()| std::process::exit(300), ()).unwrap();
+    wait(&[&child.sentinel()], None).unwrap();
+    assert_eq!(child.exit_status().unwrap().code(), Some(300 & 0xff));
+    let child: Process<()> = spawn(method, |()| thread::sleep(Duration::from_secs(600)), ()).unwrap();
+    child.terminate().unwrap();
+    wait(&[&child.sentinel()], None).unwrap();
+    let status = child.exit_status().unwrap();
+    assert_eq!(status.signal(), Some(15));
+    assert_eq!(status.signal_name().unwrap(), "SIGTERM");
+}

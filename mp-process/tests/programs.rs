@@ -1,0 +1,543 @@
+//! Whole programs: what happens at their ends, and in surroundings that are hostile.
+//!
+//! Each program is this one, told by a variable which role to play.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::thread;
+use std::time::{Duration, Instant};
+use std::{env, process};
+
+use mp_process::{Process, StartMethod};
+use mp_testkit::chaos::{self, Rng, descendants};
+use mp_testkit::harness::{Suite, Trial, soak_time, variants};
+use mp_testkit::program::Running;
+use mp_testkit::{Census, Program};
+
+const ROLE: &str = "MP_PROCESS_ROLE";
+const LIMIT: Duration = Duration::from_secs(40);
+
+type Role = (&'static str, fn(StartMethod));
+
+/// The programs, by name.
+const ROLES: &[Role] = &[
+    ("tree", tree),
+    ("starter", start_for_ever),
+    ("collector", collect_everything),
+    ("ignorer", ignore_ends),
+    ("poor", with_few_handles),
+    ("moved", lose_the_executable),
+    ("exit_in_thread", exit_in_a_thread_while_main_is_stuck),
+    ("patient", leave_main_while_children_run),
+    ("impatient", leave_main_while_a_child_is_stuck),
+    ("silent", without_outputs),
+    ("crowd", start_from_many_threads),
+    ("threads_of_children", start_in_threads_of_children),
+    ("blocked", with_blocked_signals),
+    ("server_killed", lose_the_server),
+    ("ctrl_c", be_interrupted),
+    ("depth", dig),
+    ("fork_captures", fork_with_captures),
+];
+
+fn main() -> ExitCode {
+    if let Ok(role) = env::var(ROLE) {
+        mp_process::init();
+        let (name, method) = role.split_once(' ').expect("a role and a method");
+        let (_, play) = ROLES.iter().find(|(known, _)| *known == name).expect("a known role");
+        play(method_named(method));
+        return ExitCode::SUCCESS;
+    }
+    let mut trials = mp_testkit::trials![
+        a_program_without_init_says_what_to_add,
+        a_variable_set_by_a_stranger_does_no_harm,
+        a_captured_closure_is_forked,
+        the_server_is_replaced_when_it_is_killed,
+    ];
+    trials.extend(each("the_tree_dies_with_its_root", the_tree_dies_with_its_root));
+    trials.extend(each("the_tree_dies_at_any_moment_of_a_start", the_tree_dies_at_any_moment));
+    for (name, role) in [
+        ("stolen_statuses_cost_only_the_status", "collector"),
+        ("ignored_ends_cost_only_the_status", "ignorer"),
+        ("few_handles_are_enough_or_an_error", "poor"),
+        ("exit_in_a_thread_does_not_wait_for_main", "exit_in_thread"),
+        ("children_are_awaited_at_the_end_of_main", "patient"),
+        ("a_stuck_child_delays_the_end_for_its_grace_only", "impatient"),
+        ("closed_outputs_do_no_harm", "silent"),
+        ("blocked_signals_are_not_inherited", "blocked"),
+        ("depth_is_bounded_by_memory_only", "depth"),
+    ] {
+        trials.extend(roles(name, role, &["spawn", "forkserver", "fork"]));
+    }
+    for (name, role) in [
+        ("the_executable_may_be_renamed_replaced_and_deleted", "moved"),
+        ("many_threads_start_children", "crowd"),
+        ("threads_of_children_start_children", "threads_of_children"),
+    ] {
+        trials.extend(roles(name, role, &["spawn", "forkserver"]));
+    }
+    trials.extend(each("ctrl_c_reaches_the_owner_alone", ctrl_c_reaches_the_owner_alone));
+    Suite::new(trials).run()
+}
+
+fn each(name: &str, function: fn(&'static str)) -> Vec<Trial> {
+    variants(name, ["spawn", "forkserver", "fork"].map(|method| (method, method)), function)
+}
+
+/// Trials that are done when the program has played its role.
+fn roles(name: &str, role: &'static str, methods: &[&'static str]) -> Vec<Trial> {
+    let trial = |method: &&'static str| {
+        let method = *method;
+        Trial::new(format!("{name}::{method}"), move || {
+            program(role, method).run(LIMIT).unwrap().expect_success();
+        })
+    };
+    methods.iter().map(trial).collect()
+}
+
+fn program(role: &str, method: &str) -> Program {
+    Program::this().unwrap().env(ROLE, format!("{role} {method}"))
+}
+
+fn method_named(name: &str) -> StartMethod {
+    match name {
+        "spawn" => StartMethod::Spawn,
+        "forkserver" => StartMethod::ForkServer,
+        _ => StartMethod::Fork,
+    }
+}
+
+fn spawn<R: ipc_core::Message>(method: StartMethod, function: fn(()) -> R) -> Process<R> {
+    Process::builder().start_method(method).spawn(function, ()).unwrap()
+}
+
+fn say(word: &str) {
+    println!("{word}");
+    std::io::stdout().flush().unwrap();
+}
+
+fn sleep_long(_: ()) {
+    thread::sleep(Duration::from_secs(600));
+}
+
+// The tree and its root.
+
+fn descend((method, depth): (StartMethod, u32)) {
+    say("here");
+    if depth > 0 {
+        let below = Process::builder().start_method(method).spawn(descend, (method, depth - 1)).unwrap();
+        let _ = below.join();
+    }
+    sleep_long(());
+}
+
+fn tree(method: StartMethod) {
+    let _children: Vec<_> = (0..2)
+        .map(|_| Process::builder().start_method(method).spawn(descend, (method, 2)).unwrap())
+        .collect();
+    sleep_long(());
+}
+
+fn the_tree_dies_with_its_root(method: &'static str) {
+    let before = Census::take();
+    let root = program("tree", method).start().unwrap();
+    for _ in 0..6 {
+        root.wait_for_line("here", LIMIT).unwrap();
+    }
+    root.kill().unwrap();
+    expect_no_survivors(root, &before);
+}
+
+/// Half a second after the root was killed nothing of its tree is left.
+fn expect_no_survivors(mut root: Running, before: &Census) {
+    let killed = Instant::now();
+    root.wait(LIMIT).unwrap();
+    loop {
+        let left = before.diff().processes;
+        if left.is_empty() {
+            return;
+        }
+        assert!(killed.elapsed() < Duration::from_millis(500), "still there: {left:?}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn start_for_ever(method: StartMethod) {
+    let mut children = Vec::new();
+    loop {
+        children.push(spawn(method, sleep_long));
+        if children.len() > 3 {
+            children.remove(0).kill().unwrap();
+        }
+    }
+}
+
+fn the_tree_dies_at_any_moment(method: &'static str) {
+    let mut rng = Rng::announced("moments");
+    let began = Instant::now();
+    let mut rounds = 0;
+    while rounds < 60 || (rounds < 500 && began.elapsed() < soak_time()) {
+        let before = Census::take();
+        let root = program("starter", method).start().unwrap();
+        thread::sleep(rng.pause(Duration::from_millis(30)));
+        root.kill().unwrap();
+        expect_no_survivors(root, &before);
+        rounds += 1;
+    }
+}
+
+// Programs that take the statuses of children away.
+
+fn collect_everything(method: StartMethod) {
+    // A fork is refused beside a thread, so that one steals between the lines.
+    let collect = || {
+        // SAFETY: a null status is allowed.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG)
+        }
+    };
+    if method != StartMethod::Fork {
+        thread::spawn(move || {
+            loop {
+                collect();
+                thread::yield_now();
+            }
+        });
+    }
+    for round in 0..30 {
+        let child = Process::builder().start_method(method).spawn(|x: u32| x + 1, round).unwrap();
+        if method == StartMethod::Fork {
+            let _ = ipc_core::wait(&[&child.sentinel()], None);
+            collect();
+        }
+        assert_eq!(child.join().unwrap(), round + 1);
+    }
+    let child = spawn(method, |()| process::exit(3));
+    if method == StartMethod::Fork {
+        let _ = ipc_core::wait(&[&child.sentinel()], None);
+        collect();
+    }
+    let error: mp_process::ProcessError = Process::<()>::join(child).unwrap_err();
+    assert!(error.status().unwrap().is_unknown() || error.exit_code() == Some(3), "{error}");
+}
+
+fn ignore_ends(method: StartMethod) {
+    // SAFETY: ignores a signal.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::signal(libc::SIGCHLD, libc::SIG_IGN);
+    }
+    for round in 0..30 {
+        let child = Process::builder().start_method(method).spawn(|x: u32| x + 1, round).unwrap();
+        assert_eq!(child.join().unwrap(), round + 1);
+    }
+    let child = spawn(method, sleep_long);
+    child.kill().unwrap();
+    let error = child.join().unwrap_err();
+    assert!(error.status().unwrap().is_unknown() || error.signal() == Some(9), "{error}");
+}
+
+fn with_few_handles(method: StartMethod) {
+    let limit = libc::rlimit { rlim_cur: 64, rlim_max: 64 };
+    // SAFETY: a valid structure.
+    #[allow(unsafe_code)]
+    unsafe {
+        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &limit), 0);
+    }
+    for _ in 0..200 {
+        spawn(method, |()| ()).join().unwrap();
+    }
+    let mut children = Vec::new();
+    let error = loop {
+        match Process::builder().start_method(method).spawn(sleep_long, ()) {
+            Ok(child) => children.push(child),
+            Err(error) => break error,
+        }
+    };
+    assert!(children.len() > 12, "{}: {error}", children.len());
+    assert!(error.is_start_failure(), "{error}");
+    children.drain(..).for_each(|child| {
+        child.kill().unwrap();
+        child.join().unwrap_err();
+    });
+    spawn(method, |()| ()).join().unwrap();
+}
+
+// The executable.
+
+fn lose_the_executable(method: StartMethod) {
+    const COPY: &str = "MP_PROCESS_COPY";
+    if env::var_os(COPY).is_none() {
+        let folder = PathBuf::from(format!("{}/moved-{}", env::temp_dir().display(), process::id()));
+        fs::create_dir(&folder).unwrap();
+        let copy = folder.join("program");
+        fs::copy("/proc/self/exe", &copy).unwrap();
+        let status = Command::new(&copy).env(COPY, &copy).status().unwrap();
+        fs::remove_dir_all(&folder).unwrap();
+        assert!(status.success());
+        return;
+    }
+    let path = PathBuf::from(env::var_os(COPY).unwrap());
+    let check = || {
+        assert_eq!(spawn(method, |()| 5).join().unwrap(), 5);
+        assert_eq!(
+            Process::spawn(|()| Process::spawn(|()| 6, ()).unwrap().join().unwrap(), ())
+                .unwrap()
+                .join()
+                .unwrap(),
+            6
+        );
+    };
+    let other = path.with_extension("old");
+    fs::rename(&path, &other).unwrap();
+    check();
+    symlink("/bin/false", &path).unwrap();
+    check();
+    fs::remove_file(&other).unwrap();
+    check();
+}
+
+// Ends of programs.
+
+fn exit_in_a_thread_while_main_is_stuck(method: StartMethod) {
+    let began = Instant::now();
+    let child = Process::builder()
+        .start_method(method)
+        .join_at_exit(Duration::from_millis(200))
+        .spawn(sleep_long, ())
+        .unwrap();
+    thread::spawn(move || {
+        thread::sleep(Duration::from_millis(100));
+        assert!(began.elapsed() < Duration::from_secs(10));
+        process::exit(0);
+    });
+    let _ = child.join();
+    unreachable!("the child never ends by itself");
+}
+
+fn leave_main_while_children_run(method: StartMethod) {
+    let path = PathBuf::from(format!("{}/patient-{}", env::temp_dir().display(), process::id()));
+    if env::var_os("MP_PROCESS_INNER").is_none() && method != StartMethod::Fork {
+        let inner = |()| {
+            thread::sleep(Duration::from_millis(300));
+            println!("done");
+        };
+        drop(spawn(method, inner));
+        std::mem::forget(spawn(method, inner));
+        return;
+    }
+    drop(Process::builder().start_method(method).spawn(
+        |path: PathBuf| {
+            thread::sleep(Duration::from_millis(300));
+            fs::write(path, "done").unwrap();
+        },
+        path.clone(),
+    ));
+    // Runs after the library's own handler, which was registered later.
+    fs::write(&path, "").unwrap();
+    fs::remove_file(&path).unwrap();
+}
+
+fn leave_main_while_a_child_is_stuck(method: StartMethod) {
+    let stuck = Process::builder().start_method(method).join_at_exit(Duration::from_millis(300));
+    drop(stuck.spawn(sleep_long, ()).unwrap());
+    let killed = Process::builder().start_method(method).kill_on_drop(true);
+    std::mem::forget(killed.spawn(sleep_long, ()).unwrap());
+}
+
+fn without_outputs(method: StartMethod) {
+    for number in 0..3 {
+        // SAFETY: nothing of this program uses its streams from here on.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::close(number);
+        }
+    }
+    for _ in 0..3 {
+        let child = spawn(method, |()| {
+            println!("to nobody");
+            eprintln!("to nobody");
+            5
+        });
+        assert_eq!(child.join().unwrap(), 5);
+        let file: ipc_core::Handle =
+            std::os::fd::OwnedFd::from(fs::File::open("/proc/version").unwrap()).into();
+        let read = |file: ipc_core::Handle| {
+            std::io::read_to_string(fs::File::from(std::os::fd::OwnedFd::from(file))).unwrap()
+        };
+        let child = Process::builder().start_method(method).spawn(read, file).unwrap();
+        assert!(child.join().unwrap().starts_with("Linux"));
+    }
+}
+
+// Threads.
+
+fn start_from_many_threads(method: StartMethod) {
+    let threads: Vec<_> = (0..16)
+        .map(|number: u32| {
+            thread::spawn(move || {
+                for round in 0..8 {
+                    let builder = Process::builder().start_method(method);
+                    let child = builder.spawn(|x: u32| 2 * x, number * 100 + round).unwrap();
+                    assert_eq!(child.join().unwrap(), 2 * (number * 100 + round));
+                }
+            })
+        })
+        .collect();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
+fn start_in_threads_of_children(method: StartMethod) {
+    let parent = |method: StartMethod| {
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                thread::spawn(move || {
+                    let child = Process::builder().start_method(method).spawn(|x: u32| x + 1, 1);
+                    child.unwrap().join().unwrap()
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum::<u32>()
+    };
+    let child = Process::builder().start_method(method).spawn(parent, method).unwrap();
+    assert_eq!(child.join().unwrap(), 8);
+}
+
+fn with_blocked_signals(method: StartMethod) {
+    // SAFETY: a set that is filled before it is used.
+    #[allow(unsafe_code)]
+    unsafe {
+        let mut all = std::mem::zeroed();
+        libc::sigfillset(&mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &all, std::ptr::null_mut());
+    }
+    let child = spawn(method, |()| {
+        thread::sleep(Duration::from_millis(200));
+        sleep_long(());
+    });
+    thread::sleep(Duration::from_millis(100));
+    child.terminate().unwrap();
+    assert_eq!(child.join().unwrap_err().signal(), Some(15));
+}
+
+fn dig(method: StartMethod) {
+    fn deeper((method, left): (StartMethod, u32)) -> u32 {
+        if left == 0 {
+            return 0;
+        }
+        let child = Process::builder().start_method(method).spawn(deeper, (method, left - 1));
+        1 + child.unwrap().join().unwrap()
+    }
+    assert_eq!(deeper((method, 12)), 12);
+}
+
+// The server of forks.
+
+fn lose_the_server(method: StartMethod) {
+    let child =
+        Process::builder().start_method(method).spawn(|()| thread::sleep(Duration::from_millis(500)), ());
+    let child = child.unwrap();
+    let server = descendants(process::id()).into_iter().find(|below| below.name == "fork-server").unwrap();
+    chaos::kill(server.pid).unwrap();
+    // It lives on, and its value comes; only its status has nobody to tell it.
+    assert!(child.is_alive());
+    child.join().unwrap();
+    let lost = spawn(method, sleep_long);
+    let server = descendants(process::id())
+        .into_iter()
+        .find(|below| below.name == "fork-server" && !below.is_zombie())
+        .unwrap();
+    chaos::kill(server.pid).unwrap();
+    thread::sleep(Duration::from_millis(50));
+    lost.kill().unwrap();
+    assert!(lost.join().unwrap_err().status().unwrap().is_unknown());
+    assert_eq!(spawn(method, |()| 3).join().unwrap(), 3);
+}
+
+fn the_server_is_replaced_when_it_is_killed() {
+    program("server_killed", "forkserver").run(LIMIT).unwrap().expect_success();
+}
+
+fn be_interrupted(method: StartMethod) {
+    let child = spawn(method, |()| {
+        say("started");
+        thread::sleep(Duration::from_millis(400));
+        say("still there");
+        sleep_long(());
+    });
+    let _ = child.join();
+}
+
+fn ctrl_c_reaches_the_owner_alone(method: &'static str) {
+    let before = Census::take();
+    let running = program("ctrl_c", method).start().unwrap();
+    running.wait_for_line("started", LIMIT).unwrap();
+    running.ctrl_c().unwrap();
+    let finished = running.finish(LIMIT).unwrap();
+    assert_eq!(finished.signal(), Some(2));
+    assert_eq!(finished.stderr, "");
+    before.assert_level();
+}
+
+// Starting.
+
+fn fork_with_captures(_: StartMethod) {
+    let words = vec!["one".to_owned(), "two".to_owned()];
+    let borrowed = &words;
+    let count = Process::fork(|| borrowed.len()).unwrap();
+    assert_eq!(count.join().unwrap(), 2);
+    let joined = Process::builder().name("joiner").env("MP_A", "1");
+    let joined = joined.fork(move || {
+        let name = mp_process::current_process().name().to_owned();
+        format!("{} {name} {}", words.join("+"), env::var("MP_A").unwrap())
+    });
+    assert_eq!(joined.unwrap().join().unwrap(), "one+two joiner 1");
+    let error = Process::<()>::fork(|| panic!("in a fork")).unwrap().join().unwrap_err();
+    assert_eq!(error.panic().unwrap().message(), "in a fork");
+    let big = Process::fork(|| vec![3u8; 4_000_000]).unwrap();
+    assert_eq!(big.join().unwrap().len(), 4_000_000);
+    let (sender, waiting) = std::sync::mpsc::sync_channel::<()>(0);
+    let busy = move || {
+        waiting.recv().unwrap();
+        waiting.recv().is_ok()
+    };
+    let thread = thread::Builder::new().name("busy".into()).spawn(busy).unwrap();
+    sender.send(()).unwrap();
+    let error = Process::fork(|| ()).unwrap_err();
+    assert!(error.is_threads() && error.to_string().contains("busy"), "{error}");
+    drop(sender);
+    thread.join().unwrap();
+    // The kernel may list a thread for a moment after it was joined.
+    Process::fork(|| ()).unwrap().join().unwrap();
+}
+
+fn a_captured_closure_is_forked() {
+    program("fork_captures", "fork").run(LIMIT).unwrap().expect_success();
+}
+
+fn a_program_without_init_says_what_to_add() {
+    let finished = Program::example("no_init").unwrap().run(LIMIT).unwrap();
+    assert_eq!(finished.code(), Some(1), "{finished:?}");
+    assert!(finished.stderr.contains("init()"), "{finished:?}");
+    assert_eq!(finished.stdout, "main runs\n", "a second generation: {finished:?}");
+}
+
+fn a_variable_set_by_a_stranger_does_no_harm() {
+    let parent = process::id().to_string();
+    for value in ["", "nonsense", "1", "1:1", parent.as_str()] {
+        let run = program("depth", "spawn").env("MULTIPROCESS_CHILD", value).run(LIMIT);
+        run.unwrap().expect_success();
+    }
+    // A socket in the place of the input that is not ours.
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0("stranger").env(ROLE, "depth spawn").env("MULTIPROCESS_CHILD", "1");
+    let status = command.stdin(std::os::fd::OwnedFd::from(theirs)).status().unwrap();
+    drop(ours);
+    assert!(status.success());
+}
