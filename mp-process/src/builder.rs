@@ -189,7 +189,7 @@ impl Builder {
         arg: A,
     ) -> Result<Process<R>, ProcessError> {
         let depth = init::may_start()?;
-        if Function::new(function).offset().is_none() {
+        if !Function::new(function).can_travel() {
             return Err(Kind::Function(FOREIGN_CODE).into());
         }
         let birth = self.birth(depth)?;

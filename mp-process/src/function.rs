@@ -45,15 +45,30 @@ impl<A, R> Function<A, R> {
 
 impl<A: 'static, R: 'static> Function<A, R> {
     /// Whether the function can travel: code of a shared library cannot.
-    pub(crate) fn offset(self) -> Option<usize> {
-        Image::current().offset_of(self.0 as usize)
+    pub(crate) fn can_travel(self) -> bool {
+        Image::current().offset_of(self.0 as usize).is_some()
     }
+}
 
-    fn at_offset(offset: usize) -> Option<Self> {
-        let address = Image::current().address_of(offset)?;
-        // SAFETY: by the argument at the head of this file, a function of this very
-        // type begins at `address`; function pointers are plain addresses here.
-        Some(Self(unsafe { std::mem::transmute::<*const (), fn(A) -> R>(address as *const ()) }))
+/// A function that also changes something which stays where it runs; otherwise as
+/// [`Function`].
+///
+/// ```
+/// use mp_process::StateFunction;
+///
+/// let count = StateFunction::new(|total: &mut u32, x: u32| {
+///     *total += x;
+///     *total
+/// });
+/// let mut total = 40;
+/// assert_eq!(count(&mut total, 2), 42);
+/// ```
+pub struct StateFunction<S, A, R>(fn(&mut S, A) -> R);
+
+impl<S, A, R> StateFunction<S, A, R> {
+    /// Wraps a function, or a closure that captures nothing.
+    pub fn new(function: fn(&mut S, A) -> R) -> Self {
+        Self(function)
     }
 }
 
@@ -65,35 +80,63 @@ struct Wire {
 }
 
 /// FNV-1a over the type's name.
-fn type_hash<A, R>() -> u64 {
-    std::any::type_name::<fn(A) -> R>().bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+fn type_hash<F: ?Sized>() -> u64 {
+    std::any::type_name::<F>().bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })
 }
 
+/// Writes the function of type `F` at `address`.
+fn write<F: ?Sized, S: Serializer>(address: usize, serializer: S) -> Result<S::Ok, S::Error> {
+    if !ipc_core::encoding_message() {
+        return Err(S::Error::custom("a function can be serialised only inside a message"));
+    }
+    let offset = Image::current().offset_of(address).ok_or_else(|| S::Error::custom(FOREIGN_CODE))?;
+    Wire { offset: offset as u64, type_hash: type_hash::<F>() }.serialize(serializer)
+}
+
+/// Reads the address of a function of type `F`.
+fn read<'de, F: ?Sized, D: Deserializer<'de>>(deserializer: D) -> Result<*const (), D::Error> {
+    if !ipc_core::decoding_from_own_tree() {
+        return Err(D::Error::custom("a function is taken only from a process of this program's tree"));
+    }
+    let wire = Wire::deserialize(deserializer)?;
+    if wire.type_hash != type_hash::<F>() {
+        return Err(D::Error::custom("the function has another type"));
+    }
+    let offset = usize::try_from(wire.offset).ok();
+    let address = offset.and_then(|offset| Image::current().address_of(offset));
+    address
+        .map(|address| address as *const ())
+        .ok_or_else(|| D::Error::custom("no function lies where the message says"))
+}
+
 impl<A: 'static, R: 'static> Serialize for Function<A, R> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if !ipc_core::encoding_message() {
-            return Err(S::Error::custom("a function can be serialised only inside a message"));
-        }
-        let offset = self.offset().ok_or_else(|| S::Error::custom(FOREIGN_CODE))?;
-        Wire { offset: offset as u64, type_hash: type_hash::<A, R>() }.serialize(serializer)
+        write::<fn(A) -> R, S>(self.0 as usize, serializer)
     }
 }
 
 impl<'de, A: 'static, R: 'static> Deserialize<'de> for Function<A, R> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        if !ipc_core::decoding_from_own_tree() {
-            return Err(D::Error::custom("a function is taken only from a process of this program's tree"));
-        }
-        let wire = Wire::deserialize(deserializer)?;
-        if wire.type_hash != type_hash::<A, R>() {
-            return Err(D::Error::custom("the function has another type"));
-        }
-        usize::try_from(wire.offset)
-            .ok()
-            .and_then(Self::at_offset)
-            .ok_or_else(|| D::Error::custom("no function lies where the message says"))
+        let address = read::<fn(A) -> R, D>(deserializer)?;
+        // SAFETY: by the argument at the head of this file, a function of this very
+        // type begins at `address`; function pointers are plain addresses here.
+        Ok(Self(unsafe { std::mem::transmute::<*const (), fn(A) -> R>(address) }))
+    }
+}
+
+impl<S: 'static, A: 'static, R: 'static> Serialize for StateFunction<S, A, R> {
+    fn serialize<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
+        write::<fn(&mut S, A) -> R, Z>(self.0 as usize, serializer)
+    }
+}
+
+impl<'de, S: 'static, A: 'static, R: 'static> Deserialize<'de> for StateFunction<S, A, R> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let address = read::<fn(&mut S, A) -> R, D>(deserializer)?;
+        // SAFETY: as for `Function`.
+        Ok(Self(unsafe { std::mem::transmute::<*const (), fn(&mut S, A) -> R>(address) }))
     }
 }
 
@@ -125,5 +168,27 @@ impl<A, R> From<fn(A) -> R> for Function<A, R> {
 impl<A, R> fmt::Debug for Function<A, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Function<{}>", std::any::type_name::<fn(A) -> R>())
+    }
+}
+
+impl<S, A, R> Clone for StateFunction<S, A, R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S, A, R> Copy for StateFunction<S, A, R> {}
+
+impl<S, A, R> Deref for StateFunction<S, A, R> {
+    type Target = fn(&mut S, A) -> R;
+
+    fn deref(&self) -> &fn(&mut S, A) -> R {
+        &self.0
+    }
+}
+
+impl<S, A, R> fmt::Debug for StateFunction<S, A, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StateFunction<{}>", std::any::type_name::<fn(&mut S, A) -> R>())
     }
 }

@@ -58,7 +58,7 @@ mod sys;
 pub use builder::Builder;
 pub use child::Sentinel;
 pub use error::ProcessError;
-pub use function::Function;
+pub use function::{Function, StateFunction};
 #[doc(hidden)]
 pub use init::__boot_before_main;
 pub use init::init;
