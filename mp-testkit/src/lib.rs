@@ -32,6 +32,7 @@ pub mod census;
 pub mod chaos;
 pub mod harness;
 pub mod program;
+pub mod transport;
 pub mod watchdog;
 
 mod sys;

@@ -1,0 +1,381 @@
+//! What every link must do: a suite for transports of one's own.
+//!
+//! ```ignore
+//! #[test]
+//! fn my_link_conforms() {
+//!     mp_testkit::transport::conformance(|| {
+//!         let (a, b) = MyLink::pair();
+//!         (Box::new(a), Box::new(b))
+//!     });
+//! }
+//! ```
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ipc_core::link::{Link, Outgoing};
+use ipc_core::{Arm, EncodeError, Handle, Packet, RecvError, SendError, Waitable, wait};
+
+use crate::Watchdog;
+
+/// Two ends of a link.
+pub type Ends = (Box<dyn Link>, Box<dyn Link>);
+
+/// How long a check may take on a busy machine before it counts as a hang.
+const LIMIT: Duration = Duration::from_secs(120);
+/// A deadline that is meant to pass.
+const SOON: Duration = Duration::from_millis(20);
+/// A deadline that is not.
+const LATE: Duration = Duration::from_secs(60);
+
+/// Runs the suite over links that `make` supplies: what the first end sends, the
+/// second receives. Where the second can send as well, it is tried both ways.
+///
+/// Peers that die, and that write nonsense, are left to tests of the link's own.
+///
+/// # Panics
+/// If the link breaks one of the promises of [`Link`].
+pub fn conformance(make: impl Fn() -> Ends) {
+    for (name, check) in CHECKS {
+        let _watchdog = Watchdog::arm(name, LIMIT);
+        let (sender, receiver) = make();
+        let both_ways = receiver.capabilities().sends && sender.capabilities().receives;
+        check(sender, receiver);
+        if both_ways {
+            let (receiver, sender) = make();
+            check(sender, receiver);
+        }
+    }
+}
+
+type Check = (&'static str, fn(Box<dyn Link>, Box<dyn Link>));
+
+const CHECKS: &[Check] = &[
+    ("capabilities", capabilities),
+    ("order", order),
+    ("boundaries", boundaries),
+    ("sizes", sizes),
+    ("receive deadlines", receive_deadlines),
+    ("messages that arrive bit by bit", slow_arrival),
+    ("send deadlines", send_deadlines),
+    ("poll", poll),
+    ("wait", waiting),
+    ("refused messages", refused),
+    ("the sender's end", end_of_sender),
+    ("the receiver's end", end_of_receiver),
+    ("threads", threads),
+    ("handles", handles),
+];
+
+fn capabilities(sender: Box<dyn Link>, receiver: Box<dyn Link>) {
+    assert!(sender.capabilities().sends && receiver.capabilities().receives);
+    if !receiver.capabilities().sends {
+        let result = receiver.send(&mut Packet::new(), in_past());
+        assert!(matches!(result, Err(SendError::WrongDirection)), "{result:?}");
+    }
+    if !sender.capabilities().receives {
+        let result = sender.recv(&mut Packet::new(), in_past());
+        assert!(matches!(result, Err(RecvError::WrongDirection)), "{result:?}");
+    }
+}
+
+fn order(sender: Box<dyn Link>, receiver: Box<dyn Link>) {
+    const COUNT: u32 = 20_000;
+    thread::scope(|scope| {
+        scope.spawn(|| (0..COUNT).for_each(|number| send(&*sender, &number.to_le_bytes())));
+        for number in 0..COUNT {
+            assert_eq!(recv(&*receiver), number.to_le_bytes());
+        }
+    });
+}
+
+fn boundaries(sender: Box<dyn Link>, receiver: Box<dyn Link>) {
+    let messages: [&[u8]; 6] = [b"", b"one", b"", b"", b"three", b""];
+    messages.iter().for_each(|message| send(&*sender, message));
+    for message in messages {
+        assert_eq!(recv(&*receiver), message, "messages are neither joined nor split");
+    }
+    assert!(matches!(try_recv(&*receiver), Err(RecvError::Timeout)));
+}
+
+fn sizes(sender: Box<dyn Link>, receiver: Box<dyn Link>) {
+    let around = |bit: u32| [(1usize << bit) - 1, 1 << bit, (1 << bit) + 1];
+    let sizes = || (0..=20).flat_map(around).chain([(16 << 20) + 1]);
+    thread::scope(|scope| {
+        scope.spawn(|| sizes().for_each(|size| send(&*sender, &pattern(size))));
+        sizes().for_each(|size| assert!(recv(&*receiver) == pattern(size), "{size} bytes"));
+    });
+}
+
+fn receive_deadlines(sender: Box<dyn Link>, receiver: Box<dyn Link>) {
+    assert!(matches!(try_recv(&*receiver), Err(RecvError::Timeout)));
+    let begun = Instant::now();
+    let result = receiver.recv(&mut Packet::new(), after(SOON));
+    assert!(matches!(result, Err(RecvError::Timeout)), "{result:?}");
+    assert!(begun.elapsed() >= SOON);
+    send(&*sender, b"kept");
+    assert!(receiver.poll(after(LATE)).unwrap());
+    assert_eq!(try_recv(&*receiver).unwrap(), b"kept");
+}
+
+fn slow_arrival(sender: Box<dyn Link>, receiver: Box<dyn Link>) {
+    let long = pattern(3_000_000);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            send(&*sender, &long);
+            send(&*sender, b"next");
+        });
+        let received = loop {
+            match try_recv(&*receiver) {
+                Ok(bytes) => break bytes,
+                Err(RecvError::Timeout) => thread::sleep(Duration::from_micros(300)),
+                Err(error) => panic!("{error}"),
+            }
+        };
+        assert!(received == long, "a part was lost at a deadline");
+        assert_eq!(recv(&*receiver), b"next");
+    });
+}
+
+fn send_deadlines(sender: Box<dyn Link>, receiver: Box<dyn Link>) {
+    let message = |number: u32| {
+        let mut bytes = pattern(10_007);
+        bytes[..4].copy_from_slice(&number.to_le_bytes());
+        bytes
+    };
+    let mut sent = 0;
+    let error = loop {
+        let begun = Instant::now();
+        match sender.send(&mut packet(&message(sent)), after(SOON)) {
+            Ok(()) => sent += 1,
+            Err(error) => {
+                assert!(begun.elapsed() >= SOON);
+                break error;
+            }
+        }
+        assert!(sent < 1 << 20, "the link is never full");
+    };
+    assert!(matches!(error, SendError::Timeout), "{error:?}");
+    thread::scope(|scope| {
+        scope.spawn(|| send(&*sender, b"the last"));
+        for number in 0..sent {
+            assert!(recv(&*receiver) == message(number), "message {number}");
+        }
+        let mut next = recv(&*receiver);
+        // The message that timed out is completed, or withdrawn.
+        if next == message(sent) {
+            next = recv(&*receiver);
+        }
+        assert_eq!(next, b"the last");
+    });
+}
+
+fn poll(sender: Box<dyn Link>, receiver: Box<dyn Link>) {
+    let begun = Instant::now();
+    assert!(!receiver.poll(after(SOON)).unwrap());
+    assert!(begun.elapsed() >= SOON);
+    for round in 0..100u32 {
+        send(&*sender, &round.to_le_bytes());
+        for _ in 0..3 {
+            assert!(receiver.poll(after(LATE)).unwrap());
+            assert_ne!(receiver.is_ready(), Some(false));
+        }
+        assert_eq!(try_recv(&*receiver).unwrap(), round.to_le_bytes(), "a poll ate it");
+        assert!(!receiver.poll(in_past()).unwrap());
+        assert_ne!(receiver.is_ready(), Some(true));
+    }
+}
+
+/// A link as something to wait for.
+struct One<'a>(&'a dyn Link);
+
+impl Waitable for One<'_> {
+    fn is_ready(&self) -> Option<bool> {
+        self.0.is_ready()
+    }
+
+    fn arm<'a>(&'a self, arm: &mut Arm<'a>) {
+        self.0.arm(arm);
+    }
+
+    fn disarm(&self) {
+        self.0.disarm();
+    }
+}
+
+fn waiting(sender: Box<dyn Link>, receiver: Box<dyn Link>) {
+    let one = One(&*receiver);
+    assert!(wait(&[&one], Some(SOON)).unwrap().is_empty());
+    for round in 0..200u32 {
+        thread::scope(|scope| {
+            let waiter = scope.spawn(|| wait(&[&one], Some(LATE)).unwrap());
+            // At times before the other sleeps, at times after.
+            thread::sleep(Duration::from_micros(u64::from(round % 5) * 50));
+            send(&*sender, &round.to_le_bytes());
+            assert_eq!(waiter.join().unwrap(), [0]);
+        });
+        assert_eq!(try_recv(&*receiver).unwrap(), round.to_le_bytes());
+    }
+    drop(sender);
+    assert_eq!(wait(&[&one], Some(LATE)).unwrap(), [0], "an end is something to see");
+}
+
+/// A message that refuses.
+struct Refuses;
+
+impl Outgoing for Refuses {
+    fn write_into(&mut self, space: &mut [u8]) -> Result<Option<usize>, EncodeError> {
+        space.fill(0xff);
+        Err(EncodeError::new::<Self>("on purpose"))
+    }
+
+    fn bytes(&mut self) -> Result<&[u8], EncodeError> {
+        Err(EncodeError::new::<Self>("on purpose"))
+    }
+
+    fn handles(&self) -> &[Handle] {
+        &[]
+    }
+
+    fn sent(&mut self) {
+        panic!("it was not sent");
+    }
+}
+
+fn refused(sender: Box<dyn Link>, receiver: Box<dyn Link>) {
+    for _ in 0..10 {
+        let result = sender.send(&mut Refuses, after(LATE));
+        assert!(matches!(result, Err(SendError::Encode(_))), "{result:?}");
+        send(&*sender, b"as if nothing had been");
+        assert_eq!(recv(&*receiver), b"as if nothing had been");
+    }
+}
+
+fn end_of_sender(sender: Box<dyn Link>, receiver: Box<dyn Link>) {
+    send(&*sender, b"first");
+    send(&*sender, b"");
+    drop(sender);
+    assert_eq!(recv(&*receiver), b"first");
+    assert_eq!(recv(&*receiver), b"");
+    for _ in 0..3 {
+        assert!(receiver.poll(after(LATE)).unwrap(), "an end is something to see");
+        let result = receiver.recv(&mut Packet::new(), after(LATE));
+        assert!(matches!(result, Err(RecvError::Closed)), "{result:?}");
+    }
+}
+
+fn end_of_receiver(sender: Box<dyn Link>, receiver: Box<dyn Link>) {
+    let error = thread::scope(|scope| {
+        let filling = scope.spawn(|| {
+            let mut message = packet(&pattern(10_000));
+            loop {
+                if let Err(error) = sender.send(&mut message, after(LATE)) {
+                    return error;
+                }
+            }
+        });
+        thread::sleep(SOON);
+        drop(receiver);
+        filling.join().unwrap()
+    });
+    assert!(matches!(error, SendError::Closed), "{error:?}");
+}
+
+fn threads(sender: Box<dyn Link>, receiver: Box<dyn Link>) {
+    const EACH: u32 = 2_000;
+    let seen = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        let (sender, receiver, seen) = (sender, &*receiver, &seen);
+        for _ in 0..3 {
+            scope.spawn(move || {
+                let mut packet = Packet::new();
+                while receiver.recv(&mut packet, after(LATE)).is_ok() {
+                    let (head, body) = packet.bytes().split_at(4);
+                    let number = u32::from_le_bytes(head.try_into().unwrap());
+                    assert!(body == pattern(number as usize % 3_000), "torn");
+                    seen.lock().unwrap().push(number);
+                }
+            });
+        }
+        thread::scope(|scope| {
+            for part in 0..4 {
+                let sender = &sender;
+                scope.spawn(move || {
+                    for number in part * EACH..(part + 1) * EACH {
+                        let body = pattern(number as usize % 3_000);
+                        send(&**sender, &[&number.to_le_bytes()[..], &body].concat());
+                    }
+                });
+            }
+        });
+        drop(sender);
+    });
+    let mut seen = seen.into_inner().unwrap();
+    seen.sort_unstable();
+    assert!(seen == (0..4 * EACH).collect::<Vec<_>>(), "each message arrives once");
+}
+
+fn handles(sender: Box<dyn Link>, receiver: Box<dyn Link>) {
+    let file: Handle = OwnedFd::from(File::open("/proc/self/exe").unwrap()).into();
+    let with_handles = |count: usize| {
+        let mut packet = Packet::new();
+        (0..count).for_each(|_| packet.append(&file).unwrap());
+        packet
+    };
+    if !sender.capabilities().passes_handles {
+        let result = sender.send(&mut with_handles(2), after(LATE));
+        assert!(matches!(result, Err(SendError::NoHandles { count: 2 })), "{result:?}");
+        send(&*sender, b"fine");
+        assert_eq!(recv(&*receiver), b"fine");
+        return;
+    }
+    for count in [1, 0, 3, 2, 100, 0, 1] {
+        sender.send(&mut with_handles(count), after(LATE)).unwrap();
+        let mut packet = Packet::new();
+        receiver.recv(&mut packet, after(LATE)).unwrap();
+        assert_eq!(packet.handle_count(), count);
+        // At times they are taken, at times they are not.
+        for _ in 0..count / 2 {
+            let handle: Handle = packet.read().unwrap();
+            assert!(File::from(OwnedFd::from(handle)).metadata().unwrap().len() > 0);
+        }
+    }
+}
+
+/// Bytes that differ from place to place.
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|place| (place * 31 + (place >> 8) + len) as u8).collect()
+}
+
+fn packet(bytes: &[u8]) -> Packet {
+    let mut packet = Packet::new();
+    packet.extend_bytes(bytes);
+    packet
+}
+
+fn send(link: &dyn Link, bytes: &[u8]) {
+    link.send(&mut packet(bytes), after(LATE)).unwrap();
+}
+
+fn recv(link: &dyn Link) -> Vec<u8> {
+    let mut packet = Packet::new();
+    link.recv(&mut packet, after(LATE)).unwrap();
+    packet.bytes().to_vec()
+}
+
+fn try_recv(link: &dyn Link) -> Result<Vec<u8>, RecvError> {
+    let mut packet = Packet::new();
+    link.recv(&mut packet, in_past())?;
+    Ok(packet.bytes().to_vec())
+}
+
+fn after(time: Duration) -> Option<Instant> {
+    Some(Instant::now() + time)
+}
+
+fn in_past() -> Option<Instant> {
+    Some(Instant::now())
+}
