@@ -1,4 +1,5 @@
-//! The ring: messages through shared memory. `README.md` beside this file tells how it works.
+//! The ring: messages through shared memory.
+#![doc = include_str!("README.md")]
 
 use std::io;
 use std::sync::Arc;
