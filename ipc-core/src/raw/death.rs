@@ -70,7 +70,7 @@ impl DeathNotice {
         let _ = region.atomic_u32(offset);
         let mut watches = Vec::new();
         for process in processes {
-            match process.watch() {
+            match process.watch()? {
                 Some(watch) => watches.push(Arc::new(watch)),
                 None => return Ok(None),
             }

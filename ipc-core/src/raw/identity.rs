@@ -52,21 +52,49 @@ impl ProcessId {
         (self.0 >> 32) as u32
     }
 
-    /// Whether it has not ended. One that has ended and waits to be reaped does not live.
+    /// Whether it has not ended. One that has ended and waits to be reaped does not
+    /// live; one of which that cannot be told, for want of a descriptor, does.
     #[must_use]
     pub fn is_alive(self) -> bool {
-        self.watch().is_some()
+        self.watch().map_or_else(|_| self.exists(), |watch| watch.is_some())
+    }
+
+    /// Whether it has ended, quickly: one whose id has been given out again meanwhile
+    /// counts as living.
+    #[must_use]
+    pub fn has_ended(self) -> bool {
+        match process::Watch::open(self.id()) {
+            Ok(watch) => has_fired(&watch),
+            Err(_) => !self.exists(),
+        }
     }
 
     /// A watch on it, if it lives.
-    pub(super) fn watch(self) -> Option<process::Watch> {
-        let watch = process::Watch::open(self.id()).ok()?;
+    pub(super) fn watch(self) -> io::Result<Option<process::Watch>> {
+        let watch = match process::Watch::open(self.id()) {
+            Ok(watch) => watch,
+            Err(error) => return if self.exists() { Err(error) } else { Ok(None) },
+        };
+        if has_fired(&watch) {
+            return Ok(None);
+        }
         // The id may have been given to another process meanwhile.
-        let started = process::start_time(self.id()).ok()?;
-        let is_it = Self::new(self.id(), started) == self;
-        let ended = crate::sys::poll::poll(&[watch.interest()], crate::deadline::now());
-        (is_it && !ended.is_ok_and(|ready| ready[0])).then_some(watch)
+        match process::start_time(self.id()) {
+            Ok(started) if Self::new(self.id(), started) == self => Ok(Some(watch)),
+            Ok(_) => Ok(None),
+            Err(_) if has_fired(&watch) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
+
+    /// Whether there is such a process, if only one that waits to be reaped.
+    fn exists(self) -> bool {
+        identity::thread_exists(self.id(), self.id())
+    }
+}
+
+fn has_fired(watch: &process::Watch) -> bool {
+    crate::sys::poll::poll(&[watch.interest()], crate::deadline::now()).is_ok_and(|fired| fired[0])
 }
 
 impl fmt::Debug for ProcessId {
