@@ -250,6 +250,11 @@ impl Barrier {
                     Ending::Broken => Err(BarrierError::Broken),
                 };
             }
+            if self.has_lost_one() {
+                self.words().broken.store(1, Ordering::Relaxed);
+                self.end(Ending::Broken);
+                return Err(BarrierError::Broken);
+            }
             let Some(action) = action else {
                 self.end(Ending::Open);
                 return Ok(BarrierTurn(place));
@@ -311,6 +316,15 @@ impl Barrier {
             wake(&words.word, u32::MAX);
         }
         words.arrived.store(place + 1, Ordering::Release);
+    }
+
+    /// Inside: whether one of those who have come has died since.
+    fn has_lost_one(&self) -> bool {
+        let own = ProcessId::current().ok();
+        let arrivals = (0..self.parties()).map(|place| self.arrival(place).load(Ordering::Relaxed));
+        let others = arrivals.filter_map(ProcessId::from_word).filter(|other| Some(*other) != own);
+        let mut others = others;
+        others.any(ProcessId::has_ended)
     }
 
     /// Inside: ends the generation, for all at once.

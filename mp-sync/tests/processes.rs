@@ -1,2 +1,542 @@
-//! Objects shared by processes that end as they should, and by ones that do not.
-fn main() {}
+//! What processes see of each other's ends, object by object.
+
+mod common;
+
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
+
+use common::{Child, eventually, fork, run};
+use mp_sync::{
+    Array, Barrier, BarrierError, BinarySemaphore, BoundedSemaphore, Condition, Event, GetError,
+    JoinableQueue, Latch, Lock, LockError, Once, PutError, Queue, RLock, RawArray, RwLock, Semaphore,
+    SharedAtomicU64, SimpleQueue, Value,
+};
+
+const SHORT: Duration = Duration::from_millis(20);
+const LONG: Duration = Duration::from_secs(10);
+
+/// Says that a child has come so far, and waits for the end.
+fn arrive(flag: &Event) -> ! {
+    flag.set();
+    loop {
+        std::thread::sleep(LONG);
+    }
+}
+
+/// A child that runs `work` up to the end of it and then waits to be killed.
+fn child_that<'a>(work: impl FnOnce(&Event) + 'a) -> Child {
+    let ready = Event::new().unwrap();
+    let child = fork(|| {
+        work(&ready);
+        arrive(&ready)
+    });
+    ready.wait_timeout(LONG).expect("the child comes so far");
+    child
+}
+
+fn count_handles() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+fn a_dead_owner_is_told_until_the_state_is_marked_sound() {
+    let lock = Lock::new().unwrap();
+    let child = child_that(|_| std::mem::forget(lock.lock().unwrap()));
+    assert!(lock.is_locked());
+    assert!(matches!(lock.try_lock(), Err(LockError::Timeout)));
+    assert!(matches!(lock.lock_timeout(SHORT), Err(LockError::Timeout)));
+    child.kill();
+    assert!(!lock.is_locked());
+    let Err(LockError::OwnerDied(guard)) = lock.lock() else { panic!("the owner died") };
+    assert!(!guard.is_sound());
+    drop(guard);
+    let Err(LockError::OwnerDied(guard)) = lock.try_lock() else { panic!("nobody said it was sound") };
+    guard.mark_sound();
+    drop(guard);
+    assert!(lock.lock().is_ok());
+}
+
+fn one_who_waits_for_a_lock_gets_it_when_its_holder_dies() {
+    let lock = Lock::new().unwrap();
+    let holder = child_that(|_| std::mem::forget(lock.lock().unwrap()));
+    let waiter = fork(|| assert!(matches!(lock.lock_timeout(LONG), Err(LockError::OwnerDied(_)))));
+    std::thread::sleep(SHORT);
+    holder.kill();
+    assert!(waiter.join());
+}
+
+fn a_lock_taken_twice_by_one_thread_is_an_error() {
+    let lock = Lock::new().unwrap();
+    let guard = lock.lock().unwrap();
+    assert!(matches!(lock.lock(), Err(LockError::Relocked)));
+    assert!(matches!(lock.try_lock(), Err(LockError::Relocked)));
+    assert!(format!("{lock:?}").contains(&std::process::id().to_string()));
+    drop(guard);
+    assert!(lock.lock().is_ok());
+}
+
+fn more_locks_than_the_kernel_releases_are_an_error() {
+    let locks: Vec<Lock> = (0..2001).map(|_| Lock::new().unwrap()).collect();
+    let child = fork(|| {
+        let guards: Vec<_> = locks[..2000].iter().map(|lock| lock.lock().unwrap()).collect();
+        assert!(matches!(locks[2000].lock(), Err(LockError::TooMany)));
+        std::mem::forget(guards);
+    });
+    assert!(child.join());
+    let died = locks.iter().filter(|lock| matches!(lock.try_lock(), Err(LockError::OwnerDied(_))));
+    assert_eq!(died.count(), 2000);
+}
+
+fn a_forked_copy_of_a_guard_is_nothing() {
+    let value = Value::new(1u32).unwrap();
+    let mut guard = value.lock().unwrap();
+    let child = fork(|| {
+        drop(unsafe_copy(&guard));
+        assert!(matches!(value.try_lock(), Err(LockError::Timeout)));
+    });
+    assert!(child.join());
+    *guard += 1;
+    drop(guard);
+    assert_eq!(value.get().unwrap(), 2);
+}
+
+/// In a forked child, the parent's guard is there a second time.
+#[allow(unsafe_code)]
+fn unsafe_copy<T>(value: &T) -> T {
+    // SAFETY: called in a child that leaves without dropping the original.
+    unsafe { std::ptr::read(value) }
+}
+
+fn a_forgotten_guard_keeps_its_memory() {
+    for _ in 0..100 {
+        let lock = Lock::new().unwrap();
+        std::mem::forget(lock.lock().unwrap());
+    }
+    let other = Lock::new().unwrap();
+    drop(other.lock().unwrap());
+}
+
+fn ten_thousand_locks_cost_a_handful_of_handles() {
+    let before = count_handles();
+    let locks: Vec<Lock> = (0..10_000).map(|_| Lock::new().unwrap()).collect();
+    assert!(count_handles() - before <= 5, "{} handles", count_handles() - before);
+    assert!(locks.iter().all(|lock| lock.try_lock().is_ok()));
+    drop(locks);
+    (0..100_000).for_each(|_| drop(Lock::new().unwrap()));
+    assert!(count_handles() - before <= 5, "{} handles later", count_handles() - before);
+}
+
+fn an_rlock_is_freed_by_as_many_guards_as_took_it() {
+    let lock = RLock::new().unwrap();
+    let outer = lock.lock().unwrap();
+    let inner = lock.try_lock().unwrap();
+    let refused = || matches!(lock.try_lock(), Err(LockError::Timeout));
+    assert!(fork(|| assert!(refused())).join());
+    drop(outer);
+    assert!(fork(|| assert!(refused())).join());
+    drop(inner);
+    assert!(fork(|| assert!(!refused())).join());
+    let child = child_that(|_| {
+        std::mem::forget(lock.lock().unwrap());
+        std::mem::forget(lock.lock().unwrap());
+    });
+    child.kill();
+    let Err(LockError::OwnerDied(guard)) = lock.lock() else { panic!("the owner died") };
+    guard.mark_sound();
+    drop(guard);
+    assert!(!lock.is_locked());
+}
+
+fn a_dead_holders_permits_come_back() {
+    let seats = Semaphore::new(3).unwrap();
+    let holder = child_that(|_| (0..3).for_each(|_| std::mem::forget(seats.acquire().unwrap())));
+    assert_eq!(seats.available(), 0);
+    assert!(seats.acquire_timeout(SHORT).is_err());
+    holder.kill();
+    let all: Vec<_> = (0..3).map(|_| seats.try_acquire().unwrap()).collect();
+    assert!(seats.try_acquire().is_err());
+    drop(all);
+    assert_eq!(seats.available(), 3);
+}
+
+fn a_sleeper_gets_a_dead_holders_permit_at_once() {
+    let seats = Semaphore::new(1).unwrap();
+    let holder = child_that(|_| std::mem::forget(seats.acquire().unwrap()));
+    let asleep = Event::new().unwrap();
+    let waiter = fork(|| {
+        asleep.set();
+        drop(seats.acquire_timeout(LONG).unwrap());
+    });
+    asleep.wait();
+    std::thread::sleep(5 * SHORT);
+    holder.kill();
+    let begun = Instant::now();
+    assert!(waiter.join());
+    assert!(begun.elapsed() < LONG / 4, "noticed, not timed out");
+}
+
+fn forgotten_permits_belong_to_nobody() {
+    let items = Semaphore::new(0).unwrap();
+    let producer = fork(|| items.release(2).unwrap());
+    assert!(producer.join());
+    let consumer = fork(|| items.acquire().unwrap().forget());
+    assert!(consumer.join());
+    assert_eq!(items.available(), 1);
+    items.acquire().unwrap().forget();
+    assert!(items.try_acquire().is_err());
+}
+
+fn a_bounded_semaphore_refuses_what_is_too_much() {
+    let semaphore = BoundedSemaphore::new(2).unwrap();
+    assert!(semaphore.release(1).is_err());
+    let permit = semaphore.acquire().unwrap();
+    drop(permit);
+    assert_eq!(semaphore.available(), 2);
+    assert!(Semaphore::new(1 << 24).is_err());
+}
+
+fn a_binary_semaphore_is_released_elsewhere() {
+    let turn = BinarySemaphore::new().unwrap();
+    turn.acquire().unwrap();
+    let other = fork(|| turn.release().unwrap());
+    turn.acquire_timeout(LONG).unwrap();
+    assert!(other.join());
+    assert!(turn.is_locked());
+}
+
+fn a_killed_waiter_does_not_hold_up_an_event() {
+    let event = Event::new().unwrap();
+    let started = SharedAtomicU64::new(0).unwrap();
+    let wait = || {
+        fork(|| {
+            started.fetch_add(1, SeqCst);
+            event.wait();
+        })
+    };
+    let (victim, other) = (wait(), wait());
+    eventually("two wait", || started.load(SeqCst) == 2);
+    std::thread::sleep(SHORT);
+    victim.kill();
+    event.set();
+    assert!(other.join());
+    event.clear();
+    assert!(event.wait_timeout(SHORT).is_err());
+}
+
+fn one_who_slept_through_set_and_clear_goes_on() {
+    for _ in 0..50 {
+        let event = Event::new().unwrap();
+        let started = SharedAtomicU64::new(0).unwrap();
+        let waiter = fork(|| {
+            started.store(1, SeqCst);
+            event.wait_timeout(LONG).unwrap();
+        });
+        eventually("it waits", || started.load(SeqCst) == 1);
+        std::thread::sleep(Duration::from_millis(1));
+        event.set();
+        event.clear();
+        assert!(waiter.join());
+    }
+}
+
+fn a_killed_waiter_does_not_hold_up_a_condition() {
+    let ready = Value::new(0u32).unwrap();
+    let changed = Condition::new().unwrap();
+    let wait = || {
+        fork(|| {
+            let mut guard = ready.lock().unwrap();
+            *guard += 1;
+            drop(changed.wait_while(guard, |ready| **ready < 100).unwrap());
+        })
+    };
+    let (victim, other) = (wait(), wait());
+    eventually("two wait", || ready.get().unwrap() == 2);
+    victim.kill();
+    *ready.lock().or_else(LockError::into_guard).unwrap() = 100;
+    changed.notify_all();
+    assert!(other.join());
+    let guard = ready.lock().unwrap();
+    let (_guard, found) = changed.wait_while_timeout(guard, SHORT, |_| true).unwrap();
+    assert!(!found, "it timed out");
+}
+
+fn a_condition_lets_go_of_an_rlock_altogether() {
+    let lock = RLock::new().unwrap();
+    let changed = Condition::new().unwrap();
+    let flag = SharedAtomicU64::new(0).unwrap();
+    let child = fork(|| {
+        eventually("the parent waits", || flag.load(SeqCst) == 1);
+        let _guard = lock.lock_timeout(LONG).unwrap();
+        flag.store(2, SeqCst);
+        changed.notify(1);
+    });
+    let outer = lock.lock().unwrap();
+    let mut inner = lock.lock().unwrap();
+    flag.store(1, SeqCst);
+    while flag.load(SeqCst) != 2 {
+        inner = changed.wait(inner).unwrap();
+    }
+    assert!(child.join());
+    drop(outer);
+    assert!(lock.is_locked());
+    drop(inner);
+    assert!(!lock.is_locked());
+}
+
+fn a_barrier_lets_all_go_with_one_leader() {
+    let barrier = Barrier::new(3).unwrap();
+    let (leaders, actions) = (SharedAtomicU64::new(0).unwrap(), SharedAtomicU64::new(0).unwrap());
+    let work = || {
+        for _ in 0..200 {
+            let turn = barrier.wait_with(|| _ = actions.fetch_add(1, SeqCst)).unwrap();
+            leaders.fetch_add(u64::from(turn.is_leader()), SeqCst);
+        }
+    };
+    let children = [fork(work), fork(work)];
+    work();
+    assert!(children.into_iter().all(Child::join));
+    assert_eq!((leaders.load(SeqCst), actions.load(SeqCst), barrier.n_waiting()), (200, 200, 0));
+}
+
+fn a_barrier_breaks_when_one_who_waits_dies() {
+    let barrier = Barrier::new(3).unwrap();
+    let victim = fork(|| drop(barrier.wait()));
+    let other = fork(|| assert!(matches!(barrier.wait(), Err(BarrierError::Broken))));
+    eventually("two wait", || barrier.n_waiting() == 2);
+    std::thread::sleep(5 * SHORT);
+    victim.kill();
+    assert!(other.join());
+    assert!(barrier.is_broken());
+    assert!(matches!(barrier.wait(), Err(BarrierError::Broken)));
+    barrier.reset().unwrap();
+    assert!(!barrier.is_broken());
+    assert!(matches!(barrier.wait_timeout(SHORT), Err(BarrierError::Timeout)));
+    assert!(barrier.is_broken());
+}
+
+fn a_barrier_is_not_filled_by_the_dead() {
+    for _ in 0..20 {
+        let barrier = Barrier::new(2).unwrap();
+        let victim = fork(|| drop(barrier.wait()));
+        eventually("it waits", || barrier.n_waiting() == 1);
+        victim.kill();
+        assert!(matches!(barrier.wait(), Err(BarrierError::Broken)));
+    }
+}
+
+fn an_aborted_barrier_fails_those_who_wait() {
+    let barrier = Barrier::new(2).unwrap();
+    let waiter = fork(|| assert!(matches!(barrier.wait(), Err(BarrierError::Broken))));
+    eventually("it waits", || barrier.n_waiting() == 1);
+    barrier.abort().unwrap();
+    assert!(waiter.join());
+}
+
+fn a_dead_reader_is_no_reader() {
+    let lock = RwLock::new().unwrap();
+    let reader = child_that(|_| std::mem::forget(lock.read().unwrap()));
+    assert!(lock.try_write().is_err());
+    assert!(lock.write_timeout(SHORT).is_err());
+    let writer = fork(|| drop(lock.write_timeout(LONG).unwrap()));
+    std::thread::sleep(5 * SHORT);
+    reader.kill();
+    assert!(writer.join());
+    assert_eq!(lock.readers(), 0);
+    assert!(lock.try_read().is_ok());
+}
+
+fn a_dead_writer_is_told_to_all() {
+    let lock = RwLock::new().unwrap();
+    let writer = child_that(|_| std::mem::forget(lock.write().unwrap()));
+    assert!(lock.try_read().is_err());
+    writer.kill();
+    assert!(matches!(lock.read(), Err(LockError::OwnerDied(_))));
+    assert!(matches!(lock.try_read(), Err(LockError::OwnerDied(_))));
+    lock.write().or_else(LockError::into_guard).unwrap().mark_sound();
+    assert!(lock.read().is_ok());
+}
+
+fn once_is_done_again_after_a_death() {
+    let once = Once::new().unwrap();
+    let child = child_that(|ready| drop(once.call(|| arrive(ready))));
+    child.kill();
+    assert!(!once.is_done());
+    assert!(once.call(|| ()).unwrap());
+    assert!(!once.call(|| ()).unwrap());
+}
+
+fn a_latch_opens_for_those_who_sleep() {
+    let latch = Latch::new(2).unwrap();
+    let waiters = [fork(|| latch.wait()), fork(|| latch.wait_timeout(LONG).unwrap())];
+    assert!(latch.wait_timeout(SHORT).is_err());
+    assert!(fork(|| latch.count_down()).join());
+    latch.count_down();
+    assert!(waiters.into_iter().all(Child::join));
+    latch.count_down();
+    assert!(latch.is_open());
+}
+
+fn values_and_arrays_are_shared() {
+    let value = Value::new([1u16, 2]).unwrap();
+    let lock = Lock::new().unwrap();
+    let array = Array::with_lock(&[1.0f64; 1000], &lock).unwrap();
+    let raw = RawArray::<u8>::new(3).unwrap();
+    let child = fork(|| {
+        value.lock().unwrap()[1] = 7;
+        array.lock().unwrap().iter_mut().for_each(|item| *item *= 2.0);
+        raw.write(1, &[8, 9]);
+    });
+    assert!(child.join());
+    assert_eq!(value.get().unwrap(), [1, 7]);
+    assert_eq!(array.to_vec().unwrap(), [2.0; 1000]);
+    assert_eq!(raw.to_vec(), [0, 8, 9]);
+    let _guard = lock.lock().unwrap();
+    assert!(matches!(array.lock(), Err(LockError::Relocked)), "it is the lock that was given");
+}
+
+fn a_producer_may_end_before_anybody_gets() {
+    let queue = Queue::<Vec<u8>>::new().unwrap();
+    let producer = fork(|| (0..200u8).for_each(|n| queue.put(vec![n; 100_000]).unwrap()));
+    assert!(producer.join());
+    assert_eq!(queue.len(), 200);
+    (0..200u8).for_each(|n| assert_eq!(queue.get().unwrap(), vec![n; 100_000]));
+    assert!(queue.is_empty());
+}
+
+fn a_reader_killed_inside_get_harms_nobody() {
+    let queue = SimpleQueue::<u32>::new().unwrap();
+    let victim = fork(|| drop(queue.get()));
+    std::thread::sleep(2 * SHORT);
+    let other = fork(|| assert_eq!(queue.get().unwrap(), 5));
+    std::thread::sleep(SHORT);
+    victim.kill();
+    queue.put(5).unwrap();
+    assert!(other.join());
+}
+
+fn a_queues_timeouts_hold() {
+    let queue = Queue::<u32>::bounded(1).unwrap();
+    assert!(matches!(queue.try_get(), Err(GetError::Empty)));
+    assert!(matches!(queue.get_timeout(SHORT), Err(GetError::Empty)));
+    queue.put(1).unwrap();
+    assert!(queue.is_full());
+    assert!(matches!(queue.try_put(2), Err(PutError::Full(2))));
+    assert!(matches!(queue.put_timeout(2, SHORT), Err(PutError::Full(2))));
+    let consumer = fork(|| {
+        std::thread::sleep(SHORT);
+        assert_eq!(queue.get().unwrap(), 1);
+    });
+    queue.put_timeout(2, LONG).unwrap();
+    assert!(consumer.join());
+}
+
+fn a_closed_queue_gives_what_it_has() {
+    let queue = Queue::<u32>::bounded(2).unwrap();
+    let consumer = fork(|| assert_eq!(queue.iter().map(Result::unwrap).sum::<u32>(), 3));
+    queue.put(1).unwrap();
+    queue.put(2).unwrap();
+    std::thread::sleep(SHORT);
+    queue.close();
+    assert!(consumer.join());
+    assert!(queue.put(3).unwrap_err().is_closed());
+    assert!(queue.get().unwrap_err().is_closed());
+}
+
+fn items_of_any_size_go_through_a_small_queue() {
+    let queue = Queue::builder().memory(1 << 20).build::<Vec<u8>>().unwrap();
+    let sizes =
+        || [0, 1, 15, 16, 17, 4096, 500_000, 3, 100_000, 400_000, 524_000].into_iter().cycle().take(500);
+    let producer = fork(|| sizes().for_each(|size| queue.put(vec![size as u8; size]).unwrap()));
+    sizes().for_each(|size| assert_eq!(queue.get().unwrap(), vec![size as u8; size]));
+    assert!(producer.join());
+    assert!(matches!(queue.put(vec![0; 1 << 20]), Err(PutError::TooLarge { .. })));
+}
+
+fn an_item_that_cannot_be_encoded_comes_back() {
+    let queue = Queue::<std::time::SystemTime>::new().unwrap();
+    let before_1970 = std::time::UNIX_EPOCH - LONG;
+    assert!(matches!(queue.put(before_1970), Err(PutError::Encode { .. })));
+    assert!(queue.is_empty());
+}
+
+fn locks_and_queues_travel_through_a_queue() {
+    let queue = Queue::<(Value<u32>, Queue<u32>)>::new().unwrap();
+    let child = fork(|| {
+        let (value, answers) = (Value::new(3).unwrap(), Queue::new().unwrap());
+        queue.put((value.clone(), answers.clone())).unwrap();
+        assert_eq!(answers.get_timeout(LONG).unwrap(), 4);
+        assert_eq!(value.get().unwrap(), 5);
+    });
+    let (value, answers) = queue.get().unwrap();
+    assert_eq!(value.get().unwrap(), 3);
+    value.set(5).unwrap();
+    answers.put(4).unwrap();
+    assert!(child.join());
+}
+
+fn a_joinable_queue_knows_when_all_is_done() {
+    let queue = JoinableQueue::<u32>::new().unwrap();
+    (0..10).for_each(|n| queue.put(n).unwrap());
+    assert!(queue.join_timeout(SHORT).is_err());
+    let worker = fork(|| {
+        for _ in 0..10 {
+            queue.get().unwrap();
+            queue.task_done().unwrap();
+        }
+    });
+    queue.join();
+    assert!(worker.join());
+    assert!(queue.task_done().is_err());
+}
+
+fn nothing_is_left_open() {
+    let before = count_handles();
+    for _ in 0..50 {
+        let queue = Queue::<u32>::new().unwrap();
+        queue.put(1).unwrap();
+        let _ = (Barrier::new(70).unwrap(), Array::<u64>::new(100_000).unwrap(), Semaphore::new(1).unwrap());
+    }
+    assert!(count_handles() <= before + 1);
+}
+
+fn main() {
+    macro_rules! tests {
+        ($($name:ident),* $(,)?) => { &[$((stringify!($name), $name as fn())),*] };
+    }
+    run(tests![
+        a_dead_owner_is_told_until_the_state_is_marked_sound,
+        one_who_waits_for_a_lock_gets_it_when_its_holder_dies,
+        a_lock_taken_twice_by_one_thread_is_an_error,
+        more_locks_than_the_kernel_releases_are_an_error,
+        a_forked_copy_of_a_guard_is_nothing,
+        a_forgotten_guard_keeps_its_memory,
+        ten_thousand_locks_cost_a_handful_of_handles,
+        an_rlock_is_freed_by_as_many_guards_as_took_it,
+        a_dead_holders_permits_come_back,
+        a_sleeper_gets_a_dead_holders_permit_at_once,
+        forgotten_permits_belong_to_nobody,
+        a_bounded_semaphore_refuses_what_is_too_much,
+        a_binary_semaphore_is_released_elsewhere,
+        a_killed_waiter_does_not_hold_up_an_event,
+        one_who_slept_through_set_and_clear_goes_on,
+        a_killed_waiter_does_not_hold_up_a_condition,
+        a_condition_lets_go_of_an_rlock_altogether,
+        a_barrier_lets_all_go_with_one_leader,
+        a_barrier_breaks_when_one_who_waits_dies,
+        a_barrier_is_not_filled_by_the_dead,
+        an_aborted_barrier_fails_those_who_wait,
+        a_dead_reader_is_no_reader,
+        a_dead_writer_is_told_to_all,
+        once_is_done_again_after_a_death,
+        a_latch_opens_for_those_who_sleep,
+        values_and_arrays_are_shared,
+        a_producer_may_end_before_anybody_gets,
+        a_reader_killed_inside_get_harms_nobody,
+        a_queues_timeouts_hold,
+        a_closed_queue_gives_what_it_has,
+        items_of_any_size_go_through_a_small_queue,
+        an_item_that_cannot_be_encoded_comes_back,
+        locks_and_queues_travel_through_a_queue,
+        a_joinable_queue_knows_when_all_is_done,
+        nothing_is_left_open,
+    ]);
+}

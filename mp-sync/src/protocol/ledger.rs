@@ -171,7 +171,7 @@ impl<const N: usize> Ledger<N> {
     }
 
     /// How much the entry holds.
-    #[cfg(any(test, loom))]
+    #[cfg(test)]
     pub(crate) fn held(&self, entry: usize) -> u32 {
         let word = self.state.load(SeqCst);
         self.complete(word, State::of(word));
@@ -269,5 +269,105 @@ mod tests {
             .collect();
         threads.into_iter().for_each(|thread| thread.join().unwrap());
         assert_eq!((ledger.count(), ledger.held(0), ledger.held(1)), (2, 0, 0));
+    }
+}
+
+/// `RUSTFLAGS="--cfg loom" cargo test -p mp-sync --release --lib ledger`
+#[cfg(all(test, loom))]
+mod models {
+    use loom::sync::Arc;
+    use loom::thread;
+
+    use super::*;
+
+    fn ledger(count: u32) -> Arc<Ledger<2>> {
+        let entry = |owner| Entry { held: AtomicU64::new(0), owner: AtomicU64::new(owner) };
+        let ledger = Ledger { state: AtomicU64::new(0), entries: [entry(1), entry(2)] };
+        ledger.begin(count);
+        Arc::new(ledger)
+    }
+
+    fn take(ledger: &Ledger<2>, entry: usize) -> bool {
+        ledger.change(entry, Step::Raise, |count| count.checked_sub(1)).is_some()
+    }
+
+    fn give(ledger: &Ledger<2>, entry: usize) {
+        ledger.change(entry, Step::Lower, |count| Some(count + 1));
+    }
+
+    fn recover(ledger: &Ledger<2>, entry: usize, owner: u64) {
+        ledger.recover(entry, owner, |count, held| count + held);
+    }
+
+    /// What a process does that is killed as soon as `state` has changed.
+    fn take_and_die(ledger: &Ledger<2>, entry: usize) {
+        let word = ledger.state.load(SeqCst);
+        let old = State::of(word);
+        ledger.complete(word, old);
+        if old.count > 0 {
+            let new = State { count: old.count - 1, entry, step: Step::Raise, number: old.number + 1 };
+            let _ = ledger.state.compare_exchange(word, new.word(), SeqCst, SeqCst);
+        }
+    }
+
+    #[test]
+    fn two_processes_lose_nothing() {
+        loom::model(|| {
+            let ledger = ledger(1);
+            let other = {
+                let ledger = Arc::clone(&ledger);
+                thread::spawn(move || take(&ledger, 1).then(|| give(&ledger, 1)))
+            };
+            if take(&ledger, 0) {
+                give(&ledger, 0);
+            }
+            other.join().unwrap();
+            assert_eq!((ledger.count(), ledger.held(0), ledger.held(1)), (1, 0, 0));
+        });
+    }
+
+    #[test]
+    fn one_holds_at_a_time() {
+        loom::model(|| {
+            let ledger = ledger(1);
+            let other = {
+                let ledger = Arc::clone(&ledger);
+                thread::spawn(move || take(&ledger, 1))
+            };
+            let (here, there) = (take(&ledger, 0), other.join().unwrap());
+            assert!(here != there);
+            assert_eq!((ledger.held(0), ledger.held(1)), (u32::from(here), u32::from(there)));
+        });
+    }
+
+    #[test]
+    fn what_one_who_was_cut_off_had_taken_comes_back_once() {
+        loom::model(|| {
+            let ledger = ledger(1);
+            let other = {
+                let ledger = Arc::clone(&ledger);
+                thread::spawn(move || take(&ledger, 1).then(|| give(&ledger, 1)))
+            };
+            take_and_die(&ledger, 0);
+            other.join().unwrap();
+            recover(&ledger, 0, 1);
+            assert_eq!((ledger.count(), ledger.held(0), ledger.held(1)), (1, 0, 0));
+        });
+    }
+
+    #[test]
+    fn two_who_recover_give_back_once() {
+        loom::model(|| {
+            let ledger = ledger(1);
+            take_and_die(&ledger, 0);
+            let other = {
+                let ledger = Arc::clone(&ledger);
+                thread::spawn(move || recover(&ledger, 0, 1))
+            };
+            recover(&ledger, 0, 1);
+            other.join().unwrap();
+            assert_eq!((ledger.count(), ledger.held(0)), (1, 0));
+            assert_eq!(ledger.owners().count(), 1);
+        });
     }
 }

@@ -40,7 +40,7 @@ const MEMORY: usize = 256 << 20;
 /// it was getting.
 ///
 /// # Limits
-/// A queue holds 256 MiB unless it is [built](Self::builder) with more; memory is
+/// A queue holds 256 MiB unless it is [built](Queue::builder) with more; memory is
 /// taken as it is needed. One item may take half of that, and hold 253 handles. How
 /// many handles may lie in queues at a time is bounded by the system.
 ///
@@ -96,14 +96,21 @@ impl QueueBuilder {
     }
 }
 
+impl Queue<()> {
+    /// A queue with limits of your choice, of items of any type.
+    #[must_use]
+    pub fn builder() -> QueueBuilder {
+        QueueBuilder { items: 0, memory: MEMORY }
+    }
+}
+
 impl<T: Message> Queue<T> {
     /// A queue of as many items as there is memory for.
     ///
     /// # Errors
     /// What the system says: no memory, no descriptors.
-    #[allow(clippy::self_named_constructors)]
     pub fn new() -> io::Result<Self> {
-        Self::builder().build()
+        Queue::builder().build()
     }
 
     /// A queue of at most so many items; zero is no limit, as in Python.
@@ -112,13 +119,7 @@ impl<T: Message> Queue<T> {
     /// As [`new`](Self::new).
     #[doc(alias = "maxsize")]
     pub fn bounded(items: u32) -> io::Result<Self> {
-        Self::builder().items(items).build()
-    }
-
-    /// A queue with limits of your choice.
-    #[must_use]
-    pub fn builder() -> QueueBuilder {
-        QueueBuilder { items: 0, memory: MEMORY }
+        Queue::builder().items(items).build()
     }
 
     /// Puts an item in; waits while the queue is full.

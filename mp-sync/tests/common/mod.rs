@@ -1,0 +1,120 @@
+//! Children by fork, and numbers by chance.
+//!
+//! # Safety
+//! The test programs have one thread of their own; a forked child runs a closure
+//! and leaves by `_exit`.
+
+#![allow(unsafe_code, dead_code, missing_docs)]
+
+use std::time::{Duration, Instant};
+
+/// A child, killed and reaped when dropped.
+#[derive(Debug)]
+pub(crate) struct Child(libc::pid_t);
+
+/// Runs `work` in a child, which exits with zero if it comes to its end, with one if it panics.
+pub(crate) fn fork(work: impl FnOnce()) -> Child {
+    // SAFETY: this program has one thread, and the child only runs `work`.
+    match unsafe { libc::fork() } {
+        0 => {
+            // SAFETY: the call takes numbers only.
+            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+            // SAFETY: nothing of the parent's is to be run on the way out.
+            unsafe { libc::_exit(i32::from(result.is_err())) }
+        }
+        pid => {
+            assert!(pid > 0, "fork: {}", std::io::Error::last_os_error());
+            Child(pid)
+        }
+    }
+}
+
+impl Child {
+    pub(crate) fn kill(mut self) {
+        self.end();
+    }
+
+    /// Waits for its end; whether it came to the end of its work.
+    pub(crate) fn join(mut self) -> bool {
+        let mut status = 0;
+        // SAFETY: the call writes the status.
+        unsafe { libc::waitpid(self.0, &raw mut status, 0) };
+        self.0 = 0;
+        libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
+    }
+
+    fn end(&mut self) {
+        if self.0 > 0 {
+            // SAFETY: the id is of a child of ours that has not been reaped.
+            unsafe {
+                libc::kill(self.0, libc::SIGKILL);
+                libc::waitpid(self.0, std::ptr::null_mut(), 0);
+            }
+            self.0 = 0;
+        }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Xorshift: the same numbers for the same seed.
+#[derive(Debug, Clone)]
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) % end
+    }
+}
+
+/// The seed of this run.
+pub(crate) fn seed() -> u64 {
+    let set = std::env::var("MP_TESTKIT_SEED").ok().and_then(|seed| seed.parse().ok());
+    set.unwrap_or_else(|| u64::from(std::process::id()) ^ Instant::now().elapsed().subsec_nanos() as u64)
+}
+
+/// Does nothing for about so long, on the CPU where it is short.
+pub(crate) fn pause(time: Duration) {
+    if time > Duration::from_micros(100) {
+        return std::thread::sleep(time);
+    }
+    let until = Instant::now() + time;
+    while Instant::now() < until {
+        std::thread::yield_now();
+    }
+}
+
+/// Waits until `done`, for at most ten seconds.
+pub(crate) fn eventually(what: &str, done: impl Fn() -> bool) {
+    let until = Instant::now() + Duration::from_secs(10);
+    while !done() {
+        assert!(Instant::now() < until, "{what}: not within ten seconds");
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
+/// Runs the tests one after the other, those whose name contains the first argument.
+pub(crate) fn run(tests: &[(&str, fn())]) {
+    let filter = std::env::args().nth(1).filter(|argument| !argument.starts_with('-')).unwrap_or_default();
+    for (name, test) in tests.iter().filter(|(name, _)| name.contains(&filter)) {
+        let begun = Instant::now();
+        // SAFETY: the default action of the signal ends a test that hangs.
+        unsafe { libc::alarm(120) };
+        test();
+        println!("test {name} ... ok ({:.2} s)", begun.elapsed().as_secs_f64());
+    }
+    // SAFETY: no test runs any more.
+    unsafe { libc::alarm(0) };
+}

@@ -1,0 +1,173 @@
+//! Every object travels, in arguments, results and messages, to processes that
+//! map the memory anew.
+
+use std::collections::HashMap;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+use mp_process::Process;
+use mp_sync::{
+    Array, Barrier, BinarySemaphore, BoundedSemaphore, Condition, Event, JoinableQueue, Latch, Lock,
+    LockError, Once, Queue, RLock, RawArray, RwLock, Semaphore, SharedAtomicI64, SharedAtomicU64,
+    SimpleQueue, Value,
+};
+use serde::{Deserialize, Serialize};
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+/// One of each.
+#[derive(Clone, Serialize, Deserialize)]
+struct All {
+    locks: (Lock, RLock, RwLock),
+    counts: (Semaphore, BoundedSemaphore, BinarySemaphore),
+    signals: (Event, Condition, Latch, Once),
+    data: (Value<u64>, Array<f32>, RawArray<u8>, SharedAtomicU64, SharedAtomicI64),
+    queues: (Queue<String>, JoinableQueue<u8>, SimpleQueue<Option<Event>>),
+    barrier: Barrier,
+}
+
+impl All {
+    fn new() -> std::io::Result<Self> {
+        let lock = Lock::new()?;
+        Ok(Self {
+            signals: (Event::new()?, Condition::with_lock(&lock)?, Latch::new(1)?, Once::new()?),
+            locks: (lock, RLock::new()?, RwLock::new()?),
+            counts: (Semaphore::new(3)?, BoundedSemaphore::new(2)?, BinarySemaphore::new()?),
+            data: (
+                Value::new(1)?,
+                Array::from_slice(&[1.0, 2.0])?,
+                RawArray::new(9)?,
+                SharedAtomicU64::new(5)?,
+                SharedAtomicI64::new(-5)?,
+            ),
+            queues: (Queue::bounded(4)?, JoinableQueue::new()?, SimpleQueue::new()?),
+            barrier: Barrier::new(2)?,
+        })
+    }
+
+    /// Uses everything, from the child's side.
+    fn touch(&self) {
+        drop(self.locks.0.lock().unwrap());
+        drop(self.locks.1.lock().unwrap());
+        drop(self.locks.2.write().unwrap());
+        self.counts.0.acquire().unwrap().forget();
+        self.counts.1.acquire().unwrap().forget();
+        self.counts.2.acquire().unwrap();
+        assert!(self.signals.3.call(|| ()).unwrap());
+        *self.data.0.lock().unwrap() += 1;
+        self.data.1.lock().unwrap()[1] = 7.5;
+        self.data.2.set(8, 255);
+        self.data.3.fetch_add(1, SeqCst);
+        self.data.4.fetch_sub(1, SeqCst);
+        self.queues.0.put("from the child".into()).unwrap();
+        self.queues.1.put(1).unwrap();
+        self.queues.2.put(Some(self.signals.0.clone())).unwrap();
+        self.signals.2.count_down();
+        self.barrier.wait().unwrap();
+    }
+}
+
+fn a_child_uses_what_it_was_given() -> Outcome {
+    let all = All::new()?;
+    let child = Process::spawn(|all: All| all.touch(), all.clone())?;
+    all.barrier.wait_timeout(Duration::from_secs(10))?;
+    child.join()?;
+    assert_eq!((all.counts.0.available(), all.counts.1.available()), (2, 1));
+    assert!(all.counts.2.is_locked() && all.signals.2.is_open() && all.signals.3.is_done());
+    assert_eq!((all.data.0.get().unwrap(), all.data.2.get(8)), (2, 255));
+    assert_eq!(all.data.1.to_vec().unwrap(), [1.0, 7.5]);
+    assert_eq!((all.data.3.load(SeqCst), all.data.4.load(SeqCst)), (6, -6));
+    assert_eq!((all.queues.0.get()?, all.queues.1.get()?), ("from the child".to_owned(), 1));
+    all.queues.2.get()?.expect("an event").set();
+    assert!(all.signals.0.is_set());
+    Ok(())
+}
+
+fn what_a_child_has_made_outlives_it() -> Outcome {
+    let make = |()| {
+        let (value, queue) = (Value::new(41u32).unwrap(), Queue::new().unwrap());
+        queue.put("left behind".to_owned()).unwrap();
+        (value, queue)
+    };
+    let (value, queue): (Value<u32>, Queue<String>) = Process::spawn(make, ())?.join()?;
+    *value.lock().unwrap() += 1;
+    assert_eq!((value.get().unwrap(), queue.get()?), (42, "left behind".to_owned()));
+    Ok(())
+}
+
+/// Two children, neither of which started the other, meet at objects of a third's making.
+fn siblings_share_too() -> Outcome {
+    let (total, names) = (Value::new(0u64)?, Queue::<Lock>::new()?);
+    let add = |(total, names): (Value<u64>, Queue<Lock>)| {
+        let lock = Lock::new().unwrap();
+        names.put(lock.clone()).unwrap();
+        let others = names.get().unwrap();
+        for _ in 0..1000 {
+            let _guard = others.lock().unwrap();
+            *total.lock().unwrap() += 1;
+        }
+    };
+    let children = [(); 3].map(|()| Process::spawn(add, (total.clone(), names.clone())));
+    for child in children {
+        child?.join()?;
+    }
+    assert_eq!(total.get().unwrap(), 3000);
+    Ok(())
+}
+
+fn a_death_is_told_across_mappings() -> Outcome {
+    let (lock, seats, held) = (Lock::new()?, Semaphore::new(1)?, Event::new()?);
+    let hold = |(lock, seats, held): (Lock, Semaphore, Event)| {
+        let guards = (lock.lock().unwrap(), seats.acquire().unwrap());
+        held.set();
+        std::mem::forget(guards);
+        std::thread::sleep(Duration::from_secs(60));
+    };
+    let child = Process::spawn(hold, (lock.clone(), seats.clone(), held.clone()))?;
+    held.wait();
+    assert_eq!(lock.owner().map(|owner| owner.process()), Some(child.pid()));
+    assert!(seats.try_acquire().is_err());
+    child.kill()?;
+    drop(child.join());
+    assert!(matches!(lock.lock(), Err(LockError::OwnerDied(_))));
+    drop(seats.try_acquire()?);
+    Ok(())
+}
+
+fn thousands_of_locks_go_in_one_message() -> Outcome {
+    let locks: HashMap<u32, Lock> = (0..10_000).map(|n| (n, Lock::new().unwrap())).collect();
+    let count = |locks: HashMap<u32, Lock>| {
+        let handles = std::fs::read_dir("/proc/self/fd").unwrap().count();
+        (locks.values().filter(|lock| lock.try_lock().is_ok()).count(), handles)
+    };
+    let (free, handles) = Process::spawn(count, locks)?.join()?;
+    assert_eq!(free, 10_000);
+    assert!(handles < 40, "{handles} handles");
+    Ok(())
+}
+
+fn received_twice_is_one_mapping() -> Outcome {
+    let echo = |lock: Lock| (lock.clone(), lock);
+    let lock = Lock::new()?;
+    let (one, two) = Process::spawn(echo, lock.clone())?.join()?;
+    let guard = one.lock().unwrap();
+    // At another address the mutex would not know that its owner asks.
+    assert!(matches!(two.lock(), Err(LockError::Relocked)));
+    assert!(matches!(lock.lock(), Err(LockError::Relocked)));
+    drop(guard);
+    assert!(lock.is(&one) && lock.is(&two));
+    Ok(())
+}
+
+fn main() -> std::process::ExitCode {
+    let trials = mp_testkit::trials![
+        a_child_uses_what_it_was_given,
+        what_a_child_has_made_outlives_it,
+        siblings_share_too,
+        a_death_is_told_across_mappings,
+        thousands_of_locks_go_in_one_message,
+        received_twice_is_one_mapping,
+    ];
+    // A process keeps the slab from which its next objects are cut.
+    mp_testkit::Suite::new(trials).warm_up(|| drop(Lock::new().unwrap())).run()
+}
