@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use super::handshake::ASLEEP_ON_BELL;
 use super::layout::{Lane, Side};
 use super::post::Post;
 use super::sleep::{self, Sleeper};
@@ -234,13 +235,13 @@ impl End {
             self.common.gone();
         }
         // ORDERING: as in `Sleeper::wait`; whoever armed looks again afterwards.
-        self.own().sleep.fetch_or(sleep::ASLEEP_ON_BELL, Ordering::SeqCst);
+        self.own().sleep.fetch_or(ASLEEP_ON_BELL, Ordering::SeqCst);
         fence(Ordering::SeqCst);
     }
 
     pub(super) fn disarm(&self) {
         let unset = || {
-            self.own().sleep.fetch_and(!sleep::ASLEEP_ON_BELL, Ordering::Relaxed);
+            self.own().sleep.fetch_and(!ASLEEP_ON_BELL, Ordering::Relaxed);
         };
         self.common.post.disarm(unset);
     }

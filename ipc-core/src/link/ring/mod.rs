@@ -17,12 +17,18 @@ use crate::wait::Arm;
 mod consumer;
 mod end;
 mod frame;
+mod handshake;
 mod layout;
 mod post;
 mod producer;
 mod sleep;
 #[cfg(test)]
 mod tests;
+
+/// The atomics under `handshake`; the model checker has its own.
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicU32, Ordering, fence};
+}
 
 use consumer::Consumer;
 use end::{Common, End};

@@ -6,18 +6,14 @@
 //! shared header that it sleeps, looks once more, and sleeps on that word.
 
 use std::io;
-use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use super::handshake::{self, ASLEEP_ON_BELL, ASLEEP_ON_WORD};
 use super::layout::Side;
 use crate::deadline;
 use crate::sys::companion::Companion;
 use crate::sys::{cpu, futex};
-
-/// This side sleeps on its `sleep` word.
-pub(super) const ASLEEP_ON_WORD: u32 = 1;
-/// This side waits for the companion socket's bell.
-pub(super) const ASLEEP_ON_BELL: u32 = 2;
 
 /// How long a wait polls: about what a wake-up from the kernel costs.
 const POLL_FOR: Duration = Duration::from_micros(20);
@@ -55,17 +51,10 @@ impl Sleeper<'_> {
     }
 
     fn sleep_unless(&self, ready: &impl Fn() -> bool) {
-        // ORDERING: the flag is set before `ready` looks again, and the peer
-        // changes its counter before it looks at the flag (`wake`); the fences
-        // let at least one of the two see the other.
-        let flags = self.own.sleep.fetch_or(ASLEEP_ON_WORD, Ordering::SeqCst) | ASLEEP_ON_WORD;
-        fence(Ordering::SeqCst);
-        if ready() {
-            self.own.sleep.fetch_and(!ASLEEP_ON_WORD, Ordering::Relaxed);
-            return;
-        }
-        // An error of the kernel here means only that the caller looks again.
-        let _ = futex::wait(&self.own.sleep, flags, self.deadline);
+        handshake::sleep_unless(&self.own.sleep, ready, |flags| {
+            // An error of the kernel here means only that the caller looks again.
+            let _ = futex::wait(&self.own.sleep, flags, self.deadline);
+        });
     }
 
     fn poll(&self, ready: &impl Fn() -> bool) -> bool {
@@ -90,17 +79,16 @@ impl Sleeper<'_> {
 }
 
 /// Wakes the other side if it sleeps; called after the counter has moved.
+#[inline]
 pub(super) fn wake(sleeper: &Side, companion: &Companion) {
-    // ORDERING: see `sleep_unless`.
-    fence(Ordering::SeqCst);
-    if sleeper.sleep.load(Ordering::Relaxed) != 0 {
-        wake_slowly(sleeper, companion);
+    let flags = handshake::wake(&sleeper.sleep);
+    if flags != 0 {
+        wake_slowly(flags, sleeper, companion);
     }
 }
 
 #[cold]
-fn wake_slowly(sleeper: &Side, companion: &Companion) {
-    let flags = sleeper.sleep.swap(0, Ordering::SeqCst);
+fn wake_slowly(flags: u32, sleeper: &Side, companion: &Companion) {
     if flags & ASLEEP_ON_WORD != 0 {
         wake_all(&sleeper.sleep);
     }
@@ -109,13 +97,9 @@ fn wake_slowly(sleeper: &Side, companion: &Companion) {
     }
 }
 
-/// Makes a sleeper of this very process look again, also one that is only about
-/// to sleep: its word changes, so that the kernel refuses.
+/// Makes a sleeper of this very process look again, also one that is only about to sleep.
 pub(super) fn disturb(own: &Side) {
-    // ORDERING: see `sleep_unless`; what the sleeper is to see was written before.
-    fence(Ordering::SeqCst);
-    let flags = own.sleep.fetch_and(!ASLEEP_ON_WORD, Ordering::SeqCst);
-    if flags & ASLEEP_ON_WORD != 0 {
+    if handshake::disturb(&own.sleep) {
         wake_all(&own.sleep);
     }
 }
