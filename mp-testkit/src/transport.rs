@@ -181,11 +181,11 @@ fn poll(sender: Box<dyn Link>, receiver: Box<dyn Link>) {
         send(&*sender, &round.to_le_bytes());
         for _ in 0..3 {
             assert!(receiver.poll(after(LATE)).unwrap());
-            assert_ne!(receiver.is_ready(), Some(false));
+            assert_ne!(Link::is_ready(&*receiver), Some(false));
         }
         assert_eq!(try_recv(&*receiver).unwrap(), round.to_le_bytes(), "a poll ate it");
         assert!(!receiver.poll(in_past()).unwrap());
-        assert_ne!(receiver.is_ready(), Some(true));
+        assert_ne!(Link::is_ready(&*receiver), Some(true));
     }
 }
 
@@ -194,15 +194,15 @@ struct One<'a>(&'a dyn Link);
 
 impl Waitable for One<'_> {
     fn is_ready(&self) -> Option<bool> {
-        self.0.is_ready()
+        Link::is_ready(self.0)
     }
 
     fn arm<'a>(&'a self, arm: &mut Arm<'a>) {
-        self.0.arm(arm);
+        Link::arm(self.0, arm);
     }
 
     fn disarm(&self) {
-        self.0.disarm();
+        Link::disarm(self.0);
     }
 }
 
