@@ -1,8 +1,16 @@
 //! How a pool is to be made.
 
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use ipc_core::{EncodeError, Message};
+use mp_process::StartMethod;
+
 use crate::driver::Driver;
 use crate::error::{PoolError, PoolKind};
 use crate::pool::Pool;
+use crate::rules::Rules;
+use crate::worker;
 
 /// Sets how a pool is made; from [`Pool::builder`].
 ///
@@ -15,21 +23,40 @@ use crate::pool::Pool;
 /// assert_eq!(pool.map(|x: u32| x + 1, [1, 2])?, [2, 3]);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone)]
-pub struct Builder {
-    processes: usize,
-    retries: u32,
+#[derive(Debug)]
+pub struct Builder<S = ()> {
+    rules: Rules,
+    /// An initializer's argument that would not encode.
+    refused: Option<EncodeError>,
+    state: PhantomData<fn() -> S>,
 }
 
 impl Builder {
     pub(crate) fn new() -> Self {
-        Self { processes: mp_process::cpu_count(), retries: 0 }
+        let rules = Rules {
+            processes: mp_process::cpu_count(),
+            retries: 0,
+            task_timeout: None,
+            tasks_per_child: None,
+            start_method: StartMethod::Spawn,
+            setup: None,
+        };
+        Self { rules, refused: None, state: PhantomData }
     }
+}
 
+impl<S: 'static> Builder<S> {
     /// How many workers: as many as this process may use CPUs, unless set.
     #[must_use]
     pub fn processes(mut self, count: usize) -> Self {
-        self.processes = count;
+        self.rules.processes = count;
+        self
+    }
+
+    /// How the workers are started: [`StartMethod::Spawn`] unless set.
+    #[must_use]
+    pub fn start_method(mut self, method: StartMethod) -> Self {
+        self.rules.start_method = method;
         self
     }
 
@@ -40,19 +67,82 @@ impl Builder {
     /// again too. An item whose argument moved a channel end is never retried.
     #[must_use]
     pub fn retries(mut self, count: u32) -> Self {
-        self.retries = count;
+        self.rules.retries = count;
         self
+    }
+
+    /// How long one item may run. Then its worker is killed and replaced, and the
+    /// item fails with an error for which
+    /// [`is_timed_out`](crate::TaskError::is_timed_out) holds. The other items go on.
+    ///
+    /// With a limit, each item travels by itself, and to a worker that is idle.
+    #[must_use]
+    pub fn task_timeout(mut self, limit: Duration) -> Self {
+        self.rules.task_timeout = Some(limit);
+        self
+    }
+
+    /// Replaces a worker when it has run so many items, for tasks that leak. At
+    /// least one; no limit unless set.
+    #[doc(alias = "maxtasksperchild")]
+    #[must_use]
+    pub fn max_tasks_per_child(mut self, count: u32) -> Self {
+        self.rules.tasks_per_child = Some(count.max(1));
+        self
+    }
+
+    /// Has each worker call `function` with `argument` before its first task.
+    ///
+    /// A pool whose initializer panics in three workers in a row gives up with
+    /// that panic as its error.
+    #[must_use]
+    pub fn initializer<A: Message>(self, function: fn(A), argument: A) -> Builder<()> {
+        self.state(function, argument)
+    }
+
+    /// Has each worker make a state of its own with `function` and `argument`
+    /// before its first task; tasks get it by [`Pool::map_state`] and
+    /// [`Pool::apply_state`].
+    ///
+    /// As with [`initializer`](Self::initializer), a panic fails the pool after
+    /// three workers in a row.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// use mp_pool::Pool;
+    ///
+    /// let pool = Pool::builder().processes(2).state(|base: u64| vec![base], 40).build()?;
+    /// let sums = pool.map_state(|seen, x: u64| seen[0] + x, [1, 2])?;
+    /// assert_eq!(sums, [41, 42]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn state<A: Message, T: 'static>(mut self, function: fn(A) -> T, argument: A) -> Builder<T> {
+        let mut refused = self.refused;
+        match worker::setup(function, &argument) {
+            Ok(setup) if setup.moves_ends() => {
+                refused =
+                    Some(EncodeError::new::<A>("each worker needs one, and a channel end moves only once"));
+            }
+            Ok(setup) => self.rules.setup = Some(setup),
+            Err(error) => refused = Some(error),
+        }
+        Builder { rules: self.rules, refused, state: PhantomData }
     }
 
     /// Starts the workers.
     ///
     /// # Errors
-    /// [`PoolError`] if `init()` was not called, if no workers were asked for, or
-    /// if they could not be started.
-    pub fn build(self) -> Result<Pool, PoolError> {
-        if self.processes == 0 {
+    /// [`PoolError`] if `init()` was not called, if no workers were asked for, if
+    /// they could not be started, or if the initializer's argument does not travel.
+    pub fn build(self) -> Result<Pool<S>, PoolError> {
+        if let Some(error) = self.refused {
+            return Err(PoolKind::Setup(error).into());
+        }
+        if self.rules.processes == 0 {
             return Err(PoolKind::NoWorkers.into());
         }
-        Driver::start(self.processes, self.retries).map(Pool::over)
+        Driver::start(self.rules).map(Pool::over)
     }
 }

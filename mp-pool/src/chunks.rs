@@ -13,8 +13,8 @@ const LARGEST_GROWN: usize = 1024;
 pub(crate) struct Chunks<I> {
     items: I,
     size: usize,
-    /// The number of items is not known: tasks grow as more come.
-    grows: bool,
+    /// Tasks grow as more items come, up to this.
+    grow_to: usize,
     next_index: usize,
     /// An item that would not encode, and its place: reported by itself.
     refused: Option<(usize, EncodeError)>,
@@ -28,14 +28,19 @@ pub(crate) enum Chunk {
 
 impl<A: Message, I: Iterator<Item = A>> Chunks<I> {
     pub(crate) fn new(items: I, size: usize) -> Self {
-        Self { items, size: size.max(1), grows: false, next_index: 0, refused: None }
+        Self { items, size: size.max(1), grow_to: 0, next_index: 0, refused: None }
     }
 
-    /// For a map over `workers`: four tasks for each, as the number of items is
-    /// known, and else tasks that grow with what has come.
-    pub(crate) fn for_map(items: I, workers: usize) -> Self {
-        let known = items.size_hint().0;
-        Self { grows: known == 0, ..Self::new(items, known.div_ceil(4 * workers)) }
+    /// For items whose number is not known: tasks that grow, up to `most`.
+    pub(crate) fn growing(items: I, most: usize) -> Self {
+        Self { grow_to: most.min(LARGEST_GROWN), ..Self::new(items, 1) }
+    }
+}
+
+impl<I> Chunks<I> {
+    /// How many items a task has from now on.
+    pub(crate) fn set_size(&mut self, size: usize) {
+        self.size = size.max(1);
     }
 
     /// How many items have been taken.
@@ -65,9 +70,7 @@ impl<A: Message, I: Iterator<Item = A>> Iterator for Chunks<I> {
                 count += 1;
             }
         });
-        if self.grows {
-            self.size = (2 * self.size).min(LARGEST_GROWN);
-        }
+        self.size = (2 * self.size).min(self.grow_to).max(self.size);
         if count > 0 {
             return Some(Chunk::Items { index, items: count as u32, packet });
         }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipc_core::{DecodeError, EncodeError};
 use mp_process::{Panic, ProcessError};
@@ -23,6 +24,10 @@ pub(crate) enum PoolKind {
         "the pool has given up: {deaths} workers in a row ended without a result, the last one because {last}"
     )]
     Dying { deaths: u32, last: Arc<Death> },
+    #[error("the initializer failed in {tries} workers in a row: {last}")]
+    Initializer { tries: u32, last: Arc<Death> },
+    #[error("the argument of the initializer could not be sent: {0}")]
+    Setup(EncodeError),
     #[error("the workers cannot start: {0}")]
     NoStart(Arc<Death>),
     #[error("the pool was closed and takes no more tasks")]
@@ -49,7 +54,11 @@ impl PoolError {
     pub fn is_broken(&self) -> bool {
         matches!(
             *self.0,
-            PoolKind::Dying { .. } | PoolKind::NoStart(_) | PoolKind::Start(_) | PoolKind::System(_)
+            PoolKind::Dying { .. }
+                | PoolKind::Initializer { .. }
+                | PoolKind::NoStart(_)
+                | PoolKind::Start(_)
+                | PoolKind::System(_)
         )
     }
 }
@@ -101,6 +110,10 @@ pub(crate) enum TaskKind {
     BadResult(String),
     #[error("the value could not be decoded: {0}")]
     Undecodable(DecodeError),
+    #[error("the task ran longer than {0:?}, the limit for each, and its worker was killed")]
+    TimedOut(Duration),
+    #[error("the task was cancelled")]
+    Cancelled,
     #[error(transparent)]
     Pool(PoolError),
 }
@@ -198,6 +211,18 @@ impl TaskError {
     #[must_use]
     pub fn is_undecodable(&self) -> bool {
         matches!(self.0.kind, TaskKind::Undecodable(_) | TaskKind::BadArgument(_))
+    }
+
+    /// The task ran longer than the pool's limit and was stopped.
+    #[must_use]
+    pub fn is_timed_out(&self) -> bool {
+        matches!(self.0.kind, TaskKind::TimedOut(_))
+    }
+
+    /// The task was cancelled.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self.0.kind, TaskKind::Cancelled)
     }
 
     /// The pool was closed, was terminated or gave up.

@@ -6,7 +6,7 @@ use std::fmt;
 use ipc_core::Message;
 
 use crate::error::TaskError;
-use crate::pool::{Outcomes, Work};
+use crate::work::{Outcomes, Work};
 
 /// Values in completion order; made by [`Pool::imap_unordered`](crate::Pool::imap_unordered).
 ///
@@ -47,6 +47,30 @@ impl<'pool, I, R> Imap<'pool, I, R> {
     }
 }
 
+impl<I, R> ImapUnordered<'_, I, R> {
+    /// How many items travel together: one unless set. More cost less each, and
+    /// come back together.
+    #[doc(alias = "chunksize")]
+    #[must_use]
+    pub fn chunk_size(mut self, items: usize) -> Self {
+        if let State::Going(work) = &mut self.state {
+            work.set_chunk_size(items);
+        }
+        self
+    }
+}
+
+impl<I, R> Imap<'_, I, R> {
+    /// How many items travel together: one unless set. More cost less each, and
+    /// come back together.
+    #[doc(alias = "chunksize")]
+    #[must_use]
+    pub fn chunk_size(mut self, items: usize) -> Self {
+        self.unordered = self.unordered.chunk_size(items);
+        self
+    }
+}
+
 impl<A: Message, R: Message, I: Iterator<Item = A>> ImapUnordered<'_, I, R> {
     /// The next value with the place of its item. The end of the pool is one error.
     fn next_placed(&mut self) -> Option<(usize, Result<R, TaskError>)> {
@@ -59,7 +83,7 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> ImapUnordered<'_, I, R> {
                 _ => None,
             };
         };
-        match work.fetch(&mut self.outcomes) {
+        match work.fetch(&mut self.outcomes, None) {
             Ok(true) => self.next_placed(),
             Ok(false) => {
                 self.state = State::Over;

@@ -24,12 +24,15 @@
 //! with an error.
 //!
 //! # Who does the work
-//! A pool has no thread of its own. Whoever waits for a result drives it:
-//! gives out tasks, takes in results, replaces the dead. Between two calls the
-//! workers run on with the tasks they hold.
+//! Whoever waits for a result drives the pool: gives out tasks, takes in results,
+//! replaces the dead. Between two calls the workers run on with the tasks they
+//! hold. Only for results that nobody waits for ([`Pool::apply_async`] and
+//! [`Pool::map_async`] with more tasks than the workers hold, callbacks, futures)
+//! there is a thread.
 
 #![forbid(unsafe_code)]
 
+mod async_result;
 mod builder;
 mod chunks;
 mod core;
@@ -37,11 +40,14 @@ mod driver;
 mod error;
 mod imap;
 mod pool;
+mod rules;
 mod station;
 mod values;
 mod wire;
+mod work;
 mod worker;
 
+pub use async_result::{AsyncResult, CallbackHandle};
 pub use builder::Builder;
 pub use error::{PoolError, TaskError};
 pub use imap::{Imap, ImapUnordered};

@@ -1,25 +1,26 @@
 //! The pool and its verbs.
 
-use std::collections::VecDeque;
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
-use ipc_core::{Message, Reader, item_width};
+use ipc_core::Message;
 
+use crate::async_result::{self, AsyncResult};
 use crate::builder::Builder;
 use crate::chunks::Chunks;
-use crate::core::{Code, JobId, Reply, What};
+use crate::core::{Code, JobId};
 use crate::driver::Driver;
 use crate::error::{PoolError, TaskError, TaskKind};
 use crate::imap::{Imap, ImapUnordered};
-use crate::values::Values;
-use crate::wire::{Failure, VALUE};
-use crate::worker;
+use crate::work::{self, Outcomes, Work};
 
 /// Worker processes that run functions of this program.
 ///
 /// Threads may share it. Dropping it ends the workers within about a second,
-/// whatever they do; to let them finish, [`join`](Self::join) it.
+/// whatever they do; to let them finish, [`join`](Self::join) it. `S` is the state
+/// that each worker keeps between tasks, if the pool was built with one
+/// ([`Builder::state`]).
 ///
 /// # Examples
 /// ```
@@ -30,8 +31,9 @@ use crate::worker;
 /// assert_eq!(pool.apply(|(a, b): (i32, i32)| a * b, (3, 4))?, 12);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct Pool {
-    driver: Driver,
+pub struct Pool<S = ()> {
+    driver: Arc<Driver>,
+    state: PhantomData<fn() -> S>,
 }
 
 impl Pool {
@@ -48,9 +50,11 @@ impl Pool {
     pub fn builder() -> Builder {
         Builder::new()
     }
+}
 
-    pub(crate) fn over(driver: Driver) -> Self {
-        Self { driver }
+impl<S: 'static> Pool<S> {
+    pub(crate) fn over(driver: Arc<Driver>) -> Self {
+        Self { driver, state: PhantomData }
     }
 
     /// Runs `function` with `argument` in a worker and waits for its value.
@@ -59,13 +63,77 @@ impl Pool {
     /// [`TaskError`]: the task panicked, its worker died, or the argument or the
     /// value could not travel.
     pub fn apply<A: Message, R: Message>(&self, function: fn(A) -> R, argument: A) -> Result<R, TaskError> {
-        let mut work = self.begin(function, std::iter::once(argument), 1)?;
+        self.run_one(work::plain(function)?, argument)
+    }
+
+    /// As [`apply`](Self::apply), with the state of the worker that runs it.
+    ///
+    /// # Errors
+    /// As `apply`.
+    pub fn apply_state<A: Message, R: Message>(
+        &self,
+        function: fn(&mut S, A) -> R,
+        argument: A,
+    ) -> Result<R, TaskError> {
+        self.run_one(work::with_state(function)?, argument)
+    }
+
+    fn run_one<A: Message, R: Message>(&self, code: Arc<Code>, argument: A) -> Result<R, TaskError> {
+        let mut work = Work::begin(&self.driver, code, Chunks::new(std::iter::once(argument), 1))?;
         let mut outcomes = Outcomes::new();
-        work.fetch(&mut outcomes)?;
+        work.fetch(&mut outcomes, None)?;
         match outcomes.pop_front() {
             Some((_, outcome)) => outcome,
             None => Err(TaskKind::BadResult("the task was answered without a value".to_owned()).into()),
         }
+    }
+
+    /// Has `function` run with `argument` in a worker, and returns at once.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// let pool = mp_pool::Pool::new(2)?;
+    /// let later = pool.apply_async(|x: u64| x * x, 7);
+    /// assert_eq!(later.get()?, 49);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias = "submit")]
+    pub fn apply_async<A: Message, R: Message>(&self, function: fn(A) -> R, argument: A) -> AsyncResult<R> {
+        let job = self.start(work::plain(function), std::iter::once(argument), |_| 1);
+        AsyncResult::new(&self.driver, job, Box::new(async_result::one))
+    }
+
+    /// Has `function` run with each of `items`, and returns at once. The items are
+    /// taken and encoded before it returns.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// let pool = mp_pool::Pool::new(2)?;
+    /// let later = pool.map_async(|x: u64| x * x, 0..4);
+    /// assert_eq!(later.get()?, [0, 1, 4, 9]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn map_async<A, R, I>(&self, function: fn(A) -> R, items: I) -> AsyncResult<Vec<R>>
+    where
+        A: Message,
+        R: Message,
+        I: IntoIterator<Item = A>,
+    {
+        let job = self.start(work::plain(function), items.into_iter(), |count| self.driver.chunk_size(count));
+        AsyncResult::new(&self.driver, job, Box::new(async_result::many))
+    }
+
+    fn start<A: Message>(
+        &self,
+        code: Result<Arc<Code>, TaskError>,
+        items: impl Iterator<Item = A>,
+        size: impl FnOnce(usize) -> usize,
+    ) -> Result<JobId, TaskError> {
+        let job = self.driver.open()?;
+        self.driver.submit_async(job, &code?, work::all_chunks(items, size));
+        Ok(job)
     }
 
     /// Runs `function` with each of `items` and waits for all values, in order.
@@ -85,34 +153,76 @@ impl Pool {
     /// assert_eq!(lengths, [3, 5]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    #[doc(alias = "starmap")]
     pub fn map<A, R, I>(&self, function: fn(A) -> R, items: I) -> Result<Vec<R>, TaskError>
     where
         A: Message,
         R: Message,
         I: IntoIterator<Item = A>,
     {
-        let items = items.into_iter();
-        let known = items.size_hint().0;
-        let chunks = Chunks::for_map(items, self.driver.workers());
-        let mut work = Work::begin(&self.driver, function, chunks)?;
-        let mut values = Values::new(known);
-        let mut first_error: Option<TaskError> = None;
-        while let Some(replies) = work.next_replies()? {
-            for reply in replies {
-                let run = values.begin(reply.index, reply.items as usize);
-                reply.for_each(|index, outcome| match outcome {
-                    Ok(value) => run.push(value),
-                    Err(error) if first_error.as_ref().is_none_or(|first| Some(index) < first.index()) => {
-                        first_error = Some(error.at(index));
-                    }
-                    Err(_) => {}
-                });
-            }
-        }
-        match first_error {
-            Some(error) => Err(error),
-            None => Ok(values.into_vec()),
-        }
+        let (work, expected) = self.map_work(work::plain(function)?, items.into_iter())?;
+        work.gather(expected)
+    }
+
+    /// As [`map`](Self::map), each item with the state of the worker that runs it.
+    ///
+    /// # Errors
+    /// As `map`.
+    pub fn map_state<A, R, I>(&self, function: fn(&mut S, A) -> R, items: I) -> Result<Vec<R>, TaskError>
+    where
+        A: Message,
+        R: Message,
+        I: IntoIterator<Item = A>,
+    {
+        let (work, expected) = self.map_work(work::with_state(function)?, items.into_iter())?;
+        work.gather(expected)
+    }
+
+    /// Runs `function` with each of `items` until one of them fails.
+    ///
+    /// With the first `Err` of the function that comes, no more items are given
+    /// out, and it is returned as the value it is; items that workers have begun
+    /// run on for nothing.
+    ///
+    /// # Errors
+    /// The [`TaskError`] of an item that could not be run: outer error. What the
+    /// function itself says is the inner one.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// let pool = mp_pool::Pool::new(2)?;
+    /// let halves = pool.try_map(|x: u32| if x % 2 == 0 { Ok(x / 2) } else { Err(x) }, [2, 4, 7])?;
+    /// assert_eq!(halves, Err(7));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn try_map<A, T, E, I>(
+        &self,
+        function: fn(A) -> Result<T, E>,
+        items: I,
+    ) -> Result<Result<Vec<T>, E>, TaskError>
+    where
+        A: Message,
+        T: Message,
+        E: Message,
+        I: IntoIterator<Item = A>,
+    {
+        let (work, expected) = self.map_work(work::plain(function)?, items.into_iter())?;
+        work.gather_while(expected)
+    }
+
+    fn map_work<A, I>(&self, code: Arc<Code>, items: I) -> Result<(Work<'_, I>, usize), TaskError>
+    where
+        A: Message,
+        I: Iterator<Item = A>,
+    {
+        let expected = items.size_hint().0;
+        let chunks = match (expected, self.driver.chunk_size(expected), self.driver.chunk_size(usize::MAX)) {
+            // Of unknown number: tasks grow with what has come.
+            (0, _, most) => Chunks::growing(items, most),
+            (_, size, _) => Chunks::new(items, size),
+        };
+        Ok((Work::begin(&self.driver, code, chunks)?, expected))
     }
 
     /// Runs `function` with each of `items`, and yields the values in order, each
@@ -137,7 +247,7 @@ impl Pool {
         R: Message,
         I: IntoIterator<Item = A>,
     {
-        Imap::new(self.begin(function, items.into_iter(), 1))
+        Imap::new(self.stream(function, items.into_iter()))
     }
 
     /// As [`imap`](Self::imap), but yields each value as soon as it is there.
@@ -147,21 +257,16 @@ impl Pool {
         R: Message,
         I: IntoIterator<Item = A>,
     {
-        ImapUnordered::new(self.begin(function, items.into_iter(), 1))
+        ImapUnordered::new(self.stream(function, items.into_iter()))
     }
 
-    fn begin<A, R, I>(
-        &self,
-        function: fn(A) -> R,
-        items: I,
-        chunk_size: usize,
-    ) -> Result<Work<'_, I>, TaskError>
+    fn stream<A, R, I>(&self, function: fn(A) -> R, items: I) -> Result<Work<'_, I>, TaskError>
     where
         A: Message,
         R: Message,
         I: Iterator<Item = A>,
     {
-        Work::begin(&self.driver, function, Chunks::new(items, chunk_size))
+        Work::begin(&self.driver, work::plain(function)?, Chunks::new(items, 1))
     }
 
     /// The ids of the worker processes.
@@ -189,116 +294,14 @@ impl Pool {
     }
 }
 
-impl Drop for Pool {
+impl<S> Drop for Pool<S> {
     fn drop(&mut self) {
         self.driver.terminate();
     }
 }
 
-impl fmt::Debug for Pool {
+impl<S> fmt::Debug for Pool<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("pids", &self.pids()).finish_non_exhaustive()
+        f.debug_struct("Pool").field("pids", &self.driver.pids()).finish_non_exhaustive()
     }
-}
-
-/// Values that come out of turn wait for theirs: so many for each task under way.
-const AHEAD: usize = 16;
-
-/// Outcomes and the places of their items.
-pub(crate) type Outcomes<R> = VecDeque<(usize, Result<R, TaskError>)>;
-
-/// Items on their way through a pool, and their outcomes on the way back.
-#[derive(Debug)]
-pub(crate) struct Work<'pool, I> {
-    driver: &'pool Driver,
-    job: JobId,
-    code: Arc<Code>,
-    chunks: Chunks<I>,
-    exhausted: bool,
-    /// Items to be taken from the input for now.
-    limit: usize,
-}
-
-impl<'pool, A: Message, I: Iterator<Item = A>> Work<'pool, I> {
-    fn begin<R: Message>(
-        driver: &'pool Driver,
-        function: fn(A) -> R,
-        chunks: Chunks<I>,
-    ) -> Result<Self, TaskError> {
-        let bytes = worker::job(function).map_err(TaskKind::Argument)?;
-        let code = Arc::new(Code { bytes, item_width: item_width::<A>() });
-        let job = driver.open()?;
-        Ok(Self { driver, job, code, chunks, exhausted: false, limit: usize::MAX })
-    }
-
-    /// News of some items; `None` after the last.
-    fn next_replies(&mut self) -> Result<Option<VecDeque<Reply>>, PoolError> {
-        loop {
-            self.feed();
-            match self.driver.replies(self.job)? {
-                Some(replies) => return Ok(Some(replies)),
-                None if self.exhausted => return Ok(None),
-                None => self.driver.check_alive()?,
-            }
-        }
-    }
-
-    /// The outcomes that have come, each with the place of its item, are put at the
-    /// end of `outcomes`; whether there are any.
-    pub(crate) fn fetch<R: Message>(&mut self, outcomes: &mut Outcomes<R>) -> Result<bool, PoolError> {
-        let replies = self.next_replies()?;
-        let any = replies.is_some();
-        for reply in replies.into_iter().flatten() {
-            reply.for_each(|index, outcome| outcomes.push_back((index, outcome)));
-        }
-        Ok(any)
-    }
-
-    /// Gives the pool as many items as it has use for.
-    fn feed(&mut self) {
-        while !self.exhausted && self.chunks.taken() < self.limit && self.driver.wants_more(self.job) {
-            match self.chunks.next() {
-                Some(chunk) => self.driver.submit(self.job, &self.code, chunk),
-                None => self.exhausted = true,
-            }
-        }
-    }
-}
-
-impl<I> Work<'_, I> {
-    /// Lets the input run ahead of `place` by a bounded number of items.
-    pub(crate) fn limit_to(&mut self, place: usize) {
-        self.limit = place + AHEAD * self.driver.appetite();
-    }
-}
-
-impl<I> Drop for Work<'_, I> {
-    fn drop(&mut self) {
-        self.driver.close_job(self.job);
-    }
-}
-
-impl Reply {
-    /// Decodes each item's outcome and hands it on with its place.
-    fn for_each<R: Message>(self, mut each: impl FnMut(usize, Result<R, TaskError>)) {
-        let places = self.index..self.index + self.items as usize;
-        match self.what {
-            What::Failed(kind) => places.for_each(|index| each(index, Err(kind.clone().into()))),
-            What::Outcomes(mut packet) => {
-                packet.reading(|reader| places.for_each(|index| each(index, outcome(reader))));
-            }
-        }
-    }
-}
-
-fn outcome<R: Message>(reader: &mut Reader<'_>) -> Result<R, TaskError> {
-    if reader.byte() == Some(VALUE) {
-        return reader.item::<R>().map_err(|error| TaskKind::Undecodable(error).into());
-    }
-    Err(match reader.value::<Failure>().map_err(TaskKind::Undecodable)? {
-        Failure::Panicked(panic) => TaskKind::Panicked(panic),
-        Failure::BadArgument(reason) => TaskKind::BadArgument(reason),
-        Failure::BadResult(reason) => TaskKind::BadResult(reason),
-    }
-    .into())
 }

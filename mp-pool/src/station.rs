@@ -1,13 +1,16 @@
 //! A worker as the pool holds it: its process, its link and its board.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipc_core::link::Link;
-use ipc_core::{Connection, duplex};
-use mp_process::{Process, Sentinel};
+use ipc_core::{Connection, Packet, duplex};
+use mp_process::{Process, Sentinel, StartMethod};
 
 use crate::error::PoolError;
 use crate::worker::{Board, Equipment, WorkerLink, serve};
+
+/// How long a new worker may take to accept what it needs.
+const SETUP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One worker process.
 #[derive(Debug)]
@@ -19,12 +22,21 @@ pub(crate) struct Station {
 }
 
 impl Station {
-    /// Starts a worker process.
-    pub(crate) fn start(name: &str) -> Result<Self, PoolError> {
+    /// Starts a worker process, which first does what `setup` says.
+    pub(crate) fn start(
+        name: &str,
+        method: StartMethod,
+        setup: Option<&mut Packet>,
+    ) -> Result<Self, PoolError> {
         let (link, theirs): (WorkerLink, WorkerLink) = duplex()?;
         let board = Board::new()?;
-        let equipment = Equipment { link: theirs, board: board.clone() };
-        let process = Process::builder().name(name).kill_on_drop(true).spawn(serve, equipment)?;
+        let equipment = Equipment { link: theirs, board: board.clone(), has_setup: setup.is_some() };
+        let builder = Process::builder().name(name).start_method(method).kill_on_drop(true);
+        let process = builder.spawn(serve, equipment)?;
+        if let Some(setup) = setup {
+            // One that ends over it is met as any worker that ends.
+            let _ = link.link().send(setup, Some(Instant::now() + SETUP_TIMEOUT));
+        }
         Ok(Self { sentinel: process.sentinel(), process, link, board })
     }
 

@@ -1,14 +1,15 @@
 //! A worker's life: takes tasks, runs them item by item, answers.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::{Duration, Instant};
 
 use ipc_core::link::Polling;
 use ipc_core::{Connection, Message, Packet, Reader, SharedMemory, Writer, outside_messages};
-use mp_process::{Function, Panic, catch_panic};
+use mp_process::{Function, Panic, StateFunction, catch_panic};
 use serde::{Deserialize, Serialize};
 
 use crate::wire::{AnswerHead, FAILURE, Failure, Job, TaskHead, VALUE};
@@ -21,10 +22,13 @@ pub(crate) type WorkerLink = Connection<(), ()>;
 pub(crate) struct Equipment {
     pub(crate) link: WorkerLink,
     pub(crate) board: Board,
+    /// The first packet is no task, but says how to make the worker's state.
+    pub(crate) has_setup: bool,
 }
 
-/// A word that survives its worker: which item it has begun. Clones are the same
-/// word, and so is what arrives when one is sent.
+/// Words that pool and worker share: which item the worker has begun, which survives
+/// it, and which tasks it should skip. Clones are the same words, and so is what
+/// arrives when one is sent.
 #[derive(Debug, Clone)]
 pub(crate) struct Board(Arc<SharedMemory>);
 
@@ -42,7 +46,7 @@ impl<'de> Deserialize<'de> for Board {
 
 impl Board {
     pub(crate) fn new() -> std::io::Result<Self> {
-        SharedMemory::anonymous(64).map(|memory| Self(Arc::new(memory)))
+        SharedMemory::anonymous((1 + SKIPS) * size_of::<u64>()).map(|memory| Self(Arc::new(memory)))
     }
 
     /// Item number `item` of `task` begins.
@@ -57,11 +61,36 @@ impl Board {
         if word & !u64::from(u32::MAX) == Self::mark(task) { word as u32 } else { 0 }
     }
 
+    /// Tells the worker not to begin `task`; `false` if it may have begun it.
+    pub(crate) fn skip(&self, task: u64) -> bool {
+        self.slot(task).store(task + 1, Ordering::Relaxed);
+        // ORDERING: the worker marks a task as begun before it looks here, and here
+        // the mark is looked at after the order: one of the two sees the other.
+        fence(Ordering::SeqCst);
+        self.begun(task) == 0
+    }
+
+    /// Whether `task`, which has just been marked as begun, is to be skipped.
+    fn is_skipped(&self, task: u64) -> bool {
+        // ORDERING: see `skip`.
+        fence(Ordering::SeqCst);
+        self.slot(task).load(Ordering::Relaxed) == task + 1
+    }
+
+    /// Where the order to skip `task` stands. Should two share a place, the first
+    /// is run for nothing.
+    fn slot(&self, task: u64) -> &AtomicU64 {
+        self.0.atomic_u64((1 + task as usize % SKIPS) * size_of::<u64>())
+    }
+
     /// The last bits of a task's number tell it from the few others a worker holds.
     fn mark(task: u64) -> u64 {
         (task + 1) << 32
     }
 }
+
+/// Places for orders to skip tasks: more than a worker holds tasks.
+const SKIPS: usize = 63;
 
 /// An answer that is this old goes out before the next item begins, so that a
 /// worker which dies takes few results with it.
@@ -71,7 +100,7 @@ const ANSWER_BYTES: usize = 48 << 10;
 
 /// Runs items until there are no more or the answer is due; the number of the
 /// next one. Made for one function and its types.
-type Run = dyn FnMut(&mut Reader<'_>, &mut Writer<'_>, &mut Progress<'_>);
+type Run = dyn FnMut(&mut dyn Any, &mut Reader<'_>, &mut Writer<'_>, &mut Progress<'_>);
 
 /// A job's function, bound to its types.
 pub(crate) struct Runner(Box<Run>);
@@ -93,7 +122,56 @@ pub(crate) fn job<A: Message, R: Message>(function: fn(A) -> R) -> Result<Vec<u8
 /// Binds a job's function to its types.
 fn bind<A: Message, R: Message>(mut job: Packet) -> Option<Runner> {
     let function: Function<A, R> = job.read().ok()?;
-    Some(Runner(Box::new(move |items, answer, progress| run(function, items, answer, progress))))
+    Some(Runner(Box::new(move |_, items, answer, progress| {
+        run(|argument: A| function(argument), items, answer, progress);
+    })))
+}
+
+/// As [`job`], for a function that takes the worker's state.
+pub(crate) fn state_job<S: 'static, A: Message, R: Message>(
+    function: fn(&mut S, A) -> R,
+) -> Result<Vec<u8>, ipc_core::EncodeError> {
+    let mut packet = Packet::new();
+    packet.append(&Job { bind: Function::new(bind_state::<S, A, R>) })?;
+    packet.append(&StateFunction::new(function))?;
+    Ok(packet.bytes().to_vec())
+}
+
+fn bind_state<S: 'static, A: Message, R: Message>(mut job: Packet) -> Option<Runner> {
+    let function: StateFunction<S, A, R> = job.read().ok()?;
+    Some(Runner(Box::new(move |state, items, answer, progress| {
+        // The pool's type says which state its workers have.
+        let Some(state) = state.downcast_mut::<S>() else {
+            return refuse_rest(answer, progress, UNKNOWN_JOB);
+        };
+        run(|argument: A| function(state, argument), items, answer, progress);
+    })))
+}
+
+/// Encodes how a worker's state is made.
+pub(crate) fn setup<S: 'static, A: Message>(
+    make: fn(A) -> S,
+    argument: &A,
+) -> Result<Packet, ipc_core::EncodeError> {
+    let mut packet = Packet::new();
+    packet.append(&Function::new(set_up::<S, A>))?;
+    packet.append(&Function::new(make))?;
+    packet.append_item(argument)?;
+    Ok(packet)
+}
+
+/// What a setup leaves.
+type Made = Result<Box<dyn Any>, String>;
+
+fn set_up<S: 'static, A: Message>(mut setup: Packet) -> Made {
+    let make: Function<A, S> = setup.read().map_err(|error| error.to_string())?;
+    let argument = setup.read_item::<A>().map_err(|error| error.to_string())?;
+    Ok(Box::new(make(argument)))
+}
+
+fn obey_setup(mut setup: Packet) -> Made {
+    let set_up: Function<Packet, Made> = setup.read().map_err(|error| error.to_string())?;
+    set_up(setup)
 }
 
 /// What a panic interrupted.
@@ -107,7 +185,7 @@ enum Step {
 /// Runs items one after the other. A panic ends the inner loop and the item; the
 /// outer one goes on behind it.
 fn run<A: Message, R: Message>(
-    function: Function<A, R>,
+    mut function: impl FnMut(A) -> R,
     items: &mut Reader<'_>,
     answer: &mut Writer<'_>,
     progress: &mut Progress<'_>,
@@ -118,7 +196,7 @@ fn run<A: Message, R: Message>(
         let caught = catch_panic(|| {
             while progress.begin_next(answer.len()) {
                 begun.set(answer.len());
-                run_one(function, items, answer, &step);
+                run_one(&mut function, items, answer, &step);
             }
         });
         match caught {
@@ -132,7 +210,7 @@ fn run<A: Message, R: Message>(
 }
 
 fn run_one<A: Message, R: Message>(
-    function: Function<A, R>,
+    function: &mut impl FnMut(A) -> R,
     items: &mut Reader<'_>,
     answer: &mut Writer<'_>,
     step: &Cell<Step>,
@@ -227,12 +305,23 @@ impl<'a> Progress<'a> {
 
 /// The function that worker processes run.
 pub(crate) fn serve(equipment: Equipment) {
-    let Equipment { link, board } = equipment;
+    let Equipment { link, board, has_setup } = equipment;
     // This process ends with the pool's: nobody need watch for that.
     link.link().leave_unwatched();
-    let mut worker =
-        Worker { link: &link, board: &board, job: Vec::new(), runner: None, answer: Packet::new() };
     let mut packet = Packet::new();
+    let mut state: Box<dyn Any> = Box::new(());
+    if has_setup {
+        if link.link().recv(&mut packet, None).is_err() {
+            return;
+        }
+        // A panic of the initializer ends the worker, and its parent learns of it.
+        state = match obey_setup(std::mem::take(&mut packet)) {
+            Ok(state) => state,
+            Err(reason) => panic!("the initializer's argument could not be decoded: {reason}"),
+        };
+    }
+    let mut worker =
+        Worker { link: &link, board: &board, job: Vec::new(), runner: None, state, answer: Packet::new() };
     while link.link().recv(&mut packet, None).is_ok() {
         let Ok(head) = packet.read::<TaskHead>() else { return };
         if head.items == 0 || !worker.obey(head, &mut packet) {
@@ -247,6 +336,7 @@ struct Worker<'a> {
     /// The job that `runner` was made for.
     job: Vec<u8>,
     runner: Option<Runner>,
+    state: Box<dyn Any>,
     answer: Packet,
 }
 
@@ -264,12 +354,17 @@ impl Worker<'_> {
 
     fn run_items(&mut self, head: TaskHead, packet: &mut Packet) -> bool {
         let mut progress = Progress::new(self.board, head);
+        self.board.begin(head.task, 0);
+        if self.board.is_skipped(head.task) {
+            refuse_all(&mut self.answer, &mut progress, "it was cancelled");
+            return self.send(progress.head());
+        }
         while progress.unanswered < head.items {
-            let Self { runner, answer, .. } = self;
+            let Self { runner, state, answer, .. } = self;
             packet.reading(|items| {
                 answer.writing(|answer| match runner {
-                    Some(Runner(run)) => run(items, answer, &mut progress),
-                    None => refuse_all(answer, &mut progress),
+                    Some(Runner(run)) => run(&mut **state, items, answer, &mut progress),
+                    None => refuse_rest(answer, &mut progress, UNKNOWN_JOB),
                 });
             });
             if !self.send(progress.head()) {
@@ -317,10 +412,14 @@ impl Pace {
     }
 }
 
-fn refuse_all(answer: &mut Writer<'_>, progress: &mut Progress<'_>) {
+fn refuse_rest(answer: &mut Writer<'_>, progress: &mut Progress<'_>, why: &str) {
     while progress.begin_next(answer.len()) {
-        fail(answer, &Failure::BadArgument(UNKNOWN_JOB.to_owned()));
+        fail(answer, &Failure::BadArgument(why.to_owned()));
     }
+}
+
+fn refuse_all(answer: &mut Packet, progress: &mut Progress<'_>, why: &str) {
+    answer.writing(|answer| refuse_rest(answer, progress, why));
 }
 
 const UNKNOWN_JOB: &str = "the worker could not make out the function of its task";

@@ -2,75 +2,26 @@
 //! or receives.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Condvar};
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Instant;
 
 use ipc_core::Packet;
 
 use crate::error::{PoolError, TaskKind};
+use crate::rules::Rules;
 use crate::wire::AnswerHead;
+
+mod death;
+mod job;
+mod task;
+
+pub(crate) use job::{Callback, Job, Reply, What};
+pub(crate) use task::{Code, Task};
 
 /// Numbers of tasks and of jobs; never given twice.
 pub(crate) type TaskId = u64;
 pub(crate) type JobId = u64;
-
-/// Some items of a job, on their way through the pool together.
-#[derive(Debug)]
-pub(crate) struct Task {
-    pub(crate) job: JobId,
-    /// The place in its job of the first item.
-    pub(crate) index: usize,
-    pub(crate) items: u32,
-    /// Items that have an outcome already; their bytes are still in the packet.
-    answered: u32,
-    /// The items, each behind its length.
-    pub(crate) packet: Packet,
-    /// What the job runs.
-    pub(crate) code: Arc<Code>,
-    /// The item that was running when a worker died, and how often one did.
-    suspect: Option<(usize, u32)>,
-}
-
-/// What a job runs, and on what.
-#[derive(Debug)]
-pub(crate) struct Code {
-    pub(crate) bytes: Vec<u8>,
-    /// How many bytes each item takes, if that is the same for all.
-    pub(crate) item_width: Option<usize>,
-}
-
-impl Code {
-    /// Where item number `count` begins.
-    fn skip(&self, bytes: &[u8], count: u32) -> usize {
-        let count = count as usize;
-        self.item_width.map_or_else(|| skip(bytes, count), |width| width * count)
-    }
-}
-
-/// What a caller waits for.
-#[derive(Debug)]
-pub(crate) struct Job {
-    pub(crate) inbox: VecDeque<Reply>,
-    /// Tasks that have not been answered in full.
-    pub(crate) open: usize,
-    /// Wakes the caller, if it sleeps.
-    pub(crate) wake: Arc<Condvar>,
-}
-
-/// News for a job: of `items` items from `index` on.
-#[derive(Debug)]
-pub(crate) struct Reply {
-    pub(crate) index: usize,
-    pub(crate) items: u32,
-    pub(crate) what: What,
-}
-
-#[derive(Debug)]
-pub(crate) enum What {
-    /// The outcomes, to be decoded by whoever knows their type.
-    Outcomes(Packet),
-    /// All of them failed alike.
-    Failed(TaskKind),
-}
 
 /// What the pool knows of one worker.
 #[derive(Debug, Default)]
@@ -83,6 +34,24 @@ struct Hands {
     alive: bool,
     /// When it was last given one, in counts of tasks.
     used: u64,
+    /// Items it has been given in its life.
+    items: u32,
+    /// When the task it works on must be done.
+    deadline: Option<Instant>,
+    /// Why it is being killed.
+    doomed: Option<TaskKind>,
+}
+
+/// The job of tasks that nobody wants any more.
+const NO_JOB: JobId = 0;
+
+/// What a cancelled job leaves to be done.
+#[derive(Debug)]
+pub(crate) struct Cancelled {
+    /// Workers that run a task of it.
+    pub(crate) kill: Vec<usize>,
+    /// Tasks that workers hold and have not begun, as far as is known.
+    pub(crate) skip: Vec<(usize, TaskId)>,
 }
 
 /// The state of a pool.
@@ -96,13 +65,15 @@ pub(crate) struct Core {
     /// Why the pool takes and does nothing any more.
     pub(crate) broken: Option<PoolError>,
     pub(crate) closed: bool,
-    retries: u32,
+    pub(crate) rules: Rules,
     next_task: TaskId,
     next_job: JobId,
     /// What a task takes a worker, smoothed.
     task_nanos: Option<u64>,
     /// Workers that ended in a row and brought nothing forward.
     fruitless: u32,
+    /// How many tasks have been given out.
+    given: u64,
 }
 
 /// A task that takes a worker longer than this is not given ahead.
@@ -113,25 +84,26 @@ const WORK_AHEAD: u64 = 200_000;
 const MOST_HELD: u64 = 32;
 
 impl Core {
-    pub(crate) fn new(workers: usize, retries: u32) -> Self {
+    pub(crate) fn new(rules: Rules) -> Self {
         Self {
-            workers: (0..workers).map(|_| Hands::default()).collect(),
+            workers: (0..rules.processes).map(|_| Hands::default()).collect(),
             queue: VecDeque::new(),
             tasks: HashMap::new(),
             jobs: HashMap::new(),
             broken: None,
             closed: false,
-            retries,
+            rules,
             next_task: 0,
             next_job: 0,
             task_nanos: None,
             fruitless: 0,
+            given: 0,
         }
     }
 
     pub(crate) fn open_job(&mut self) -> JobId {
         self.next_job += 1;
-        self.jobs.insert(self.next_job, Job { inbox: VecDeque::new(), open: 0, wake: Arc::default() });
+        self.jobs.insert(self.next_job, Job::default());
         self.next_job
     }
 
@@ -171,6 +143,11 @@ impl Core {
 
     /// How many tasks a worker holds at the most.
     fn window(&self) -> usize {
+        // One that waits behind another would have its time run, or be lost to a
+        // worker that is about to be replaced.
+        if self.rules.task_timeout.is_some() || self.rules.tasks_per_child.is_some() {
+            return 1;
+        }
         match self.task_nanos {
             None => 2,
             Some(nanos) if nanos > LONG_TASK => 1,
@@ -185,9 +162,97 @@ impl Core {
         (0..self.workers.len())
             .filter(|place| {
                 let hands = &self.workers[*place];
-                hands.alive && !hands.full && hands.held.len() < limit
+                hands.alive && !hands.full && hands.held.len() < limit && !self.is_spent(hands)
             })
             .min_by_key(|place| (self.workers[*place].held.len(), u64::MAX - self.workers[*place].used))
+    }
+
+    /// Whether a worker has run as many items as it may.
+    fn is_spent(&self, hands: &Hands) -> bool {
+        hands.doomed.is_some() || self.rules.tasks_per_child.is_some_and(|most| hands.items >= most)
+    }
+
+    /// Workers that have run as many items as they may, and hold none: each once.
+    pub(crate) fn take_spent(&mut self) -> Vec<usize> {
+        if self.rules.tasks_per_child.is_none() {
+            return Vec::new();
+        }
+        let spent: Vec<usize> = (0..self.workers.len())
+            .filter(|place| {
+                let hands = &self.workers[*place];
+                hands.alive && hands.held.is_empty() && self.is_spent(hands)
+            })
+            .collect();
+        spent.iter().for_each(|place| self.workers[*place].alive = false);
+        spent
+    }
+
+    /// When the first task runs out of time.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.rules.task_timeout?;
+        self.workers.iter().filter(|hands| hands.doomed.is_none()).filter_map(|hands| hands.deadline).min()
+    }
+
+    /// Workers whose task has run out of time: each is doomed, and named once.
+    pub(crate) fn take_overdue(&mut self, now: Instant) -> Vec<usize> {
+        let Some(limit) = self.rules.task_timeout else { return Vec::new() };
+        let overdue = |hands: &Hands| hands.doomed.is_none() && hands.deadline.is_some_and(|at| at <= now);
+        let places: Vec<usize> =
+            (0..self.workers.len()).filter(|place| overdue(&self.workers[*place])).collect();
+        places.iter().for_each(|place| self.workers[*place].doomed = Some(TaskKind::TimedOut(limit)));
+        places
+    }
+
+    /// Cancels what is left of a job. Its queued tasks fail at once, and so do those
+    /// that wait in a worker behind others: that worker is to be told to skip them.
+    pub(crate) fn cancel(&mut self, job: JobId) -> Cancelled {
+        let Self { tasks, queue, .. } = self;
+        let queued: Vec<TaskId> =
+            queue.iter().copied().filter(|id| tasks.get(id).is_some_and(|task| task.job == job)).collect();
+        queue.retain(|id| !queued.contains(id));
+        for id in queued {
+            self.fail(id, TaskKind::Cancelled);
+        }
+        let runs = |hands: &Hands| {
+            let first = hands.held.front().and_then(|id| self.tasks.get(id));
+            hands.doomed.is_none() && first.is_some_and(|task| task.job == job)
+        };
+        let places: Vec<usize> =
+            (0..self.workers.len()).filter(|place| runs(&self.workers[*place])).collect();
+        places.iter().for_each(|place| self.doom(*place));
+        let skip = self.forsake(job, &places);
+        Cancelled { kill: places, skip }
+    }
+
+    /// A worker is to be killed for a task that was cancelled.
+    pub(crate) fn doom(&mut self, worker: usize) {
+        self.workers[worker].doomed = Some(TaskKind::Cancelled);
+    }
+
+    /// Fails a job's tasks that wait in workers behind others, and keeps them as
+    /// tasks of no job, because their workers still have them.
+    fn forsake(&mut self, job: JobId, killed: &[usize]) -> Vec<(usize, TaskId)> {
+        let mut skip = Vec::new();
+        for place in (0..self.workers.len()).filter(|place| !killed.contains(place)) {
+            let held: Vec<TaskId> = self.workers[place].held.iter().copied().collect();
+            for id in held {
+                let Some(task) = self.tasks.get_mut(&id).filter(|task| task.job == job) else { continue };
+                task.job = NO_JOB;
+                let (index, items) = (task.index + task.answered as usize, task.items - task.answered);
+                self.reply(job, Reply { index, items, what: What::Failed(TaskKind::Cancelled) }, true);
+                skip.push((place, id));
+            }
+        }
+        skip
+    }
+
+    /// Whether an asynchronous job needs somebody to drive for it.
+    pub(crate) fn needs_supervision(&self) -> bool {
+        let wants = |job: &Job| job.open > 0 && job.is_async;
+        let noticed = |job: &Job| job.callback.is_some() || job.waker.is_some();
+        self.jobs.values().any(|job| {
+            wants(job) && (noticed(job) || !self.queue.is_empty() || self.rules.task_timeout.is_some())
+        })
     }
 
     /// Takes the first task off the queue.
@@ -212,10 +277,15 @@ impl Core {
     }
 
     pub(crate) fn give(&mut self, worker: usize, id: TaskId) {
-        let used = self.next_task + self.workers[worker].used;
+        let items = self.tasks.get(&id).map_or(0, |task| task.items);
+        self.given += 1;
         let hands = &mut self.workers[worker];
+        hands.used = self.given;
+        hands.items = hands.items.saturating_add(items);
         hands.held.push_back(id);
-        hands.used = used;
+        if hands.held.len() == 1 {
+            hands.deadline = self.rules.task_timeout.and_then(|limit| Instant::now().checked_add(limit));
+        }
     }
 
     /// A worker's link took nothing more.
@@ -246,6 +316,7 @@ impl Core {
         let (job, done) = (task.job, task.answered == task.items);
         if done {
             hands.held.retain(|id| *id != head.task);
+            hands.deadline = None;
             self.tasks.remove(&head.task);
         }
         self.reply(job, Reply { index, items: head.items, what: What::Outcomes(packet) }, done)
@@ -271,105 +342,6 @@ impl Core {
         self.workers[worker] = Hands { alive: true, ..Hands::default() };
     }
 
-    /// A worker has ended. `begun` says how many items of a task it had begun,
-    /// `why` is the error for those it was running. Returns the jobs concerned.
-    pub(crate) fn died(
-        &mut self,
-        worker: usize,
-        begun: impl Fn(TaskId) -> u32,
-        why: &TaskKind,
-    ) -> Vec<JobId> {
-        let held = std::mem::take(&mut self.workers[worker]).held;
-        self.fruitless += 1;
-        let mut concerned = Vec::new();
-        let mut back = Vec::new();
-        for id in held {
-            let Some(task) = self.tasks.remove(&id) else { continue };
-            let begun = begun(id).clamp(task.answered, task.items);
-            self.split(task, begun, why, &mut back, &mut concerned);
-        }
-        for task in back.into_iter().rev() {
-            let id = self.add(task);
-            self.queue.push_front(id);
-        }
-        concerned
-    }
-
-    /// Divides a dead worker's task into what failed and what is to be done (again).
-    fn split(
-        &mut self,
-        task: Task,
-        begun: u32,
-        why: &TaskKind,
-        back: &mut Vec<Task>,
-        concerned: &mut Vec<JobId>,
-    ) {
-        let lost = begun - task.answered;
-        let sent_for_good = task.packet.moves_ends();
-        if !self.jobs.contains_key(&task.job) {
-            return;
-        }
-        if sent_for_good {
-            self.fail_range(&task, task.answered, task.items, true, why, concerned);
-        } else if lost == 0 {
-            back.push(task.rest(begun, None));
-        } else if self.retries == 0 {
-            let whole = begun == task.items;
-            self.fail_range(&task, task.answered, begun, whole, why, concerned);
-            if !whole {
-                back.push(task.rest(begun, None));
-            }
-        } else {
-            self.retry(task, begun, why, back, concerned);
-        }
-    }
-
-    /// The item that was running is tried again, unless it has had its tries;
-    /// those whose results were lost with the worker are.
-    fn retry(
-        &mut self,
-        task: Task,
-        begun: u32,
-        why: &TaskKind,
-        back: &mut Vec<Task>,
-        concerned: &mut Vec<JobId>,
-    ) {
-        let running = task.index + begun as usize - 1;
-        let tries = match task.suspect {
-            Some((index, tries)) if index == running => tries + 1,
-            _ => 1,
-        };
-        if tries <= self.retries {
-            let from = task.answered;
-            back.push(task.rest(from, Some((running, tries))));
-            return;
-        }
-        let before = (begun - 1 > task.answered).then(|| task.range(task.answered, begun - 1));
-        let after = (begun < task.items).then(|| task.range(begun, task.items));
-        let parts = usize::from(before.is_some()) + usize::from(after.is_some());
-        if let Some(job) = self.jobs.get_mut(&task.job) {
-            job.open += parts;
-        }
-        self.fail_range(&task, begun - 1, begun, true, why, concerned);
-        back.extend(before.into_iter().chain(after));
-    }
-
-    fn fail_range(
-        &mut self,
-        task: &Task,
-        from: u32,
-        to: u32,
-        done: bool,
-        why: &TaskKind,
-        concerned: &mut Vec<JobId>,
-    ) {
-        // An item that failed for good is something brought forward.
-        self.fruitless = 0;
-        let reply =
-            Reply { index: task.index + from as usize, items: to - from, what: What::Failed(why.clone()) };
-        concerned.extend(self.reply(task.job, reply, done));
-    }
-
     /// Workers that ended in a row for nothing: more than this and the pool gives up.
     pub(crate) fn is_hopeless(&self) -> Option<u32> {
         (self.fruitless > 16 + 2 * self.workers.len() as u32).then_some(self.fruitless)
@@ -385,41 +357,26 @@ impl Core {
         self.queue.clear();
         self.tasks.clear();
         self.broken.get_or_insert(why);
-        self.jobs.values().for_each(|job| job.wake.notify_all());
-    }
-}
-
-impl Task {
-    /// The items from number `from` on, as a task of their own.
-    fn rest(self, from: u32, suspect: Option<(usize, u32)>) -> Self {
-        if from == 0 {
-            return Self { suspect, ..self };
-        }
-        Self { suspect, ..self.range(from, self.items) }
-    }
-
-    /// Items that are sent again lie in a packet of their own. They hold no
-    /// handles: a task with handles has one item.
-    fn range(&self, from: u32, to: u32) -> Self {
-        let bytes = self.packet.bytes();
-        let mut packet = Packet::new();
-        packet.extend_bytes(&bytes[self.code.skip(bytes, from)..self.code.skip(bytes, to)]);
-        Self {
-            job: self.job,
-            index: self.index + from as usize,
-            items: to - from,
-            answered: 0,
-            packet,
-            code: Arc::clone(&self.code),
-            suspect: None,
+        for job in self.jobs.values_mut() {
+            job.wake.notify_all();
+            job.waker.take().into_iter().for_each(Waker::wake);
         }
     }
-}
 
-/// Where item number `count` begins, of items behind their lengths.
-fn skip(bytes: &[u8], count: usize) -> usize {
-    (0..count).fold(0, |at, _| {
-        let head = bytes.get(at..at + 4).and_then(|head| head.try_into().ok());
-        at + 4 + head.map_or(0, u32::from_le_bytes) as usize
-    })
+    /// The callbacks of jobs that are over, with what they came to.
+    pub(crate) fn take_callbacks(&mut self) -> Vec<Box<dyn FnOnce() + Send>> {
+        let broken = &self.broken;
+        let over = |job: &Job| job.callback.is_some() && (job.open == 0 || broken.is_some());
+        let over: Vec<JobId> = self.jobs.iter().filter(|(_, job)| over(job)).map(|(id, _)| *id).collect();
+        let mut calls: Vec<Box<dyn FnOnce() + Send>> = Vec::new();
+        for id in over {
+            let Some(Job { inbox, callback: Some(Callback(callback)), open, .. }) = self.jobs.remove(&id)
+            else {
+                continue;
+            };
+            let error = self.broken.clone().filter(|_| open > 0);
+            calls.push(Box::new(move || callback(inbox, error)));
+        }
+        calls
+    }
 }

@@ -1,25 +1,34 @@
 //! What makes a pool go: whoever waits for a result gives out tasks, takes in
 //! answers and replaces the dead.
+//!
+//! One caller at a time sleeps for all, outside the state's mutex, until a worker
+//! answers or ends; the others sleep until it has news for them or hands over.
+//! For asynchronous jobs a thread does that whenever no caller does.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ipc_core::link::Outgoing;
-use ipc_core::{EncodeError, Packet, SendError, Waitable, wait_deadline};
-use mp_process::ProcessError;
+use ipc_core::{Packet, Waitable, wait_deadline};
 
 use crate::chunks::Chunk;
-use crate::core::{Code, Core, JobId, Reply, TaskId, What};
-use crate::error::{Death, PoolError, PoolKind, TaskKind};
+use crate::core::{Cancelled, Code, Core, JobId, Reply, What};
+use crate::error::{PoolError, PoolKind, TaskKind};
+use crate::rules::Rules;
 use crate::station::Station;
-use crate::wire::{AnswerHead, TaskFrame, TaskHead, send_stop};
+use crate::wire::AnswerHead;
+
+mod burial;
+mod dispatch;
+mod supervisor;
 
 /// A pool's state and its workers, shared by all who use it.
 #[derive(Debug)]
 pub(crate) struct Driver {
     state: Mutex<State>,
+    /// Wakes the thread that drives for asynchronous jobs.
+    supervise: Condvar,
     cpus: usize,
     name: String,
 }
@@ -28,39 +37,44 @@ pub(crate) struct Driver {
 struct State {
     core: Core,
     stations: Vec<Option<Arc<Station>>>,
+    /// Workers that were asked to end and are not waited for yet.
+    leaving: Vec<Arc<Station>>,
     /// Somebody sleeps for all.
     driven: bool,
     /// Jobs whose callers sleep until they are woken.
     sleepers: VecDeque<JobId>,
+    supervised: bool,
     /// When ends of workers were last looked for.
     looked: Instant,
+    /// Workers in a row whose initializer failed.
+    setup_failures: u32,
+    started: u64,
 }
 
-/// A frame up to this size is sent to a worker that is busy; a larger one only to
-/// one that waits for it, so that the two never wait for each other.
-const SMALL_FRAME: usize = 32 << 10;
-/// How long a worker may take to accept a large task.
-const LARGE_FRAME_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a driver polls before it sleeps, where that pays.
 const POLL_FOR: Duration = Duration::from_micros(20);
 /// Ends of workers are looked for so often while answers keep coming.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// How long to wait before a worker is tried again that took nothing.
 const STUCK_PAUSE: Duration = Duration::from_millis(100);
-/// How long workers may take to end after they were asked to.
-const END_GRACE: Duration = Duration::from_secs(1);
 
 impl Driver {
-    pub(crate) fn start(workers: usize, retries: u32) -> Result<Self, PoolError> {
+    pub(crate) fn start(rules: Rules) -> Result<Arc<Self>, PoolError> {
         static POOLS: AtomicUsize = AtomicUsize::new(0);
+        let workers = rules.processes;
         let driver = Self {
             state: Mutex::new(State {
-                core: Core::new(workers, retries),
+                core: Core::new(rules),
                 stations: (0..workers).map(|_| None).collect(),
+                leaving: Vec::new(),
                 driven: false,
                 sleepers: VecDeque::new(),
+                supervised: false,
                 looked: Instant::now(),
+                setup_failures: 0,
+                started: 0,
             }),
+            supervise: Condvar::new(),
             cpus: mp_process::cpu_count(),
             name: format!("Pool-{}", POOLS.fetch_add(1, Ordering::Relaxed) + 1),
         };
@@ -69,26 +83,26 @@ impl Driver {
             driver.start_worker(&mut state, place)?;
         }
         drop(state);
-        Ok(driver)
-    }
-
-    fn start_worker(&self, state: &mut State, place: usize) -> Result<(), PoolError> {
-        let station = Station::start(&format!("{}-Worker-{}", self.name, place + 1))?;
-        state.stations[place] = Some(Arc::new(station));
-        state.core.started(place);
-        Ok(())
+        Ok(Arc::new(driver))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn workers(&self) -> usize {
-        self.lock().stations.len()
-    }
-
     pub(crate) fn pids(&self) -> Vec<u32> {
         self.lock().stations.iter().flatten().map(|station| station.process().pid()).collect()
+    }
+
+    /// How many items a task of a map of `items` should have.
+    pub(crate) fn chunk_size(&self, items: usize) -> usize {
+        let state = self.lock();
+        state.core.rules.chunk_size(items.div_ceil(4 * state.stations.len()).max(1))
+    }
+
+    /// How many items a task may have, of those that are asked for.
+    pub(crate) fn most_per_task(&self, items: usize) -> usize {
+        self.lock().core.rules.chunk_size(items)
     }
 
     /// Opens a job, if the pool still takes work.
@@ -119,7 +133,7 @@ impl Driver {
         self.lock().core.close_job(job);
     }
 
-    /// Whether more tasks of a job should come; without one under way, always.
+    /// Whether more tasks of a job should come.
     pub(crate) fn wants_more(&self, job: JobId) -> bool {
         let state = self.lock();
         let open = state.core.jobs.get(&job).map_or(0, |job| job.open + job.inbox.len());
@@ -144,50 +158,91 @@ impl Driver {
     }
 
     /// Waits for news of a job; `None` when nothing of it is under way.
-    pub(crate) fn replies(&self, job: JobId) -> Result<Option<VecDeque<Reply>>, PoolError> {
+    ///
+    /// # Errors
+    /// Once the pool is broken; at the deadline, an empty list.
+    pub(crate) fn replies(
+        &self,
+        job: JobId,
+        deadline: Option<Instant>,
+    ) -> Result<Option<VecDeque<Reply>>, PoolError> {
         let mut state = self.lock();
+        let mut late = false;
         loop {
             let Some(waiting) = state.core.jobs.get_mut(&job) else { return Ok(None) };
             if !waiting.inbox.is_empty() {
                 let replies = std::mem::take(&mut waiting.inbox);
-                Self::hand_over(&mut state);
+                self.hand_over(&mut state);
                 return Ok(Some(replies));
             }
             if waiting.open == 0 {
-                Self::hand_over(&mut state);
+                self.hand_over(&mut state);
                 return Ok(None);
             }
             Self::check(&state)?;
-            state = if state.driven { Self::sleep_until_woken(state, job) } else { self.drive(state) };
+            if late {
+                self.hand_over(&mut state);
+                return Ok(Some(VecDeque::new()));
+            }
+            // At the deadline what has come is looked at once more.
+            late = deadline.is_some_and(|at| Instant::now() >= at);
+            state = self.turn(state, job, deadline);
         }
     }
 
+    /// Sleeps once, for all if nobody else does.
+    fn turn<'a>(
+        &'a self,
+        state: MutexGuard<'a, State>,
+        job: JobId,
+        deadline: Option<Instant>,
+    ) -> MutexGuard<'a, State> {
+        if state.driven { Self::sleep_until_woken(state, job, deadline) } else { self.drive(state, deadline) }
+    }
+
     /// Somebody else drives: sleep until there is news, or the wheel is free.
-    fn sleep_until_woken<'a>(mut state: MutexGuard<'a, State>, job: JobId) -> MutexGuard<'a, State> {
+    fn sleep_until_woken(
+        mut state: MutexGuard<'_, State>,
+        job: JobId,
+        deadline: Option<Instant>,
+    ) -> MutexGuard<'_, State> {
         let Some(wake) = state.core.jobs.get(&job).map(|job| Arc::clone(&job.wake)) else { return state };
         state.sleepers.push_back(job);
-        state = wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+        state = match deadline {
+            None => wake.wait(state).unwrap_or_else(PoisonError::into_inner),
+            Some(at) => {
+                let left = at.saturating_duration_since(Instant::now());
+                wake.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
         state.sleepers.retain(|sleeper| *sleeper != job);
         state
     }
 
     /// Lets another caller drive, if one sleeps and nobody does.
-    fn hand_over(state: &mut State) {
+    fn hand_over(&self, state: &mut State) {
         if state.driven {
             return;
         }
-        if let Some(job) = state.sleepers.front().and_then(|next| state.core.jobs.get(next)) {
-            job.wake.notify_one();
+        match state.sleepers.front().and_then(|next| state.core.jobs.get(next)) {
+            Some(job) => job.wake.notify_one(),
+            None => self.wake_supervisor(state),
         }
     }
 
     /// One turn: take in what has come, or sleep until something does.
-    fn drive<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+    fn drive<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        deadline: Option<Instant>,
+    ) -> MutexGuard<'a, State> {
         if self.pump(&mut state, false) {
             return state;
         }
-        let deadline = state.core.try_stuck_again().then(|| Instant::now() + STUCK_PAUSE);
-        let stations: Vec<Arc<Station>> = state.stations.iter().flatten().map(Arc::clone).collect();
+        let stuck = state.core.try_stuck_again().then(|| Instant::now() + STUCK_PAUSE);
+        let deadline = [deadline, stuck, state.core.next_deadline()].into_iter().flatten().min();
+        let stations: Vec<Arc<Station>> =
+            state.stations.iter().flatten().chain(&state.leaving).map(Arc::clone).collect();
         let poll = state.core.may_poll(self.cpus);
         state.driven = true;
         drop(state);
@@ -242,7 +297,12 @@ impl Driver {
             came |= self.bury(state);
             state.looked = Instant::now();
         }
+        came |= self.stop_overdue(state);
+        self.retire_spent(state);
         self.dispatch(state);
+        if state.supervised {
+            self.call_back(state);
+        }
         came
     }
 
@@ -256,6 +316,7 @@ impl Driver {
             }
             if let Ok(head) = packet.read_tail::<AnswerHead>() {
                 came = true;
+                state.setup_failures = 0;
                 let job = state.core.answer(place, head, packet);
                 Self::notify(state, job);
             }
@@ -263,140 +324,39 @@ impl Driver {
         came
     }
 
-    fn notify(state: &State, jobs: impl IntoIterator<Item = JobId>) {
+    /// Wakes the callers of jobs for which there is news.
+    fn notify(state: &mut State, jobs: impl IntoIterator<Item = JobId>) {
         for id in jobs {
-            if let Some(job) = state.core.jobs.get(&id) {
+            if let Some(job) = state.core.jobs.get_mut(&id) {
                 job.wake.notify_one();
+                if job.open == 0 {
+                    job.waker.take().into_iter().for_each(std::task::Waker::wake);
+                }
             }
         }
     }
 
-    /// Replaces workers that have ended; whether there were any.
-    fn bury(&self, state: &mut State) -> bool {
-        let mut any = false;
-        for place in 0..state.stations.len() {
-            let ended = state.stations[place].as_ref().is_some_and(|station| !station.process().is_alive());
-            if ended {
-                any = true;
-                // What it sent before it ended counts.
-                self.take_answers(state, place);
-                self.bury_one(state, place);
+    /// Cancels what is left of a job: queued items fail, running ones are killed.
+    pub(crate) fn cancel(&self, job: JobId) {
+        let mut state = self.lock();
+        self.pump(&mut state, false);
+        let Cancelled { mut kill, skip } = state.core.cancel(job);
+        for (place, task) in skip {
+            // One that has been begun meanwhile is not skipped any more.
+            if state.stations[place].as_ref().is_some_and(|station| !station.board().skip(task)) {
+                state.core.doom(place);
+                kill.push(place);
             }
         }
-        any
-    }
-
-    fn bury_one(&self, state: &mut State, place: usize) {
-        let Some(station) = state.stations[place].take() else { return };
-        let death = Arc::new(Death {
-            pid: station.process().pid(),
-            error: station.process().join_timeout(Duration::ZERO).err(),
-        });
-        let why = TaskKind::WorkerDied(Arc::clone(&death));
-        let concerned = state.core.died(place, |task| station.board().begun(task), &why);
-        Self::notify(state, concerned);
-        if death.error.as_ref().is_some_and(ProcessError::is_start_failure) {
-            state.core.give_up(PoolKind::NoStart(death).into());
-        } else if let Some(deaths) = state.core.is_hopeless() {
-            state.core.give_up(PoolKind::Dying { deaths, last: death }.into());
-        } else {
-            self.replace(state, place);
+        for station in kill.into_iter().filter_map(|place| state.stations[place].as_ref()) {
+            let _ = station.process().kill();
         }
-    }
-
-    fn replace(&self, state: &mut State, place: usize) {
-        if state.core.broken.is_some() || (state.core.closed && !state.core.has_work()) {
-            return;
-        }
-        if let Err(error) = self.start_worker(state, place) {
-            // The others go on; without any, nothing would ever come.
-            if state.stations.iter().all(Option::is_none) {
-                state.core.give_up(error);
-            }
-        }
-    }
-
-    /// Gives queued tasks to workers that should have one.
-    fn dispatch(&self, state: &mut State) {
-        while let Some(worker) = state.core.next_worker(false) {
-            let Some(id) = state.core.next_task() else { return };
-            let is_large =
-                state.core.task_mut(id).is_some_and(|task| task.packet.bytes().len() > SMALL_FRAME);
-            let worker = if is_large { state.core.next_worker(true) } else { Some(worker) };
-            let Some(worker) = worker else {
-                state.core.put_back(id);
-                return;
-            };
-            self.give(state, worker, id, is_large);
-        }
-    }
-
-    fn give(&self, state: &mut State, worker: usize, id: TaskId, is_large: bool) {
-        let poll = state.core.may_poll(self.cpus);
-        let Some(station) = state.stations[worker].clone() else {
-            return state.core.refuse(worker, id);
-        };
-        let Some(task) = state.core.task_mut(id) else { return };
-        let head = TaskHead { task: id, items: task.items, job_len: task.code.bytes.len() as u32, poll };
-        let code = Arc::clone(&task.code);
-        let deadline = Instant::now() + if is_large { LARGE_FRAME_TIMEOUT } else { Duration::ZERO };
-        let mut frame = TaskFrame::new(head, &code.bytes, &mut task.packet);
-        match station.link().send(&mut frame as &mut dyn Outgoing, Some(deadline)) {
-            Ok(()) => state.core.give(worker, id),
-            // Full, or dying: its end is noticed by other means.
-            Err(SendError::Timeout | SendError::Closed) => state.core.refuse(worker, id),
-            Err(SendError::Encode(error)) => self.refuse_task(state, id, error),
-            Err(error) => self.refuse_task(state, id, EncodeError::new::<Packet>(error)),
-        }
-    }
-
-    fn refuse_task(&self, state: &mut State, id: TaskId, error: EncodeError) {
-        let job = state.core.fail(id, TaskKind::Argument(error));
-        Self::notify(state, job);
+        Self::notify(&mut state, [job]);
+        self.hand_over(&mut state);
     }
 
     /// Takes no new jobs.
     pub(crate) fn close(&self) {
         self.lock().core.closed = true;
-    }
-
-    /// Ends the workers once they have done what they hold.
-    pub(crate) fn end_gently(&self) {
-        let stations = self.take_stations(PoolKind::Closed.into());
-        for station in &stations {
-            send_stop(station.link());
-        }
-        let deadline = Instant::now() + END_GRACE;
-        let slow = stations
-            .into_iter()
-            .filter(|station| !station.ended_within(deadline.saturating_duration_since(Instant::now())))
-            .collect();
-        end_now(slow);
-    }
-
-    /// Ends the workers, whatever they do.
-    pub(crate) fn terminate(&self) {
-        end_now(self.take_stations(PoolKind::Terminated.into()));
-    }
-
-    fn take_stations(&self, why: PoolError) -> Vec<Arc<Station>> {
-        let mut state = self.lock();
-        state.core.closed = true;
-        state.core.give_up(why);
-        state.stations.iter_mut().filter_map(Option::take).collect()
-    }
-}
-
-/// Asks all to end, and after a grace kills those that have not.
-fn end_now(stations: Vec<Arc<Station>>) {
-    for station in &stations {
-        let _ = station.process().terminate();
-    }
-    let deadline = Instant::now() + END_GRACE;
-    for station in stations {
-        if !station.ended_within(deadline.saturating_duration_since(Instant::now())) {
-            let _ = station.process().kill();
-            station.ended_within(END_GRACE);
-        }
     }
 }

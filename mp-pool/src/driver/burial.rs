@@ -1,0 +1,153 @@
+//! Workers' beginnings and ends.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mp_process::ProcessError;
+
+use super::{Driver, State};
+use crate::error::{Death, PoolError, PoolKind, TaskKind};
+use crate::station::Station;
+use crate::wire::send_stop;
+
+/// How long workers may take to end after they were asked to.
+const END_GRACE: Duration = Duration::from_secs(1);
+/// So many workers in a row whose initializer fails, and the pool gives up.
+const SETUP_TRIES: u32 = 3;
+
+impl Driver {
+    pub(super) fn start_worker(&self, state: &mut State, place: usize) -> Result<(), PoolError> {
+        state.started += 1;
+        let name = format!("{}-Worker-{}", self.name, state.started);
+        let rules = &mut state.core.rules;
+        let station = Station::start(&name, rules.start_method, rules.setup.as_mut())?;
+        state.stations[place] = Some(Arc::new(station));
+        state.core.started(place);
+        Ok(())
+    }
+
+    /// Replaces workers that have ended; whether there were any.
+    pub(super) fn bury(&self, state: &mut State) -> bool {
+        let mut any = false;
+        for place in 0..state.stations.len() {
+            let ended = state.stations[place].as_ref().is_some_and(|station| !station.process().is_alive());
+            if ended {
+                any = true;
+                // What it sent before it ended counts.
+                self.take_answers(state, place);
+                self.bury_one(state, place);
+            }
+        }
+        state.leaving.retain(|station| station.process().is_alive());
+        any
+    }
+
+    fn bury_one(&self, state: &mut State, place: usize) {
+        let Some(station) = state.stations[place].take() else { return };
+        let error = station.process().join_timeout(Duration::ZERO).err();
+        let death = Arc::new(Death { pid: station.process().pid(), error });
+        let why = TaskKind::WorkerDied(Arc::clone(&death));
+        let concerned = state.core.died(place, |task| station.board().begun(task), &why);
+        Self::notify(state, concerned);
+        if let Some(reason) = self.reason_to_give_up(state, death) {
+            state.core.give_up(reason.into());
+        } else {
+            self.replace(state, place);
+        }
+    }
+
+    fn reason_to_give_up(&self, state: &mut State, death: Arc<Death>) -> Option<PoolKind> {
+        let error = death.error.as_ref();
+        if error.is_some_and(ProcessError::is_start_failure) {
+            return Some(PoolKind::NoStart(death));
+        }
+        // A task's own panic never ends its worker; only the initializer's does.
+        if error.is_some_and(ProcessError::is_panic) {
+            state.setup_failures += 1;
+            let tries = state.setup_failures;
+            return (tries >= SETUP_TRIES).then_some(PoolKind::Initializer { tries, last: death });
+        }
+        let deaths = state.core.is_hopeless()?;
+        Some(PoolKind::Dying { deaths, last: death })
+    }
+
+    fn replace(&self, state: &mut State, place: usize) {
+        if state.core.broken.is_some() || (state.core.closed && !state.core.has_work()) {
+            return;
+        }
+        if let Err(error) = self.start_worker(state, place) {
+            // The others go on; without any, nothing would ever come.
+            if state.stations.iter().all(Option::is_none) {
+                state.core.give_up(error);
+            }
+        }
+    }
+
+    /// Kills workers whose task has run out of time; whether there were any.
+    pub(super) fn stop_overdue(&self, state: &mut State) -> bool {
+        if state.core.rules.task_timeout.is_none() {
+            return false;
+        }
+        let overdue = state.core.take_overdue(Instant::now());
+        for place in &overdue {
+            if let Some(station) = &state.stations[*place] {
+                let _ = station.process().kill();
+            }
+        }
+        !overdue.is_empty()
+    }
+
+    /// Sends workers home that have run as many items as they may, and replaces them.
+    pub(super) fn retire_spent(&self, state: &mut State) {
+        for place in state.core.take_spent() {
+            if let Some(station) = state.stations[place].take() {
+                send_stop(station.link());
+                state.leaving.push(station);
+            }
+            self.replace(state, place);
+        }
+    }
+
+    /// Ends the workers once they have done what they hold.
+    pub(crate) fn end_gently(&self) {
+        let stations = self.take_stations(PoolKind::Closed.into());
+        for station in &stations {
+            send_stop(station.link());
+        }
+        let deadline = Instant::now() + END_GRACE;
+        let slow = stations
+            .into_iter()
+            .filter(|station| !station.ended_within(deadline.saturating_duration_since(Instant::now())))
+            .collect();
+        end_now(slow);
+    }
+
+    /// Ends the workers, whatever they do.
+    pub(crate) fn terminate(&self) {
+        end_now(self.take_stations(PoolKind::Terminated.into()));
+    }
+
+    fn take_stations(&self, why: PoolError) -> Vec<Arc<Station>> {
+        let mut state = self.lock();
+        state.core.closed = true;
+        state.core.give_up(why);
+        self.call_back(&mut state);
+        self.supervise.notify_all();
+        let leaving = std::mem::take(&mut state.leaving);
+        state.stations.iter_mut().filter_map(Option::take).chain(leaving).collect()
+    }
+}
+
+/// Asks all to end, and after a grace kills those that have not.
+fn end_now(stations: Vec<Arc<Station>>) {
+    for station in &stations {
+        let _ = station.process().terminate();
+    }
+    let deadline = Instant::now() + END_GRACE;
+    for station in stations {
+        if !station.ended_within(deadline.saturating_duration_since(Instant::now())) {
+            let _ = station.process().kill();
+            station.ended_within(END_GRACE);
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Giving out tasks.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ipc_core::link::Outgoing;
+use ipc_core::{EncodeError, Packet, SendError};
+
+use super::{Driver, State};
+use crate::core::TaskId;
+use crate::error::TaskKind;
+use crate::wire::{TaskFrame, TaskHead};
+
+/// A frame up to this size is sent to a worker that is busy; a larger one only to
+/// one that waits for it, so that the two never wait for each other.
+const SMALL_FRAME: usize = 32 << 10;
+/// How long a worker may take to accept a large task.
+const LARGE_FRAME_TIMEOUT: Duration = Duration::from_secs(1);
+
+impl Driver {
+    /// Gives queued tasks to workers that should have one.
+    pub(super) fn dispatch(&self, state: &mut State) {
+        while let Some(worker) = state.core.next_worker(false) {
+            let Some(id) = state.core.next_task() else { return };
+            let is_large =
+                state.core.task_mut(id).is_some_and(|task| task.packet.bytes().len() > SMALL_FRAME);
+            let worker = if is_large { state.core.next_worker(true) } else { Some(worker) };
+            let Some(worker) = worker else {
+                state.core.put_back(id);
+                return;
+            };
+            self.give(state, worker, id, is_large);
+        }
+    }
+
+    fn give(&self, state: &mut State, worker: usize, id: TaskId, is_large: bool) {
+        let poll = state.core.may_poll(self.cpus);
+        let Some(station) = state.stations[worker].clone() else {
+            return state.core.refuse(worker, id);
+        };
+        let Some(task) = state.core.task_mut(id) else { return };
+        let head = TaskHead { task: id, items: task.items, job_len: task.code.bytes.len() as u32, poll };
+        let code = Arc::clone(&task.code);
+        let deadline = Instant::now() + if is_large { LARGE_FRAME_TIMEOUT } else { Duration::ZERO };
+        let mut frame = TaskFrame::new(head, &code.bytes, &mut task.packet);
+        match station.link().send(&mut frame as &mut dyn Outgoing, Some(deadline)) {
+            Ok(()) => state.core.give(worker, id),
+            // Full, or dying: its end is noticed by other means.
+            Err(SendError::Timeout | SendError::Closed) => state.core.refuse(worker, id),
+            Err(SendError::Encode(error)) => self.refuse_task(state, id, error),
+            Err(error) => self.refuse_task(state, id, EncodeError::new::<Packet>(error)),
+        }
+    }
+
+    fn refuse_task(&self, state: &mut State, id: TaskId, error: EncodeError) {
+        let job = state.core.fail(id, TaskKind::Argument(error));
+        Self::notify(state, job);
+    }
+}

@@ -1,0 +1,151 @@
+//! The thread that drives for asynchronous jobs while no caller does, and the one
+//! that runs callbacks. Both start when first needed and end with the pool.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::Waker;
+use std::time::Instant;
+
+use super::{Driver, State};
+use crate::chunks::Chunk;
+use crate::core::{Callback, Code, JobId, Reply};
+use crate::error::PoolError;
+
+type Call = Box<dyn FnOnce() + Send>;
+
+impl Driver {
+    /// Gives the pool all tasks of a job that nobody need wait for.
+    pub(crate) fn submit_async(
+        self: &Arc<Self>,
+        job: JobId,
+        code: &Arc<Code>,
+        chunks: impl Iterator<Item = Chunk>,
+    ) {
+        for chunk in chunks {
+            self.submit(job, code, chunk);
+        }
+        let mut state = self.lock();
+        if let Some(job) = state.core.jobs.get_mut(&job) {
+            job.is_async = true;
+        }
+        self.watch_over(&mut state);
+    }
+
+    /// Runs `callback` with all replies of a job once there are no more to come.
+    pub(crate) fn on_end(
+        self: &Arc<Self>,
+        job: JobId,
+        callback: impl FnOnce(VecDeque<Reply>, Option<PoolError>) + Send + 'static,
+    ) {
+        let mut state = self.lock();
+        if let Some(job) = state.core.jobs.get_mut(&job) {
+            job.callback = Some(Callback(Box::new(callback)));
+        }
+        self.watch_over(&mut state);
+        self.call_back(&mut state);
+    }
+
+    /// Whether a job is over; if not, `waker` is woken when it is.
+    pub(crate) fn poll_end(self: &Arc<Self>, job: JobId, waker: Option<&Waker>) -> bool {
+        let mut state = self.lock();
+        if !state.driven {
+            self.pump(&mut state, false);
+        }
+        if state.core.broken.is_some() {
+            return true;
+        }
+        let Some(job) = state.core.jobs.get_mut(&job) else { return true };
+        if job.open == 0 {
+            return true;
+        }
+        job.waker = waker.cloned();
+        self.watch_over(&mut state);
+        false
+    }
+
+    /// Waits until a job is over, and leaves its replies; whether it is by the deadline.
+    pub(crate) fn await_end(&self, job: JobId, deadline: Option<Instant>) -> bool {
+        let mut state = self.lock();
+        let mut late = false;
+        loop {
+            let open = state.core.jobs.get(&job).map_or(0, |job| job.open);
+            if open == 0 || state.core.broken.is_some() || late {
+                self.hand_over(&mut state);
+                return !late || open == 0;
+            }
+            late = deadline.is_some_and(|at| Instant::now() >= at);
+            state = self.turn(state, job, deadline);
+        }
+    }
+
+    /// The replies of a job that is over.
+    pub(crate) fn take_replies(&self, job: JobId) -> Result<VecDeque<Reply>, PoolError> {
+        let mut state = self.lock();
+        let Some(job) = state.core.jobs.remove(&job) else { return Ok(VecDeque::new()) };
+        if job.open > 0 {
+            Self::check(&state)?;
+        }
+        Ok(job.inbox)
+    }
+
+    /// Sees to it that somebody drives for asynchronous jobs.
+    fn watch_over(self: &Arc<Self>, state: &mut State) {
+        if !state.core.needs_supervision() {
+            return;
+        }
+        if !state.supervised {
+            let driver = Arc::clone(self);
+            let thread = std::thread::Builder::new().name("mp-pool".into()).stack_size(256 << 10);
+            // Without a thread, callers that wait drive all the same.
+            state.supervised = thread.spawn(move || driver.supervise()).is_ok();
+        }
+        self.wake_supervisor(state);
+    }
+
+    pub(super) fn wake_supervisor(&self, state: &State) {
+        if state.supervised && !state.driven && state.core.needs_supervision() {
+            self.supervise.notify_one();
+        }
+    }
+
+    fn supervise(&self) {
+        let mut state = self.lock();
+        while state.core.broken.is_none() {
+            if !state.driven && state.core.needs_supervision() {
+                state = self.drive(state, None);
+                continue;
+            }
+            // A caller may have gone to sleep because this thread drove.
+            self.hand_over(&mut state);
+            state = self.supervise.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Has the callbacks run of jobs that are over.
+    pub(super) fn call_back(&self, state: &mut State) {
+        for call in state.core.take_callbacks() {
+            run_elsewhere(call);
+        }
+    }
+}
+
+/// Runs callbacks one after the other on a thread of their own, so that a slow one
+/// holds up no pool. A panic in one is caught where it was made.
+fn run_elsewhere(call: Call) {
+    static CALLS: OnceLock<Mutex<Option<Sender<Call>>>> = OnceLock::new();
+    let mut calls = CALLS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+    let sender = calls.get_or_insert_with(|| {
+        let (sender, queue) = channel();
+        // Without a thread the queue goes, and the callbacks with it.
+        let _ = std::thread::Builder::new().name("mp-callbacks".into()).spawn(move || run_all(&queue));
+        sender
+    });
+    let _ = sender.send(call);
+}
+
+fn run_all(queue: &Receiver<Call>) {
+    for call in queue {
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(call));
+    }
+}

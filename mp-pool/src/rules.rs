@@ -1,0 +1,31 @@
+//! What was asked of a pool when it was made.
+
+use std::time::Duration;
+
+use ipc_core::Packet;
+use mp_process::StartMethod;
+
+/// The settings of a pool.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    pub(crate) processes: usize,
+    pub(crate) retries: u32,
+    pub(crate) task_timeout: Option<Duration>,
+    /// A worker that has run so many items is replaced.
+    pub(crate) tasks_per_child: Option<u32>,
+    pub(crate) start_method: StartMethod,
+    /// What each worker runs before its first task.
+    pub(crate) setup: Option<Packet>,
+}
+
+impl Rules {
+    /// How many items a task of a map may have, of those that would be usual.
+    pub(crate) fn chunk_size(&self, usual: usize) -> usize {
+        match (self.task_timeout, self.tasks_per_child) {
+            // The time of each item counts by itself.
+            (Some(_), _) => 1,
+            (None, Some(most)) => usual.min(most as usize),
+            (None, None) => usual,
+        }
+    }
+}

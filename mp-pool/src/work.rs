@@ -1,0 +1,216 @@
+//! Items on their way through a pool, and their outcomes on the way back.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use ipc_core::{Message, Reader, item_width};
+
+use crate::chunks::{Chunk, Chunks};
+use crate::core::{Code, JobId, Reply, What};
+use crate::driver::Driver;
+use crate::error::{PoolError, TaskError, TaskKind};
+use crate::values::Values;
+use crate::wire::{Failure, VALUE};
+use crate::worker;
+
+/// Values that come out of turn wait for theirs: so many for each task under way.
+const AHEAD: usize = 16;
+
+/// Outcomes and the places of their items.
+pub(crate) type Outcomes<R> = VecDeque<(usize, Result<R, TaskError>)>;
+
+/// A job whose caller feeds it and waits for it.
+#[derive(Debug)]
+pub(crate) struct Work<'pool, I> {
+    driver: &'pool Driver,
+    job: JobId,
+    code: Arc<Code>,
+    chunks: Chunks<I>,
+    exhausted: bool,
+    /// Items to be taken from the input for now.
+    limit: usize,
+}
+
+/// Encodes a job of plain functions.
+pub(crate) fn plain<A: Message, R: Message>(function: fn(A) -> R) -> Result<Arc<Code>, TaskError> {
+    let bytes = worker::job(function).map_err(TaskKind::Argument)?;
+    Ok(Arc::new(Code { bytes, item_width: item_width::<A>() }))
+}
+
+/// Encodes a job of functions that take the worker's state.
+pub(crate) fn with_state<S, A, R>(function: fn(&mut S, A) -> R) -> Result<Arc<Code>, TaskError>
+where
+    S: 'static,
+    A: Message,
+    R: Message,
+{
+    let bytes = worker::state_job(function).map_err(TaskKind::Argument)?;
+    Ok(Arc::new(Code { bytes, item_width: item_width::<A>() }))
+}
+
+impl<'pool, A: Message, I: Iterator<Item = A>> Work<'pool, I> {
+    pub(crate) fn begin(
+        driver: &'pool Driver,
+        code: Arc<Code>,
+        chunks: Chunks<I>,
+    ) -> Result<Self, TaskError> {
+        let job = driver.open()?;
+        Ok(Self { driver, job, code, chunks, exhausted: false, limit: usize::MAX })
+    }
+
+    /// News of some items; `None` after the last, and an empty list at the deadline.
+    pub(crate) fn next_replies(
+        &mut self,
+        deadline: Option<Instant>,
+    ) -> Result<Option<VecDeque<Reply>>, PoolError> {
+        loop {
+            self.feed();
+            match self.driver.replies(self.job, deadline)? {
+                Some(replies) => return Ok(Some(replies)),
+                None if self.exhausted => return Ok(None),
+                None => self.driver.check_alive()?,
+            }
+        }
+    }
+
+    /// The outcomes that have come, each with the place of its item, are put at the
+    /// end of `outcomes`; whether there may be more.
+    pub(crate) fn fetch<R: Message>(
+        &mut self,
+        outcomes: &mut Outcomes<R>,
+        deadline: Option<Instant>,
+    ) -> Result<bool, PoolError> {
+        let replies = self.next_replies(deadline)?;
+        let any = replies.is_some();
+        for reply in replies.into_iter().flatten() {
+            reply.for_each(|index, outcome| outcomes.push_back((index, outcome)));
+        }
+        Ok(any)
+    }
+
+    /// All values in order, or the error of the first item, in order, that failed.
+    pub(crate) fn gather<R: Message>(mut self, expected: usize) -> Result<Vec<R>, TaskError> {
+        let mut gathered = Gathered::new(expected);
+        while let Some(replies) = self.next_replies(None)? {
+            replies.into_iter().for_each(|reply| gathered.take(reply));
+        }
+        gathered.finish()
+    }
+
+    /// As [`gather`](Self::gather), but ends with the first error that comes.
+    pub(crate) fn gather_while<T: Message, E: Message>(
+        mut self,
+        expected: usize,
+    ) -> Result<Result<Vec<T>, E>, TaskError> {
+        let mut values = Values::new(expected);
+        let mut stop: Option<(usize, Result<E, TaskError>)> = None;
+        while let Some(replies) = self.next_replies(None)? {
+            for reply in replies {
+                let run = values.begin(reply.index, reply.items as usize);
+                reply.for_each(|index, outcome: Result<Result<T, E>, TaskError>| match outcome {
+                    Ok(Ok(value)) => run.push(value),
+                    Ok(Err(error)) => stop = stop.take().or(Some((index, Ok(error)))),
+                    Err(error) => stop = stop.take().or(Some((index, Err(error)))),
+                });
+            }
+            match stop {
+                None => {}
+                Some((_, Ok(error))) => return Ok(Err(error)),
+                Some((index, Err(error))) => return Err(error.at(index)),
+            }
+        }
+        Ok(Ok(values.into_vec()))
+    }
+
+    /// Gives the pool as many items as it has use for.
+    fn feed(&mut self) {
+        while !self.exhausted && self.chunks.taken() < self.limit && self.driver.wants_more(self.job) {
+            match self.chunks.next() {
+                Some(chunk) => self.driver.submit(self.job, &self.code, chunk),
+                None => self.exhausted = true,
+            }
+        }
+    }
+}
+
+impl<I> Work<'_, I> {
+    /// How many items a task has from now on, as far as the pool's rules allow.
+    pub(crate) fn set_chunk_size(&mut self, items: usize) {
+        self.chunks.set_size(self.driver.most_per_task(items));
+    }
+
+    /// Lets the input run ahead of `place` by a bounded number of items.
+    pub(crate) fn limit_to(&mut self, place: usize) {
+        self.limit = place + AHEAD * self.driver.appetite();
+    }
+}
+
+impl<I> Drop for Work<'_, I> {
+    fn drop(&mut self) {
+        self.driver.close_job(self.job);
+    }
+}
+
+/// Values put in order as replies come, and the first error.
+#[derive(Debug)]
+pub(crate) struct Gathered<R> {
+    values: Values<R>,
+    first_error: Option<TaskError>,
+}
+
+impl<R: Message> Gathered<R> {
+    pub(crate) fn new(expected: usize) -> Self {
+        Self { values: Values::new(expected), first_error: None }
+    }
+
+    pub(crate) fn take(&mut self, reply: Reply) {
+        let run = self.values.begin(reply.index, reply.items as usize);
+        let first_error = &mut self.first_error;
+        reply.for_each(|index, outcome| match outcome {
+            Ok(value) => run.push(value),
+            Err(error) if first_error.as_ref().is_none_or(|first| Some(index) < first.index()) => {
+                *first_error = Some(error.at(index));
+            }
+            Err(_) => {}
+        });
+    }
+
+    pub(crate) fn finish(self) -> Result<Vec<R>, TaskError> {
+        self.first_error.map_or_else(|| Ok(self.values.into_vec()), Err)
+    }
+}
+
+/// All chunks of a job that is not fed by its caller.
+pub(crate) fn all_chunks<A: Message>(
+    items: impl Iterator<Item = A>,
+    size: impl FnOnce(usize) -> usize,
+) -> impl Iterator<Item = Chunk> {
+    let size = size(items.size_hint().0);
+    Chunks::new(items, size)
+}
+
+impl Reply {
+    /// Decodes each item's outcome and hands it on with its place.
+    pub(crate) fn for_each<R: Message>(self, mut each: impl FnMut(usize, Result<R, TaskError>)) {
+        let places = self.index..self.index + self.items as usize;
+        match self.what {
+            What::Failed(kind) => places.for_each(|index| each(index, Err(kind.clone().into()))),
+            What::Outcomes(mut packet) => {
+                packet.reading(|reader| places.for_each(|index| each(index, outcome(reader))));
+            }
+        }
+    }
+}
+
+fn outcome<R: Message>(reader: &mut Reader<'_>) -> Result<R, TaskError> {
+    if reader.byte() == Some(VALUE) {
+        return reader.item::<R>().map_err(|error| TaskKind::Undecodable(error).into());
+    }
+    Err(match reader.value::<Failure>().map_err(TaskKind::Undecodable)? {
+        Failure::Panicked(panic) => TaskKind::Panicked(panic),
+        Failure::BadArgument(reason) => TaskKind::BadArgument(reason),
+        Failure::BadResult(reason) => TaskKind::BadResult(reason),
+    }
+    .into())
+}

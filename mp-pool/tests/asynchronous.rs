@@ -1,0 +1,245 @@
+//! Results to come: waiting for them, callbacks, futures, cancelling.
+
+use std::future::Future;
+use std::pin::pin;
+use std::process::ExitCode;
+use std::sync::mpsc::channel;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use ipc_core::pipe;
+use mp_pool::Pool;
+use mp_process::Process;
+use mp_testkit::chaos;
+use mp_testkit::harness::Suite;
+
+fn main() -> ExitCode {
+    let trials = mp_testkit::trials![
+        a_result_is_got_later,
+        many_results_are_got_in_any_order,
+        a_map_comes_back_whole,
+        get_timeout_can_be_asked_again,
+        more_tasks_than_the_workers_hold_are_done_while_nobody_waits,
+        ready_and_successful_tell,
+        a_callback_gets_the_result,
+        a_callback_that_panics_harms_nobody,
+        callbacks_hear_of_the_pools_end,
+        a_future_is_awaited,
+        a_queued_task_is_cancelled,
+        a_running_task_is_cancelled_with_its_worker,
+        a_dropped_result_is_forgotten,
+        results_of_a_closed_pool_are_errors,
+        a_killed_worker_is_heard_of_without_a_caller,
+        threads_get_while_others_map,
+    ];
+    Suite::new(trials).warm_up(start_library_threads).run()
+}
+
+/// The library's threads keep a few handles for good.
+fn start_library_threads() {
+    Process::spawn(|()| (), ()).unwrap().join().unwrap();
+    let (_tx, rx) = pipe::<u8>().unwrap();
+    assert!(rx.recv_timeout(Duration::from_millis(1)).is_err());
+}
+
+fn square(x: u64) -> u64 {
+    x * x
+}
+
+fn nap(millis: u64) -> u64 {
+    thread::sleep(Duration::from_millis(millis));
+    millis
+}
+
+fn a_result_is_got_later() {
+    let pool = Pool::new(2).unwrap();
+    assert_eq!(pool.apply_async(square, 12).get().unwrap(), 144);
+    let error = pool.apply_async(|x: u64| -> u64 { panic!("not {x}") }, 3).get().unwrap_err();
+    assert_eq!(error.panic().unwrap().message(), "not 3");
+}
+
+fn many_results_are_got_in_any_order() {
+    let pool = Pool::new(2).unwrap();
+    let mut results: Vec<_> = (0..2_000).map(|x| (x, pool.apply_async(square, x))).collect();
+    while let Some((x, result)) = results.pop() {
+        assert_eq!(result.get().unwrap(), x * x);
+    }
+}
+
+fn a_map_comes_back_whole() {
+    let pool = Pool::new(2).unwrap();
+    let squares = pool.map_async(square, 0..10_000).get().unwrap();
+    assert!(squares.iter().enumerate().all(|(i, square)| *square == (i * i) as u64));
+    assert!(pool.map_async(square, []).get().unwrap().is_empty());
+    let error = pool.map_async(|x: u64| assert!(x < 5), 0..10).get().unwrap_err();
+    assert_eq!(error.index(), Some(5));
+}
+
+fn get_timeout_can_be_asked_again() {
+    let pool = Pool::new(1).unwrap();
+    let mut slow = pool.apply_async(nap, 150);
+    assert!(slow.get_timeout(Duration::from_millis(10)).is_none());
+    assert!(!slow.ready());
+    assert_eq!(slow.get_timeout(Duration::from_secs(30)).unwrap().unwrap(), 150);
+}
+
+fn more_tasks_than_the_workers_hold_are_done_while_nobody_waits() {
+    let pool = Pool::new(2).unwrap();
+    let result = pool.map_async(nap, vec![1; 200]);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !result.ready() && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert!(result.ready());
+    assert_eq!(result.get().unwrap().len(), 200);
+}
+
+fn ready_and_successful_tell() {
+    let pool = Pool::new(2).unwrap();
+    let mut good = pool.apply_async(square, 2);
+    let mut bad = pool.apply_async(|no: bool| assert!(no), false);
+    good.wait();
+    bad.wait();
+    assert!(good.ready() && bad.ready());
+    assert_eq!((good.successful(), bad.successful()), (Some(true), Some(false)));
+    assert_eq!(good.get().unwrap(), 4);
+    assert!(bad.get().unwrap_err().is_panic());
+    let mut slow = pool.apply_async(nap, 200);
+    assert_eq!(slow.successful(), None);
+}
+
+fn a_callback_gets_the_result() {
+    let pool = Pool::new(2).unwrap();
+    let (tx, rx) = channel();
+    let handles: Vec<_> = (0..300)
+        .map(|x| {
+            let tx = tx.clone();
+            pool.apply_async(square, x).on_done(move |result| tx.send(result.unwrap()).unwrap())
+        })
+        .collect();
+    drop(tx);
+    let mut squares: Vec<u64> = rx.iter().collect();
+    squares.sort_unstable();
+    assert_eq!(squares, (0..300).map(square).collect::<Vec<_>>());
+    handles.into_iter().for_each(|handle| handle.join().unwrap());
+}
+
+fn a_callback_that_panics_harms_nobody() {
+    let pool = Pool::new(2).unwrap();
+    let bad = pool.apply_async(square, 1).on_done(|_| panic!("my own fault"));
+    assert_eq!(bad.join().unwrap_err(), "my own fault");
+    let good = pool.apply_async(square, 1).on_done(|result| assert_eq!(result.unwrap(), 1));
+    good.join().unwrap();
+    assert_eq!(pool.apply(square, 4).unwrap(), 16);
+}
+
+fn callbacks_hear_of_the_pools_end() {
+    let pool = Pool::new(1).unwrap();
+    let (tx, rx) = channel();
+    let handle = pool.apply_async(nap, 600_000).on_done(move |result| {
+        tx.send(result.unwrap_err().pool_error().is_some()).unwrap();
+    });
+    drop(pool);
+    assert!(rx.recv_timeout(Duration::from_secs(30)).unwrap());
+    handle.join().unwrap();
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// The smallest runtime there is.
+fn block_on<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    let waker = Waker::from(std::sync::Arc::new(Unpark(thread::current())));
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
+fn a_future_is_awaited() {
+    let pool = Pool::new(2).unwrap();
+    assert_eq!(block_on(pool.apply_async(nap, 30)).unwrap(), 30);
+    let sum = block_on(async {
+        let (a, b) = (pool.apply_async(square, 3), pool.map_async(square, 0..100));
+        a.await.unwrap() + b.await.unwrap().len() as u64
+    });
+    assert_eq!(sum, 109);
+}
+
+fn a_queued_task_is_cancelled() {
+    let pool = Pool::new(1).unwrap();
+    let slow = pool.apply_async(nap, 100);
+    let queued: Vec<_> = (0..50).map(|_| pool.apply_async(nap, 600_000)).collect();
+    queued.iter().for_each(|result| result.cancel());
+    let cancelled = queued.into_iter().map(|result| result.get().unwrap_err());
+    assert!(cancelled.into_iter().all(|error| error.is_cancelled()));
+    assert_eq!(slow.get().unwrap(), 100);
+    assert_eq!(pool.apply(square, 2).unwrap(), 4);
+}
+
+fn a_running_task_is_cancelled_with_its_worker() {
+    let pool = Pool::new(2).unwrap();
+    let before = pool.pids();
+    let endless = pool.apply_async(nap, 600_000);
+    thread::sleep(Duration::from_millis(100));
+    endless.cancel();
+    assert!(endless.get().unwrap_err().is_cancelled());
+    assert_eq!(pool.map(square, 0..100).unwrap()[9], 81);
+    assert_ne!(pool.pids(), before);
+}
+
+fn a_dropped_result_is_forgotten() {
+    let pool = Pool::new(1).unwrap();
+    for _ in 0..100 {
+        drop(pool.apply_async(nap, 1));
+    }
+    assert_eq!(pool.apply(square, 2).unwrap(), 4);
+}
+
+fn results_of_a_closed_pool_are_errors() {
+    let pool = Pool::new(1).unwrap();
+    let slow = pool.apply_async(nap, 600_000);
+    pool.close();
+    assert!(pool.apply_async(square, 1).get().unwrap_err().pool_error().unwrap().is_closed());
+    pool.terminate();
+    assert!(slow.get().unwrap_err().pool_error().is_some());
+}
+
+fn a_killed_worker_is_heard_of_without_a_caller() {
+    let pool = Pool::new(2).unwrap();
+    let (tx, rx) = channel();
+    let handle = pool.apply_async(nap, 600_000).on_done(move |result| tx.send(result.unwrap_err()).unwrap());
+    thread::sleep(Duration::from_millis(100));
+    pool.pids().iter().for_each(|pid| chaos::kill(*pid).unwrap());
+    let error = rx.recv_timeout(Duration::from_secs(30)).unwrap();
+    assert!(error.is_worker_died() && error.signal() == Some(9), "{error}");
+    handle.join().unwrap();
+    assert_eq!(pool.apply(square, 2).unwrap(), 4);
+}
+
+fn threads_get_while_others_map() {
+    let pool = Pool::new(3).unwrap();
+    thread::scope(|scope| {
+        for part in 0..6u64 {
+            let pool = &pool;
+            scope.spawn(move || {
+                for round in 0..50 {
+                    let later: Vec<_> = (0..10).map(|x| pool.apply_async(square, part + x)).collect();
+                    assert_eq!(pool.map(square, 0..50).unwrap()[7], 49);
+                    for (x, result) in later.into_iter().enumerate() {
+                        assert_eq!(result.get().unwrap(), square(part + x as u64), "round {round}");
+                    }
+                }
+            });
+        }
+    });
+}

@@ -1,0 +1,167 @@
+//! What a pool can be asked for when it is made, under every start method.
+
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use ipc_core::{Handle, pipe};
+use mp_pool::Pool;
+use mp_process::{Process, StartMethod};
+use mp_testkit::harness::Suite;
+use mp_testkit::{chaos, variants};
+
+const METHODS: [(&str, StartMethod); 2] =
+    [("spawn", StartMethod::Spawn), ("forkserver", StartMethod::ForkServer)];
+
+fn main() -> ExitCode {
+    let mut trials = Vec::new();
+    trials.extend(variants("tasks_run", METHODS, tasks_run));
+    trials.extend(variants("state_stays_with_its_worker", METHODS, state_stays_with_its_worker));
+    trials.extend(variants(
+        "an_initializer_runs_in_each_worker",
+        METHODS,
+        an_initializer_runs_in_each_worker,
+    ));
+    trials.extend(variants(
+        "a_failing_initializer_fails_the_pool",
+        METHODS,
+        a_failing_initializer_fails_the_pool,
+    ));
+    trials.extend(variants(
+        "workers_are_replaced_after_their_tasks",
+        METHODS,
+        workers_are_replaced_after_their_tasks,
+    ));
+    trials.extend(variants("a_task_out_of_time_is_stopped", METHODS, a_task_out_of_time_is_stopped));
+    trials.extend(variants("a_killed_worker_is_replaced", METHODS, a_killed_worker_is_replaced));
+    trials.extend(mp_testkit::trials![
+        a_state_argument_may_hold_handles,
+        a_state_argument_must_not_move,
+        try_map_ends_with_the_first_error,
+        a_state_lost_with_its_worker_is_made_again,
+    ]);
+    Suite::new(trials).warm_up(start_library_threads).run()
+}
+
+/// The library's threads and the fork server keep a few handles for good.
+fn start_library_threads() {
+    for (_, method) in METHODS {
+        Process::builder().start_method(method).spawn(|()| (), ()).unwrap().join().unwrap();
+    }
+    let (_tx, rx) = pipe::<u8>().unwrap();
+    assert!(rx.recv_timeout(Duration::from_millis(1)).is_err());
+}
+
+fn square(x: u64) -> u64 {
+    x * x
+}
+
+fn tasks_run(method: StartMethod) {
+    let pool = Pool::builder().processes(2).start_method(method).build().unwrap();
+    assert_eq!(pool.map(square, 0..10_000).unwrap()[99], 9801);
+    assert_eq!(pool.imap(square, 0..100).map(Result::unwrap).sum::<u64>(), 328_350);
+    pool.join();
+}
+
+fn state_stays_with_its_worker(method: StartMethod) {
+    let make = |start: u64| (start, std::process::id());
+    let pool = Pool::builder().processes(2).start_method(method).state(make, 100).build().unwrap();
+    let count = |state: &mut (u64, u32), step: u64| {
+        assert_eq!(state.1, std::process::id());
+        state.0 += step;
+        *state
+    };
+    let counts = pool.map_state(count, vec![1; 50]).unwrap();
+    let mut last_of_each = std::collections::HashMap::new();
+    counts.into_iter().for_each(|(count, pid)| {
+        let last = last_of_each.entry(pid).or_insert(100);
+        *last = count.max(*last);
+    });
+    assert_eq!(last_of_each.values().map(|last| last - 100).sum::<u64>(), 50);
+    assert!(pool.apply_state(count, 0).unwrap().0 > 100);
+}
+
+fn an_initializer_runs_in_each_worker(method: StartMethod) {
+    static SEEN: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    let remember = |text: String| SEEN.set(text).unwrap();
+    let builder = Pool::builder().processes(3).start_method(method);
+    let pool = builder.initializer(remember, "from the parent".to_owned()).build().unwrap();
+    let seen = pool.map(|_: u8| SEEN.get().cloned(), 0..60).unwrap();
+    assert!(seen.iter().all(|seen| seen.as_deref() == Some("from the parent")));
+}
+
+fn a_failing_initializer_fails_the_pool(method: StartMethod) {
+    let fail = |why: String| panic!("cannot begin: {why}");
+    let builder = Pool::builder().processes(2).start_method(method);
+    let pool = builder.initializer(fail, "no licence".to_owned()).build().unwrap();
+    let error = pool.map(square, 0..100).unwrap_err();
+    assert!(error.pool_error().unwrap().is_broken(), "{error}");
+    assert!(error.to_string().contains("no licence"), "{error}");
+}
+
+fn workers_are_replaced_after_their_tasks(method: StartMethod) {
+    let builder = Pool::builder().processes(2).start_method(method);
+    let pool = builder.max_tasks_per_child(3).build().unwrap();
+    let pids = pool.map(|_: u8| std::process::id(), 0..30).unwrap();
+    let mut counts = std::collections::HashMap::new();
+    pids.iter().for_each(|pid| *counts.entry(*pid).or_insert(0) += 1);
+    assert!(counts.values().all(|count| *count <= 3), "{counts:?}");
+    assert!(counts.len() >= 10);
+    assert_eq!(pool.apply(square, 3).unwrap(), 9);
+}
+
+fn a_task_out_of_time_is_stopped(method: StartMethod) {
+    let builder = Pool::builder().processes(2).start_method(method);
+    let pool = builder.task_timeout(Duration::from_millis(300)).build().unwrap();
+    let nap = |millis: u64| thread::sleep(Duration::from_millis(millis));
+    let outcomes: Vec<_> = pool.imap(nap, [1, 600_000, 2, 3, 600_000, 4]).collect();
+    let late: Vec<usize> = (0..6).filter(|i| outcomes[*i].is_err()).collect();
+    assert_eq!(late, [1, 4]);
+    assert!(outcomes[1].as_ref().unwrap_err().is_timed_out());
+    assert!(pool.apply_async(nap, 600_000).get().unwrap_err().is_timed_out());
+    assert_eq!(pool.map(square, 0..10).unwrap()[3], 9);
+}
+
+fn a_killed_worker_is_replaced(method: StartMethod) {
+    let pool = Pool::builder().processes(2).start_method(method).retries(1).build().unwrap();
+    for _ in 0..10 {
+        chaos::kill(pool.pids()[0]).unwrap();
+        assert_eq!(pool.map(square, 0..1000).unwrap()[9], 81);
+    }
+}
+
+fn a_state_argument_may_hold_handles() {
+    let file = Handle::from(std::os::fd::OwnedFd::from(std::fs::File::open("/proc/version").unwrap()));
+    let pool = Pool::builder().processes(3).state(|file: Handle| file, file).build().unwrap();
+    let readable = |file: &mut Handle, _: u8| {
+        let file = std::fs::File::from(std::os::fd::OwnedFd::from(file.try_clone().unwrap()));
+        file.metadata().is_ok()
+    };
+    assert!(pool.map_state(readable, 0..20).unwrap().into_iter().all(|ok| ok));
+}
+
+fn a_state_argument_must_not_move() {
+    let (tx, _rx) = pipe::<u8>().unwrap();
+    let error = Pool::builder().state(|_: ipc_core::Sender<u8>| (), tx).build().unwrap_err();
+    assert!(error.to_string().contains("moves only once"), "{error}");
+}
+
+fn try_map_ends_with_the_first_error() {
+    let pool = Pool::new(2).unwrap();
+    let check = |x: u64| if x == 500 { Err(format!("{x} is wrong")) } else { Ok(x) };
+    assert_eq!(pool.try_map(check, 0..).unwrap().unwrap_err(), "500 is wrong");
+    assert_eq!(pool.try_map(check, 0..500).unwrap().unwrap().len(), 500);
+    assert_eq!(pool.map(square, 0..10).unwrap()[3], 9);
+}
+
+fn a_state_lost_with_its_worker_is_made_again() {
+    let pool = Pool::builder().processes(1).retries(1).state(|()| 0u32, ()).build().unwrap();
+    let count = |seen: &mut u32, _: u8| {
+        *seen += 1;
+        *seen
+    };
+    assert_eq!(pool.map_state(count, 0..3).unwrap(), [1, 2, 3]);
+    chaos::kill(pool.pids()[0]).unwrap();
+    thread::sleep(Duration::from_millis(20));
+    assert_eq!(pool.map_state(count, 0..3).unwrap(), [1, 2, 3]);
+}
