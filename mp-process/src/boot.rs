@@ -26,7 +26,7 @@ pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Orders and answers of more bytes than this lie in memory of their own, so that
 /// neither side ever waits for the other to read.
-const LARGEST_INLINE: usize = 64 << 10;
+const LARGEST_INLINE: usize = 32 << 10;
 
 /// The first part of the orders; the streams, the trampoline, the function and the
 /// argument follow.
@@ -44,6 +44,8 @@ pub(crate) struct Birth {
     pub(crate) depth: u32,
     pub(crate) parent: ParentProcess,
     pub(crate) settings: Settings,
+    /// Whether it says that it begins: one that is started anew may never get there.
+    pub(crate) announce: bool,
 }
 
 /// A child's answer; after `Returned` the value follows.
@@ -68,12 +70,13 @@ type Trampoline = Function<Packet, Packet>;
 pub(crate) fn orders<A: Message, R: Message>(
     birth: Birth,
     streams: &Streams,
+    is_fork: bool,
     function: fn(A) -> R,
     arg: &A,
 ) -> Result<Packet, EncodeError> {
     let mut packet = Packet::new();
     packet.append(&Orders { image: Image::current().identity().to_vec(), birth })?;
-    streams.append(&mut packet)?;
+    streams.append(&mut packet, is_fork)?;
     packet.append(&Trampoline::new(run::<A, R>))?;
     packet.append(&Function::new(function))?;
     packet.append_item(arg)?;
@@ -140,9 +143,14 @@ pub(crate) fn live(link: SocketLink) -> ! {
 }
 
 /// Lives the life of a fork, which has its function in memory.
-pub(crate) fn live_as<R: Message>(link: SocketLink, birth: Birth, closure: impl FnOnce() -> R) -> ! {
+pub(crate) fn live_as<R: Message>(
+    link: SocketLink,
+    birth: Birth,
+    streams: &Streams,
+    closure: impl FnOnce() -> R,
+) -> ! {
     set_own_link(link);
-    end_with(match begin(birth) {
+    end_with(match streams.apply().and_then(|()| begin(birth)) {
         Ok(()) => report(closure),
         Err(reason) => answer(&Answer::Refused(reason)),
     })
@@ -150,9 +158,11 @@ pub(crate) fn live_as<R: Message>(link: SocketLink, birth: Birth, closure: impl 
 
 /// Sends the answer and ends the process.
 fn end_with(mut report: Packet) -> ! {
-    if report.bytes().len() > LARGEST_INLINE {
-        // Without memory the report is sent as it is, and waits to be read.
-        let _ = report.swap_bytes_for_handle(spill::store);
+    if report.bytes().len() > LARGEST_INLINE
+        && let Err(error) = report.swap_bytes_for_handle(spill::store)
+    {
+        // Nobody reads before this process has ended, so it must not wait for that.
+        report = answer(&Answer::BadResult(format!("no memory could be had for it: {error}")));
     }
     if let Some(link) = own_link() {
         // A parent that has let go of this process does not want its value.
@@ -211,11 +221,12 @@ fn obey(mut packet: Packet) -> Packet {
 /// Becomes who the orders say, ready for the function.
 fn begin(birth: Birth) -> Result<(), String> {
     birth.settings.apply()?;
+    let announce = birth.announce;
     crate::init::set_depth(birth.depth);
     CurrentProcess::become_child(birth);
     panic::install_hook();
     prepare_for_overflow();
-    if let Some(link) = own_link() {
+    if let (true, Some(link)) = (announce, own_link()) {
         let _ = link.send(&mut answer(&Answer::Begun), None);
     }
     Ok(())

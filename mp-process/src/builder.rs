@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipc_core::{Message, SendError};
+use ipc_core::Message;
 
 use crate::boot::{self, Birth};
 use crate::child::Child;
@@ -22,8 +22,7 @@ use crate::init;
 use crate::per_process::PerProcess;
 use crate::process::{ParentProcess, Process, current_process};
 use crate::settings::{Resource, Settings, Stdio, Streams};
-use crate::start::{self, Launch, StartMethod};
-use crate::sys::end::Request;
+use crate::start::{self, Launch, StartMethod, Started};
 
 /// Sets how a process is started and what becomes of it; made by
 /// [`Process::builder`].
@@ -194,18 +193,12 @@ impl Builder {
         }
         let birth = self.birth(depth)?;
         let name = birth.name.clone();
-        let mut orders = boot::orders(birth, &self.streams, function, &arg).map_err(Kind::Argument)?;
+        let is_fork = self.launch.method == StartMethod::Fork;
+        let mut orders =
+            boot::orders(birth, &self.streams, is_fork, function, &arg).map_err(Kind::Argument)?;
         exit::collect();
-        let child = Arc::new(Child::new(start::start(&self.launch)?, name));
-        match child.order(&mut orders) {
-            // A child that has ended already is met by `join`, which knows how.
-            Ok(()) | Err(SendError::Closed) => Ok(self.hold(child)),
-            Err(error) => {
-                let _ = child.signal(Request::Kill);
-                exit::adopt(&child, Duration::ZERO);
-                Err(Kind::Start(std::io::Error::other(error)).into())
-            }
-        }
+        let started = start::start(&self.launch, &mut orders)?;
+        Ok(self.hold(started, name))
     }
 
     /// Forks this process; the child runs `closure`, captures and all.
@@ -232,18 +225,18 @@ impl Builder {
     /// # assert!(alone().is_ok_and(|()| true) || true);
     /// ```
     pub fn fork<R: Message>(self, closure: impl FnOnce() -> R) -> Result<Process<R>, ProcessError> {
+        let this = self.start_method(StartMethod::Fork);
         let depth = init::may_start()?;
-        let mut birth = self.birth(depth)?;
-        birth.settings.env = self.launch.env.clone();
-        let name = birth.name.clone();
+        let birth = this.birth(depth)?;
+        let (name, streams) = (birth.name.clone(), &this.streams);
         exit::collect();
         let mut closure = ManuallyDrop::new(closure);
         let started = start::fork(|link| {
             // SAFETY: this runs in the child, whose copy of the closure nobody else takes.
             let closure = unsafe { ManuallyDrop::take(&mut closure) };
-            boot::live_as(link, birth, closure)
+            boot::live_as(link, birth, streams, closure)
         })?;
-        Ok(self.hold(Arc::new(Child::new(started, name))))
+        Ok(this.hold(started, name))
     }
 
     /// Who the child will be.
@@ -258,10 +251,12 @@ impl Builder {
             }
             StartMethod::Fork => settings.env = self.launch.env.clone(),
         }
-        Ok(Birth { name, depth, parent: ParentProcess::this(), settings })
+        let announce = self.launch.method == StartMethod::Spawn;
+        Ok(Birth { name, depth, parent: ParentProcess::this(), settings, announce })
     }
 
-    fn hold<R>(self, child: Arc<Child>) -> Process<R> {
+    fn hold<R>(self, started: Started, name: String) -> Process<R> {
+        let child = Arc::new(Child::new(started, name, self.launch.method == StartMethod::Spawn));
         let grace = if self.kill_on_drop { Duration::ZERO } else { self.grace_at_exit };
         exit::enrol(&child, grace);
         Process::new(child, self.kill_on_drop, self.grace_at_exit)

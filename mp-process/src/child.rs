@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ipc_core::link::{Link, SocketLink};
-use ipc_core::{Arm, Handle, Packet, RecvError, SendError, Waitable, wait_deadline};
+use ipc_core::{Arm, Handle, Packet, RecvError, Waitable, wait_deadline};
 
 use crate::boot::{self, Answer};
 use crate::error::Kind;
+use crate::start::Started;
 use crate::status::{Ending, ExitStatus};
 use crate::sys::end::{self, Request};
-use crate::sys::start::Started;
+use crate::sys::start::Born;
 
 /// How long after a child's end the one who collects it may take to say how it ended.
 const RELAY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,7 +33,7 @@ pub(crate) struct Child {
 struct State {
     /// Becomes ready when it has ended; `None` too if it could never be watched.
     end: Option<Arc<Handle>>,
-    link: Option<Arc<SocketLink>>,
+    link: Option<SocketLink>,
     status: Option<ExitStatus>,
     /// It has ended; how, is not known yet.
     ended: Option<Instant>,
@@ -45,9 +46,9 @@ struct State {
 }
 
 impl Child {
-    pub(crate) fn new(started: Started, name: String) -> Self {
-        let Started { pid, end, link, relay } = started;
-        let state = State { end: end.map(Arc::new), link: Some(Arc::new(link)), ..State::default() };
+    pub(crate) fn new(started: Started, name: String, announces: bool) -> Self {
+        let Started { born: Born { pid, end, relay }, link } = started;
+        let state = State { end: end.map(Arc::new), link: Some(link), begun: !announces, ..State::default() };
         Self { pid, name, relay, state: Mutex::new(state) }
     }
 
@@ -92,7 +93,9 @@ impl Child {
     }
 
     /// Waits until the child has ended and its status is known; `None` at the
-    /// deadline. What it says meanwhile is read and kept.
+    /// deadline.
+    ///
+    /// What it says meanwhile waits in the socket, which has room for all of it.
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> io::Result<Option<ExitStatus>> {
         loop {
             let mut state = self.state();
@@ -100,20 +103,19 @@ impl Child {
             if let Some(status) = state.status {
                 return Ok(Some(status));
             }
-            let (end, link, relay_limit) = (state.end.clone(), state.link.clone(), state.relay_limit());
+            if let (Some(limit), Some(relay), Some(link)) = (state.relay_limit(), &self.relay, &state.link) {
+                // It has ended, so its status is a matter of a moment.
+                wait_deadline(&[&LinkEnd(link), &**relay], Some(limit))?;
+                continue;
+            }
+            let end = state.end.clone();
             drop(state);
-            // One that has ended is not alive: its status is a matter of a moment.
-            let until = relay_limit.or(deadline);
-            if relay_limit.is_none() && until.is_some_and(|until| Instant::now() >= until) {
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Ok(None);
             }
-            let link = link.as_deref().map(LinkEnd);
-            let mut items: Vec<&dyn Waitable> = Vec::with_capacity(2);
-            items.extend(link.as_ref().map(|link| link as &dyn Waitable));
-            // The relay's own end counts only once the child has ended.
-            let other = if relay_limit.is_some() { self.relay.as_deref() } else { end.as_deref() };
-            items.extend(other.map(|handle| handle as &dyn Waitable));
-            wait_deadline(&items, until)?;
+            if let Some(end) = end {
+                wait_deadline(&[&*end], deadline)?;
+            }
         }
     }
 
@@ -140,12 +142,6 @@ impl Child {
         }
     }
 
-    /// Sends a new child its orders.
-    pub(crate) fn order(&self, orders: &mut Packet) -> Result<(), SendError> {
-        let link = self.state().link.clone().ok_or(SendError::Closed)?;
-        link.send(orders, Some(Instant::now() + boot::START_TIMEOUT))
-    }
-
     /// Shows the socket to `look`, in a fork, where nobody else holds the lock.
     pub(crate) fn with_link(&self, look: impl Fn(&Handle)) {
         if let Ok(state) = self.state.try_lock()
@@ -162,13 +158,11 @@ impl State {
         if self.status.is_some() {
             return Ok(());
         }
-        self.listen();
         let status = match relay {
             None => self.collect()?,
             Some(relay) => self.ask_relay(relay)?,
         };
         if let Some(status) = status {
-            // It may have spoken between the lines above.
             self.listen();
             self.status = Some(status);
             self.end = None;
@@ -211,7 +205,7 @@ impl State {
 
     /// Reads what has come, without waiting.
     fn listen(&mut self) {
-        while let Some(link) = self.link.clone() {
+        while let Some(link) = &self.link {
             let mut packet = Packet::new();
             match link.recv(&mut packet, Some(Instant::now())) {
                 Ok(()) => self.take(packet),

@@ -132,19 +132,36 @@ enum Wire<H> {
 }
 
 impl Streams {
-    /// Writes them into the orders. A child's input was taken by its link, and what it
-    /// was born with is its parent's only if that is this process.
-    pub(crate) fn append(&self, packet: &mut Packet) -> Result<(), EncodeError> {
-        let inherits_input = matches!(self.0[0].0, Target::Inherit);
-        let own_input = inherits_input.then(setup::own_input).and_then(Result::ok);
+    /// Writes them into the orders. A child that is not a fork of this process has its
+    /// input from nowhere, and not from where this process has its own.
+    pub(crate) fn append(&self, packet: &mut Packet, is_fork: bool) -> Result<(), EncodeError> {
+        let own_input = match self.0[0].0 {
+            Target::Inherit if !is_fork => setup::own_input().ok(),
+            _ => None,
+        };
         let wire = |number: usize| match (&self.0[number].0, &own_input) {
+            (Target::Handle(handle), _) => Wire::Handle(&**handle),
             (Target::Inherit, Some(input)) if number == 0 => Wire::Handle(input),
-            (Target::Inherit, None) if number == 0 => Wire::Null,
+            (Target::Null, _) if number == 0 && !is_fork => Wire::AsBorn,
             (Target::Inherit, _) => Wire::AsBorn,
             (Target::Null, _) => Wire::Null,
-            (Target::Handle(handle), _) => Wire::Handle(&**handle),
         };
         packet.append(&[wire(0), wire(1), wire(2)])
+    }
+
+    /// In a fork, which has them in memory: puts them in place.
+    pub(crate) fn apply(&self) -> Result<(), String> {
+        for (number, stream) in self.0.iter().enumerate() {
+            let result = match &stream.0 {
+                Target::Inherit => Ok(()),
+                Target::Null => setup::silence_stream(number),
+                Target::Handle(handle) => {
+                    handle.try_clone().and_then(|handle| setup::replace_stream(number, handle))
+                }
+            };
+            said("replacing a standard stream", result)?;
+        }
+        Ok(())
     }
 
     /// In the child: reads them from the orders and puts them in place.

@@ -12,8 +12,8 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::process::exit;
 
+use ipc_core::Handle;
 use ipc_core::link::SocketLink;
-use ipc_core::{Handle, Waitable, wait_deadline};
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::net::sockopt::socket_peercred;
 use rustix::process::{Pid, Signal, getpid, getppid, kill_process, set_parent_process_death_signal};
@@ -47,19 +47,6 @@ pub(super) fn follow(parent: Pid) {
     // The parent may have died before the line above.
     if getppid() != Some(parent) {
         die();
-    }
-}
-
-/// Dies with the process behind `owner`, which is not this one's parent.
-pub(super) fn follow_stranger(owner: Handle) {
-    let watch = move || {
-        let items: [&dyn Waitable; 1] = [&owner];
-        while !wait_deadline(&items, None).is_ok_and(|ready| !ready.is_empty()) {}
-        die();
-    };
-    let builder = std::thread::Builder::new().name("mp-owner".into()).stack_size(64 << 10);
-    if signals::blocked(|| builder.spawn(watch)).is_err() {
-        exit(1);
     }
 }
 

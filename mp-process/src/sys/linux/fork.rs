@@ -16,11 +16,13 @@ use ipc_core::Handle;
 use ipc_core::link::SocketLink;
 use rustix::process::getpid;
 
-use super::start::Started;
+use super::server::SERVER_NAME;
+use super::start::Born;
 use super::{boot, end, leave, signals, spawn};
 
-/// How the names of threads begin that this library starts.
-const OURS: [&str; 2] = ["mp-", "ipc-core-"];
+/// How the names of threads begin that this library starts. The last is what a thread
+/// finds itself called that a fork of the server starts (`watch.rs`).
+const OURS: [&str; 3] = ["mp-", "ipc-core-", SERVER_NAME];
 
 /// For how long a thread is listed that was joined, or has not taken its name yet.
 const SETTLING: Duration = Duration::from_millis(50);
@@ -56,20 +58,19 @@ fn foreign_threads() -> io::Result<Vec<String>> {
 }
 
 /// Forks this process; the child runs `live`.
-pub(crate) fn fork(live: impl FnOnce(SocketLink)) -> io::Result<Started> {
+pub(crate) fn fork(link: SocketLink, live: impl FnOnce(SocketLink)) -> io::Result<Born> {
     let _ = io::stdout().flush();
-    let (ours, theirs) = SocketLink::pair()?;
     let gate = spawn::keep_forks_out();
     let parent = getpid();
     match fork_process()? {
-        Forked::Parent { pid, end } => Ok(Started { pid, end, link: ours, relay: None }),
+        Forked::Parent { pid, end } => Ok(Born { pid, end, relay: None }),
         Forked::Child => {
-            drop((gate, ours));
-            let Some(theirs) = above_streams(theirs) else { leave::now(1) };
+            drop(gate);
+            let Some(link) = above_streams(link) else { leave::now(1) };
             boot::follow(parent);
             leave::without_handlers();
             boot::settle();
-            live(theirs);
+            live(link);
             leave::now(0)
         }
     }

@@ -13,3 +13,4 @@ mod signals;
 mod spawn;
 pub(crate) mod spill;
 pub(crate) mod start;
+mod watch;

@@ -17,6 +17,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use ipc_core::Handle;
+use rustix::process::{Resource, getrlimit};
 
 /// How far from the stack pointer a fault still counts as one of the stack: a
 /// function may touch the end of a large frame first.
@@ -53,20 +54,22 @@ fn current_report() -> Option<&'static Report> {
     unsafe { REPORT.load(Ordering::Acquire).as_ref() }
 }
 
-/// Where this thread's stack ends.
+/// Where the stack of the main thread ends, which is where children run.
+///
+/// `pthread_getattr_np(3)` knows it too, but reads `/proc/self/maps` for it, which
+/// takes longer than all else that a child does first.
 fn stack_end() -> usize {
-    let (mut start, mut size) = (ptr::null_mut(), 0);
-    // SAFETY: the attributes are initialised by the first call, read by the
-    // second and destroyed by the third, as pthread_getattr_np(3) asks.
-    unsafe {
-        let mut attributes = MaybeUninit::<libc::pthread_attr_t>::zeroed();
-        if libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()) != 0 {
-            return 0;
+    // SAFETY: both calls have no preconditions.
+    let (highest, page) = unsafe { (libc::getauxval(libc::AT_EXECFN), libc::sysconf(libc::_SC_PAGESIZE)) };
+    let (highest, page) = (highest as usize, usize::try_from(page).unwrap_or(4096));
+    // The kernel puts the program's name at the very top of the stack.
+    match getrlimit(Resource::Stack).current {
+        Some(size) if highest != 0 => {
+            let size = usize::try_from(size).unwrap_or(usize::MAX) / page * page;
+            highest.next_multiple_of(page).saturating_sub(size)
         }
-        libc::pthread_attr_getstack(attributes.as_ptr(), &mut start, &mut size);
-        libc::pthread_attr_destroy(attributes.as_mut_ptr());
+        _ => 0,
     }
-    start as usize
 }
 
 fn current(signal: libc::c_int) -> libc::sigaction {

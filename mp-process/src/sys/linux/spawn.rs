@@ -14,26 +14,25 @@ use ipc_core::link::SocketLink;
 use super::boot::VARIABLE;
 use super::end;
 use super::signals;
-use super::start::Started;
+use super::start::Born;
 use crate::per_process::PerProcess;
 use crate::start::Launch;
 
 /// The running program, whatever has become of its file since it was started.
 const THIS_PROGRAM: &str = "/proc/self/exe";
 
-pub(crate) fn spawn(launch: &Launch) -> io::Result<Started> {
+pub(crate) fn spawn(launch: &Launch, link: SocketLink) -> io::Result<Born> {
     let (answer, answered) = channel();
     let launch = launch.clone();
     with_spawner(move || {
         // A caller that has gone away drops the child's socket, and the child ends.
-        let _ = answer.send(start(&launch));
+        let _ = answer.send(start(&launch, link));
     })?;
     answered.recv().map_err(|_| io::Error::other("the thread that starts processes has ended"))?
 }
 
-fn start(launch: &Launch) -> io::Result<Started> {
+fn start(launch: &Launch, link: SocketLink) -> io::Result<Born> {
     let _busy = keep_forks_out();
-    let (ours, theirs) = SocketLink::pair()?;
     let mut arguments = env::args_os();
     let mut program = process::Command::new(THIS_PROGRAM);
     if let Some(name) = arguments.next() {
@@ -51,9 +50,9 @@ fn start(launch: &Launch) -> io::Result<Started> {
     }
     let child = program
         .env(VARIABLE, process::id().to_string())
-        .stdin(Stdio::from(OwnedFd::from(theirs.into_handle()?)))
+        .stdin(Stdio::from(OwnedFd::from(link.into_handle()?)))
         .spawn()?;
-    Ok(Started { pid: child.id(), end: end::open(child.id())?, link: ours, relay: None })
+    Ok(Born { pid: child.id(), end: end::open(child.id())?, relay: None })
 }
 
 /// Held while the spawner works: a fork in between would copy half-done work.

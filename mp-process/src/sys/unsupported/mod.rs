@@ -35,22 +35,21 @@ pub(crate) mod start {
     pub(crate) const AVAILABLE: &[StartMethod] = &[];
 
     #[derive(Debug)]
-    pub(crate) struct Started {
+    pub(crate) struct Born {
         pub(crate) pid: u32,
         pub(crate) end: Option<Handle>,
-        pub(crate) link: SocketLink,
         pub(crate) relay: Option<Arc<Handle>>,
     }
 
-    pub(crate) fn spawn(_launch: &Launch) -> io::Result<Started> {
+    pub(crate) fn spawn(_launch: &Launch, _link: SocketLink) -> io::Result<Born> {
         unsupported()
     }
 
-    pub(crate) fn by_server() -> io::Result<Started> {
+    pub(crate) fn by_server(_link: SocketLink) -> io::Result<Born> {
         unsupported()
     }
 
-    pub(crate) fn fork(_live: impl FnOnce(SocketLink)) -> io::Result<Started> {
+    pub(crate) fn fork(_link: SocketLink, _live: impl FnOnce(SocketLink)) -> io::Result<Born> {
         unsupported()
     }
 

@@ -16,12 +16,14 @@ use ipc_core::{Handle, Packet};
 use serde::{Deserialize, Serialize};
 
 use super::end;
-use super::start::Started;
+use super::start::Born;
 use crate::boot::{self, Answer, Birth};
 use crate::per_process::PerProcess;
 use crate::process::ParentProcess;
 use crate::settings::{Settings, Streams};
 use crate::start::Launch;
+
+pub(super) const SERVER_NAME: &str = "fork-server";
 
 /// A child to be forked, which gets this socket.
 #[derive(Debug, Serialize, Deserialize)]
@@ -45,33 +47,36 @@ struct Server {
 static SERVER: PerProcess<Option<Server>> = PerProcess::new();
 
 /// Has a child forked that waits for its orders.
-pub(crate) fn by_server() -> io::Result<Started> {
+pub(crate) fn by_server(link: SocketLink) -> io::Result<Born> {
+    let socket = link.into_handle()?;
     SERVER.with(|slot| {
         if let Some(server) = slot.as_ref() {
-            match server.start() {
+            match server.start(&socket) {
                 Err(error) if server.is_dead() => drop(error),
                 result => return result,
             }
         }
         let server = slot.insert(Server::launch()?);
-        server.start()
+        server.start(&socket)
     })
 }
 
 impl Server {
     fn launch() -> io::Result<Self> {
-        let Started { end, link, .. } = super::spawn::spawn(&Launch::default())?;
-        let gone = || io::Error::other("the server of forks ended at once");
-        let server = Self { link, end: Arc::new(end.ok_or_else(gone)?) };
         let birth = Birth {
-            name: "fork-server".to_owned(),
+            name: SERVER_NAME.to_owned(),
             depth: crate::init::may_start().map_err(io::Error::other)?,
             parent: ParentProcess::this(),
             settings: Settings::default(),
+            announce: true,
         };
         let mut orders =
-            boot::orders(birth, &Streams::default(), serve::serve, &()).map_err(io::Error::other)?;
-        server.link.send(&mut orders, deadline()).map_err(io::Error::other)?;
+            boot::orders(birth, &Streams::default(), false, serve::serve, &()).map_err(io::Error::other)?;
+        let (ours, theirs) = SocketLink::pair()?;
+        ours.send(&mut orders, deadline()).map_err(io::Error::other)?;
+        let born = super::spawn::spawn(&Launch::default(), theirs)?;
+        let gone = || io::Error::other("the server of forks ended at once");
+        let server = Self { link: ours, end: Arc::new(born.end.ok_or_else(gone)?) };
         let mut packet = Packet::new();
         server.link.recv(&mut packet, deadline()).map_err(io::Error::other)?;
         match packet.read::<Answer>().map_err(io::Error::other)? {
@@ -80,17 +85,16 @@ impl Server {
         }
     }
 
-    fn start(&self) -> io::Result<Started> {
-        let (ours, theirs) = SocketLink::pair()?;
+    fn start(&self, socket: &Handle) -> io::Result<Born> {
         let mut packet = Packet::new();
-        packet.append(&Request { socket: theirs.into_handle()? }).map_err(io::Error::other)?;
+        packet.append(&Request { socket: socket.try_clone()? }).map_err(io::Error::other)?;
         self.link.send(&mut packet, deadline()).map_err(io::Error::other)?;
         drop(packet);
         let mut reply = Packet::new();
         self.link.recv(&mut reply, deadline()).map_err(io::Error::other)?;
         match reply.read::<Reply>().map_err(io::Error::other)? {
             Reply::Started { pid, end } => {
-                Ok(Started { pid, end: Some(end), link: ours, relay: Some(Arc::clone(&self.end)) })
+                Ok(Born { pid, end: Some(end), relay: Some(Arc::clone(&self.end)) })
             }
             Reply::Failed(reason) => Err(io::Error::other(reason)),
         }

@@ -12,9 +12,9 @@ use rustix::process::{Pid, PidfdFlags, WaitOptions, getppid, pidfd_open, wait};
 use super::{Reply, Request};
 use crate::boot::{self, Answer};
 use crate::status::Ending;
-use crate::sys::linux::boot::{follow_stranger, settle};
+use crate::sys::linux::boot::settle;
 use crate::sys::linux::fork::{Forked, fork_process};
-use crate::sys::linux::{setup, signals};
+use crate::sys::linux::{setup, signals, watch};
 
 /// Serves until the owner closes the link, which is when it ends.
 pub(super) fn serve((): ()) {
@@ -96,9 +96,8 @@ impl Serving {
         self.ends = None;
         setup::blind(self.link.handle());
         settle();
-        match self.owner.take() {
-            Some(owner) => follow_stranger(owner),
-            None => std::process::exit(1),
+        if !self.owner.take().is_some_and(watch::die_with) {
+            std::process::exit(1);
         }
         boot::live(SocketLink::from_handle(socket).trust_peer())
     }
