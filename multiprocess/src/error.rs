@@ -21,10 +21,37 @@ pub enum Error {
     /// No message was received.
     #[error(transparent)]
     Recv(#[from] ipc_core::RecvError),
+    /// A lock, a shared value or a queue refused.
+    #[error(transparent)]
+    Sync(#[from] mp_sync::Error),
     /// The system refused.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
+
+impl<G> From<mp_sync::LockError<G>> for Error {
+    fn from(error: mp_sync::LockError<G>) -> Self {
+        Self::Sync(error.into())
+    }
+}
+
+impl<T> From<mp_sync::PutError<T>> for Error {
+    fn from(error: mp_sync::PutError<T>) -> Self {
+        Self::Sync(error.into())
+    }
+}
+
+macro_rules! from_sync {
+    ($($error:ident)*) => {$(
+        impl From<mp_sync::$error> for Error {
+            fn from(error: mp_sync::$error) -> Self {
+                Self::Sync(error.into())
+            }
+        }
+    )*};
+}
+
+from_sync!(AcquireError BarrierError DoneError GetError ReleaseError TimeoutError);
 
 /// A result whose error is [`Error`] unless said otherwise.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

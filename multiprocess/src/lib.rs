@@ -47,6 +47,7 @@
 //! |---|---|
 //! | [`ipc`](crate::ipc) (`ipc-core`) | channels, handles and memory between processes; waiting |
 //! | [`process`](crate::process) (`mp-process`) | start, watch and end a process |
+//! | [`sync`](crate::sync) (`mp-sync`) | locks, shared values, queues |
 //! | [`pool`](crate::pool) (`mp-pool`) | workers, tasks, results |
 //! | [`manager`](crate::manager) (`mp-manager`) | a server of shared objects |
 
@@ -58,13 +59,20 @@ pub use ipc_core as ipc;
 pub use mp_manager as manager;
 pub use mp_pool as pool;
 pub use mp_process as process;
+pub use mp_sync as sync;
 
 pub use error::{Error, Result};
 pub use ipc_core::{
     Connection, Handle, Message, Receiver, RecvError, SendError, Sender, SharedMemory, Waitable, duplex,
     pipe, wait,
 };
-pub use mp_pool::{Pool, PoolError, TaskError};
+pub use mp_pool::{AsyncResult, Pool, PoolError, TaskError};
 pub use mp_process::{
-    ExitStatus, Function, Panic, Process, ProcessError, cpu_count, current_process, init, test_support,
+    ExitStatus, Function, Panic, Process, ProcessError, StartMethod, active_children, cpu_count,
+    current_process, init, parent_process, test_support,
+};
+pub use mp_sync::{
+    Array, Barrier, BinarySemaphore, BoundedSemaphore, Condition, Event, JoinableQueue, Latch, Lock, Once,
+    Queue, RLock, RwLock, Semaphore, SharedAtomicI32, SharedAtomicI64, SharedAtomicU32, SharedAtomicU64,
+    SimpleQueue, Value,
 };
