@@ -23,6 +23,10 @@
 //! Under a channel is a [`link::Link`]: shared memory, a pipe, a socket, or one
 //! of your own.
 //!
+//! # Listening
+//! A [`Listener`] waits at an [`Address`] for processes that [`connect`], on this
+//! machine or over TCP, and lets in those that prove a key.
+//!
 //! # Waiting
 //! [`wait`] waits for the first of many channels, handles and processes.
 //!
@@ -38,6 +42,7 @@ mod ends;
 mod error;
 mod items;
 pub mod link;
+mod listener;
 mod memory;
 mod packet;
 mod plain;
@@ -51,6 +56,10 @@ pub use channel::{Connection, Receiver, Sender, duplex, pipe};
 pub use codec::{DecodeError, EncodeError, Message};
 pub use error::{ExportError, RecvError, SendError};
 pub use items::{Reader, Writer};
+pub use listener::{
+    AcceptError, Accepted, Address, AddressError, AuthKey, BindError, ConnectError, ConnectOptions, Listener,
+    ListenerOptions, connect, connect_link,
+};
 pub use memory::SharedMemory;
 pub use packet::Packet;
 pub use plain::item_width;

@@ -5,6 +5,7 @@
 //! | [`RingLink`] | both | yes | shared memory; the fast one |
 //! | [`PipeLink`] | one | no | a kernel pipe: two descriptors and no memory |
 //! | [`SocketLink`] | both | yes | a local stream socket |
+//! | [`TcpLink`] | both | no | a connection over the network |
 
 use std::fmt;
 use std::time::Instant;
@@ -13,14 +14,20 @@ use crate::Packet;
 use crate::codec::EncodeError;
 use crate::error::{ExportError, RecvError, SendError};
 use crate::sys::Handle;
+use crate::sys::stream::Stream;
+use crate::transfer;
 use crate::wait::Arm;
 
+mod boxed;
 mod ring;
 mod stream;
+mod tcp;
 mod turn;
 
 pub use ring::{RingLink, RingOptions};
+pub(crate) use stream::Limits;
 pub use stream::{PipeLink, SocketLink};
+pub use tcp::TcpLink;
 
 /// What a link can do; asked of it, never guessed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -168,7 +175,8 @@ pub(crate) enum ExportKind {
     Ring(ring::Roles),
     PipeReader,
     PipeWriter,
-    Socket,
+    Socket { trusted: bool, limits: Limits },
+    Tcp { trusted: bool, limits: Limits },
 }
 
 /// Builds the link again in the process that received an export.
@@ -177,11 +185,18 @@ pub(crate) fn import(kind: ExportKind, handles: Vec<Handle>) -> Result<Box<dyn L
         ExportKind::Ring(roles) => RingLink::import(roles, handles).map(|link| Box::new(link) as _),
         ExportKind::PipeReader => one(handles).map(|handle| Box::new(PipeLink::reader(handle)) as _),
         ExportKind::PipeWriter => one(handles).map(|handle| Box::new(PipeLink::writer(handle)) as _),
-        ExportKind::Socket => {
-            one(handles).map(|handle| Box::new(SocketLink::from_handle(handle).trust_peer()) as _)
-        }
+        ExportKind::Socket { trusted, limits } => one(handles).map(|handle| {
+            Box::new(SocketLink::connected(Stream::socket(handle), vouched(trusted), limits)) as _
+        }),
+        ExportKind::Tcp { trusted, limits } => one(handles)
+            .map(|handle| Box::new(TcpLink::connected(Stream::tcp(handle), vouched(trusted), limits)) as _),
     };
     link.map_err(|error| format!("the channel end received cannot be used: {error}"))
+}
+
+/// A stranger's word for the peer of a link counts for nothing.
+fn vouched(trusted: bool) -> bool {
+    trusted && transfer::decoding_from_own_tree()
 }
 
 fn one(handles: Vec<Handle>) -> std::io::Result<Handle> {

@@ -37,6 +37,17 @@ pub struct SocketLink {
     foreign: bool,
 }
 
+/// The longest messages that an end takes from its peer, and its peer from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Limits {
+    pub(crate) receives: u64,
+    pub(crate) sends: u64,
+}
+
+impl Limits {
+    pub(crate) const NONE: Self = Self { receives: u64::MAX, sends: u64::MAX };
+}
+
 impl PipeLink {
     /// A pipe: the end that sends, and the end that receives.
     ///
@@ -74,6 +85,11 @@ impl SocketLink {
     #[must_use]
     pub fn from_handle(handle: Handle) -> Self {
         Self { framed: Framed::new(Stream::socket(handle)), foreign: true }
+    }
+
+    /// A link over a connection that a listener took or a client made.
+    pub(crate) fn connected(stream: Stream, trusted: bool, limits: Limits) -> Self {
+        Self { framed: Framed::limited(stream, limits), foreign: !trusted }
     }
 
     /// Says that the peer is a process of this program's tree.
@@ -161,14 +177,15 @@ impl Link for SocketLink {
     }
 
     fn export(&self) -> Result<Export, ExportError> {
-        self.framed.export(ExportKind::Socket)
+        self.framed.export(ExportKind::Socket { trusted: !self.foreign, limits: self.framed.limits })
     }
 }
 
 /// Frames over one stream, with what is half done in each direction.
 #[derive(Debug)]
-struct Framed {
-    stream: Stream,
+pub(super) struct Framed {
+    pub(super) stream: Stream,
+    pub(super) limits: Limits,
     writing: Turn<Writing>,
     reading: Turn<Reading>,
 }
@@ -194,16 +211,27 @@ struct Reading {
     lost_handles: bool,
     /// What was read since the call began.
     read: usize,
+    /// A longer message is refused.
+    longest: u64,
     broken: Option<&'static str>,
     ended: bool,
 }
 
 impl Framed {
     fn new(stream: Stream) -> Self {
-        Self { stream, writing: Turn::new(Writing::default()), reading: Turn::new(Reading::default()) }
+        Self::limited(stream, Limits::NONE)
     }
 
-    fn send(&self, message: &mut dyn Outgoing, deadline: Option<Instant>) -> Result<(), SendError> {
+    pub(super) fn limited(stream: Stream, limits: Limits) -> Self {
+        let reading = Reading { longest: limits.receives, ..Reading::default() };
+        Self { stream, limits, writing: Turn::new(Writing::default()), reading: Turn::new(reading) }
+    }
+
+    pub(super) fn send(
+        &self,
+        message: &mut dyn Outgoing,
+        deadline: Option<Instant>,
+    ) -> Result<(), SendError> {
         let mut writing = self.writing.take(deadline).map_err(|error| match error {
             NoTurn::Timeout => SendError::Timeout,
             NoTurn::Reentrant => SendError::Reentrant,
@@ -213,6 +241,7 @@ impl Framed {
         }
         writing.finish(&self.stream, deadline)?;
         let len = message.bytes()?.len();
+        self.check_len(len)?;
         self.check_handles(message.handles())?;
         let head = header(len, message.handles().len());
         writing.begin(&head, message.bytes()?);
@@ -226,6 +255,14 @@ impl Framed {
             Err(_) => writing.broken = true,
         }
         result
+    }
+
+    fn check_len(&self, len: usize) -> Result<(), SendError> {
+        if len as u64 <= self.limits.sends {
+            return Ok(());
+        }
+        let reason = format!("it is {len} bytes long, and the peer takes at most {}", self.limits.sends);
+        Err(EncodeError::new::<[u8]>(reason).into())
     }
 
     fn check_handles(&self, handles: &[Handle]) -> Result<(), SendError> {
@@ -242,18 +279,18 @@ impl Framed {
         Ok(())
     }
 
-    fn recv(&self, packet: &mut Packet, deadline: Option<Instant>) -> Result<(), RecvError> {
+    pub(super) fn recv(&self, packet: &mut Packet, deadline: Option<Instant>) -> Result<(), RecvError> {
         let mut reading = self.reading.take(deadline).map_err(no_turn)?;
         packet.clear();
         reading.frame(&self.stream, deadline)?;
         reading.hand_over(packet)
     }
 
-    fn poll(&self, deadline: Option<Instant>) -> Result<bool, RecvError> {
+    pub(super) fn poll(&self, deadline: Option<Instant>) -> Result<bool, RecvError> {
         Ok(poll(&[self.stream.readable()], deadline)?[0])
     }
 
-    fn export(&self, kind: ExportKind) -> Result<Export, ExportError> {
+    pub(super) fn export(&self, kind: ExportKind) -> Result<Export, ExportError> {
         let reading = self.reading.take(deadline::now()).map_err(|_| ExportError::InMessage)?;
         let writing = self.writing.take(deadline::now()).map_err(|_| ExportError::InMessage)?;
         if reading.head_len > 0 || !writing.rest.is_empty() {
@@ -349,6 +386,9 @@ impl Reading {
             Ok(head) => head,
             Err(what) => return Err(self.give_up(what)),
         };
+        if len as u64 > self.longest {
+            return Err(self.give_up("a message longer than this end takes"));
+        }
         let is_complete = self.handles.len() == handles;
         let is_short = self.lost_handles && self.handles.len() < handles;
         if is_complete || is_short { Ok(len) } else { Err(self.give_up("a frame without its handles")) }

@@ -10,6 +10,7 @@
 //! | `futex::{wait, wake}` | sleep on a 32-bit word of shared memory, until woken or a deadline |
 //! | `companion::Companion` | one end of a local message pair: a bell to ring, and handles to pass |
 //! | `stream::Stream` | one end of a byte stream, read and written without waiting; carries handles where the kernel can |
+//! | `socket::{Listening, connect_file, connect_abstract, connect_tcp, credentials}` | listen and connect: by file, by name, over TCP |
 //! | `poll::{Interest, poll}` | wait until one of many handles is ready |
 //! | `poll::Set` | the same for a set that lasts, whose cost does not grow with it |
 //! | `process::{Watch, start_time, current_id, current, id_space}` | know a process's end without asking it again and again |
@@ -27,11 +28,15 @@ mod linux;
 #[cfg(all(target_os = "linux", not(force_unsupported)))]
 pub use linux::Handle;
 #[cfg(all(target_os = "linux", not(force_unsupported)))]
-pub(crate) use linux::{companion, cpu, futex, identity, memory, poll, post, process, robust, stream};
+pub(crate) use linux::{
+    companion, cpu, futex, identity, memory, poll, post, process, robust, socket, stream,
+};
 
 #[cfg(any(not(target_os = "linux"), force_unsupported))]
 mod unsupported;
 #[cfg(any(not(target_os = "linux"), force_unsupported))]
 pub use unsupported::Handle;
 #[cfg(any(not(target_os = "linux"), force_unsupported))]
-pub(crate) use unsupported::{companion, cpu, futex, identity, memory, poll, post, process, robust, stream};
+pub(crate) use unsupported::{
+    companion, cpu, futex, identity, memory, poll, post, process, robust, socket, stream,
+};

@@ -10,6 +10,8 @@ pub(crate) mod poll;
 pub(crate) mod post;
 pub(crate) mod process;
 pub(crate) mod robust;
+pub(crate) mod socket;
+mod socket_file;
 pub(crate) mod stream;
 
 pub use handle::Handle;

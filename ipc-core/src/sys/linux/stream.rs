@@ -1,4 +1,4 @@
-//! Byte streams: Unix sockets, which also carry handles, and pipes.
+//! Byte streams: Unix sockets, which also carry handles, TCP, and pipes.
 //!
 //! A socket is asked not to wait call by call (`MSG_DONTWAIT`), so that a file
 //! description shared with other programs keeps its mode; a pipe of ours is
@@ -7,7 +7,7 @@
 use std::io;
 
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SendFlags, SocketFlags, SocketType, send, socketpair};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::Handle;
@@ -25,6 +25,7 @@ pub(crate) struct Stream {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Socket,
+    Tcp,
     Pipe,
 }
 
@@ -43,6 +44,10 @@ impl Stream {
 
     pub(crate) fn socket(handle: Handle) -> Self {
         Self { handle, kind: Kind::Socket }
+    }
+
+    pub(crate) fn tcp(handle: Handle) -> Self {
+        Self { handle, kind: Kind::Tcp }
     }
 
     pub(crate) fn pipe(handle: Handle) -> Self {
@@ -80,6 +85,7 @@ impl Stream {
                 *lost |= received.lost_handles;
                 received.bytes
             }),
+            Kind::Tcp => recv(&self.handle, &mut *into, RecvFlags::DONTWAIT).map(|(read, _)| read),
             Kind::Pipe => rustix::io::read(&self.handle, into),
         };
         match result {
@@ -93,6 +99,7 @@ impl Stream {
     pub(crate) fn try_write(&self, bytes: &[u8], handles: &[Handle]) -> io::Result<Option<usize>> {
         debug_assert!(handles.len() <= HANDLES_PER_PACKET);
         let result = match self.kind {
+            Kind::Tcp => send(&self.handle, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
             Kind::Socket if handles.is_empty() => {
                 send(&self.handle, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
             }

@@ -13,6 +13,7 @@ pub(crate) mod poll;
 pub(crate) mod post;
 pub(crate) mod process;
 pub(crate) mod robust;
+pub(crate) mod socket;
 pub(crate) mod stream;
 
 pub use handle::Handle;

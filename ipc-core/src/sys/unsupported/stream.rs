@@ -20,6 +20,10 @@ impl Stream {
         Self(handle)
     }
 
+    pub(crate) fn tcp(handle: Handle) -> Self {
+        Self(handle)
+    }
+
     pub(crate) fn pipe(handle: Handle) -> Self {
         Self(handle)
     }

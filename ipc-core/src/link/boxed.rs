@@ -1,0 +1,72 @@
+//! A link of any kind, in a box, is a link, and can be waited for.
+
+use std::time::Instant;
+
+use super::{Capabilities, Export, Link, Outgoing, Polling};
+use crate::Packet;
+use crate::error::{ExportError, RecvError, SendError};
+use crate::wait::{Arm, Waitable};
+
+impl Link for Box<dyn Link> {
+    fn capabilities(&self) -> Capabilities {
+        (**self).capabilities()
+    }
+
+    fn send(&self, message: &mut dyn Outgoing, deadline: Option<Instant>) -> Result<(), SendError> {
+        (**self).send(message, deadline)
+    }
+
+    fn recv(&self, packet: &mut Packet, deadline: Option<Instant>) -> Result<(), RecvError> {
+        (**self).recv(packet, deadline)
+    }
+
+    fn poll(&self, deadline: Option<Instant>) -> Result<bool, RecvError> {
+        (**self).poll(deadline)
+    }
+
+    fn is_ready(&self) -> Option<bool> {
+        (**self).is_ready()
+    }
+
+    fn arm<'a>(&'a self, arm: &mut Arm<'a>) {
+        (**self).arm(arm);
+    }
+
+    fn disarm(&self) {
+        (**self).disarm();
+    }
+
+    fn set_polling(&self, polling: Polling) {
+        (**self).set_polling(polling);
+    }
+
+    fn leave_unwatched(&self) {
+        (**self).leave_unwatched();
+    }
+
+    fn export(&self) -> Result<Export, ExportError> {
+        (**self).export()
+    }
+
+    fn detach(&self) {
+        (**self).detach();
+    }
+
+    fn adopt(&self) {
+        (**self).adopt();
+    }
+}
+
+impl Waitable for Box<dyn Link> {
+    fn is_ready(&self) -> Option<bool> {
+        (**self).is_ready()
+    }
+
+    fn arm<'a>(&'a self, arm: &mut Arm<'a>) {
+        (**self).arm(arm);
+    }
+
+    fn disarm(&self) {
+        (**self).disarm();
+    }
+}

@@ -1,0 +1,154 @@
+//! Reaching a listener.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use super::handshake::{Terms, introduce};
+use super::{Address, ConnectError, ConnectOptions};
+use crate::link::{Link, SocketLink, TcpLink};
+use crate::sys::socket;
+use crate::sys::stream::Stream;
+use crate::{Connection, Message, deadline};
+
+/// Connects to a listener: sends `A`, receives `B`.
+///
+/// Blocks until the listener has let this client in, which takes no `accept` on
+/// its side, and not longer than the options' timeout.
+///
+/// # Errors
+/// See [`ConnectError`].
+///
+/// # Examples
+/// ```
+/// use ipc_core::{Address, ConnectOptions, Connection, Listener, connect};
+///
+/// let listener = Listener::bind(&Address::auto()?)?;
+/// let client: Connection<u32, String> = connect(listener.address(), ConnectOptions::new())?;
+/// let server: Connection<String, u32> = listener.accept()?;
+/// client.send(&7)?;
+/// server.send(&format!("got {}", server.recv()?))?;
+/// assert_eq!(client.recv()?, "got 7");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[doc(alias = "Client")]
+pub fn connect<A: Message, B: Message>(
+    address: &Address,
+    options: ConnectOptions,
+) -> Result<Connection<A, B>, ConnectError> {
+    Ok(Connection::over(connect_link(address, options)?))
+}
+
+/// As [`connect`], for the bare link: a [`SocketLink`], or a [`TcpLink`].
+///
+/// # Errors
+/// As [`connect`].
+pub fn connect_link(address: &Address, options: ConnectOptions) -> Result<Box<dyn Link>, ConnectError> {
+    if options.trust_peer && options.authkey.as_ref().is_none_or(|key| key.is_empty()) {
+        return Err(ConnectError::NothingToTrust);
+    }
+    let deadline = deadline::after(options.timeout);
+    let stream = reach(address, &options, deadline)?;
+    if address.is_local() && !options.anyone {
+        check_user(&stream)?;
+    }
+    let terms = Terms { authkey: options.authkey.as_ref(), max_message: options.max_message };
+    let limits = introduce(&stream, &terms, deadline)?;
+    Ok(if address.is_local() {
+        Box::new(SocketLink::connected(stream, options.trust_peer, limits))
+    } else {
+        Box::new(TcpLink::connected(stream, options.trust_peer, limits))
+    })
+}
+
+/// A name without a file may be taken by anybody once its listener has gone.
+fn check_user(stream: &Stream) -> Result<(), ConnectError> {
+    let user = socket::credentials(stream)?.user;
+    let is_known = user == socket::current_user() || user == 0;
+    if is_known { Ok(()) } else { Err(ConnectError::OtherUser { user }) }
+}
+
+/// How long a client that waits for its listener sleeps between two tries, first and at most.
+const TRY_AGAIN: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
+
+fn reach(
+    address: &Address,
+    options: &ConnectOptions,
+    deadline: Option<Instant>,
+) -> Result<Stream, ConnectError> {
+    let mut pause = TRY_AGAIN.0;
+    loop {
+        match reach_once(address, deadline) {
+            Err(error) if !options.wait_for_listener || !is_absence(&error) => {
+                return Err(explain(address, error));
+            }
+            Err(_) if deadline::expired(deadline) => return Err(ConnectError::Timeout),
+            Err(_) => {
+                let left = deadline.map_or(pause, |at| at.saturating_duration_since(Instant::now()));
+                std::thread::sleep(pause.min(left));
+                pause = (pause * 2).min(TRY_AGAIN.1);
+            }
+            Ok(stream) => return Ok(stream),
+        }
+    }
+}
+
+fn reach_once(address: &Address, deadline: Option<Instant>) -> io::Result<Stream> {
+    match address {
+        Address::File(path) => socket::connect_file(path, deadline),
+        Address::Abstract(name) => socket::connect_abstract(name, deadline),
+        Address::Tcp { host, port } => reach_tcp(host, *port, deadline),
+        Address::NamedPipe(_) => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
+/// Tries the host's addresses one after the other, and leaves each later one its share of the time.
+fn reach_tcp(host: &str, port: u16, deadline: Option<Instant>) -> io::Result<Stream> {
+    let addresses = resolve(host, port, deadline)?;
+    let mut last: io::Error = io::ErrorKind::NotFound.into();
+    for (tried, address) in addresses.iter().enumerate() {
+        let untried = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+        let share = |at: Instant| Instant::now() + at.saturating_duration_since(Instant::now()) / untried;
+        match socket::connect_tcp(*address, deadline.map(share)) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// The addresses of a host. A name is looked up on a thread of its own, because
+/// the system's resolver knows no deadline.
+pub(super) fn resolve(host: &str, port: u16, deadline: Option<Instant>) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(number) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(number, port)]);
+    }
+    let (answer, answers) = mpsc::sync_channel(1);
+    let host = host.to_owned();
+    std::thread::Builder::new().name("ipc-core-lookup".into()).spawn(move || {
+        // Nobody waits for it any more after the deadline.
+        let _ = answer.send((host.as_str(), port).to_socket_addrs().map(Iterator::collect));
+    })?;
+    let answer = match deadline {
+        None => answers.recv().map_err(|_| io::ErrorKind::Other),
+        Some(at) => {
+            let left = at.saturating_duration_since(Instant::now());
+            answers.recv_timeout(left).map_err(|_| io::ErrorKind::TimedOut)
+        }
+    };
+    answer?
+}
+
+/// Whether nobody listens there, so far.
+fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+}
+
+fn explain(address: &Address, error: io::Error) -> ConnectError {
+    match error.kind() {
+        _ if is_absence(&error) => ConnectError::NoListener(address.clone()),
+        io::ErrorKind::TimedOut => ConnectError::Timeout,
+        _ => error.into(),
+    }
+}

@@ -1,0 +1,98 @@
+//! Nothing waits longer than it was told to.
+
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::time::{Duration, Instant};
+
+use ipc_core::{
+    AcceptError, Address, ConnectError, ConnectOptions, Listener, ListenerOptions, connect_link, wait,
+};
+
+use crate::{LATE, Outcome, SOON, Talk, bound, bound_tcp, call};
+
+pub(crate) fn of_accept() -> Outcome {
+    let listener = bound(ListenerOptions::new())?;
+    assert!(matches!(listener.try_accept::<(), ()>(), Err(AcceptError::Timeout)));
+    let begun = Instant::now();
+    assert!(matches!(listener.accept_timeout::<(), ()>(SOON), Err(AcceptError::Timeout)));
+    assert!(begun.elapsed() >= SOON);
+    Ok(())
+}
+
+pub(crate) fn of_connect() -> Outcome {
+    // A listener that says nothing: the deadline covers the greeting.
+    let Address::Abstract(name) = Address::auto()? else { panic!("not a name") };
+    let mute = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
+    let begun = Instant::now();
+    let result = connect_link(&Address::Abstract(name), ConnectOptions::new().timeout(SOON));
+    assert!(matches!(result, Err(ConnectError::Timeout)), "{result:?}");
+    assert!(begun.elapsed() >= SOON);
+    drop(mute);
+    let nobody = [Address::auto()?, Address::auto_file()?, Address::tcp("127.0.0.1", 1)];
+    for address in nobody {
+        let result = connect_link(&address, ConnectOptions::new().timeout(LATE));
+        assert!(matches!(result, Err(ConnectError::NoListener(_))), "{result:?}");
+        let patient = ConnectOptions::new().wait_for_listener().timeout(SOON);
+        let result = connect_link(&address, patient);
+        assert!(matches!(result, Err(ConnectError::Timeout)), "{result:?}");
+    }
+    Ok(())
+}
+
+/// The kernel's queue of a listener that accepts nobody is full some day.
+pub(crate) fn of_connect_to_a_full_queue() -> Outcome {
+    let path = std::env::temp_dir().join(format!("ipc-core-full-{}", std::process::id()));
+    let mute = UnixListener::bind(&path)?;
+    rustix::net::listen(&mute, 0)?;
+    let address = Address::file(&path);
+    let brief = || connect_link(&address, ConnectOptions::new().timeout(SOON));
+    let begun = Instant::now();
+    for _ in 0..4 {
+        let result = brief();
+        assert!(matches!(result, Err(ConnectError::Timeout)), "{result:?}");
+    }
+    assert!(begun.elapsed() >= SOON * 4);
+    std::fs::remove_file(&path)?;
+    Ok(())
+}
+
+pub(crate) fn a_listener_that_comes_later() -> Outcome {
+    let address = Address::auto_file()?;
+    std::thread::scope(|scope| {
+        let client = scope.spawn(|| {
+            connect_link(&address, ConnectOptions::new().wait_for_listener().timeout(LATE)).map(drop)
+        });
+        std::thread::sleep(SOON);
+        let listener = Listener::bind(&address).unwrap();
+        client.join().unwrap().unwrap();
+        drop(listener);
+    });
+    Ok(())
+}
+
+pub(crate) fn wait_takes_listeners() -> Outcome {
+    let (a, b) = (bound(ListenerOptions::new())?, bound_tcp(ListenerOptions::new().anyone())?);
+    assert!(wait(&[&a, &b], Some(SOON))?.is_empty());
+    let client = call(&b, ConnectOptions::new())?;
+    assert_eq!(wait(&[&a, &b], Some(LATE))?, [1]);
+    let server: Talk = b.try_accept()?;
+    assert!(wait(&[&a, &b], Some(Duration::ZERO))?.is_empty());
+    drop((client, server));
+    Ok(())
+}
+
+pub(crate) fn close_frees_those_who_wait() -> Outcome {
+    let listener = bound(ListenerOptions::new())?;
+    std::thread::scope(|scope| {
+        let waiting: Vec<_> = (0..3).map(|_| scope.spawn(|| listener.accept::<(), ()>().map(drop))).collect();
+        std::thread::sleep(SOON);
+        listener.close();
+        for one in waiting {
+            assert!(matches!(one.join().unwrap(), Err(AcceptError::Closed)));
+        }
+    });
+    listener.close();
+    let result = call(&listener, ConnectOptions::new());
+    assert!(matches!(result, Err(ConnectError::NoListener(_))), "{result:?}");
+    Ok(())
+}
