@@ -54,6 +54,7 @@ fn main() -> ExitCode {
     }
     let mut trials = mp_testkit::trials![
         a_program_without_init_says_what_to_add,
+        every_end_is_told,
         a_variable_set_by_a_stranger_does_no_harm,
         a_captured_closure_is_forked,
         the_server_is_replaced_when_it_is_killed,
@@ -525,6 +526,10 @@ fn a_program_without_init_says_what_to_add() {
     assert_eq!(finished.code(), Some(1), "{finished:?}");
     assert!(finished.stderr.contains("init()"), "{finished:?}");
     assert_eq!(finished.stdout, "main runs\n", "a second generation: {finished:?}");
+}
+
+fn every_end_is_told() {
+    Program::example("ends").unwrap().run(LIMIT).unwrap().expect_success();
 }
 
 fn a_variable_set_by_a_stranger_does_no_harm() {
