@@ -9,6 +9,8 @@
 
 use std::fmt;
 use std::io;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
 use std::time::Instant;
 
 use super::Region;
@@ -48,8 +50,8 @@ pub enum LockFailure {
 /// released by the kernel when the thread or process that holds it dies.
 #[derive(Clone, Copy)]
 pub struct RobustMutex<'a> {
-    region: &'a Region,
-    offset: usize,
+    at: NonNull<u8>,
+    region: PhantomData<&'a Region>,
 }
 
 impl<'a> RobustMutex<'a> {
@@ -73,7 +75,18 @@ impl<'a> RobustMutex<'a> {
             offset.is_multiple_of(Self::ALIGN) && offset + Self::SIZE <= region.len(),
             "a mutex outside its region"
         );
-        Self { region, offset }
+        // SAFETY: the offset lies inside the region.
+        Self { at: unsafe { region.base().add(offset) }, region: PhantomData }
+    }
+
+    /// The mutex at an address in a region that stays mapped for `'a`.
+    ///
+    /// # Safety
+    /// As [`at`](Self::at), and the address is what that would find.
+    #[inline]
+    #[must_use]
+    pub unsafe fn from_address(at: NonNull<u8>) -> Self {
+        Self { at, region: PhantomData }
     }
 
     /// Makes the bytes a mutex that nobody holds. Once, before any other process sees them.
@@ -116,7 +129,7 @@ impl<'a> RobustMutex<'a> {
     }
 
     fn address(self) -> *mut u8 {
-        self.region.base().as_ptr().wrapping_add(self.offset)
+        self.at.as_ptr()
     }
 
     #[inline]
@@ -138,6 +151,6 @@ impl<'a> RobustMutex<'a> {
 
 impl fmt::Debug for RobustMutex<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RobustMutex").field("offset", &self.offset).finish_non_exhaustive()
+        f.debug_struct("RobustMutex").field("at", &self.at).finish()
     }
 }
