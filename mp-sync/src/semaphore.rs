@@ -27,7 +27,7 @@ use crate::travel::travels;
 /// nobody: a permit never lies free beside one who sleeps.
 ///
 /// # Limits
-/// Up to 16,777,215 permits, and 255 living processes that have used one semaphore.
+/// Up to 1,048,575 permits, 16,383 of them held by one process, and 255 living processes that have used one semaphore.
 ///
 /// # Examples
 /// ```
@@ -92,7 +92,7 @@ impl Semaphore {
     /// A semaphore with `permits` free.
     ///
     /// # Errors
-    /// What the system says, and `InvalidInput` for more than 16,777,215 permits.
+    /// What the system says, and `InvalidInput` for more than 1,048,575 permits.
     pub fn new(permits: u32) -> io::Result<Self> {
         Self::limited(permits, MAX_COUNT)
     }
@@ -101,7 +101,7 @@ impl Semaphore {
         if permits > MAX_COUNT {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
-                "a semaphore has at most 16777215 permits",
+                "a semaphore has at most 1048575 permits",
             ));
         }
         let slot = allocate(Kind::Semaphore, size_of::<SemaphoreWords>())?;

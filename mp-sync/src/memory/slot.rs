@@ -203,7 +203,7 @@ impl Slot {
     pub(crate) fn mutex(&self) -> RobustMutex<'_> {
         // SAFETY: these bytes of a slot are a mutex, whatever the kind, and `fresh` has
         // initialised it; `Place::drop` keeps the region of one that is still held.
-        unsafe { RobustMutex::at(&self.0.region, self.0.offset + MUTEX) }
+        unsafe { RobustMutex::from_address(self.0.at.add(MUTEX)) }
     }
 
     /// The place of a word of this slot in its region.

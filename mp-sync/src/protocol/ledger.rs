@@ -1,28 +1,31 @@
 //! A count, and who holds how much of it, changed as one step.
 //!
-//! One word, `state`, holds the count and names the last operation: whose entry it
-//! concerns, what it does to it, and a running number. An operation is done when
-//! `state` has changed; its entry follows, written by whoever comes first: the one
-//! who did it, or, if that one was killed in between, the next operation, which
-//! completes its predecessor before it begins. So at every instant the entries,
-//! with the last operation applied, add up to the count.
+//! One word, `state`, holds the count, and beside it what one process, the one of
+//! the last operation, holds. An operation is one exchange of that word: it is done
+//! or not, whenever its process is killed. What the other processes hold stands in
+//! their entries: before an operation puts another process beside the count, it
+//! writes what the last one holds into that one's entry, and if it is killed in
+//! between, the next operation does the same again.
 //!
 //! | bits of `state` | |
 //! |---|---|
-//! | 0..24 | the count |
-//! | 24..32 | the entry that the last operation concerns |
-//! | 32..34 | what it does to it: a [`Step`] |
-//! | 34..64 | its running number |
+//! | 0..20 | the count |
+//! | 20..34 | how much the process of the last operation holds |
+//! | 34..42 | that process's entry |
+//! | 42..64 | the operation's running number |
 //!
-//! An entry's word holds how much is held, and the number of the last operation
-//! applied to it, which is how a second helper sees that there is nothing to do.
+//! An entry's word holds how much is held, and the number of the operation it was
+//! written for, which is how a second writer sees that there is nothing to do.
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
 
 use super::words::AtomicU64;
 
 /// The largest count.
-pub(crate) const MAX_COUNT: u32 = (1 << 24) - 1;
+pub(crate) const MAX_COUNT: u32 = (1 << 20) - 1;
+
+/// How much one process may hold.
+const MAX_HELD: u32 = (1 << 14) - 1;
 
 /// How many processes a ledger keeps apart.
 pub(crate) const PROCESSES: usize = 255;
@@ -38,57 +41,57 @@ pub(crate) struct Ledger<const N: usize = PROCESSES> {
 #[repr(C)]
 #[derive(Debug)]
 struct Entry {
-    /// Low half: how much is held. High half: the number of the last operation.
+    /// Low half: how much is held. High half: the number of the operation it is of.
     held: AtomicU64,
     /// Which process it is of; zero is none.
     owner: AtomicU64,
 }
 
-/// What an operation does to an entry.
+/// What an operation does to what its process holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Nothing: the operation concerns the count alone.
-    None = 0,
+    None,
     /// One more is held.
-    Raise = 1,
+    Raise,
     /// One less is held.
-    Lower = 2,
-    /// Nothing is held any more.
-    Clear = 3,
+    Lower,
 }
 
 /// `state`, taken apart.
 #[derive(Debug, Clone, Copy)]
 struct State {
     count: u32,
+    held: u32,
     entry: usize,
-    step: Step,
     number: u32,
 }
 
-const NUMBERS: u32 = (1 << 30) - 1;
+const NUMBERS: u32 = (1 << 22) - 1;
 
 impl State {
+    #[inline]
     fn of(word: u64) -> Self {
-        let step = match (word >> 32) & 3 {
-            0 => Step::None,
-            1 => Step::Raise,
-            2 => Step::Lower,
-            _ => Step::Clear,
-        };
         Self {
             count: word as u32 & MAX_COUNT,
-            entry: (word >> 24) as usize & 0xff,
-            step,
-            number: (word >> 34) as u32,
+            held: (word >> 20) as u32 & MAX_HELD,
+            entry: (word >> 34) as usize & 0xff,
+            number: (word >> 42) as u32,
         }
     }
 
+    #[inline]
     fn word(self) -> u64 {
         u64::from(self.count)
-            | (self.entry as u64) << 24
-            | (self.step as u64) << 32
-            | u64::from(self.number) << 34
+            | u64::from(self.held) << 20
+            | (self.entry as u64) << 34
+            | u64::from(self.number) << 42
+    }
+
+    /// As it stands in its entry.
+    #[inline]
+    fn entry_word(self) -> u64 {
+        u64::from(self.held) | u64::from(self.number) << 32
     }
 }
 
@@ -104,67 +107,63 @@ impl<const N: usize> Ledger<N> {
         State::of(self.state.load(SeqCst)).count
     }
 
-    /// Changes the count by `with` and the entry by `step`, as one operation, unless
-    /// `with` refuses; the new count.
+    /// Changes the count by `with` and what the entry's process holds by `step`, as one
+    /// operation; the new count. `None` if `with` refuses, or one process would hold too much.
     #[inline]
     pub(crate) fn change(&self, entry: usize, step: Step, with: impl Fn(u32) -> Option<u32>) -> Option<u32> {
-        self.operate(entry, step, |count, _held| with(count))
+        self.operate(entry, |count, held| {
+            let held = match step {
+                Step::None => held,
+                Step::Raise => held + 1,
+                Step::Lower => held.saturating_sub(1),
+            };
+            (held <= MAX_HELD).then_some(())?;
+            Some((with(count)?, held))
+        })
     }
 
-    /// As [`change`](Self::change); `with` is also told what the entry holds.
+    /// Changes the count and what the entry's process holds, as one operation.
     #[inline]
-    fn operate(&self, entry: usize, step: Step, with: impl Fn(u32, u32) -> Option<u32>) -> Option<u32> {
+    fn operate(&self, entry: usize, with: impl Fn(u32, u32) -> Option<(u32, u32)>) -> Option<u32> {
+        let place = &self.entries.get(entry)?.held;
         // ORDERING: sequentially consistent, as what follows looks for sleepers, who
         // announce themselves before they look at the count.
         let mut word = self.state.load(SeqCst);
         loop {
             let old = State::of(word);
-            self.complete(word, old);
-            // Nothing happens to the entry between here and the exchange, or that fails.
-            let held = self.entries.get(entry)?.held.load(Acquire);
-            let count = with(old.count, held as u32)?;
+            if old.entry != entry {
+                self.write_down(word, old);
+            }
+            // Nobody writes this entry from here to the exchange, or the exchange fails.
+            let written = place.load(Acquire);
+            let held = if old.entry == entry { old.held } else { written as u32 };
+            let (count, held) = with(old.count, held)?;
             let mut number = (old.number + 1) & NUMBERS;
-            if number == (held >> 32) as u32 {
-                // An entry untouched for a whole round of numbers must not look as if
-                // this operation had been applied.
+            if number == (written >> 32) as u32 {
+                // Else, a whole round of numbers later, the entry would look up to date.
                 number = (number + 1) & NUMBERS;
             }
-            let new = State { count, entry, step, number };
+            let new = State { count, held, entry, number };
             match self.state.compare_exchange_weak(word, new.word(), SeqCst, SeqCst) {
-                Ok(_) => {
-                    self.complete(new.word(), new);
-                    return Some(count);
-                }
+                Ok(_) => return Some(count),
                 Err(now) => word = now,
             }
         }
     }
 
-    /// Applies the last operation to its entry, if nobody has.
+    /// Writes into its entry what the process of the last operation holds.
     #[inline]
-    fn complete(&self, word: u64, state: State) {
-        if state.step == Step::None {
-            return;
-        }
-        let Some(entry) = self.entries.get(state.entry) else { return };
+    fn write_down(&self, word: u64, state: State) {
+        let Some(Entry { held: place, .. }) = self.entries.get(state.entry) else { return };
         loop {
-            let old = entry.held.load(Acquire);
-            if (old >> 32) as u32 == state.number {
+            let old = place.load(Acquire);
+            // If a later operation began, what was read above may be of any age. One that
+            // writes late all the same finds the entry changed, or its process still
+            // beside the count, which is what counts then.
+            if (old >> 32) as u32 == state.number || self.state.load(Acquire) != word {
                 return;
             }
-            // A later operation began, so this one was completed before; what was read
-            // above may be of any age.
-            if self.state.load(Acquire) != word {
-                return;
-            }
-            let held = match state.step {
-                Step::None => old as u32,
-                Step::Raise => (old as u32).wrapping_add(1),
-                Step::Lower => (old as u32).wrapping_sub(1),
-                Step::Clear => 0,
-            };
-            let new = u64::from(held) | u64::from(state.number) << 32;
-            if entry.held.compare_exchange(old, new, AcqRel, Acquire).is_ok() {
+            if place.compare_exchange(old, state.entry_word(), AcqRel, Acquire).is_ok() {
                 return;
             }
         }
@@ -173,9 +172,8 @@ impl<const N: usize> Ledger<N> {
     /// How much the entry holds.
     #[cfg(test)]
     pub(crate) fn held(&self, entry: usize) -> u32 {
-        let word = self.state.load(SeqCst);
-        self.complete(word, State::of(word));
-        self.entries[entry].held.load(Acquire) as u32
+        let state = State::of(self.state.load(SeqCst));
+        if state.entry == entry { state.held } else { self.entries[entry].held.load(Acquire) as u32 }
     }
 
     /// The entry of process `owner`, an old or a new one; `None` if all are taken.
@@ -198,8 +196,8 @@ impl<const N: usize> Ledger<N> {
     /// same time finds nothing left.
     pub(crate) fn recover(&self, entry: usize, owner: u64, with: impl Fn(u32, u32) -> u32) {
         let is_still_his = || self.entries[entry].owner.load(Acquire) == owner;
-        self.operate(entry, Step::Clear, |count, held| {
-            (held > 0 && is_still_his()).then(|| with(count, held).min(MAX_COUNT))
+        self.operate(entry, |count, held| {
+            (held > 0 && is_still_his()).then(|| (with(count, held).min(MAX_COUNT), 0))
         });
         let _ = self.entries[entry].owner.compare_exchange(owner, 0, AcqRel, Acquire);
     }
@@ -236,20 +234,26 @@ mod tests {
     }
 
     #[test]
-    fn an_operation_cut_off_before_its_entry_is_completed_by_the_next() {
-        let ledger = ledger(1);
-        // What one who is killed right after the exchange leaves behind.
-        let cut_off = State { count: 0, entry: 1, step: Step::Raise, number: 1 };
-        ledger.state.store(cut_off.word(), SeqCst);
-        assert!(!take(&ledger, 0));
-        ledger.change(0, Step::None, Some);
-        assert_eq!((ledger.count(), ledger.held(1)), (0, 1));
-        ledger.entries[1].owner.store(9, SeqCst);
+    fn what_the_dead_held_comes_back_and_their_entry_goes_to_others() {
+        let ledger = ledger(3);
+        assert_eq!((ledger.claim(8), ledger.claim(9), ledger.claim(7)), (Some(0), Some(1), None));
+        assert!(take(&ledger, 1) && take(&ledger, 1));
         ledger.recover(1, 9, |count, held| count + held);
-        assert_eq!((ledger.count(), ledger.held(1)), (1, 0));
-        assert_eq!(ledger.claim(7), Some(0));
-        assert_eq!(ledger.claim(8), Some(1));
-        assert_eq!(ledger.claim(9), None);
+        assert_eq!((ledger.count(), ledger.held(1)), (3, 0));
+        ledger.recover(1, 9, |count, held| count + held);
+        assert_eq!((ledger.count(), ledger.claim(7)), (3, Some(1)));
+    }
+
+    #[test]
+    fn numbers_that_have_gone_round_do_not_hide_what_is_held() {
+        let ledger = ledger(5);
+        assert!(take(&ledger, 0) && take(&ledger, 1));
+        for _ in 0..=NUMBERS / 2 {
+            assert!(take(&ledger, 0));
+            give(&ledger, 0);
+        }
+        assert!(take(&ledger, 0) && take(&ledger, 1));
+        assert_eq!((ledger.count(), ledger.held(0), ledger.held(1)), (1, 2, 2));
     }
 
     #[test]
@@ -299,15 +303,10 @@ mod models {
         ledger.recover(entry, owner, |count, held| count + held);
     }
 
-    /// What a process does that is killed as soon as `state` has changed.
-    fn take_and_die(ledger: &Ledger<2>, entry: usize) {
+    /// What a process does that is killed between writing down and its exchange.
+    fn write_down_and_die(ledger: &Ledger<2>) {
         let word = ledger.state.load(SeqCst);
-        let old = State::of(word);
-        ledger.complete(word, old);
-        if old.count > 0 {
-            let new = State { count: old.count - 1, entry, step: Step::Raise, number: old.number + 1 };
-            let _ = ledger.state.compare_exchange(word, new.word(), SeqCst, SeqCst);
-        }
+        ledger.write_down(word, State::of(word));
     }
 
     #[test]
@@ -341,32 +340,36 @@ mod models {
     }
 
     #[test]
-    fn what_one_who_was_cut_off_had_taken_comes_back_once() {
+    fn one_who_dies_half_way_changes_nothing() {
         loom::model(|| {
-            let ledger = ledger(1);
+            let ledger = ledger(2);
+            take(&ledger, 0);
             let other = {
                 let ledger = Arc::clone(&ledger);
-                thread::spawn(move || take(&ledger, 1).then(|| give(&ledger, 1)))
+                thread::spawn(move || write_down_and_die(&ledger))
             };
-            take_and_die(&ledger, 0);
+            take(&ledger, 0);
+            give(&ledger, 0);
+            give(&ledger, 1);
             other.join().unwrap();
             recover(&ledger, 0, 1);
-            assert_eq!((ledger.count(), ledger.held(0), ledger.held(1)), (1, 0, 0));
+            assert_eq!((ledger.count(), ledger.held(0), ledger.held(1)), (3, 0, 0));
         });
     }
 
     #[test]
     fn two_who_recover_give_back_once() {
         loom::model(|| {
-            let ledger = ledger(1);
-            take_and_die(&ledger, 0);
+            let ledger = ledger(2);
+            take(&ledger, 0);
+            take(&ledger, 1);
             let other = {
                 let ledger = Arc::clone(&ledger);
                 thread::spawn(move || recover(&ledger, 0, 1))
             };
             recover(&ledger, 0, 1);
             other.join().unwrap();
-            assert_eq!((ledger.count(), ledger.held(0)), (1, 0));
+            assert_eq!((ledger.count(), ledger.held(0), ledger.held(1)), (1, 0, 1));
             assert_eq!(ledger.owners().count(), 1);
         });
     }

@@ -1,6 +1,5 @@
 //! The bare protocols: they borrow words and know no data.
 
 pub(crate) mod ledger;
-#[cfg(not(loom))]
 pub(crate) mod robust;
 mod words;
