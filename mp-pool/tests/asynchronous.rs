@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         a_running_task_is_cancelled_with_its_worker,
         a_dropped_result_is_forgotten,
         results_of_a_closed_pool_are_errors,
+        join_waits_for_results_that_nobody_waits_for,
         a_killed_worker_is_heard_of_without_a_caller,
         threads_get_while_others_map,
     ];
@@ -212,6 +213,13 @@ fn results_of_a_closed_pool_are_errors() {
     assert!(pool.apply_async(square, 1).get().unwrap_err().pool_error().unwrap().is_closed());
     pool.terminate();
     assert!(slow.get().unwrap_err().pool_error().is_some());
+}
+
+fn join_waits_for_results_that_nobody_waits_for() {
+    let pool = Pool::new(2).unwrap();
+    let results: Vec<_> = (0..40).map(|_| pool.apply_async(nap, 5)).collect();
+    pool.join();
+    assert!(results.into_iter().all(|result| result.get().unwrap() == 5));
 }
 
 fn a_killed_worker_is_heard_of_without_a_caller() {

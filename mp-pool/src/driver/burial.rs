@@ -108,8 +108,9 @@ impl Driver {
         }
     }
 
-    /// Ends the workers once they have done what they hold.
+    /// Waits until every task has been answered, and ends the workers.
     pub(crate) fn end_gently(&self) {
+        self.finish_all();
         let stations = self.take_stations(PoolKind::Closed.into());
         for station in &stations {
             send_stop(station.link());
@@ -120,6 +121,17 @@ impl Driver {
             .filter(|station| !station.ended_within(deadline.saturating_duration_since(Instant::now())))
             .collect();
         end_now(slow);
+    }
+
+    fn finish_all(&self) {
+        let mut state = self.lock();
+        state.core.closed = true;
+        // A job without tasks, to be woken by when somebody else drives.
+        let waiting = state.core.open_job();
+        while state.core.broken.is_none() && state.core.has_work() {
+            state = self.turn(state, waiting, None);
+        }
+        state.core.close_job(waiting);
     }
 
     /// Ends the workers, whatever they do.

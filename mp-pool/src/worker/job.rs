@@ -1,0 +1,82 @@
+//! What workers run, on its way to them: functions bound to their types.
+
+use std::any::Any;
+
+use ipc_core::{EncodeError, Message, Packet};
+use mp_process::{Function, StateFunction};
+
+use super::run::{Runner, refuse_rest, run};
+use crate::wire::Job;
+
+/// Encodes what the tasks of a job run.
+pub(crate) fn job<A: Message, R: Message>(function: fn(A) -> R) -> Result<Vec<u8>, EncodeError> {
+    let mut packet = Packet::new();
+    packet.append(&Job { bind: Function::new(bind::<A, R>) })?;
+    packet.append(&Function::new(function))?;
+    Ok(packet.bytes().to_vec())
+}
+
+/// Binds a job's function to its types.
+fn bind<A: Message, R: Message>(mut job: Packet) -> Option<Runner> {
+    let function: Function<A, R> = job.read().ok()?;
+    Some(Runner(Box::new(move |_, items, answer, progress| {
+        run(|argument: A| function(argument), items, answer, progress);
+    })))
+}
+
+/// As [`job`], for a function that takes the worker's state.
+pub(crate) fn state_job<S: 'static, A: Message, R: Message>(
+    function: fn(&mut S, A) -> R,
+) -> Result<Vec<u8>, EncodeError> {
+    let mut packet = Packet::new();
+    packet.append(&Job { bind: Function::new(bind_state::<S, A, R>) })?;
+    packet.append(&StateFunction::new(function))?;
+    Ok(packet.bytes().to_vec())
+}
+
+fn bind_state<S: 'static, A: Message, R: Message>(mut job: Packet) -> Option<Runner> {
+    let function: StateFunction<S, A, R> = job.read().ok()?;
+    Some(Runner(Box::new(move |state, items, answer, progress| {
+        // The pool's type says which state its workers have.
+        let Some(state) = state.downcast_mut::<S>() else {
+            return refuse_rest(answer, progress, UNKNOWN_JOB);
+        };
+        run(|argument: A| function(state, argument), items, answer, progress);
+    })))
+}
+
+/// Encodes how a worker's state is made.
+pub(crate) fn setup<S: 'static, A: Message>(make: fn(A) -> S, argument: &A) -> Result<Packet, EncodeError> {
+    let mut packet = Packet::new();
+    packet.append(&Function::new(set_up::<S, A>))?;
+    packet.append(&Function::new(make))?;
+    packet.append_item(argument)?;
+    Ok(packet)
+}
+
+/// What a setup leaves.
+type Made = Result<Box<dyn Any>, String>;
+
+fn set_up<S: 'static, A: Message>(mut setup: Packet) -> Made {
+    let make: Function<A, S> = setup.read().map_err(|error| error.to_string())?;
+    let argument = setup.read_item::<A>().map_err(|error| error.to_string())?;
+    Ok(Box::new(make(argument)))
+}
+
+pub(super) fn obey_setup(mut setup: Packet) -> Made {
+    let set_up: Function<Packet, Made> = setup.read().map_err(|error| error.to_string())?;
+    set_up(setup)
+}
+
+/// Makes the runner of a job.
+pub(super) fn resolve(job: &[u8]) -> Option<Runner> {
+    let mut packet = Packet::new();
+    packet.extend_bytes(job);
+    // The bytes came over the pool's own link, which is of this tree.
+    packet.mark_trusted();
+    let job: Job = packet.read().ok()?;
+    (job.bind)(packet)
+}
+
+/// What is said of items whose function is missing.
+pub(super) const UNKNOWN_JOB: &str = "the worker could not make out the function of its task";

@@ -1,0 +1,112 @@
+//! A worker's life: takes tasks, runs them item by item, answers.
+
+use std::any::Any;
+
+use ipc_core::link::Polling;
+use ipc_core::{Connection, Packet};
+use serde::{Deserialize, Serialize};
+
+use crate::wire::{AnswerHead, TaskHead};
+
+mod board;
+mod job;
+mod run;
+
+pub(crate) use board::Board;
+pub(crate) use job::{job, setup, state_job};
+pub(crate) use run::Runner;
+
+use job::{UNKNOWN_JOB, obey_setup, resolve};
+use run::{Progress, refuse_all, refuse_rest};
+
+/// A worker's end of its link to the pool. What goes over it are raw packets.
+pub(crate) type WorkerLink = Connection<(), ()>;
+
+/// What a worker is started with.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Equipment {
+    pub(crate) link: WorkerLink,
+    pub(crate) board: Board,
+    /// The first packet is no task, but says how to make the worker's state.
+    pub(crate) has_setup: bool,
+}
+
+/// The function that worker processes run.
+pub(crate) fn serve(equipment: Equipment) {
+    let Equipment { link, board, has_setup } = equipment;
+    // This process ends with the pool's: nobody need watch for that.
+    link.link().leave_unwatched();
+    let mut packet = Packet::new();
+    let mut state: Box<dyn Any> = Box::new(());
+    if has_setup {
+        if link.link().recv(&mut packet, None).is_err() {
+            return;
+        }
+        // A panic of the initializer ends the worker, and its parent learns of it.
+        state = match obey_setup(std::mem::take(&mut packet)) {
+            Ok(state) => state,
+            Err(reason) => panic!("the initializer's argument could not be decoded: {reason}"),
+        };
+    }
+    let mut worker =
+        Worker { link: &link, board: &board, job: Vec::new(), runner: None, state, answer: Packet::new() };
+    while link.link().recv(&mut packet, None).is_ok() {
+        let Ok(head) = packet.read::<TaskHead>() else { return };
+        if head.items == 0 || !worker.obey(head, &mut packet) {
+            return;
+        }
+    }
+}
+
+struct Worker<'a> {
+    link: &'a WorkerLink,
+    board: &'a Board,
+    /// The job that `runner` was made for.
+    job: Vec<u8>,
+    runner: Option<Runner>,
+    state: Box<dyn Any>,
+    answer: Packet,
+}
+
+impl Worker<'_> {
+    /// Runs one task; `false` when the pool is gone.
+    fn obey(&mut self, head: TaskHead, packet: &mut Packet) -> bool {
+        self.link.set_polling(if head.poll { Polling::Adaptive } else { Polling::Off });
+        let Some(job) = packet.read_bytes(head.job_len as usize) else { return false };
+        if self.runner.is_none() || self.job != job {
+            self.job = job.to_vec();
+            self.runner = resolve(&self.job);
+        }
+        self.run_items(head, packet)
+    }
+
+    fn run_items(&mut self, head: TaskHead, packet: &mut Packet) -> bool {
+        let mut progress = Progress::new(self.board, head);
+        self.board.begin(head.task, 0);
+        if self.board.is_skipped(head.task) {
+            refuse_all(&mut self.answer, &mut progress, "it was cancelled");
+            return self.send(progress.head());
+        }
+        while progress.unanswered < head.items {
+            let Self { runner, state, answer, .. } = self;
+            packet.reading(|items| {
+                answer.writing(|answer| match runner {
+                    Some(Runner(run)) => run(&mut **state, items, answer, &mut progress),
+                    None => refuse_rest(answer, &mut progress, UNKNOWN_JOB),
+                });
+            });
+            if !self.send(progress.head()) {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn send(&mut self, head: AnswerHead) -> bool {
+        // The head goes last: it is known only now, and the pool reads it first.
+        let sent =
+            self.answer.append_tail(&head).is_ok() && self.link.link().send(&mut self.answer, None).is_ok();
+        self.answer.clear();
+        sent
+    }
+}
