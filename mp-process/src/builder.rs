@@ -98,6 +98,18 @@ impl Builder {
         self
     }
 
+    /// Starts the executable at `path` instead of the one that runs here. With
+    /// [`StartMethod::Spawn`] only.
+    ///
+    /// It must be of the same build, a copy for one: the child compares the build ids,
+    /// and refuses in words to take functions of another one.
+    #[doc(alias = "set_executable")]
+    #[must_use]
+    pub fn executable(mut self, path: impl AsRef<Path>) -> Self {
+        self.launch.program = Some(path.as_ref().as_os_str().to_owned());
+        self
+    }
+
     /// The directory in which the child works: this process's unless set.
     #[must_use]
     pub fn current_dir(mut self, directory: impl AsRef<Path>) -> Self {

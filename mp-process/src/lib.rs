@@ -28,10 +28,29 @@
 //! back with [`Process::join`]. Argument and value are any serde types that own
 //! their data; a `&str` parameter is written `|s: String| f(&s)`.
 //!
-//! ```compile_fail
+//! ```compile_fail,E0308
 //! let factor = 3;
 //! // A closure that captures is no function pointer: give it `factor` in the argument.
 //! let child = mp_process::Process::spawn(|x: u32| x * factor, 5);
+//! ```
+//!
+//! # How children begin
+//! [`StartMethod::Spawn`] starts the program again, [`StartMethod::ForkServer`] has a
+//! clean server of this program fork, [`StartMethod::Fork`] forks this process; all
+//! three run the same functions, and [`Process::builder`] chooses. [`Process::fork`]
+//! takes a closure, captures and all.
+//!
+//! ```
+//! # mp_process::init();
+//! use mp_process::{Process, Resource, StartMethod};
+//!
+//! let child = Process::builder()
+//!     .start_method(StartMethod::ForkServer)
+//!     .current_dir("/")
+//!     .limit(Resource::CoreSize, 0)
+//!     .spawn(|()| std::env::current_dir().unwrap(), ())?;
+//! assert_eq!(child.join()?.to_str(), Some("/"));
+//! # Ok::<(), mp_process::ProcessError>(())
 //! ```
 //!
 //! # How children end

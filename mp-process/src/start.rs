@@ -44,6 +44,8 @@ impl StartMethod {
 pub(crate) struct Launch {
     pub(crate) method: StartMethod,
     pub(crate) env: Vec<EnvChange>,
+    /// Instead of this process's executable.
+    pub(crate) program: Option<OsString>,
     /// Instead of this process's own.
     pub(crate) args: Option<Vec<OsString>>,
 }
@@ -53,8 +55,9 @@ pub(crate) type EnvChange = (OsString, Option<OsString>);
 
 /// Starts a process, whose orders wait for it.
 pub(crate) fn start(launch: &Launch, orders: &mut Packet) -> Result<Started, ProcessError> {
-    if launch.args.is_some() && launch.method != StartMethod::Spawn {
-        let reason = "a fork has the arguments of the process it was forked from: use `StartMethod::Spawn`";
+    if (launch.args.is_some() || launch.program.is_some()) && launch.method != StartMethod::Spawn {
+        let reason = "a fork has the program and the arguments of the process it was forked from: use \
+                      `StartMethod::Spawn`";
         return Err(Kind::Start(io::Error::new(io::ErrorKind::Unsupported, reason)).into());
     }
     let (ours, theirs) = SocketLink::pair().map_err(Kind::Start)?;

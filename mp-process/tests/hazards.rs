@@ -33,6 +33,7 @@ common::tests![
     streams_are_given,
     limits_and_niceness_are_given,
     arguments_are_given_or_refused,
+    another_executable_is_started_if_it_is_of_this_build,
     a_directory_that_is_not_there_is_a_refusal,
     parents_and_children_know_each_other,
     a_whole_tree_is_killed,
@@ -263,6 +264,26 @@ fn arguments_are_given_or_refused(method: StartMethod) {
     }
     let own: Vec<_> = env::args().skip(1).collect();
     assert_eq!(spawn(method, arguments, ()).unwrap().join().unwrap(), own);
+}
+
+fn another_executable_is_started_if_it_is_of_this_build(method: StartMethod) {
+    let own = env::current_exe().unwrap();
+    let result = builder(method).executable(&own).spawn(|x: u32| x + 1, 1);
+    if method != StartMethod::Spawn {
+        assert!(result.unwrap_err().is_start_failure());
+        return;
+    }
+    assert_eq!(result.unwrap().join().unwrap(), 2);
+    // A program that knows nothing of this library.
+    let error = builder(method).executable("/bin/true").spawn(|()| (), ()).unwrap().join().unwrap_err();
+    assert!(error.is_start_failure(), "{error}");
+    // A program of another build.
+    let other = own.parent().and_then(|folder| folder.parent()).unwrap().join("examples/ends");
+    if other.is_file() {
+        let error = builder(method).executable(other).spawn(|()| (), ()).unwrap().join().unwrap_err();
+        assert!(error.to_string().contains("another build"), "{error}");
+    }
+    assert!(builder(method).executable("/not/there").spawn(|()| (), ()).unwrap_err().is_start_failure());
 }
 
 fn a_directory_that_is_not_there_is_a_refusal(method: StartMethod) {

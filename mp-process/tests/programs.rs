@@ -444,6 +444,13 @@ fn lose_the_server(method: StartMethod) {
         Process::builder().start_method(method).spawn(|()| thread::sleep(Duration::from_millis(500)), ());
     let child = child.unwrap();
     let server = descendants(process::id()).into_iter().find(|below| below.name == "fork-server").unwrap();
+    // SAFETY: only sends a signal, that of Ctrl-C.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::kill(i32::try_from(server.pid).unwrap(), libc::SIGINT);
+    }
+    assert_eq!(spawn(method, |()| 4).join().unwrap(), 4);
+    assert_eq!(chaos::state(server.pid), Some('S'));
     chaos::kill(server.pid).unwrap();
     // It lives on, and its value comes; only its status has nobody to tell it.
     assert!(child.is_alive());

@@ -8,7 +8,8 @@ use std::os::fd::AsFd;
 use ipc_core::Handle;
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, pidfd_open, pidfd_send_signal, waitid,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions, kill_process, pidfd_open,
+    pidfd_send_signal, waitid, waitpid,
 };
 
 use crate::status::{Ending, ExitStatus};
@@ -83,6 +84,14 @@ fn send(end: &Handle, signal: Signal) -> io::Result<()> {
         // It has ended already, which is what the signal was for.
         Ok(()) | Err(Errno::SRCH) => Ok(()),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// For a new child that cannot be watched.
+pub(super) fn kill_and_collect(pid: i32) {
+    if let Some(pid) = Pid::from_raw(pid) {
+        let _ = kill_process(pid, Signal::KILL);
+        let _ = waitpid(Some(pid), WaitOptions::empty());
     }
 }
 

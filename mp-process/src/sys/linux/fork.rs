@@ -99,8 +99,12 @@ pub(super) fn fork_process() -> io::Result<Forked> {
             -1 => (Err(io::Error::last_os_error()), false),
             0 => (Ok(Forked::Child), true),
             pid => {
-                let pid = pid.unsigned_abs();
-                (end::open(pid).map(|end| Forked::Parent { pid, end }), false)
+                let end = end::open(pid.unsigned_abs());
+                if end.is_err() {
+                    // Nobody could wait for it, and it has its orders.
+                    end::kill_and_collect(pid);
+                }
+                (end.map(|end| Forked::Parent { pid: pid.unsigned_abs(), end }), false)
             }
         }
     })

@@ -34,7 +34,7 @@ pub(crate) fn spawn(launch: &Launch, link: SocketLink) -> io::Result<Born> {
 fn start(launch: &Launch, link: SocketLink) -> io::Result<Born> {
     let _busy = keep_forks_out();
     let mut arguments = env::args_os();
-    let mut program = process::Command::new(THIS_PROGRAM);
+    let mut program = process::Command::new(launch.program.as_deref().unwrap_or(THIS_PROGRAM.as_ref()));
     if let Some(name) = arguments.next() {
         program.arg0(name);
     }
@@ -48,11 +48,19 @@ fn start(launch: &Launch, link: SocketLink) -> io::Result<Born> {
             None => program.env_remove(key),
         };
     }
-    let child = program
+    let mut child = program
         .env(VARIABLE, process::id().to_string())
         .stdin(Stdio::from(OwnedFd::from(link.into_handle()?)))
         .spawn()?;
-    Ok(Born { pid: child.id(), end: end::open(child.id())?, relay: None })
+    match end::open(child.id()) {
+        Ok(end) => Ok(Born { pid: child.id(), end, relay: None }),
+        Err(error) => {
+            // Nobody could wait for it, and it has its orders.
+            let _ = child.kill();
+            let _ = child.wait();
+            Err(error)
+        }
+    }
 }
 
 /// Held while the spawner works: a fork in between would copy half-done work.

@@ -33,9 +33,15 @@ struct Request {
 
 #[derive(Debug, Serialize, Deserialize)]
 enum Reply {
-    Started { pid: u32, end: Handle },
+    /// A handle follows that becomes ready at its end.
+    Started {
+        pid: i32,
+    },
     Failed(String),
 }
+
+/// The server does not answer, or not in its own words.
+struct Gone;
 
 /// A running server.
 #[derive(Debug)]
@@ -50,14 +56,15 @@ static SERVER: PerProcess<Option<Server>> = PerProcess::new();
 pub(crate) fn by_server(link: SocketLink) -> io::Result<Born> {
     let socket = link.into_handle()?;
     SERVER.with(|slot| {
-        if let Some(server) = slot.as_ref() {
-            match server.start(&socket) {
-                Err(error) if server.is_dead() => drop(error),
-                result => return result,
-            }
+        if let Some(server) = slot.as_ref()
+            && let Ok(result) = server.start(&socket)
+        {
+            return result;
         }
+        // What is left of it goes before the next one comes.
+        *slot = None;
         let server = slot.insert(Server::launch()?);
-        server.start(&socket)
+        server.start(&socket).unwrap_or_else(|Gone| Err(io::Error::other("the server of forks has ended")))
     })
 }
 
@@ -85,31 +92,42 @@ impl Server {
         }
     }
 
-    fn start(&self, socket: &Handle) -> io::Result<Born> {
+    fn start(&self, socket: &Handle) -> Result<io::Result<Born>, Gone> {
         let mut packet = Packet::new();
-        packet.append(&Request { socket: socket.try_clone()? }).map_err(io::Error::other)?;
-        self.link.send(&mut packet, deadline()).map_err(io::Error::other)?;
+        let request = || Ok(Request { socket: socket.try_clone()? });
+        if let Err(error) = request().and_then(|request| packet.append(&request).map_err(io::Error::other)) {
+            return Ok(Err(error));
+        }
+        self.link.send(&mut packet, deadline()).map_err(|_| Gone)?;
         drop(packet);
         let mut reply = Packet::new();
-        self.link.recv(&mut reply, deadline()).map_err(io::Error::other)?;
-        match reply.read::<Reply>().map_err(io::Error::other)? {
-            Reply::Started { pid, end } => {
-                Ok(Born { pid, end: Some(end), relay: Some(Arc::clone(&self.end)) })
-            }
-            Reply::Failed(reason) => Err(io::Error::other(reason)),
+        self.link.recv(&mut reply, deadline()).map_err(|_| Gone)?;
+        match reply.read::<Reply>().map_err(|_| Gone)? {
+            Reply::Started { pid } => Ok(self.born(pid, &mut reply)),
+            Reply::Failed(reason) => Ok(Err(io::Error::other(reason))),
         }
     }
 
-    fn is_dead(&self) -> bool {
-        // A server that does not answer any more is as good as dead.
-        let _ = end::signal(&self.end, end::Request::Kill);
-        let ended = ipc_core::wait_deadline(&[&*self.end], deadline());
-        ended.is_ok_and(|ready| !ready.is_empty())
+    fn born(&self, pid: i32, reply: &mut Packet) -> io::Result<Born> {
+        match reply.read::<Handle>() {
+            Ok(end) => {
+                Ok(Born { pid: pid.unsigned_abs(), end: Some(end), relay: Some(Arc::clone(&self.end)) })
+            }
+            Err(error) => {
+                // This process had no room for the handle. Nobody could wait for the
+                // child, and it has its orders.
+                end::kill_and_collect(pid);
+                Err(io::Error::other(error))
+            }
+        }
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // One that does not answer any more is as good as dead.
+        let _ = end::signal(&self.end, end::Request::Kill);
+        let _ = ipc_core::wait_deadline(&[&*self.end], deadline());
         let _ = end::collect(&self.end);
     }
 }

@@ -68,24 +68,28 @@ impl Serving {
     }
 
     fn answer(&mut self, mut request: Packet) -> io::Result<()> {
-        let started = request.read::<Request>().map_err(io::Error::other);
-        let reply = match started.and_then(|Request { socket }| self.start(socket)) {
-            Ok(reply) => reply,
-            Err(error) => Reply::Failed(error.to_string()),
-        };
+        let request = request.read::<Request>().map_err(io::Error::other);
         let mut packet = Packet::new();
-        packet.append(&reply).map_err(io::Error::other)?;
+        match request.and_then(|Request { socket }| self.start(socket)) {
+            Ok((pid, end)) => {
+                packet.append(&Reply::Started { pid }).map_err(io::Error::other)?;
+                // Without it the owner kills the child, which has its orders already.
+                let _ = packet.append(&end);
+            }
+            Err(error) => packet.append(&Reply::Failed(error.to_string())).map_err(io::Error::other)?,
+        }
         self.link.send(&mut packet, None).map_err(io::Error::other)
     }
 
-    fn start(&mut self, socket: Handle) -> io::Result<Reply> {
+    fn start(&mut self, socket: Handle) -> io::Result<(i32, Handle)> {
         match fork_process()? {
             Forked::Child => self.become_child(socket),
             Forked::Parent { pid, end } => {
                 // It is not collected before `collect` below does it.
                 let end = end.ok_or_else(|| io::Error::other("the child could not be watched"))?;
-                self.children.insert(i32::try_from(pid).unwrap_or(0), socket);
-                Ok(Reply::Started { pid, end })
+                let pid = i32::try_from(pid).unwrap_or(0);
+                self.children.insert(pid, socket);
+                Ok((pid, end))
             }
         }
     }
