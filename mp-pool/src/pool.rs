@@ -153,7 +153,6 @@ impl<S: 'static> Pool<S> {
     /// assert_eq!(lengths, [3, 5]);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[doc(alias = "starmap")]
     pub fn map<A, R, I>(&self, function: fn(A) -> R, items: I) -> Result<Vec<R>, TaskError>
     where
         A: Message,
@@ -162,6 +161,82 @@ impl<S: 'static> Pool<S> {
     {
         let (work, expected) = self.map_work(work::plain(function)?, items.into_iter())?;
         work.gather(expected)
+    }
+
+    /// As [`map`](Self::map), for a function of two parameters and items that are pairs.
+    ///
+    /// There are [`starmap3`](Self::starmap3) and [`starmap4`](Self::starmap4) for more.
+    ///
+    /// # Errors
+    /// As `map`.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// fn area(width: u32, height: u32) -> u32 { width * height }
+    ///
+    /// let pool = mp_pool::Pool::new(2)?;
+    /// assert_eq!(pool.starmap(area, [(1, 2), (4, 5)])?, [2, 20]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn starmap<A, B, R, I>(&self, function: fn(A, B) -> R, items: I) -> Result<Vec<R>, TaskError>
+    where
+        A: Message,
+        B: Message,
+        R: Message,
+        I: IntoIterator<Item = (A, B)>,
+    {
+        let (work, expected) = self.map_work(work::star2(function)?, items.into_iter())?;
+        work.gather(expected)
+    }
+
+    /// As [`starmap`](Self::starmap), for three parameters.
+    ///
+    /// # Errors
+    /// As `map`.
+    pub fn starmap3<A, B, C, R, I>(&self, function: fn(A, B, C) -> R, items: I) -> Result<Vec<R>, TaskError>
+    where
+        A: Message,
+        B: Message,
+        C: Message,
+        R: Message,
+        I: IntoIterator<Item = (A, B, C)>,
+    {
+        let (work, expected) = self.map_work(work::star3(function)?, items.into_iter())?;
+        work.gather(expected)
+    }
+
+    /// As [`starmap`](Self::starmap), for four parameters.
+    ///
+    /// # Errors
+    /// As `map`.
+    pub fn starmap4<A, B, C, D, R, I>(
+        &self,
+        function: fn(A, B, C, D) -> R,
+        items: I,
+    ) -> Result<Vec<R>, TaskError>
+    where
+        A: Message,
+        B: Message,
+        C: Message,
+        D: Message,
+        R: Message,
+        I: IntoIterator<Item = (A, B, C, D)>,
+    {
+        let (work, expected) = self.map_work(work::star4(function)?, items.into_iter())?;
+        work.gather(expected)
+    }
+
+    /// As [`starmap`](Self::starmap), and returns at once.
+    pub fn starmap_async<A, B, R, I>(&self, function: fn(A, B) -> R, items: I) -> AsyncResult<Vec<R>>
+    where
+        A: Message,
+        B: Message,
+        R: Message,
+        I: IntoIterator<Item = (A, B)>,
+    {
+        let job = self.start(work::star2(function), items.into_iter(), |count| self.driver.chunk_size(count));
+        AsyncResult::new(&self.driver, job, Box::new(async_result::many))
     }
 
     /// As [`map`](Self::map), each item with the state of the worker that runs it.

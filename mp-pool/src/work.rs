@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ipc_core::{Message, Reader, item_width};
+use ipc_core::{EncodeError, Message, Reader, item_width};
 
 use crate::chunks::{Chunk, Chunks};
 use crate::core::{Code, JobId, Reply, What};
@@ -34,8 +34,7 @@ pub(crate) struct Work<'pool, I> {
 
 /// Encodes a job of plain functions.
 pub(crate) fn plain<A: Message, R: Message>(function: fn(A) -> R) -> Result<Arc<Code>, TaskError> {
-    let bytes = worker::job(function).map_err(TaskKind::Argument)?;
-    Ok(Arc::new(Code { bytes, item_width: item_width::<A>() }))
+    code::<A>(worker::job(function))
 }
 
 /// Encodes a job of functions that take the worker's state.
@@ -45,7 +44,43 @@ where
     A: Message,
     R: Message,
 {
-    let bytes = worker::state_job(function).map_err(TaskKind::Argument)?;
+    code::<A>(worker::state_job(function))
+}
+
+/// Encodes a job of functions of two parameters; those below, of more.
+pub(crate) fn star2<A, B, R>(function: fn(A, B) -> R) -> Result<Arc<Code>, TaskError>
+where
+    A: Message,
+    B: Message,
+    R: Message,
+{
+    code::<(A, B)>(worker::star2_job(function))
+}
+
+pub(crate) fn star3<A, B, C, R>(function: fn(A, B, C) -> R) -> Result<Arc<Code>, TaskError>
+where
+    A: Message,
+    B: Message,
+    C: Message,
+    R: Message,
+{
+    code::<(A, B, C)>(worker::star3_job(function))
+}
+
+pub(crate) fn star4<A, B, C, D, R>(function: fn(A, B, C, D) -> R) -> Result<Arc<Code>, TaskError>
+where
+    A: Message,
+    B: Message,
+    C: Message,
+    D: Message,
+    R: Message,
+{
+    code::<(A, B, C, D)>(worker::star4_job(function))
+}
+
+/// The job's bytes, for items of type `A`.
+fn code<A: 'static>(bytes: Result<Vec<u8>, EncodeError>) -> Result<Arc<Code>, TaskError> {
+    let bytes = bytes.map_err(TaskKind::Argument)?;
     Ok(Arc::new(Code { bytes, item_width: item_width::<A>() }))
 }
 

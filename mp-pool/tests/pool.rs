@@ -18,6 +18,7 @@ fn main() -> ExitCode {
         map_keeps_the_order,
         map_of_nothing_is_nothing,
         map_of_many_sizes,
+        starmap_takes_tuples_apart,
         large_arguments_and_values_pass,
         more_large_tasks_than_workers_do_not_deadlock,
         imap_is_lazy_and_in_order,
@@ -87,6 +88,22 @@ fn map_of_many_sizes() {
         let unsized_items = (0..n * 2).filter(|x| x % 2 == 0);
         assert_eq!(pool.map(square, unsized_items).unwrap().len(), n as usize);
     }
+}
+
+fn starmap_takes_tuples_apart() {
+    fn join(a: String, b: u8) -> String {
+        format!("{a}{b}")
+    }
+    fn volume(a: u64, b: u64, c: u64) -> u64 {
+        a * b * c
+    }
+    let pool = Pool::new(2).unwrap();
+    let pairs = || (0..50u8).map(|i| ("x".repeat(i.into()), i));
+    assert_eq!(pool.starmap(join, pairs()).unwrap()[2], "xx2");
+    assert_eq!(pool.starmap_async(join, pairs()).get().unwrap()[3], "xxx3");
+    assert_eq!(pool.starmap3(volume, (0..9).map(|i| (i, 2, 3))).unwrap()[8], 48);
+    let all = |a: u8, b: u16, c: u32, d: u64| u64::from(a) + u64::from(b) + u64::from(c) + d;
+    assert_eq!(pool.starmap4(all, [(1, 2, 3, 4)]).unwrap(), [10]);
 }
 
 fn large_arguments_and_values_pass() {

@@ -1,7 +1,7 @@
 //! Functions as values that travel.
 //!
 //! # Safety
-//! A function pointer is made from a number in one place here. The number is an
+//! A function pointer is made from a number in one place here, a macro. The number is an
 //! offset that a process of this tree, running the same build (the handshake
 //! compares build ids), computed from a function pointer of the type whose hash
 //! travels with it; it is checked to lie in the main program's code.
@@ -17,30 +17,108 @@ use serde::{Deserialize, Serialize};
 
 use crate::sys::image::Image;
 
-/// A function as a value: made from a plain `fn`, called like one, and able to
-/// travel to other processes of this program inside arguments and messages.
-///
-/// On the way it is its offset in the executable and a hash of its type, so the
-/// receiver must run the same build and belong to the same tree of processes;
-/// from anywhere else it is refused. Functions have no equality: two that
-/// compile to the same code may have one address.
-///
-/// # Examples
-/// ```
-/// use mp_process::Function;
-///
-/// fn double(x: u32) -> u32 { 2 * x }
-///
-/// let function = Function::new(double);
-/// assert_eq!(function(21), 42);
-/// ```
-pub struct Function<A, R>(fn(A) -> R);
+macro_rules! travelling {
+    ($(#[$doc:meta])* $name:ident<$($parameter:ident),+> = $function:ty) => {
+        $(#[$doc])*
+        pub struct $name<$($parameter),+>($function);
 
-impl<A, R> Function<A, R> {
-    /// Wraps a function, or a closure that captures nothing.
-    pub fn new(function: fn(A) -> R) -> Self {
-        Self(function)
-    }
+        impl<$($parameter),+> $name<$($parameter),+> {
+            /// Wraps a function, or a closure that captures nothing.
+            pub fn new(function: $function) -> Self {
+                Self(function)
+            }
+        }
+
+        impl<$($parameter: 'static),+> Serialize for $name<$($parameter),+> {
+            fn serialize<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
+                write::<$function, Z>(self.0 as usize, serializer)
+            }
+        }
+
+        impl<'de, $($parameter: 'static),+> Deserialize<'de> for $name<$($parameter),+> {
+            fn deserialize<Z: Deserializer<'de>>(deserializer: Z) -> Result<Self, Z::Error> {
+                let address = read::<$function, Z>(deserializer)?;
+                // SAFETY: by the argument at the head of this file, a function of this very
+                // type begins at `address`; function pointers are plain addresses here.
+                Ok(Self(unsafe { std::mem::transmute::<*const (), $function>(address) }))
+            }
+        }
+
+        impl<$($parameter),+> Clone for $name<$($parameter),+> {
+            fn clone(&self) -> Self {
+                *self
+            }
+        }
+
+        impl<$($parameter),+> Copy for $name<$($parameter),+> {}
+
+        impl<$($parameter),+> Deref for $name<$($parameter),+> {
+            type Target = $function;
+
+            fn deref(&self) -> &$function {
+                &self.0
+            }
+        }
+
+        impl<$($parameter),+> fmt::Debug for $name<$($parameter),+> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "<{}>"), std::any::type_name::<$function>())
+            }
+        }
+    };
+}
+
+travelling! {
+    /// A function as a value: made from a plain `fn`, called like one, and able to
+    /// travel to other processes of this program inside arguments and messages.
+    ///
+    /// On the way it is its offset in the executable and a hash of its type, so the
+    /// receiver must run the same build and belong to the same tree of processes;
+    /// from anywhere else it is refused. Functions have no equality: two that
+    /// compile to the same code may have one address.
+    ///
+    /// # Examples
+    /// ```
+    /// use mp_process::Function;
+    ///
+    /// fn double(x: u32) -> u32 { 2 * x }
+    ///
+    /// let function = Function::new(double);
+    /// assert_eq!(function(21), 42);
+    /// ```
+    Function<A, R> = fn(A) -> R
+}
+
+travelling! {
+    /// A function that also changes something which stays where it runs; otherwise as
+    /// [`Function`].
+    ///
+    /// ```
+    /// use mp_process::StateFunction;
+    ///
+    /// let count = StateFunction::new(|total: &mut u32, x: u32| {
+    ///     *total += x;
+    ///     *total
+    /// });
+    /// let mut total = 40;
+    /// assert_eq!(count(&mut total, 2), 42);
+    /// ```
+    StateFunction<S, A, R> = fn(&mut S, A) -> R
+}
+
+travelling! {
+    /// A function of two parameters; otherwise as [`Function`].
+    Function2<A, B, R> = fn(A, B) -> R
+}
+
+travelling! {
+    /// A function of three parameters; otherwise as [`Function`].
+    Function3<A, B, C, R> = fn(A, B, C) -> R
+}
+
+travelling! {
+    /// A function of four parameters; otherwise as [`Function`].
+    Function4<A, B, C, D, R> = fn(A, B, C, D) -> R
 }
 
 impl<A: 'static, R: 'static> Function<A, R> {
@@ -50,24 +128,8 @@ impl<A: 'static, R: 'static> Function<A, R> {
     }
 }
 
-/// A function that also changes something which stays where it runs; otherwise as
-/// [`Function`].
-///
-/// ```
-/// use mp_process::StateFunction;
-///
-/// let count = StateFunction::new(|total: &mut u32, x: u32| {
-///     *total += x;
-///     *total
-/// });
-/// let mut total = 40;
-/// assert_eq!(count(&mut total, 2), 42);
-/// ```
-pub struct StateFunction<S, A, R>(fn(&mut S, A) -> R);
-
-impl<S, A, R> StateFunction<S, A, R> {
-    /// Wraps a function, or a closure that captures nothing.
-    pub fn new(function: fn(&mut S, A) -> R) -> Self {
+impl<A, R> From<fn(A) -> R> for Function<A, R> {
+    fn from(function: fn(A) -> R) -> Self {
         Self(function)
     }
 }
@@ -111,84 +173,5 @@ fn read<'de, F: ?Sized, D: Deserializer<'de>>(deserializer: D) -> Result<*const 
         .ok_or_else(|| D::Error::custom("no function lies where the message says"))
 }
 
-impl<A: 'static, R: 'static> Serialize for Function<A, R> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        write::<fn(A) -> R, S>(self.0 as usize, serializer)
-    }
-}
-
-impl<'de, A: 'static, R: 'static> Deserialize<'de> for Function<A, R> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let address = read::<fn(A) -> R, D>(deserializer)?;
-        // SAFETY: by the argument at the head of this file, a function of this very
-        // type begins at `address`; function pointers are plain addresses here.
-        Ok(Self(unsafe { std::mem::transmute::<*const (), fn(A) -> R>(address) }))
-    }
-}
-
-impl<S: 'static, A: 'static, R: 'static> Serialize for StateFunction<S, A, R> {
-    fn serialize<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
-        write::<fn(&mut S, A) -> R, Z>(self.0 as usize, serializer)
-    }
-}
-
-impl<'de, S: 'static, A: 'static, R: 'static> Deserialize<'de> for StateFunction<S, A, R> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let address = read::<fn(&mut S, A) -> R, D>(deserializer)?;
-        // SAFETY: as for `Function`.
-        Ok(Self(unsafe { std::mem::transmute::<*const (), fn(&mut S, A) -> R>(address) }))
-    }
-}
-
 pub(crate) const FOREIGN_CODE: &str = "the function's code lies in a shared library, which has another place in another process: \
      wrap it in a function of the program itself";
-
-impl<A, R> Clone for Function<A, R> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<A, R> Copy for Function<A, R> {}
-
-impl<A, R> Deref for Function<A, R> {
-    type Target = fn(A) -> R;
-
-    fn deref(&self) -> &fn(A) -> R {
-        &self.0
-    }
-}
-
-impl<A, R> From<fn(A) -> R> for Function<A, R> {
-    fn from(function: fn(A) -> R) -> Self {
-        Self(function)
-    }
-}
-
-impl<A, R> fmt::Debug for Function<A, R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Function<{}>", std::any::type_name::<fn(A) -> R>())
-    }
-}
-
-impl<S, A, R> Clone for StateFunction<S, A, R> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<S, A, R> Copy for StateFunction<S, A, R> {}
-
-impl<S, A, R> Deref for StateFunction<S, A, R> {
-    type Target = fn(&mut S, A) -> R;
-
-    fn deref(&self) -> &fn(&mut S, A) -> R {
-        &self.0
-    }
-}
-
-impl<S, A, R> fmt::Debug for StateFunction<S, A, R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "StateFunction<{}>", std::any::type_name::<fn(&mut S, A) -> R>())
-    }
-}

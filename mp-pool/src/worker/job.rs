@@ -3,35 +3,59 @@
 use std::any::Any;
 
 use ipc_core::{EncodeError, Message, Packet};
-use mp_process::{Function, StateFunction};
+use mp_process::{Function, Function2, Function3, Function4, StateFunction};
 
 use super::run::{Runner, refuse_rest, run};
 use crate::wire::Job;
 
-/// Encodes what the tasks of a job run.
-pub(crate) fn job<A: Message, R: Message>(function: fn(A) -> R) -> Result<Vec<u8>, EncodeError> {
-    let mut packet = Packet::new();
-    packet.append(&Job { bind: Function::new(bind::<A, R>) })?;
-    packet.append(&Function::new(function))?;
-    Ok(packet.bytes().to_vec())
+macro_rules! jobs {
+    ($(
+        $(#[$doc:meta])*
+        $job:ident, $bind:ident: $function:ident<$($type:ident),+> for $argument:ty,
+        |$f:ident, $value:pat_param| $call:expr;
+    )+) => {$(
+        $(#[$doc])*
+        pub(crate) fn $job<$($type: Message),+, R: Message>(
+            function: fn($($type),+) -> R,
+        ) -> Result<Vec<u8>, EncodeError> {
+            encode(Function::new($bind::<$($type),+, R>), &$function::new(function))
+        }
+
+        fn $bind<$($type: Message),+, R: Message>(mut job: Packet) -> Option<Runner> {
+            let $f: $function<$($type),+, R> = job.read().ok()?;
+            Some(Runner(Box::new(move |_, items, answer, progress| {
+                run(|$value: $argument| $call, items, answer, progress);
+            })))
+        }
+    )+};
 }
 
-/// Binds a job's function to its types.
-fn bind<A: Message, R: Message>(mut job: Packet) -> Option<Runner> {
-    let function: Function<A, R> = job.read().ok()?;
-    Some(Runner(Box::new(move |_, items, answer, progress| {
-        run(|argument: A| function(argument), items, answer, progress);
-    })))
+jobs! {
+    /// Encodes what the tasks of a job run.
+    job, bind: Function<A> for A, |f, a| f(a);
+    /// As [`job`], for two parameters.
+    star2_job, bind_star2: Function2<A, B> for (A, B), |f, (a, b)| f(a, b);
+    /// As [`job`], for three parameters.
+    star3_job, bind_star3: Function3<A, B, C> for (A, B, C), |f, (a, b, c)| f(a, b, c);
+    /// As [`job`], for four parameters.
+    star4_job, bind_star4: Function4<A, B, C, D> for (A, B, C, D), |f, (a, b, c, d)| f(a, b, c, d);
+}
+
+fn encode(
+    bind: Function<Packet, Option<Runner>>,
+    function: &impl serde::Serialize,
+) -> Result<Vec<u8>, EncodeError> {
+    let mut packet = Packet::new();
+    packet.append(&Job { bind })?;
+    packet.append(function)?;
+    Ok(packet.bytes().to_vec())
 }
 
 /// As [`job`], for a function that takes the worker's state.
 pub(crate) fn state_job<S: 'static, A: Message, R: Message>(
     function: fn(&mut S, A) -> R,
 ) -> Result<Vec<u8>, EncodeError> {
-    let mut packet = Packet::new();
-    packet.append(&Job { bind: Function::new(bind_state::<S, A, R>) })?;
-    packet.append(&StateFunction::new(function))?;
-    Ok(packet.bytes().to_vec())
+    encode(Function::new(bind_state::<S, A, R>), &StateFunction::new(function))
 }
 
 fn bind_state<S: 'static, A: Message, R: Message>(mut job: Packet) -> Option<Runner> {

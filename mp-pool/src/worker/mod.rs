@@ -13,7 +13,7 @@ mod job;
 mod run;
 
 pub(crate) use board::Board;
-pub(crate) use job::{job, setup, state_job};
+pub(crate) use job::{job, setup, star2_job, star3_job, star4_job, state_job};
 pub(crate) use run::Runner;
 
 use job::{UNKNOWN_JOB, obey_setup, resolve};
