@@ -32,6 +32,10 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmePrograms;
+
 mod async_result;
 mod builder;
 mod chunks;
