@@ -97,13 +97,16 @@ fn check(code: c_int) -> io::Result<()> {
 /// `deadline` on one of the system's clocks.
 fn on_clock(clock: libc::clockid_t, deadline: Instant) -> timespec {
     const NANOS: u64 = 1_000_000_000;
+    /// Seconds that fit wherever they are counted in nanoseconds.
+    const FAR: i64 = i64::MAX / 1_000_000_000;
     let left = deadline.saturating_duration_since(Instant::now());
     let mut at = timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the call fills the structure.
     unsafe { libc::clock_gettime(clock, &raw mut at) };
     let nanos = at.tv_nsec as u64 + u64::from(left.subsec_nanos());
-    let seconds = libc::time_t::try_from(left.as_secs()).unwrap_or(libc::time_t::MAX);
-    at.tv_sec = at.tv_sec.saturating_add(seconds).saturating_add((nanos / NANOS) as libc::time_t);
+    // A deadline that the clock cannot say is never reached.
+    let seconds = left.as_secs().saturating_add(nanos / NANOS).try_into();
+    at.tv_sec = seconds.map_or(FAR, |seconds| at.tv_sec.saturating_add(seconds).min(FAR));
     at.tv_nsec = (nanos % NANOS) as _;
     at
 }
