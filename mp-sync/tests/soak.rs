@@ -321,6 +321,8 @@ fn barrier(random: &mut Random, time: Duration) -> u64 {
             loop {
                 match barrier.wait() {
                     Ok(_) => done(progress),
+                    // One resets it for all: a second reset would break the next round.
+                    Err(BarrierError::Broken) if !barrier.is_broken() => {}
                     Err(BarrierError::Broken) => barrier.reset().unwrap(),
                     Err(error) => panic!("{error}"),
                 }

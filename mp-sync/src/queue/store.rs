@@ -192,13 +192,14 @@ impl Store {
         let _turn = self.turn(&self.slot, patience, || self.is_full(need))?;
         let place = self.await_room(need, patience)?;
         let puts = count(self.words().puts.load(Ordering::SeqCst));
-        // If this process dies before the item is there, the next one to take its number
-        // is another process.
-        let batch = u64::from(std::process::id()) << 32 | u64::from(puts);
+        let mut batch = NO_BATCH;
         if handles > 0 {
+            // If this process dies before the item is there, the next one to take its
+            // number is another process.
+            batch = u64::from(std::process::id()) << 32 | u64::from(puts);
             self.post.put(batch, packet.handles()).map_err(Refusal::Handles)?;
         }
-        self.write(place, puts, Packet::bytes(packet), if handles > 0 { batch } else { NO_BATCH });
+        self.write(place, puts, Packet::bytes(packet), batch);
         advance(&self.words().puts);
         Ok(())
     }
@@ -310,24 +311,22 @@ impl Store {
     /// With the putting mutex, waits until there is room.
     fn await_room(&self, need: u64, patience: Patience) -> Result<(u64, Place), Refusal> {
         let words = self.words();
-        let mut asleep = false;
-        let result = loop {
+        let mut looked = matches!(patience, Patience::None);
+        loop {
             let seen = words.gets.load(Ordering::SeqCst);
             if (seen | words.puts.load(Ordering::SeqCst)) & CLOSED != 0 {
-                break Err(Refusal::Closed);
+                return Err(Refusal::Closed);
             }
             let (written, place) = self.room(need);
             if place != Place::Full {
-                break Ok((written, place));
+                return Ok((written, place));
             }
-            if !sleep(&words.gets, seen, patience, &mut asleep) {
-                break Err(Refusal::Timeout);
+            if !std::mem::replace(&mut looked, true) && several_cpus() {
+                look(|| words.gets.load(Ordering::Relaxed) != seen);
+            } else if !sleep(&words.gets, seen, patience) {
+                return Err(Refusal::Timeout);
             }
-        };
-        if asleep {
-            words.gets.fetch_and(!ASLEEP, Ordering::SeqCst);
         }
-        result
     }
 
     /// With the getting mutex, waits until an item is there.
@@ -335,28 +334,21 @@ impl Store {
         let words = self.words();
         let gets = count(words.gets.load(Ordering::SeqCst));
         let is_there = |puts| count(puts) != gets;
-        let mut asleep = false;
         let mut looked = matches!(patience, Patience::None);
-        let result = loop {
+        loop {
             let seen = words.puts.load(Ordering::SeqCst);
             if is_there(seen) {
-                break Ok(());
+                return Ok(());
             }
             if seen & CLOSED != 0 {
-                break Err(Refusal::Closed);
+                return Err(Refusal::Closed);
             }
             if !std::mem::replace(&mut looked, true) && several_cpus() {
                 look(|| is_there(words.puts.load(Ordering::Relaxed)));
-                continue;
+            } else if !sleep(&words.puts, seen, patience) {
+                return Err(Refusal::Timeout);
             }
-            if !sleep(&words.puts, seen, patience, &mut asleep) {
-                break Err(Refusal::Timeout);
-            }
-        };
-        if asleep {
-            words.puts.fetch_and(!ASLEEP, Ordering::SeqCst);
         }
-        result
     }
 
     fn write(&self, (written, place): (u64, Place), puts: u32, bytes: &[u8], batch: u64) {
@@ -376,7 +368,7 @@ impl Store {
         // it lies, to the holder of the putting mutex: nobody reads it before the count changes.
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), to.as_ptr().cast(), bytes.len()) };
         let next = puts.wrapping_add(1) as usize & 1;
-        self.words().written[next].store(at + frame_len(bytes.len()), Ordering::SeqCst);
+        self.words().written[next].store(at + frame_len(bytes.len()), Ordering::Release);
     }
 
     /// With the getting mutex and an item there: takes it. `false` if it is lost, with
@@ -401,7 +393,8 @@ impl Store {
         packet.mark_trusted();
         let is_whole = batch == NO_BATCH || self.fetch_handles(batch, packet)?;
         let next = gets.wrapping_add(1) as usize & 1;
-        words.read[next].store(at + frame_len(len), Ordering::SeqCst);
+        // ORDERING: who finds this place written anew, in `room`, also finds the count changed.
+        words.read[next].store(at + frame_len(len), Ordering::Release);
         advance(&words.gets);
         if at != begin && begin > KEPT {
             self.trim(begin);
@@ -458,7 +451,7 @@ fn look(ready: impl Fn() -> bool) {
 }
 
 /// Sleeps while `word` is as seen; `false` if there is no time for that.
-fn sleep(word: &AtomicU32, seen: u32, patience: Patience, asleep: &mut bool) -> bool {
+fn sleep(word: &AtomicU32, seen: u32, patience: Patience) -> bool {
     let Patience::Until(deadline) = patience else { return false };
     if timeout::expired(deadline) {
         return false;
@@ -466,16 +459,15 @@ fn sleep(word: &AtomicU32, seen: u32, patience: Patience, asleep: &mut bool) -> 
     // ORDERING: the word itself says that somebody sleeps, so that whoever changes it
     // sees that in the same step.
     let sleeping = seen | ASLEEP;
-    if seen == sleeping || word.compare_exchange(seen, sleeping, Ordering::SeqCst, Ordering::Relaxed).is_ok()
-    {
-        *asleep = true;
+    let swap = || word.compare_exchange(seen, sleeping, Ordering::SeqCst, Ordering::Relaxed);
+    if seen == sleeping || swap().is_ok() {
         // An error of the kernel here means only that the caller looks again.
         let _ = wait_on(word, sleeping, deadline);
     }
     true
 }
 
-/// Raises a count that only its mutex's holder raises, and wakes who sleeps on it.
+/// Raises a count that only its mutex's holder raises, and wakes one who sleeps on it.
 fn advance(word: &AtomicU32) {
     raise(word, 1);
 }
@@ -492,15 +484,18 @@ fn raise(word: &AtomicU32, sleepers: u32) {
             Err(now) => old = now,
         }
     }
-    if change_and_wake(word, Change::Add(ONE as u16), sleepers).is_err() {
-        word.fetch_add(ONE, Ordering::SeqCst);
+    // The flag goes with the wake-up, so that the next ones need no system call while
+    // the sleeper gets up. Nobody else takes it away: whoever raises holds the mutex.
+    let step = ONE - ASLEEP;
+    if change_and_wake(word, Change::Add(step as u16), sleepers).is_err() {
+        word.fetch_add(step, Ordering::SeqCst);
         wake(word, sleepers);
     }
 }
 
 /// Lends this thread's packet.
 pub(crate) fn with_packet<R>(run: impl FnOnce(&mut Packet) -> R) -> R {
-    thread_local!(static SPARE: Cell<Option<Packet>> = const { Cell::new(None) });
+    thread_local!(static SPARE: Cell<Option<Box<Packet>>> = const { Cell::new(None) });
     // Taken, not borrowed: encoding and decoding run users' code, which may use queues too.
     let mut packet = SPARE.take().unwrap_or_default();
     let result = run(&mut packet);
