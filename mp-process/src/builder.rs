@@ -203,7 +203,7 @@ impl Builder {
         if !Function::new(function).can_travel() {
             return Err(Kind::Function(FOREIGN_CODE).into());
         }
-        let birth = self.birth(depth)?;
+        let birth = self.birth(depth);
         let name = birth.name.clone();
         let is_fork = self.launch.method == StartMethod::Fork;
         let mut orders =
@@ -239,7 +239,7 @@ impl Builder {
     pub fn fork<R: Message>(self, closure: impl FnOnce() -> R) -> Result<Process<R>, ProcessError> {
         let this = self.start_method(StartMethod::Fork);
         let depth = init::may_start()?;
-        let birth = this.birth(depth)?;
+        let birth = this.birth(depth);
         let (name, streams) = (birth.name.clone(), &this.streams);
         exit::collect();
         let mut closure = ManuallyDrop::new(closure);
@@ -252,19 +252,19 @@ impl Builder {
     }
 
     /// Who the child will be.
-    fn birth(&self, depth: u32) -> Result<Birth, ProcessError> {
+    fn birth(&self, depth: u32) -> Birth {
         let name = self.name.clone().unwrap_or_else(next_name);
         let mut settings = self.settings.clone();
         match self.launch.method {
             StartMethod::Spawn => {}
             StartMethod::ForkServer => {
                 settings.env = self.launch.env.clone();
-                settings.take_along().map_err(Kind::Start)?;
+                settings.take_along();
             }
             StartMethod::Fork => settings.env = self.launch.env.clone(),
         }
         let announce = self.launch.method == StartMethod::Spawn;
-        Ok(Birth { name, depth, parent: ParentProcess::this(), settings, announce })
+        Birth { name, depth, parent: ParentProcess::this(), settings, announce }
     }
 
     fn hold<R>(self, started: Started, name: String) -> Process<R> {

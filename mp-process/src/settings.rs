@@ -76,12 +76,14 @@ pub(crate) struct Settings {
 
 impl Settings {
     /// For a child that is not born of this process: what it would have inherited.
-    pub(crate) fn take_along(&mut self) -> std::io::Result<()> {
+    pub(crate) fn take_along(&mut self) {
         self.whole_env = Some(env::vars_os().collect());
-        let here = env::current_dir()?;
-        let there = self.directory.as_ref().map_or_else(|| here.clone(), |directory| here.join(directory));
-        self.directory = Some(there.into_os_string());
-        Ok(())
+        // A directory that was removed cannot be entered by anybody else.
+        if let Ok(here) = env::current_dir() {
+            let there =
+                self.directory.as_ref().map_or_else(|| here.clone(), |directory| here.join(directory));
+            self.directory = Some(there.into_os_string());
+        }
     }
 
     /// Makes this process so; an error says what could not be done.

@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::io;
 use std::time::Instant;
 
-use ipc_core::Packet;
 use ipc_core::link::{Link, SocketLink};
+use ipc_core::{Packet, SendError};
 use serde::{Deserialize, Serialize};
 
 use crate::boot;
@@ -63,7 +63,10 @@ pub(crate) fn start(launch: &Launch, orders: &mut Packet) -> Result<Started, Pro
     let (ours, theirs) = SocketLink::pair().map_err(Kind::Start)?;
     // They are short enough for the socket to hold them until there is a child.
     let deadline = Instant::now().checked_add(boot::START_TIMEOUT);
-    ours.send(orders, deadline).map_err(|error| Kind::Start(io::Error::other(error)))?;
+    ours.send(orders, deadline).map_err(|error| match error {
+        SendError::Encode(error) => Kind::Argument(error),
+        error => Kind::Start(io::Error::other(error)),
+    })?;
     match launch.method {
         StartMethod::Spawn => sys::spawn(launch, theirs),
         StartMethod::ForkServer => sys::by_server(theirs),

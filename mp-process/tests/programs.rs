@@ -41,6 +41,9 @@ const ROLES: &[Role] = &[
     ("server_killed", lose_the_server),
     ("ctrl_c", be_interrupted),
     ("depth", dig),
+    ("handlers", with_handlers),
+    ("unlimited", with_unlimited_stack),
+    ("adrift", in_a_removed_directory),
     ("fork_captures", fork_with_captures),
 ];
 
@@ -71,6 +74,9 @@ fn main() -> ExitCode {
         ("closed_outputs_do_no_harm", "silent"),
         ("blocked_signals_are_not_inherited", "blocked"),
         ("depth_is_bounded_by_memory_only", "depth"),
+        ("handlers_of_the_program_are_not_for_children", "handlers"),
+        ("a_stack_without_limit_tells_no_overflow", "unlimited"),
+        ("a_removed_directory_does_no_harm", "adrift"),
     ] {
         trials.extend(roles(name, role, &["spawn", "forkserver", "fork"]));
     }
@@ -426,6 +432,55 @@ fn with_blocked_signals(method: StartMethod) {
     assert_eq!(child.join().unwrap_err().signal(), Some(15));
 }
 
+fn with_handlers(method: StartMethod) {
+    extern "C" fn nothing(_signal: i32) {}
+    // SAFETY: a handler that does nothing, and a signal that is ignored.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::signal(libc::SIGTERM, nothing as extern "C" fn(i32) as libc::sighandler_t);
+        libc::signal(libc::SIGCHLD, libc::SIG_IGN);
+    }
+    let child = Process::builder().start_method(method).spawn(
+        |()| {
+            // Its own children's statuses are not lost.
+            let exit = Process::<()>::spawn(|()| process::exit(4), ()).unwrap().join();
+            assert_eq!(exit.unwrap_err().exit_code(), Some(4));
+        },
+        (),
+    );
+    child.unwrap().join().unwrap();
+    let child = spawn(method, sleep_long);
+    thread::sleep(Duration::from_millis(200));
+    child.terminate().unwrap();
+    let error = child.join_timeout(Duration::from_secs(10)).unwrap_err();
+    assert!(!error.is_timeout(), "{error}");
+}
+
+fn with_unlimited_stack(method: StartMethod) {
+    let limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: a valid structure.
+    #[allow(unsafe_code)]
+    let raised = unsafe { libc::setrlimit(libc::RLIMIT_STACK, &limit) } == 0;
+    let child = spawn(method, |()| {
+        // SAFETY: a wild write, which the kernel answers with a signal.
+        #[allow(unsafe_code)]
+        unsafe {
+            (8 as *mut u8).write_volatile(1);
+        }
+    });
+    let error = child.join().unwrap_err();
+    assert!(!raised || !error.is_stack_overflow(), "{error}");
+    assert_eq!(error.signal(), Some(11), "{error}");
+}
+
+fn in_a_removed_directory(method: StartMethod) {
+    let folder = env::temp_dir().join(format!("adrift-{}", process::id()));
+    fs::create_dir(&folder).unwrap();
+    env::set_current_dir(&folder).unwrap();
+    fs::remove_dir(&folder).unwrap();
+    assert_eq!(spawn(method, |()| 5).join().unwrap(), 5);
+}
+
 fn dig(method: StartMethod) {
     fn deeper((method, left): (StartMethod, u32)) -> u32 {
         if left == 0 {
@@ -541,14 +596,14 @@ fn every_end_is_told() {
 
 fn a_variable_set_by_a_stranger_does_no_harm() {
     let parent = process::id().to_string();
-    for value in ["", "nonsense", "1", "1:1", parent.as_str()] {
+    for value in ["", "nonsense", "1", "1:1", "1:2:3", parent.as_str(), &format!("{parent}:8")] {
         let run = program("depth", "spawn").env("MULTIPROCESS_CHILD", value).run(LIMIT);
         run.unwrap().expect_success();
     }
     // A socket in the place of the input that is not ours.
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
     let mut command = Command::new("/proc/self/exe");
-    command.arg0("stranger").env(ROLE, "depth spawn").env("MULTIPROCESS_CHILD", "1");
+    command.arg0("stranger").env(ROLE, "depth spawn").env("MULTIPROCESS_CHILD", format!("{parent}:1"));
     let status = command.stdin(std::os::fd::OwnedFd::from(theirs)).status().unwrap();
     drop(ours);
     assert!(status.success());

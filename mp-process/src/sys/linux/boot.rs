@@ -9,33 +9,43 @@
 
 #![allow(unsafe_code)]
 
+use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::process::exit;
 
 use ipc_core::Handle;
 use ipc_core::link::SocketLink;
+use rustix::fs::{FileType, fstat};
 use rustix::io::fcntl_dupfd_cloexec;
-use rustix::net::sockopt::socket_peercred;
 use rustix::process::{Pid, Signal, getpid, getppid, kill_process, set_parent_process_death_signal};
 
 use super::{setup, signals};
 
-/// The parent's process id, in the environment of a child until it has read it.
+/// `PARENT:SOCKET`, in the environment of a child until it has read it: the parent's
+/// process id, and the number of the socket that is the child's standard input.
 pub(crate) const VARIABLE: &str = "MULTIPROCESS_CHILD";
+
+/// What a parent writes into the variable.
+pub(super) fn summons_for(link: &Handle) -> io::Result<String> {
+    Ok(format!("{}:{}", std::process::id(), fstat(link)?.st_ino))
+}
 
 /// If this process is a child: its link.
 pub(crate) fn summons() -> Option<SocketLink> {
-    let parent = Pid::from_raw(std::env::var(VARIABLE).ok()?.parse().ok()?)?;
+    let text = std::env::var(VARIABLE).ok()?;
+    let (parent, socket) = text.split_once(':')?;
+    let (parent, socket) = (Pid::from_raw(parent.parse().ok()?)?, socket.parse::<u64>().ok()?);
     let stdin = rustix::stdio::stdin();
-    // Somebody else may have set the variable. Then standard input is no socket that
-    // this parent has made, and this process is no child.
-    if socket_peercred(stdin).ok()?.pid != parent {
+    let found = fstat(stdin).ok()?;
+    // Somebody else may have set the variable. Then standard input is not the socket
+    // that it names, and this process is no child.
+    if !FileType::from_raw_mode(found.st_mode).is_socket() || found.st_ino != socket {
         return None;
     }
     // SAFETY: `init` comes before threads, so nobody else reads the environment.
     unsafe { std::env::remove_var(VARIABLE) };
     follow(parent);
-    let socket = move_stdin_away(stdin)?;
+    let Some(socket) = move_stdin_away(stdin) else { exit(1) };
     settle();
     Some(SocketLink::from_handle(Handle::from(socket)).trust_peer())
 }
@@ -44,8 +54,8 @@ pub(crate) fn summons() -> Option<SocketLink> {
 /// as the parent's process.
 pub(super) fn follow(parent: Pid) {
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
-    // The parent may have died before the line above.
-    if getppid() != Some(parent) {
+    // The parent may have died before the line above. None is one in another namespace.
+    if getppid().is_some_and(|now| now != parent) {
         die();
     }
 }
@@ -59,6 +69,8 @@ fn die() -> ! {
 /// What every child does about signals and streams.
 pub(super) fn settle() {
     setup::fill_streams();
+    // Ignoring the ends of children is inherited, and would cost this one their statuses.
+    signals::restore_default(libc::SIGCHLD);
     signals::keep_interrupts_out();
     signals::unblock_all();
 }

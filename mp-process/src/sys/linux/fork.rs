@@ -69,6 +69,7 @@ pub(crate) fn fork(link: SocketLink, live: impl FnOnce(SocketLink)) -> io::Resul
             let Some(link) = above_streams(link) else { leave::now(1) };
             boot::follow(parent);
             leave::without_handlers();
+            signals::forget_handlers();
             boot::settle();
             live(link);
             leave::now(0)

@@ -27,7 +27,7 @@ const OWN_STACK: usize = 64 << 10;
 struct Report {
     socket: BorrowedFd<'static>,
     frame: Vec<u8>,
-    /// The lowest address that the main thread's stack may grow to.
+    /// The lowest address that the main thread's stack may grow to; zero if there is no limit.
     stack_end: usize,
     others: libc::sigaction,
 }
@@ -109,7 +109,7 @@ extern "C" fn on_fault(signal: libc::c_int, info: *mut libc::siginfo_t, _context
     // SAFETY: `send` and `sigaction` with valid pointers to statics; both are
     // allowed in a handler.
     unsafe {
-        if below.contains(&address) {
+        if report.stack_end != 0 && below.contains(&address) {
             let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
             libc::send(report.socket.as_raw_fd(), report.frame.as_ptr().cast(), report.frame.len(), flags);
             let mut default: libc::sigaction = MaybeUninit::zeroed().assume_init();

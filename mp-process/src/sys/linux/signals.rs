@@ -78,6 +78,24 @@ pub(super) fn restore_default(signal: libc::c_int) {
     set_handler(signal, libc::SIG_DFL);
 }
 
+/// In a fork: the handlers of the program that it is a copy of are not for it. One
+/// that writes to a pipe of its own would tell the parent of this process's signals.
+pub(super) fn forget_handlers() {
+    // What the standard library does about faults holds here too.
+    let kept = [libc::SIGSEGV, libc::SIGBUS];
+    for signal in (1..=libc::SIGRTMAX()).filter(|signal| !kept.contains(signal)) {
+        // SAFETY: see the head of this file; what is no signal of ours is refused.
+        let handler = unsafe {
+            let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+            libc::sigaction(signal, ptr::null(), action.as_mut_ptr());
+            action.assume_init().sa_sigaction
+        };
+        if handler != libc::SIG_DFL && handler != libc::SIG_IGN {
+            restore_default(signal);
+        }
+    }
+}
+
 fn set_handler(signal: libc::c_int, handler: libc::sighandler_t) {
     // SAFETY: see the head of this file; the handlers above touch nothing, and system
     // calls that they interrupt are restarted.

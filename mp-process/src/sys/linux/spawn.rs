@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ipc_core::link::SocketLink;
 
-use super::boot::VARIABLE;
+use super::boot::{self, VARIABLE};
 use super::end;
 use super::signals;
 use super::start::Born;
@@ -48,9 +48,10 @@ fn start(launch: &Launch, link: SocketLink) -> io::Result<Born> {
             None => program.env_remove(key),
         };
     }
+    let socket = link.into_handle()?;
     let mut child = program
-        .env(VARIABLE, process::id().to_string())
-        .stdin(Stdio::from(OwnedFd::from(link.into_handle()?)))
+        .env(VARIABLE, boot::summons_for(&socket)?)
+        .stdin(Stdio::from(OwnedFd::from(socket)))
         .spawn()?;
     match end::open(child.id()) {
         Ok(end) => Ok(Born { pid: child.id(), end, relay: None }),
