@@ -81,6 +81,7 @@ impl Common {
         if self.followed.load(Ordering::Relaxed) != UNWATCHED {
             self.followed.store(NOBODY, Ordering::Relaxed);
         }
+        self.detached.store(false, Ordering::Relaxed);
         self.claim();
     }
 

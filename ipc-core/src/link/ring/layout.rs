@@ -85,10 +85,11 @@ impl Side {
         self.pid.store(pid, Ordering::Release);
     }
 
-    /// Says that the side is on its way to another process.
+    /// Says that the side is on its way to another process, unless one that got it by
+    /// a fork says already that it holds it.
     pub(super) fn release(&self) {
         // ORDERING: as in `claim`.
-        self.pid.store(0, Ordering::Release);
+        let _ = self.pid.compare_exchange(process::current_id(), 0, Ordering::Release, Ordering::Relaxed);
     }
 
     /// The process that holds the side; unknown while it travels, and where ids
