@@ -49,7 +49,7 @@ const KEEP: usize = 4 << 20;
 
 /// Lends this thread's packet, so that a receive allocates nothing.
 pub(crate) fn with_packet<R>(run: impl FnOnce(&mut Packet) -> R) -> R {
-    thread_local!(static SPARE: Cell<Option<Packet>> = const { Cell::new(None) });
+    thread_local!(static SPARE: Cell<Option<Box<Packet>>> = const { Cell::new(None) });
     // Taken, not borrowed: decoding runs users' code, which may receive as well.
     let mut packet = SPARE.take().unwrap_or_default();
     let result = run(&mut packet);

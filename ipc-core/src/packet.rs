@@ -116,7 +116,9 @@ impl Packet {
     /// The handles to decode with; those of a packet that was written here move over.
     fn take_handles(&mut self) -> Vec<Slot> {
         let mut handles = std::mem::take(&mut self.received);
-        handles.extend(self.luggage.handles.drain(..).map(Some));
+        if !self.luggage.handles.is_empty() {
+            handles.extend(self.luggage.handles.drain(..).map(Some));
+        }
         handles
     }
 

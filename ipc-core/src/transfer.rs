@@ -8,6 +8,7 @@
 
 use std::cell::RefCell;
 use std::fmt::Display;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use crate::sys::Handle;
@@ -18,21 +19,43 @@ pub(crate) trait Moves: Send + Sync {
     fn moved(&self);
 }
 
-/// What a value wants to have sent beside its bytes.
+/// What a value wants to have sent beside its bytes. Most want nothing, and then
+/// it is one empty word.
 #[derive(Default)]
-pub(crate) struct Luggage {
+pub(crate) struct Luggage(Option<Box<Load>>);
+
+/// Handles and ends, and how they hang together.
+#[derive(Default)]
+pub(crate) struct Load {
     pub(crate) handles: Vec<Handle>,
     pub(crate) moves: Vec<Arc<dyn Moves>>,
     /// Which of the handles are to the same thing, wanted by many values: key and place.
     shared: Vec<(u128, u32)>,
 }
 
+impl Deref for Luggage {
+    type Target = Load;
+
+    fn deref(&self) -> &Load {
+        static NOTHING: Load = Load { handles: Vec::new(), moves: Vec::new(), shared: Vec::new() };
+        self.0.as_deref().unwrap_or(&NOTHING)
+    }
+}
+
+impl DerefMut for Luggage {
+    fn deref_mut(&mut self) -> &mut Load {
+        self.0.get_or_insert_default()
+    }
+}
+
 impl Luggage {
     /// Forgets what a value that was not encoded after all had brought.
     pub(crate) fn truncate(&mut self, handles: usize, moves: usize) {
-        self.handles.truncate(handles);
-        self.moves.truncate(moves);
-        self.shared.retain(|(_, place)| (*place as usize) < handles);
+        if let Some(load) = &mut self.0 {
+            load.handles.truncate(handles);
+            load.moves.truncate(moves);
+            load.shared.retain(|(_, place)| (*place as usize) < handles);
+        }
     }
 
     fn place_of(&self, key: u128) -> Option<u32> {
@@ -45,9 +68,10 @@ impl Luggage {
     /// A message with such ends cannot be sent again, so its handles go too: a copy
     /// kept here would hide the end of the process that has them now.
     pub(crate) fn commit(&mut self) {
-        self.moves.iter().for_each(|end| end.moved());
-        if !self.moves.is_empty() {
-            self.handles.clear();
+        let Some(load) = &mut self.0 else { return };
+        load.moves.iter().for_each(|end| end.moved());
+        if !load.moves.is_empty() {
+            load.handles.clear();
         }
     }
 }

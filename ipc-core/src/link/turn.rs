@@ -1,23 +1,40 @@
 //! Threads take turns at one direction of a link, with a deadline.
+//!
+//! # Safety
+//! The value is reached only through a guard, and there is one guard at most:
+//! `state` leaves `FREE` by an exchange that one thread wins, and comes back to it
+//! when that thread's guard is dropped. Guards stay on their thread.
 
+#![allow(unsafe_code)]
+
+use std::cell::UnsafeCell;
+use std::fmt;
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Instant;
 
 use crate::deadline;
 use crate::sys::futex;
 
+/// Nobody holds it.
+const FREE: u32 = 0;
+/// A thread holds it, and none waits.
+const HELD: u32 = 1;
+/// A thread holds it, and others may sleep on the word.
+const CONTENDED: u32 = 2;
+
 /// A mutex whose lock has a deadline, and which tells its own holder apart from
 /// another one. A panic under it changes nothing: what it guards is committed in
 /// single steps.
-#[derive(Debug)]
 pub(crate) struct Turn<T> {
-    value: Mutex<T>,
+    state: AtomicU32,
     holder: AtomicU64,
-    waiters: AtomicU32,
-    releases: AtomicU32,
+    value: UnsafeCell<T>,
 }
+
+// SAFETY: guards hand the value from thread to thread, one at a time.
+unsafe impl<T: Send> Sync for Turn<T> {}
 
 /// Why there was no turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,61 +47,45 @@ pub(crate) enum NoTurn {
 
 impl<T> Turn<T> {
     pub(crate) fn new(value: T) -> Self {
-        Self {
-            value: Mutex::new(value),
-            holder: AtomicU64::new(NOBODY),
-            waiters: AtomicU32::new(0),
-            releases: AtomicU32::new(0),
-        }
+        Self { state: AtomicU32::new(FREE), holder: AtomicU64::new(NOBODY), value: UnsafeCell::new(value) }
     }
 
     /// Waits for the turn.
+    #[inline]
     pub(crate) fn take(&self, deadline: Option<Instant>) -> Result<TurnGuard<'_, T>, NoTurn> {
-        if let Some(guard) = self.attempt() {
-            return Ok(guard);
+        // ORDERING: what the last holder did is visible.
+        let taken = self.state.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed);
+        if taken.is_err() {
+            self.take_slowly(deadline)?;
         }
+        self.holder.store(this_thread(), Ordering::Relaxed);
+        Ok(TurnGuard { turn: self, on_thread: PhantomData })
+    }
+
+    #[cold]
+    fn take_slowly(&self, deadline: Option<Instant>) -> Result<(), NoTurn> {
         // Only this thread can have put its own number there.
         if self.holder.load(Ordering::Relaxed) == this_thread() {
             return Err(NoTurn::Reentrant);
         }
-        // ORDERING: the waiter announces itself before it looks, the holder lets
-        // go before it looks for waiters; one of the two sees the other.
-        self.waiters.fetch_add(1, Ordering::SeqCst);
-        let result = self.take_slowly(deadline);
-        self.waiters.fetch_sub(1, Ordering::SeqCst);
-        result
-    }
-
-    fn take_slowly(&self, deadline: Option<Instant>) -> Result<TurnGuard<'_, T>, NoTurn> {
-        loop {
-            let seen = self.releases.load(Ordering::SeqCst);
-            if let Some(guard) = self.attempt() {
-                return Ok(guard);
-            }
+        // Also a thread that gives up leaves the word so: the holder wakes one in vain.
+        // ORDERING: as in `take`.
+        while self.state.swap(CONTENDED, Ordering::Acquire) != FREE {
             if deadline::expired(deadline) {
                 return Err(NoTurn::Timeout);
             }
             // An error of the kernel here means only that the loop looks again.
-            let _ = futex::wait(&self.releases, seen, deadline);
+            let _ = futex::wait(&self.state, CONTENDED, deadline);
         }
+        Ok(())
     }
+}
 
-    fn attempt(&self) -> Option<TurnGuard<'_, T>> {
-        let value = match self.value.try_lock() {
-            Ok(value) => value,
-            Err(TryLockError::Poisoned(poisoned)) => PoisonError::into_inner(poisoned),
-            Err(TryLockError::WouldBlock) => return None,
-        };
-        self.holder.store(this_thread(), Ordering::Relaxed);
-        Some(TurnGuard { turn: self, value: Some(value) })
-    }
-
-    fn release(&self) {
-        // ORDERING: see `take`; the unlock before it is made visible by the fence.
-        std::sync::atomic::fence(Ordering::SeqCst);
-        if self.waiters.load(Ordering::Relaxed) > 0 {
-            self.releases.fetch_add(1, Ordering::SeqCst);
-            futex::wake(&self.releases, 1);
+impl<T: fmt::Debug> fmt::Debug for Turn<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.take(deadline::now()) {
+            Ok(value) => value.fmt(f),
+            Err(_) => f.write_str("<in use>"),
         }
     }
 }
@@ -93,34 +94,43 @@ impl<T> Turn<T> {
 #[derive(Debug)]
 pub(crate) struct TurnGuard<'a, T> {
     turn: &'a Turn<T>,
-    value: Option<MutexGuard<'a, T>>,
+    /// The holder is known by its thread, so that a guard must not leave it.
+    on_thread: PhantomData<*const ()>,
 }
 
 impl<T> Deref for TurnGuard<'_, T> {
     type Target = T;
 
+    #[inline]
     fn deref(&self) -> &T {
-        self.value.as_deref().expect("held until dropped")
+        // SAFETY: this is the one guard.
+        unsafe { &*self.turn.value.get() }
     }
 }
 
 impl<T> DerefMut for TurnGuard<'_, T> {
+    #[inline]
     fn deref_mut(&mut self) -> &mut T {
-        self.value.as_deref_mut().expect("held until dropped")
+        // SAFETY: this is the one guard, borrowed for this alone.
+        unsafe { &mut *self.turn.value.get() }
     }
 }
 
 impl<T> Drop for TurnGuard<'_, T> {
+    #[inline]
     fn drop(&mut self) {
         self.turn.holder.store(NOBODY, Ordering::Relaxed);
-        drop(self.value.take());
-        self.turn.release();
+        // ORDERING: what this thread did is visible to the next.
+        if self.turn.state.swap(FREE, Ordering::Release) == CONTENDED {
+            futex::wake(&self.turn.state, 1);
+        }
     }
 }
 
 const NOBODY: u64 = 0;
 
 /// A number that no other living thread has: the address of a thread-local.
+#[inline]
 fn this_thread() -> u64 {
     thread_local!(static PLACE: u8 = const { 0 });
     PLACE.with(|place| std::ptr::from_ref(place).addr() as u64)
@@ -137,6 +147,28 @@ mod tests {
         let guard = turn.take(None).unwrap();
         assert_eq!(turn.take(None).unwrap_err(), NoTurn::Reentrant);
         drop(guard);
+        assert_eq!(*turn.take(None).unwrap(), 1);
+    }
+
+    #[test]
+    fn one_thread_at_a_time() {
+        let turn = Turn::new(0u64);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| (0..20_000).for_each(|_| *turn.take(None).unwrap() += 1));
+            }
+        });
+        assert_eq!(*turn.take(None).unwrap(), 80_000);
+    }
+
+    #[test]
+    fn a_panic_gives_the_turn_back() {
+        let turn = Turn::new(1);
+        let panicking = std::panic::AssertUnwindSafe(|| {
+            let _guard = turn.take(None).unwrap();
+            panic!("on purpose");
+        });
+        assert!(std::panic::catch_unwind(panicking).is_err());
         assert_eq!(*turn.take(None).unwrap(), 1);
     }
 

@@ -112,8 +112,8 @@ impl Consumer {
         if self.head != self.tail {
             return Ok(());
         }
-        // The producer may wait for all that has been read so far.
-        self.tell(end);
+        // What the producer has not been told of is less than an eighth of the ring, and all
+        // else is free: it cannot be waiting.
         let tail = self.tail;
         // ORDERING: the bytes below `head` are visible.
         let head = || end.lane.header().head.0.load(Ordering::Acquire);

@@ -215,10 +215,6 @@ impl Link for RingLink {
 
     fn arm<'a>(&'a self, arm: &mut Arm<'a>) {
         if let Some(direction) = &self.receiving {
-            // The producer may wait for room that this end has not told it of.
-            if let Ok(mut consumer) = direction.turn.take(crate::deadline::now()) {
-                consumer.tell(&direction.end);
-            }
             direction.end.arm();
         }
         arm.push(self.common.companion.interest());
