@@ -123,7 +123,7 @@ impl Office {
     fn desk(&'static self) -> io::Result<MutexGuard<'static, Desk>> {
         let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
         if !desk.is_served {
-            let name = "ipc-core deaths".to_owned();
+            let name = "ipc-core-deaths".to_owned();
             std::thread::Builder::new().name(name).spawn(move || self.serve())?;
             desk.is_served = true;
         }
