@@ -214,6 +214,13 @@ fn environment_and_directory_are_given(method: StartMethod) {
     assert_eq!(child.unwrap().join().unwrap(), (Some("1".to_owned()), None, "/proc".into()));
     let child = spawn(method, look, ()).unwrap();
     assert_eq!(child.join().unwrap(), (None, env::var("PATH").ok(), env::current_dir().unwrap()));
+    // What changes here after a server was started is seen by the next child.
+    let before = env::current_dir().unwrap();
+    env::set_current_dir("/").unwrap();
+    let child = builder(method).current_dir("proc").spawn(look, ()).unwrap();
+    assert_eq!(child.join().unwrap().2.to_str(), Some("/proc"));
+    assert_eq!(spawn(method, look, ()).unwrap().join().unwrap().2.to_str(), Some("/"));
+    env::set_current_dir(before).unwrap();
 }
 
 fn streams_are_given(method: StartMethod) {

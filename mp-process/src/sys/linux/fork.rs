@@ -30,6 +30,9 @@ const SETTLING: Duration = Duration::from_millis(50);
 /// The names of the threads of this process beside the calling one that are not
 /// this library's.
 pub(crate) fn threads_of_the_program() -> io::Result<Vec<String>> {
+    if is_alone() {
+        return Ok(Vec::new());
+    }
     let deadline = Instant::now() + SETTLING;
     loop {
         let names = foreign_threads()?;
@@ -38,6 +41,12 @@ pub(crate) fn threads_of_the_program() -> io::Result<Vec<String>> {
         }
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// Whether there is surely no other thread: quicker than a look into `/proc`.
+fn is_alone() -> bool {
+    // SAFETY: changes nothing in a process with one thread, and is refused in others.
+    unsafe { libc::unshare(libc::CLONE_THREAD) == 0 }
 }
 
 fn foreign_threads() -> io::Result<Vec<String>> {

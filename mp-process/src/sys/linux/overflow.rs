@@ -11,6 +11,7 @@
 
 #![allow(unsafe_code)]
 
+use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::ptr;
@@ -81,13 +82,21 @@ fn current(signal: libc::c_int) -> libc::sigaction {
     }
 }
 
-/// The handler must not run on the stack that is full.
+/// The handler must not run on the stack that is full. What is not touched of this one
+/// takes no memory.
 fn give_signal_stack() -> bool {
-    let memory = Box::leak(vec![0u8; OWN_STACK].into_boxed_slice());
-    let stack = libc::stack_t { ss_sp: memory.as_mut_ptr().cast(), ss_flags: 0, ss_size: OWN_STACK };
-    // SAFETY: the memory is leaked, so it stays this thread's signal stack for ever.
+    let stack = libc::stack_t { ss_sp: SPACE.0.get().cast(), ss_flags: 0, ss_size: OWN_STACK };
+    // SAFETY: the memory is static, and the signal stack of this one thread.
     unsafe { libc::sigaltstack(&stack, ptr::null_mut()) == 0 }
 }
+
+#[repr(align(4096))]
+struct Space(UnsafeCell<[u8; OWN_STACK]>);
+
+// SAFETY: only the kernel and the handler use it, on the main thread.
+unsafe impl Sync for Space {}
+
+static SPACE: Space = Space(UnsafeCell::new([0; OWN_STACK]));
 
 fn install(signal: libc::c_int) {
     type Handler = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);

@@ -20,7 +20,7 @@ use super::start::Born;
 use crate::boot::{self, Answer, Birth};
 use crate::per_process::PerProcess;
 use crate::process::ParentProcess;
-use crate::settings::{Settings, Streams};
+use crate::settings::{Settings, Streams, note_what_the_server_inherits};
 use crate::start::Launch;
 
 pub(super) const SERVER_NAME: &str = "fork-server";
@@ -79,6 +79,7 @@ impl Server {
         };
         let mut orders =
             boot::orders(birth, &Streams::default(), false, serve::serve, &()).map_err(io::Error::other)?;
+        note_what_the_server_inherits();
         let (ours, theirs) = SocketLink::pair()?;
         ours.send(&mut orders, deadline()).map_err(io::Error::other)?;
         let born = super::spawn::spawn(&Launch::default(), theirs)?;
