@@ -13,11 +13,14 @@ use std::hint::black_box;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, process};
 
 use mp_process::{Process, StartMethod};
+
+/// A name, what is measured, and how long it took.
+type Shape = (&'static str, Box<dyn FnMut()>, Vec<Duration>);
 
 fn main() {
     if env::args().nth(1).as_deref() == Some("--zygote") {
@@ -30,7 +33,7 @@ fn main() {
     let megabytes: usize = ballast.and_then(|text| text.parse().ok()).unwrap_or(0);
     let ballast = black_box(vec![1u8; megabytes << 20]);
     let mut zygote = Zygote::start();
-    let mut shapes: Vec<(&str, Box<dyn FnMut()>, Vec<Duration>)> = vec![
+    let mut shapes: Vec<Shape> = vec![
         ("Command, an empty Rust program", Box::new(empty_program), Vec::new()),
         ("Process, spawn", Box::new(|| by(StartMethod::Spawn)), Vec::new()),
         ("bare zygote fork", Box::new(move || zygote.fork()), Vec::new()),
@@ -77,19 +80,28 @@ fn bare_fork() {
 }
 
 /// A server that forks on request, and nothing else.
-struct Zygote(UnixStream);
+struct Zygote(Option<UnixStream>, Child);
 
 impl Zygote {
     fn start() -> Self {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let mut program = Command::new("/proc/self/exe");
-        program.arg("--zygote").stdin(Stdio::from(OwnedFd::from(theirs))).spawn().unwrap();
-        Self(ours)
+        let child = program.arg("--zygote").stdin(Stdio::from(OwnedFd::from(theirs))).spawn().unwrap();
+        Self(Some(ours), child)
     }
 
     fn fork(&mut self) {
-        self.0.write_all(&[1]).unwrap();
-        self.0.read_exact(&mut [0]).unwrap();
+        let socket = self.0.as_mut().unwrap();
+        socket.write_all(&[1]).unwrap();
+        socket.read_exact(&mut [0]).unwrap();
+    }
+}
+
+impl Drop for Zygote {
+    fn drop(&mut self) {
+        // It ends when its input does.
+        drop(self.0.take());
+        self.1.wait().unwrap();
     }
 }
 
