@@ -1,5 +1,6 @@
-//! The harness that integrates the crates: `cargo xtask ci`, `tidy` and `soak`.
+//! The harness that integrates the crates: `cargo xtask ci`, `tidy`, `soak` and `bench`.
 
+mod bench;
 mod ci;
 mod shell;
 mod soak;
@@ -17,7 +18,9 @@ usage: cargo xtask COMMAND
 
   ci                                     all that a change must pass, in order
   tidy                                   the rules that no compiler checks
-  soak [CRATE] [--seed N] [--seconds N]  the long suites, tests/soak.rs of each crate";
+  soak [CRATE] [--seed N] [--seconds N]  the long suites, tests/soak.rs of each crate
+  bench [ROW…] [--quick] [--json FILE] [--plot DIR] [--against REV] [--corpus DIR] [--no-rivals]
+                                         measure us, the rivals and the bare kernel in turns";
 
 /// What went wrong, for the last line on the screen.
 type Failure = Box<dyn std::error::Error>;
@@ -40,6 +43,7 @@ fn run() -> Result<(), Failure> {
         ["ci"] => ci::run(&workspace),
         ["tidy"] => tidy::run(&workspace),
         ["soak", options @ ..] => soak::run(&workspace, options),
+        ["bench", options @ ..] => bench::run(&workspace, options),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(())

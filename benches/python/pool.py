@@ -1,0 +1,157 @@
+"""CPython's `Pool` and `ProcessPoolExecutor`, each used in its own best way."""
+
+import multiprocessing
+import time
+from concurrent.futures import ProcessPoolExecutor
+
+from common import Check, Skip, message, rate_each, serve, time_each
+
+MEGABYTES = 64
+
+
+def square(x):
+    return x * x
+
+
+def upper(text):
+    return text.upper()
+
+
+def through(bytes_):
+    check = through.check = getattr(through, "check", None) or Check(len(bytes_))
+    number = check.number(bytes_)
+    return (number + 1).to_bytes(8, "little") + bytes_[8:]
+
+
+def busy(task):
+    microseconds, rounds = task
+    state = 1
+    for _ in range(rounds):
+        state = (state * 6364136223846793005 + 1) & 0xFFFFFFFFFFFFFFFF
+    return microseconds
+
+
+class Pool:
+    """`multiprocessing.Pool` by the verbs that are measured."""
+
+    def __init__(self, workers, method="fork"):
+        self.pool = multiprocessing.get_context(method).Pool(workers)
+        self.apply = self.pool.apply
+        self.imap = self.pool.imap
+        self.imap_unordered = self.pool.imap_unordered
+
+    def map(self, function, items, chunksize=None):
+        return self.pool.map(function, items, chunksize)
+
+    def down(self):
+        self.pool.terminate()
+        self.pool.join()
+
+
+class Executor:
+    """The same of `ProcessPoolExecutor`; it has one lazy map."""
+
+    def __init__(self, workers):
+        self.workers = workers
+        self.executor = ProcessPoolExecutor(workers)
+
+    def apply(self, function, arguments):
+        return self.executor.submit(function, *arguments).result()
+
+    def map(self, function, items, chunksize=None):
+        chunksize = chunksize or max(1, len(items) // (4 * self.workers))
+        return list(self.executor.map(function, items, chunksize=chunksize))
+
+    def imap(self, function, items):
+        return self.executor.map(function, items)
+
+    imap_unordered = imap
+
+    def down(self):
+        self.executor.shutdown()
+
+
+def right(values, count):
+    if len(values) != count or values[count - 1] != square(count - 1):
+        raise RuntimeError("wrong squares")
+    return count
+
+
+def measure(what, question, mode, number, budget):
+    def new(workers):
+        if what == "executor":
+            return Executor(workers)
+        return Pool(workers, "spawn" if what == "spawn" else "fork")
+
+    if question == "up":
+        def up(turn):
+            pool = new(number)
+            if pool.apply(square, (turn,)) != square(turn):
+                raise RuntimeError("a wrong square")
+            pool.down()
+
+        return time_each(mode, budget, up)
+    pool = new(2)
+    try:
+        return with_pool(pool, question, mode, number, budget)
+    finally:
+        pool.down()
+
+
+def with_pool(pool, question, mode, number, budget):
+    if question == "apply":
+        def apply(turn):
+            if pool.apply(square, (turn,)) != square(turn):
+                raise RuntimeError("a wrong square")
+
+        return time_each(mode, budget, apply)
+    batches = {
+        "map": lambda: right(pool.map(square, range(number)), number),
+        "chunk1": lambda: right(pool.map(square, range(number), 1), number),
+        "chunk1-text": lambda: texts(pool, number),
+        "imap": lambda: right(list(pool.imap(square, range(number))), number),
+        "imap-unordered": lambda: right(sorted(pool.imap_unordered(square, range(number))), number),
+        "megabyte": lambda: megabytes(pool, number),
+        "tasks": lambda: tasks(pool, number),
+    }
+    if question not in batches:
+        raise Skip("does not answer this question")
+    return rate_each(budget, batches[question])
+
+
+def texts(pool, count):
+    items = [f"{number} is the number" for number in range(count)]
+    values = pool.map(upper, items, 1)
+    if sum(map(len, values)) != sum(map(len, items)):
+        raise RuntimeError("wrong texts")
+    return count
+
+
+def megabytes(pool, size):
+    original, check = bytes(message(size)), Check(size)
+    items = (number.to_bytes(8, "little") + original[8:] for number in range(MEGABYTES))
+    for number, value in enumerate(pool.imap(through, items)):
+        if check.number(value) != number + 1:
+            raise RuntimeError("another megabyte came")
+    return MEGABYTES
+
+
+def rounds_per_microsecond():
+    best = 1.0
+    for _ in range(5):
+        start = time.perf_counter()
+        busy((0, 100_000))
+        best = min(best, time.perf_counter() - start)
+    return 100_000 / (best * 1e6)
+
+
+def tasks(pool, microseconds):
+    count = min(max(200_000 // microseconds, 20), 20_000)
+    tasks.rounds = getattr(tasks, "rounds", None) or rounds_per_microsecond()
+    task = (microseconds, max(1, round(tasks.rounds * microseconds)))
+    pool.map(busy, [task] * count)
+    return count
+
+
+if __name__ == "__main__":
+    serve(measure)

@@ -1,0 +1,227 @@
+"""CPython's locks, events, conditions, barriers and queues."""
+
+import multiprocessing
+import time
+from multiprocessing.sharedctypes import RawValue
+
+from common import PROCESSORS, Check, Skip, message, percentile, pin, serve, time_each
+
+
+def uncontended(what, mode, budget):
+    pin(PROCESSORS[mode][0])
+    lock = getattr(multiprocessing, what.split()[-1])()
+    turns = 2_000
+    acquire, release = lock.acquire, lock.release
+
+    def bare():
+        for _ in range(turns):
+            acquire()
+            release()
+
+    def with_():
+        for _ in range(turns):
+            with lock:
+                pass
+
+    batch = with_ if what.startswith("with ") else bare
+    times, end = [], time.perf_counter() + budget
+    while time.perf_counter() < end or len(times) < 3:
+        start = time.perf_counter()
+        batch()
+        times.append((time.perf_counter() - start) * 1e9 / turns)
+    times.sort()
+    return {"value": percentile(times, 0.5)}
+
+
+def count_up(lock, counter, start, results, turn, budget):
+    pin(turn % 2)
+    acquire, release = lock.acquire, lock.release
+    start.wait()
+    begin, count = time.perf_counter(), 0
+    while time.perf_counter() - begin < budget:
+        for _ in range(256):
+            acquire()
+            counter.value += 1
+            release()
+        count += 256
+    results.put((count, time.perf_counter() - begin))
+
+
+def contended(what, parties, budget):
+    lock, counter = getattr(multiprocessing, what)(), RawValue("Q", 0)
+    start, results = multiprocessing.Barrier(parties), multiprocessing.SimpleQueue()
+    arguments = [(lock, counter, start, results, turn, budget) for turn in range(parties)]
+    processes = [multiprocessing.Process(target=count_up, args=one) for one in arguments]
+    for process in processes:
+        process.start()
+    turns = [results.get() for _ in processes]
+    for process in processes:
+        process.join()
+    total = sum(count for count, _ in turns)
+    if total != counter.value:
+        raise RuntimeError("a count is lost")
+    return {"value": sum(spent for _, spent in turns) / parties * 1e9 / total}
+
+
+def answer_events(there, back, last, processor):
+    pin(processor)
+    while True:
+        there.wait()
+        there.clear()
+        if last.is_set():
+            return
+        back.set()
+
+
+def event(mode, budget):
+    own, other = PROCESSORS[mode]
+    there, back, last = (multiprocessing.Event() for _ in range(3))
+    peer = multiprocessing.Process(target=answer_events, args=(there, back, last, other))
+    peer.start()
+    pin(own)
+
+    def operation(_turn):
+        there.set()
+        back.wait()
+        back.clear()
+
+    result = time_each(mode, budget, operation)
+    last.set()
+    there.set()
+    peer.join()
+    return result
+
+
+OVER = (1 << 64) - 1
+
+
+def answer_turns(changed, turn, processor):
+    pin(processor)
+    with changed:
+        while True:
+            changed.wait_for(lambda: turn.value % 2 == 1)
+            if turn.value == OVER:
+                return
+            turn.value += 1
+            changed.notify()
+
+
+def condition(mode, budget):
+    own, other = PROCESSORS[mode]
+    changed, turn = multiprocessing.Condition(), RawValue("Q", 0)
+    peer = multiprocessing.Process(target=answer_turns, args=(changed, turn, other))
+    peer.start()
+    pin(own)
+
+    def operation(_turn):
+        with changed:
+            turn.value += 1
+            changed.notify()
+            changed.wait_for(lambda: turn.value % 2 == 0)
+
+    result = time_each(mode, budget, operation)
+    with changed:
+        turn.value = OVER
+        changed.notify()
+    peer.join()
+    return result
+
+
+def meet(barrier, last):
+    while True:
+        barrier.wait()
+        if last.is_set():
+            return
+
+
+def barrier(mode, parties, budget):
+    barrier_, last = multiprocessing.Barrier(parties), multiprocessing.Event()
+    others = [multiprocessing.Process(target=meet, args=(barrier_, last)) for _ in range(parties - 1)]
+    for other in others:
+        other.start()
+    result = time_each(mode, budget, lambda _turn: barrier_.wait())
+    last.set()
+    barrier_.wait()
+    for other in others:
+        other.join()
+    return result
+
+
+def put_words(queue, start, share, turn):
+    pin(turn % 2)
+    start.wait()
+    for item in range(share):
+        queue.put(item)
+
+
+def get_words(queue, start, share, sums, turn):
+    pin((turn + 1) % 2)
+    start.wait()
+    sums.put(sum(queue.get() for _ in range(share)))
+
+
+def words(queue, pairs, budget):
+    share = max(int(budget * 150_000) // pairs, 16)
+    start, sums = multiprocessing.Barrier(2 * pairs + 1), multiprocessing.SimpleQueue()
+    processes = []
+    for turn in range(pairs):
+        processes.append(multiprocessing.Process(target=put_words, args=(queue, start, share, turn)))
+        processes.append(multiprocessing.Process(target=get_words, args=(queue, start, share, sums, turn)))
+    for process in processes:
+        process.start()
+    start.wait()
+    begin = time.perf_counter()
+    total = sum(sums.get() for _ in range(pairs))
+    spent = time.perf_counter() - begin
+    for process in processes:
+        process.join()
+    if total != pairs * share * (share - 1) // 2:
+        raise RuntimeError("an item is lost")
+    return {"value": pairs * share / spent}
+
+
+def get_bytes(queue, start, share, size):
+    pin(1)
+    check = Check(size)
+    start.wait()
+    for number in range(share):
+        if check.number(queue.get()) != number:
+            raise RuntimeError("an item is missing")
+
+
+def large(queue, size, budget):
+    share = max(int(budget * 400_000_000 / size), 16)
+    start = multiprocessing.Barrier(2)
+    consumer = multiprocessing.Process(target=get_bytes, args=(queue, start, share, size))
+    consumer.start()
+    pin(0)
+    item = bytes(message(size))[8:]
+    start.wait()
+    begin = time.perf_counter()
+    for number in range(share):
+        queue.put(number.to_bytes(8, "little") + item)
+    consumer.join()
+    return {"value": share / (time.perf_counter() - begin)}
+
+
+def measure(what, question, mode, number, budget):
+    if question in ("lock", "rlock", "semaphore"):
+        return uncontended(what, mode, budget)
+    if question in ("contended", "contended-semaphore"):
+        return contended(what, number, budget)
+    if question == "event":
+        return event(mode, budget)
+    if question == "condition":
+        return condition(mode, budget)
+    if question == "barrier":
+        return barrier(mode, number, budget)
+    if question == "queue-many":
+        return words(getattr(multiprocessing, what)(), number, budget)
+    if question == "queue":
+        queue = getattr(multiprocessing, what)()
+        return words(queue, 1, budget) if number == 8 else large(queue, number, budget)
+    raise Skip("does not answer this question")
+
+
+if __name__ == "__main__":
+    serve(measure)

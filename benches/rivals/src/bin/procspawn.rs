@@ -1,0 +1,101 @@
+//! `procspawn`: processes, and its pool of two.
+//!
+//! Not more megabytes are under way than there are workers: with more, its pool
+//! waits for itself for ever.
+
+use std::collections::VecDeque;
+use std::process::ExitCode;
+
+use benches::clock::{rate_each, time_each};
+use benches::contest::{Answer, Failure, Job};
+use benches::payload::{check, message, set_number};
+use procspawn::Pool;
+use rivals::{right, square};
+
+const WORKERS: usize = 2;
+const MEGABYTES: usize = 64;
+
+fn main() -> ExitCode {
+    procspawn::init();
+    rivals::main(|_, job| match job.question.as_str() {
+        "process" => Some(time_each(job.mode, job.budget, |_| Ok(procspawn::spawn((), |()| ()).join()?))),
+        "up" => Some(up(job)),
+        "apply" => Some(with_pool(|pool| apply(job, pool))),
+        "map" => Some(with_pool(|pool| chunked(job, pool, job.number.div_ceil(4 * WORKERS)))),
+        "chunk1" => Some(with_pool(|pool| chunked(job, pool, 1))),
+        "megabyte" => Some(with_pool(|pool| megabytes(job, pool))),
+        _ => None,
+    })
+}
+
+fn with_pool(measure: impl FnOnce(&Pool) -> Result<Answer, Failure>) -> Result<Answer, Failure> {
+    let pool = Pool::new(WORKERS)?;
+    let answer = measure(&pool)?;
+    pool.shutdown();
+    Ok(answer)
+}
+
+fn up(job: &Job) -> Result<Answer, Failure> {
+    time_each(job.mode, job.budget, |turn| {
+        let pool = Pool::new(job.number)?;
+        let value = pool.spawn(turn, square).join()?;
+        pool.shutdown();
+        if value == square(turn) { Ok(()) } else { Err("a wrong square".into()) }
+    })
+}
+
+fn apply(job: &Job, pool: &Pool) -> Result<Answer, Failure> {
+    time_each(job.mode, job.budget, |turn| {
+        if pool.spawn(turn, square).join()? == square(turn) { Ok(()) } else { Err("a wrong square".into()) }
+    })
+}
+
+/// It has no map: chunks are made by hand, and no more are under way than it has
+/// descriptors for.
+fn chunked(job: &Job, pool: &Pool, size: usize) -> Result<Answer, Failure> {
+    const UNDER_WAY: usize = 128;
+    rate_each(job.budget, || {
+        let numbers: Vec<u64> = (0..job.number as u64).collect();
+        let mut chunks = numbers.chunks(size);
+        let spawn = |chunk: &[u64]| pool.spawn(chunk.to_vec(), squares);
+        let mut under_way: VecDeque<_> = chunks.by_ref().take(UNDER_WAY).map(spawn).collect();
+        let mut values = Vec::with_capacity(job.number);
+        while let Some(handle) = under_way.pop_front() {
+            values.extend(handle.join()?);
+            under_way.extend(chunks.next().map(spawn));
+        }
+        right(&values, job.number)
+    })
+}
+
+fn squares(numbers: Vec<u64>) -> Vec<u64> {
+    numbers.into_iter().map(square).collect()
+}
+
+fn megabytes(job: &Job, pool: &Pool) -> Result<Answer, Failure> {
+    let original = message(job.number);
+    rate_each(job.budget, || {
+        let mut numbers = 0..MEGABYTES as u64;
+        let spawn = |number: u64| {
+            let mut bytes = original.clone();
+            set_number(&mut bytes, number);
+            (number, pool.spawn(bytes, through))
+        };
+        let mut under_way: Vec<_> = numbers.by_ref().take(WORKERS).map(spawn).collect();
+        while !under_way.is_empty() {
+            let (number, handle) = under_way.remove(0);
+            if check(&handle.join()?) != number + 1 {
+                return Err("another megabyte came".into());
+            }
+            under_way.extend(numbers.next().map(spawn));
+        }
+        Ok(MEGABYTES)
+    })
+}
+
+/// Reads all of a message and sends it back with the next number.
+fn through(mut bytes: Vec<u8>) -> Vec<u8> {
+    let number = check(&bytes);
+    set_number(&mut bytes, number + 1);
+    bytes
+}

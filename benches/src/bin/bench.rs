@@ -1,0 +1,29 @@
+//! Runs the benches, and answers them: for us as `bench ours`, for the bare kernel as
+//! `bench bound NAME`.
+
+use std::env;
+use std::process::ExitCode;
+
+use benches::contest::{Failure, serve};
+use benches::{bounds, rows, run};
+
+fn main() -> ExitCode {
+    mp_process::init();
+    match command() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("bench: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn command() -> Result<(), Failure> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["ours", ..] => serve(&arguments[1..], rows::ours),
+        ["bound", name, ..] => serve(&arguments[2..], |job| bounds::measure(name, job)),
+        _ => run::run(&arguments),
+    }
+}

@@ -1,0 +1,31 @@
+//! What the bare kernel and the bare memory cost: nothing is typed, framed or safe here.
+//!
+//! Each bound is asked the same questions as the contestants, by its name.
+
+mod locks;
+mod messages;
+mod ring;
+mod shared;
+mod work;
+
+use crate::contest::{Answer, Failure, Job};
+
+/// The answer of the bound `name`, if it knows the question.
+pub fn measure(name: &str, job: &Job) -> Option<Result<Answer, Failure>> {
+    let answer = match (job.question.as_str(), name) {
+        ("roundtrip", _) => messages::roundtrip(name, job),
+        ("stream", _) => messages::stream(name, job),
+        ("process", "command") => work::command(job),
+        ("process", "fork") => work::fork(job),
+        ("process", "zygote") => work::zygote(job),
+        ("tasks", "two-processes") => work::two_processes(job),
+        ("wordcount", "serial") => work::wordcount_serial(job),
+        ("lock" | "rlock" | "semaphore", _) => locks::uncontended(name, job),
+        ("contended" | "contended-semaphore", _) => locks::contended(name, job),
+        ("event" | "condition", "futex") => locks::event(job),
+        ("apply", _) => messages::roundtrip(name, &Job { number: 8, ..job.clone() }),
+        ("barrier", "futex") => locks::barrier(job),
+        _ => return None,
+    };
+    Some(answer)
+}

@@ -1,0 +1,72 @@
+//! What only the C library gives: forks, and the processor time of children.
+//!
+//! # Safety
+//! Forks are made by programs that have one thread, and the child calls back into
+//! safe code and then leaves by `_exit`.
+
+#![allow(unsafe_code)]
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+/// A process made by a bare fork.
+#[derive(Debug)]
+pub struct Fork(libc::pid_t);
+
+impl Fork {
+    /// Forks. The child runs the closure and leaves; it ends with code 1 if that panics.
+    /// The program must have no other thread.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn run(closure: impl FnOnce()) -> io::Result<Self> {
+        // SAFETY: the caller's program has one thread, so no lock is held by another,
+        // and the child leaves this function by `_exit` alone.
+        match unsafe { libc::fork() } {
+            -1 => Err(io::Error::last_os_error()),
+            0 => {
+                let code = i32::from(catch_unwind(AssertUnwindSafe(closure)).is_err());
+                // SAFETY: ends the child, whatever it holds.
+                unsafe { libc::_exit(code) }
+            }
+            pid => Ok(Self(pid)),
+        }
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// The kernel's, and one if the child did not end well.
+    pub fn join(self) -> io::Result<()> {
+        let mut status = 0;
+        // SAFETY: the pid is that of a child not yet waited for, as `self` is used up here.
+        match unsafe { libc::waitpid(self.0, &mut status, 0) } {
+            -1 => Err(io::Error::last_os_error()),
+            _ if status == 0 => Ok(()),
+            _ => Err(io::Error::other(format!("a forked process ended with status {status}"))),
+        }
+    }
+}
+
+/// The processor time of this process and of its children that are done.
+#[must_use]
+pub fn cpu_time() -> Duration {
+    used(libc::RUSAGE_SELF) + used(libc::RUSAGE_CHILDREN)
+}
+
+fn used(who: libc::c_int) -> Duration {
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the pointer is to a whole `rusage`, for which zeros are a value as well,
+    // should the call fail.
+    let usage = unsafe {
+        libc::getrusage(who, usage.as_mut_ptr());
+        usage.assume_init()
+    };
+    of(usage.ru_utime) + of(usage.ru_stime)
+}
+
+fn of(time: libc::timeval) -> Duration {
+    Duration::from_micros(time.tv_sec as u64 * 1_000_000 + time.tv_usec as u64)
+}

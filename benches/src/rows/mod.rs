@@ -1,0 +1,54 @@
+//! The questions: which rows each has, who else is asked, and our own answer.
+
+pub mod busy;
+mod event;
+mod lock;
+mod pool;
+mod process;
+mod queue;
+mod roundtrip;
+mod row;
+mod stream;
+pub mod wordcount;
+
+pub(crate) use lock::{of_turns, take_turns};
+pub use row::{Better, By, Row, System};
+
+use crate::contest::{Answer, Failure, Job};
+
+/// All rows, in the order of the report.
+#[must_use]
+pub fn all() -> Vec<Row> {
+    let questions = [
+        roundtrip::rows(),
+        stream::rows(),
+        process::rows(),
+        lock::rows(),
+        event::rows(),
+        queue::rows(),
+        pool::rows(),
+        busy::rows(),
+        wordcount::rows(),
+    ];
+    questions.into_iter().flatten().collect()
+}
+
+/// Our answer, if we know the question.
+pub fn ours(job: &Job) -> Option<Result<Answer, Failure>> {
+    let answer = match job.question.as_str() {
+        "roundtrip" => roundtrip::ours(job),
+        "stream" => stream::ours(job),
+        "process" | "process-large" => process::ours(job),
+        "lock" | "rlock" | "semaphore" => lock::uncontended(job),
+        "contended" => lock::contended(job),
+        "contended-semaphore" => lock::contended_semaphore(job),
+        "event" => event::event(job),
+        "condition" => event::condition(job),
+        "barrier" => event::barrier(job),
+        "queue" | "queue-many" => queue::ours(job),
+        "tasks" => busy::ours(job),
+        "wordcount" => wordcount::ours(job),
+        _ => return pool::ours(job),
+    };
+    Some(answer)
+}

@@ -1,0 +1,166 @@
+//! What does a pool of two add to the work itself?
+
+use mp_pool::Pool;
+
+use super::{By, Row};
+use crate::clock::{rate_each, time_each};
+use crate::contest::{Answer, Failure, Job, Mode};
+use crate::payload::{check, message, set_number};
+
+/// Of a megabyte.
+const MEGABYTE: usize = 1_000_000;
+/// As many of them make one batch.
+const MEGABYTES: usize = 64;
+
+pub(super) fn rows() -> Vec<Row> {
+    let pool = By::Python("pool.py", "pool");
+    let executor = By::Python("pool.py", "executor");
+    let procspawn = By::Rival("procspawn", "pool");
+    let rayon = By::Rival("threads", "rayon");
+    let rates =
+        |what: &str, question, number| Row::rates(format!("pool/{what}"), Mode::Free, question, number);
+    let mut rows = vec![
+        Row::times("pool/apply", Mode::Free, "apply", 0)
+            .beside("ring", By::Bound("hybrid"))
+            .against("cpython", pool, 60.0)
+            .beside("executor", executor)
+            .against("procspawn", procspawn, 30.0)
+            .beside("rayon", rayon),
+        rates("map-1e6", "map", 1_000_000)
+            .against("cpython", pool, 20.0)
+            .beside("executor", executor)
+            .against("procspawn", procspawn, 2.5)
+            .beside("rayon", rayon),
+        rates("chunk1", "chunk1", 20_000)
+            .against("cpython", pool, 70.0)
+            .beside("executor", executor)
+            .against("procspawn", procspawn, 45.0),
+        rates("chunk1-text", "chunk1-text", 20_000)
+            .against("cpython", pool, 15.0)
+            .beside("executor", executor),
+        rates("imap", "imap", 20_000).against("cpython", pool, 12.0).against("executor", executor, 70.0),
+        rates("imap-unordered", "imap-unordered", 20_000).against("cpython", pool, 12.0),
+        rates("1MB", "megabyte", MEGABYTE)
+            .against("cpython", pool, 12.0)
+            .beside("executor", executor)
+            .against("procspawn", procspawn, 5.0)
+            .beside("rayon", rayon),
+        Row::times("pool/up-task-down", Mode::Free, "up", 2)
+            .against("cpython-spawn", By::Python("pool.py", "spawn"), 14.0)
+            .beside("cpython-fork", pool)
+            .against("procspawn", procspawn, 1.2),
+    ];
+    for (what, count) in
+        [("map-1e3", 1_000), ("map-1e4", 10_000), ("map-1e5", 100_000), ("map-1e7", 10_000_000)]
+    {
+        rows.push(rates(what, "map", count).beside("cpython", pool).beside("procspawn", procspawn).grows());
+    }
+    for (what, workers) in [("up-1", 1), ("up-4", 4), ("up-16", 16), ("up-64", 64)] {
+        let row = Row::times(format!("pool/{what}"), Mode::Free, "up", workers);
+        rows.push(row.beside("cpython-fork", pool).beside("procspawn", procspawn).grows());
+    }
+    rows
+}
+
+pub(super) fn ours(job: &Job) -> Option<Result<Answer, Failure>> {
+    Some(match job.question.as_str() {
+        "apply" => apply(job),
+        "map" => map(job),
+        "chunk1" | "imap-unordered" => unordered(job),
+        "chunk1-text" => texts(job),
+        "imap" => imap(job),
+        "megabyte" => megabytes(job),
+        "up" => up(job),
+        _ => return None,
+    })
+}
+
+fn square(x: u64) -> u64 {
+    x.wrapping_mul(x)
+}
+
+fn apply(job: &Job) -> Result<Answer, Failure> {
+    let pool = Pool::new(2)?;
+    time_each(job.mode, job.budget, |turn| {
+        if pool.apply(square, turn)? == square(turn) { Ok(()) } else { Err("a wrong square".into()) }
+    })
+}
+
+fn map(job: &Job) -> Result<Answer, Failure> {
+    let pool = Pool::new(2)?;
+    let count = job.number as u64;
+    rate_each(job.budget, || right(pool.map(square, 0..count)?, count))
+}
+
+fn unordered(job: &Job) -> Result<Answer, Failure> {
+    let pool = Pool::new(2)?;
+    let count = job.number as u64;
+    rate_each(job.budget, || {
+        let mut sum = 0u64;
+        for value in pool.imap_unordered(square, 0..count) {
+            sum = sum.wrapping_add(value?);
+        }
+        let expected = (0..count).fold(0u64, |sum, x| sum.wrapping_add(square(x)));
+        if sum == expected { Ok(count as usize) } else { Err("wrong squares".into()) }
+    })
+}
+
+fn texts(job: &Job) -> Result<Answer, Failure> {
+    let pool = Pool::new(2)?;
+    let texts: Vec<String> = (0..job.number).map(|number| format!("{number} is the number")).collect();
+    rate_each(job.budget, || {
+        let mut bytes = 0;
+        for value in pool.imap_unordered(|text: String| text.to_uppercase(), texts.iter().cloned()) {
+            bytes += value?.len();
+        }
+        let expected: usize = texts.iter().map(String::len).sum();
+        if bytes == expected { Ok(texts.len()) } else { Err("wrong texts".into()) }
+    })
+}
+
+fn imap(job: &Job) -> Result<Answer, Failure> {
+    let pool = Pool::new(2)?;
+    let count = job.number as u64;
+    rate_each(job.budget, || {
+        let values: Result<Vec<u64>, _> = pool.imap(square, 0..count).collect();
+        right(values?, count)
+    })
+}
+
+fn megabytes(job: &Job) -> Result<Answer, Failure> {
+    let pool = Pool::new(2)?;
+    let original = message(job.number);
+    rate_each(job.budget, || {
+        let items = (0..MEGABYTES as u64).map(|number| {
+            let mut bytes = original.clone();
+            set_number(&mut bytes, number);
+            bytes
+        });
+        for (number, value) in pool.imap(through, items).enumerate() {
+            if check(&value?) != number as u64 + 1 {
+                return Err("another megabyte came".into());
+            }
+        }
+        Ok(MEGABYTES)
+    })
+}
+
+/// Reads all of a message and sends it back with the next number.
+fn through(mut bytes: Vec<u8>) -> Vec<u8> {
+    let number = check(&bytes);
+    set_number(&mut bytes, number + 1);
+    bytes
+}
+
+fn up(job: &Job) -> Result<Answer, Failure> {
+    time_each(job.mode, job.budget, |turn| {
+        let pool = Pool::new(job.number)?;
+        if pool.apply(square, turn)? == square(turn) { Ok(()) } else { Err("a wrong square".into()) }
+    })
+}
+
+fn right(values: Vec<u64>, count: u64) -> Result<usize, Failure> {
+    let is_right =
+        values.len() as u64 == count && values.iter().zip(0..).all(|(value, x)| *value == square(x));
+    if is_right { Ok(values.len()) } else { Err("wrong squares".into()) }
+}

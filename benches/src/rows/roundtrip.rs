@@ -1,0 +1,129 @@
+//! How long does a message take to another process and back?
+//!
+//! Typed ends, with the codec: a `u64` for 8 bytes, and else a `Vec<u8>`.
+
+use ipc_core::{Connection, duplex};
+use mp_process::Process;
+
+use super::{By, Row};
+use crate::clock::{pin, time_each};
+use crate::contest::{Answer, Failure, Job, Mode};
+use crate::payload::{FIRST, LAST, check, message, set_number};
+
+const PIPE: By = By::Python("messages.py", "pipe");
+const PIPE_BYTES: By = By::Python("messages.py", "bytes");
+const IPC_CHANNEL: By = By::Rival("ipc-channel", "bytes");
+const ICEORYX2: By = By::Rival("iceoryx2", "poll");
+
+pub(super) fn rows() -> Vec<Row> {
+    let row = |what: &str, mode, size| Row::times(format!("ipc/roundtrip-{what}"), mode, "roundtrip", size);
+    let hot = [
+        row("8B", Mode::Hot, 8)
+            .against("bound", By::Bound("spin"), 1.0 / 1.5)
+            .against("cpython", PIPE, 70.0)
+            .beside("cpython-bytes", PIPE_BYTES)
+            .against("ipc-channel", IPC_CHANNEL, 70.0)
+            .against("iceoryx2", ICEORYX2, 1.5)
+            .beside("crossbeam", By::Rival("threads", "crossbeam")),
+        row("1KiB", Mode::Hot, 1 << 10)
+            .against("bound", By::Bound("spin"), 1.0 / 1.5)
+            .beside("cpython", PIPE)
+            .beside("ipc-channel", IPC_CHANNEL)
+            .beside("iceoryx2", ICEORYX2),
+        row("64KiB", Mode::Hot, 64 << 10)
+            .against("bound", By::Bound("spin"), 1.0 / 1.2)
+            .against("cpython", PIPE, 2.5)
+            .against("ipc-channel", IPC_CHANNEL, 3.5)
+            .against("iceoryx2", ICEORYX2, 1.2),
+        row("1MiB", Mode::Hot, 1 << 20)
+            .against("bound", By::Bound("spin"), 1.0 / 1.2)
+            .against("cpython", PIPE, 10.0)
+            .against("ipc-channel", IPC_CHANNEL, 3.5)
+            .against("iceoryx2", ICEORYX2, 1.2),
+    ];
+    let asleep =
+        [("8B", 8), ("1KiB", 1 << 10), ("64KiB", 64 << 10), ("1MiB", 1 << 20)].map(|(what, size)| {
+            let row = row(what, Mode::Asleep, size);
+            let row = if size == 8 {
+                row.against("bound", By::Bound("futex"), 1.0 / 1.2)
+            } else {
+                row.beside("bound", By::Bound("futex"))
+            };
+            row.beside("raw-pipe", By::Bound("pipe"))
+                .beside("cpython", PIPE)
+                .beside("ipc-channel", IPC_CHANNEL)
+        });
+    let one_core =
+        [("8B", 8), ("1KiB", 1 << 10), ("64KiB", 64 << 10), ("1MiB", 1 << 20)].map(|(what, size)| {
+            let row = row(what, Mode::OneCore, size);
+            if size == 8 {
+                row.against("bound", By::Bound("futex"), 1.0 / 1.5)
+                    .against("raw-pipe", By::Bound("pipe"), 1.0 / 1.3)
+                    .against("cpython", PIPE, 4.0)
+                    .against("ipc-channel", IPC_CHANNEL, 1.3)
+            } else {
+                let row = row.beside("bound", By::Bound("futex")).beside("raw-pipe", By::Bound("pipe"));
+                row.beside("cpython", PIPE).beside("ipc-channel", IPC_CHANNEL)
+            }
+        });
+    let growth = [("16MiB", 16 << 20), ("64MiB", 64 << 20)].map(|(what, size)| {
+        let row = row(what, Mode::Hot, size).beside("bound", By::Bound("spin")).beside("cpython", PIPE);
+        row.beside("ipc-channel", IPC_CHANNEL).grows()
+    });
+    hot.into_iter().chain(asleep).chain(one_core).chain(growth).collect()
+}
+
+pub(super) fn ours(job: &Job) -> Result<Answer, Failure> {
+    if job.number == 8 { words(job) } else { bytes(job) }
+}
+
+fn words(job: &Job) -> Result<Answer, Failure> {
+    let [own, other] = job.mode.processors();
+    let (ours, theirs) = duplex::<u64, u64>()?;
+    let peer = Process::spawn(answer_words, (theirs, other))?;
+    pin(own)?;
+    let answer = time_each(job.mode, job.budget, |turn| {
+        ours.send(&(FIRST + turn))?;
+        if ours.recv()? == FIRST + turn { Ok(()) } else { Err("another message came".into()) }
+    })?;
+    ours.send(&LAST)?;
+    peer.join()?;
+    Ok(answer)
+}
+
+fn answer_words((connection, processor): (Connection<u64, u64>, Option<usize>)) {
+    pin(processor).expect("a processor");
+    while let Ok(word) = connection.recv() {
+        if word == LAST {
+            return;
+        }
+        connection.send(&word).expect("whoever asked is there");
+    }
+}
+
+fn bytes(job: &Job) -> Result<Answer, Failure> {
+    let [own, other] = job.mode.processors();
+    let (ours, theirs) = duplex::<Vec<u8>, Vec<u8>>()?;
+    let peer = Process::spawn(answer_bytes, (theirs, other))?;
+    pin(own)?;
+    let mut bytes = message(job.number);
+    let answer = time_each(job.mode, job.budget, |turn| {
+        set_number(&mut bytes, FIRST + turn);
+        ours.send(&bytes)?;
+        if check(&ours.recv()?) == FIRST + turn { Ok(()) } else { Err("another message came".into()) }
+    })?;
+    set_number(&mut bytes, LAST);
+    ours.send(&bytes)?;
+    peer.join()?;
+    Ok(answer)
+}
+
+fn answer_bytes((connection, processor): (Connection<Vec<u8>, Vec<u8>>, Option<usize>)) {
+    pin(processor).expect("a processor");
+    while let Ok(bytes) = connection.recv() {
+        if check(&bytes) == LAST {
+            return;
+        }
+        connection.send(&bytes).expect("whoever asked is there");
+    }
+}

@@ -1,0 +1,143 @@
+//! What the command line says.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::contest::Failure;
+use crate::rows::By;
+
+/// What to run, how often, and where the contestants are.
+#[derive(Debug)]
+pub(super) struct Options {
+    pub(super) rows: Vec<String>,
+    pub(super) quick: bool,
+    pub(super) rounds: usize,
+    pub(super) budget: Duration,
+    pub(super) at_most: Duration,
+    /// How long to wait, over the whole run, for others to be quiet.
+    pub(super) patience: Duration,
+    pub(super) json: Option<PathBuf>,
+    pub(super) plot: Option<PathBuf>,
+    /// The `bench` program of another build.
+    pub(super) build: Option<PathBuf>,
+    python: PathBuf,
+    scripts: PathBuf,
+    rivals: PathBuf,
+    /// Rivals that are not there, and why.
+    missing: BTreeMap<String, String>,
+}
+
+impl Options {
+    pub(super) fn parse(arguments: &[String]) -> Result<Self, Failure> {
+        let mut options = Self::default();
+        let mut arguments = arguments.iter();
+        while let Some(argument) = arguments.next() {
+            if !argument.starts_with("--") {
+                options.rows.push(argument.clone());
+                continue;
+            }
+            if argument == "--quick" {
+                options.quickly();
+                continue;
+            }
+            let value = arguments.next().ok_or_else(|| format!("{argument} needs a value"))?;
+            match argument.as_str() {
+                "--json" => options.json = Some(value.into()),
+                "--plot" => options.plot = Some(value.into()),
+                "--build" => options.build = Some(value.into()),
+                "--python" => options.python = value.into(),
+                "--scripts" => options.scripts = value.into(),
+                "--rivals" => options.rivals = value.into(),
+                "--rounds" => options.rounds = value.parse()?,
+                "--missing" => {
+                    let (name, reason) = value.split_once('=').ok_or("--missing NAME=REASON")?;
+                    options.missing.insert(name.to_owned(), reason.to_owned());
+                }
+                _ => return Err(format!("no option is called {argument}").into()),
+            }
+        }
+        Ok(options)
+    }
+
+    fn default() -> Self {
+        Self {
+            rows: Vec::new(),
+            quick: false,
+            rounds: 7,
+            budget: Duration::from_millis(200),
+            at_most: Duration::from_secs(28 * 60),
+            patience: Duration::from_secs(240),
+            json: None,
+            plot: None,
+            build: None,
+            python: "/usr/bin/python3".into(),
+            scripts: "benches/python".into(),
+            rivals: "target/rivals/release".into(),
+            missing: BTreeMap::new(),
+        }
+    }
+
+    fn quickly(&mut self) {
+        self.quick = true;
+        self.rounds = 5;
+        self.budget = Duration::from_millis(50);
+        self.at_most = Duration::from_secs(280);
+        self.patience = Duration::from_secs(20);
+    }
+
+    /// Where a kind of contestant is, for those who want to know what was measured.
+    pub(super) fn python(&self) -> &PathBuf {
+        &self.python
+    }
+
+    /// The program that answers, and what it is told before the job.
+    pub(super) fn program(&self, by: By) -> Result<(PathBuf, Vec<String>), String> {
+        let own = || env::current_exe().map_err(|error| error.to_string());
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        Ok(match by {
+            By::Ours | By::Ourselves(..) => (own()?, words(&["ours"])),
+            By::Build => (self.build.clone().ok_or("no other build")?, words(&["ours"])),
+            By::Bound(name) => (own()?, words(&["bound", name])),
+            By::Python(script, what) => {
+                let script = self.scripts.join(script);
+                (self.python.clone(), words(&[&script.to_string_lossy(), what]))
+            }
+            By::Rival(name, what) => match self.missing.get(name) {
+                Some(reason) => return Err(reason.clone()),
+                None => (self.rivals.join(name), words(&[what])),
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &[&str]) -> Result<Options, Failure> {
+        Options::parse(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn rows_and_options_stand_in_any_order() {
+        let options = parse(&["ipc/", "--quick", "--json", "a.json", "pool/apply"]).unwrap();
+        assert_eq!(options.rows, ["ipc/", "pool/apply"]);
+        assert_eq!(options.json, Some("a.json".into()));
+        assert!(options.quick);
+    }
+
+    #[test]
+    fn a_rival_that_is_missing_has_a_reason() {
+        let options = parse(&["--missing", "iceoryx2=no network"]).unwrap();
+        assert_eq!(options.program(By::Rival("iceoryx2", "poll")), Err("no network".to_owned()));
+        assert!(options.program(By::Rival("procspawn", "pool")).is_ok());
+    }
+
+    #[test]
+    fn what_is_not_known_is_said() {
+        assert_eq!(parse(&["--fast", "1"]).unwrap_err().to_string(), "no option is called --fast");
+        assert_eq!(parse(&["--json"]).unwrap_err().to_string(), "--json needs a value");
+    }
+}
