@@ -135,11 +135,25 @@ fn a_death_that_is_told_wakes_the_sleeper_and_loses_nothing() {
         let watch = thread::spawn(move || {
             watch.send(1, Ordering::Release);
             watch.gone.store(1, Ordering::SeqCst);
-            if handshake::disturb(&watch.consumer.word) {
-                watch.consumer.wake();
-            }
+            handshake::disturb(&watch.consumer.word, || watch.consumer.wake());
         });
         assert_eq!(ring.recv(), Some(1));
+        assert_eq!(ring.recv(), None);
+        watch.join().unwrap();
+    });
+}
+
+#[test]
+fn a_peer_killed_between_the_flag_and_the_wake_is_told_of() {
+    loom::model(|| {
+        let ring = Ring::new();
+        let watch = Arc::clone(&ring);
+        let watch = thread::spawn(move || {
+            // All that the peer still did: it took the flag, for a message it had not begun.
+            handshake::wake(&watch.consumer.word);
+            watch.gone.store(1, Ordering::SeqCst);
+            handshake::disturb(&watch.consumer.word, || watch.consumer.wake());
+        });
         assert_eq!(ring.recv(), None);
         watch.join().unwrap();
     });
@@ -214,6 +228,25 @@ mod mutants {
             }
         }
         one_message(wait, wake, Ordering::Release);
+    }
+
+    #[test]
+    #[should_panic(expected = "deadlock")]
+    fn a_death_told_only_to_those_whose_flag_is_still_there() {
+        loom::model(|| {
+            let ring = Ring::new();
+            let watch = Arc::clone(&ring);
+            let watch = thread::spawn(move || {
+                handshake::wake(&watch.consumer.word);
+                watch.gone.store(1, Ordering::SeqCst);
+                fence(Ordering::SeqCst);
+                if watch.consumer.word.swap(0, Ordering::SeqCst) != 0 {
+                    watch.consumer.wake();
+                }
+            });
+            assert_eq!(ring.recv(), None);
+            watch.join().unwrap();
+        });
     }
 
     #[test]

@@ -36,9 +36,11 @@ pub(super) fn wake(word: &AtomicU32) -> u32 {
 }
 
 /// Has a sleeper of this very process look again, also one that is only about to
-/// sleep: its word changes. Whether there is one to be woken.
-pub(super) fn disturb(word: &AtomicU32) -> bool {
+/// sleep: its word changes. It is to be woken in any case, because a peer that was
+/// killed may have taken the flag and not have come to the wake.
+pub(super) fn disturb(word: &AtomicU32, wake: impl FnOnce()) {
     // ORDERING: see `sleep_unless`; what the sleeper is to see was stored before.
     fence(Ordering::SeqCst);
-    word.fetch_and(!ASLEEP_ON_WORD, Ordering::SeqCst) & ASLEEP_ON_WORD != 0
+    word.fetch_and(!ASLEEP_ON_WORD, Ordering::SeqCst);
+    wake();
 }

@@ -99,9 +99,7 @@ fn wake_slowly(flags: u32, sleeper: &Side, companion: &Companion) {
 
 /// Makes a sleeper of this very process look again, also one that is only about to sleep.
 pub(super) fn disturb(own: &Side) {
-    if handshake::disturb(&own.sleep) {
-        wake_all(&own.sleep);
-    }
+    handshake::disturb(&own.sleep, || wake_all(&own.sleep));
 }
 
 /// Wakes whoever sleeps on `word` in this or another process.
