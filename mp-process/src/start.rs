@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::boot;
 use crate::error::{Kind, ProcessError};
 use crate::exit;
+use crate::settings::note_what_the_server_inherits;
 use crate::sys::setup;
 use crate::sys::start::{self as sys, Born};
 
@@ -69,7 +70,7 @@ pub(crate) fn start(launch: &Launch, orders: &mut Packet) -> Result<Started, Pro
     })?;
     match launch.method {
         StartMethod::Spawn => sys::spawn(launch, theirs),
-        StartMethod::ForkServer => sys::by_server(theirs),
+        StartMethod::ForkServer => sys::by_server(theirs, note_what_the_server_inherits),
         StartMethod::Fork => return fork_over(ours, theirs, |link| boot::live(link)),
     }
     .map(|born| Started { born, link: ours })

@@ -20,9 +20,10 @@ use super::server::SERVER_NAME;
 use super::start::Born;
 use super::{boot, end, leave, signals, spawn};
 
-/// How the names of threads begin that this library starts. The last is what a thread
-/// finds itself called that a fork of the server starts (`watch.rs`).
-const OURS: [&str; 3] = ["mp-", "ipc-core-", SERVER_NAME];
+/// How the names of threads begin that this library starts, and that run none of the
+/// program's functions. The last is what a thread finds itself called that a fork of
+/// the server starts (`watch.rs`).
+const OURS: [&str; 4] = ["ipc-core-", "mp-spawner", "mp-pool", SERVER_NAME];
 
 /// For how long a thread is listed that was joined, or has not taken its name yet.
 const SETTLING: Duration = Duration::from_millis(50);

@@ -45,7 +45,7 @@ pub(crate) mod start {
         unsupported()
     }
 
-    pub(crate) fn by_server(_link: SocketLink) -> io::Result<Born> {
+    pub(crate) fn by_server(_link: SocketLink, _before_launch: fn()) -> io::Result<Born> {
         unsupported()
     }
 

@@ -20,7 +20,7 @@ use super::start::Born;
 use crate::boot::{self, Answer, Birth};
 use crate::per_process::PerProcess;
 use crate::process::ParentProcess;
-use crate::settings::{Settings, Streams, note_what_the_server_inherits};
+use crate::settings::{Settings, Streams};
 use crate::start::Launch;
 
 pub(super) const SERVER_NAME: &str = "fork-server";
@@ -52,8 +52,9 @@ struct Server {
 
 static SERVER: PerProcess<Option<Server>> = PerProcess::new();
 
-/// Has a child forked that waits for its orders.
-pub(crate) fn by_server(link: SocketLink) -> io::Result<Born> {
+/// Has a child forked at the other end of `link`. A server is started if there is none,
+/// and `before_launch` is called then.
+pub(crate) fn by_server(link: SocketLink, before_launch: fn()) -> io::Result<Born> {
     let socket = link.into_handle()?;
     SERVER.with(|slot| {
         if let Some(server) = slot.as_ref()
@@ -63,13 +64,13 @@ pub(crate) fn by_server(link: SocketLink) -> io::Result<Born> {
         }
         // What is left of it goes before the next one comes.
         *slot = None;
-        let server = slot.insert(Server::launch()?);
+        let server = slot.insert(Server::launch(before_launch)?);
         server.start(&socket).unwrap_or_else(|Gone| Err(io::Error::other("the server of forks has ended")))
     })
 }
 
 impl Server {
-    fn launch() -> io::Result<Self> {
+    fn launch(before: fn()) -> io::Result<Self> {
         let birth = Birth {
             name: SERVER_NAME.to_owned(),
             depth: crate::init::may_start().map_err(io::Error::other)?,
@@ -79,7 +80,7 @@ impl Server {
         };
         let mut orders =
             boot::orders(birth, &Streams::default(), false, serve::serve, &()).map_err(io::Error::other)?;
-        note_what_the_server_inherits();
+        before();
         let (ours, theirs) = SocketLink::pair()?;
         ours.send(&mut orders, deadline()).map_err(io::Error::other)?;
         let born = super::spawn::spawn(&Launch::default(), theirs)?;
