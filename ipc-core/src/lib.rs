@@ -44,6 +44,8 @@ mod items;
 pub mod link;
 mod listener;
 mod memory;
+#[cfg(feature = "named")]
+mod named;
 mod packet;
 mod plain;
 pub mod raw;
@@ -61,6 +63,8 @@ pub use listener::{
     ListenerOptions, connect, connect_link,
 };
 pub use memory::SharedMemory;
+#[cfg(feature = "named")]
+pub use named::{Item, ListError, ShareableList};
 pub use packet::Packet;
 pub use plain::item_width;
 pub use sys::Handle;

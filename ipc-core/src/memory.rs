@@ -28,6 +28,9 @@ use crate::transfer::{self, deserialize_error, serialize_error};
 /// # Ok::<(), std::io::Error>(())
 /// ```
 pub struct SharedMemory {
+    // Removed before the memory goes.
+    #[cfg(feature = "named")]
+    pub(crate) name: Option<crate::sys::named::Name>,
     segment: Segment,
     mapping: Mapping,
 }
@@ -41,15 +44,51 @@ impl SharedMemory {
         Self::map(Segment::create(size)?)
     }
 
+    #[cfg(not(feature = "named"))]
     fn map(segment: Segment) -> io::Result<Self> {
         let mapping = Mapping::whole(&segment)?;
         Ok(Self { segment, mapping })
+    }
+
+    #[cfg(feature = "named")]
+    fn map(segment: Segment) -> io::Result<Self> {
+        Self::with_name(segment, None)
+    }
+
+    #[cfg(feature = "named")]
+    pub(crate) fn with_name(segment: Segment, name: Option<crate::sys::named::Name>) -> io::Result<Self> {
+        let mapping = Mapping::whole(&segment)?;
+        Ok(Self { name, segment, mapping })
     }
 
     /// Its size in bytes.
     #[must_use]
     pub fn size(&self) -> usize {
         self.segment.len()
+    }
+
+    /// Copies the bytes from `offset` on into `bytes`. What another process writes
+    /// at the same time may be half there.
+    ///
+    /// # Panics
+    /// If they do not lie inside.
+    pub fn read(&self, offset: usize, bytes: &mut [u8]) {
+        self.check(offset, bytes.len());
+        self.mapping.copy_out(offset, bytes);
+    }
+
+    /// Copies `bytes` to `offset` and behind it.
+    ///
+    /// # Panics
+    /// If they do not fit inside.
+    pub fn write(&self, offset: usize, bytes: &[u8]) {
+        self.check(offset, bytes.len());
+        self.mapping.copy_in(offset, bytes);
+    }
+
+    fn check(&self, offset: usize, len: usize) {
+        let is_inside = offset.checked_add(len).is_some_and(|end| end <= self.size());
+        assert!(is_inside, "{len} bytes at {offset} lie outside shared memory of {} bytes", self.size());
     }
 
     /// The four bytes at `offset` as an atomic.
@@ -79,13 +118,33 @@ impl fmt::Debug for SharedMemory {
 
 impl Serialize for SharedMemory {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        transfer::give(self.segment.handle()).map_err(serialize_error)?.serialize(serializer)
+        let place = transfer::give(self.segment.handle()).map_err(serialize_error)?;
+        #[cfg(feature = "named")]
+        let name = self.name().map(str::to_owned);
+        #[cfg(not(feature = "named"))]
+        let name = None;
+        Wire { place, name }.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for SharedMemory {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let handle = transfer::take(u32::deserialize(deserializer)?).map_err(deserialize_error)?;
-        Segment::import(handle).and_then(Self::map).map_err(deserialize_error)
+        let Wire { place, name } = Wire::deserialize(deserializer)?;
+        let handle = transfer::take(place).map_err(deserialize_error)?;
+        match name {
+            None => Segment::import(handle).and_then(Self::map),
+            #[cfg(feature = "named")]
+            Some(name) => Self::receive(handle, name),
+            #[cfg(not(feature = "named"))]
+            Some(_) => Err(io::Error::other("memory with a name needs the feature `named`")),
+        }
+        .map_err(deserialize_error)
     }
+}
+
+/// Memory in a message: the place of its handle, and its name if it has one.
+#[derive(Serialize, Deserialize)]
+struct Wire {
+    place: u32,
+    name: Option<String>,
 }

@@ -7,6 +7,7 @@
 //! | `Handle` | an owned system handle: `try_clone`, close on drop, never inherited by accident |
 //! | `memory::Segment` | anonymous shared memory of a fixed size: `create`, `import`, `len`, `handle` |
 //! | `memory::Mapping` | a window on a segment: whole, or with its tail mapped twice back to back |
+//! | `named::Name` | shared memory under a name: `create`, `open`, `unlink` (feature `named`) |
 //! | `futex::{wait, wake}` | sleep on a 32-bit word of shared memory, until woken or a deadline |
 //! | `companion::Companion` | one end of a local message pair: a bell to ring, and handles to pass |
 //! | `stream::Stream` | one end of a byte stream, read and written without waiting; carries handles where the kernel can |
@@ -27,6 +28,8 @@
 mod linux;
 #[cfg(all(target_os = "linux", not(force_unsupported)))]
 pub use linux::Handle;
+#[cfg(all(target_os = "linux", not(force_unsupported), feature = "named"))]
+pub(crate) use linux::named;
 #[cfg(all(target_os = "linux", not(force_unsupported)))]
 pub(crate) use linux::{
     companion, cpu, futex, identity, memory, poll, post, process, robust, socket, stream,
@@ -36,6 +39,8 @@ pub(crate) use linux::{
 mod unsupported;
 #[cfg(any(not(target_os = "linux"), force_unsupported))]
 pub use unsupported::Handle;
+#[cfg(all(any(not(target_os = "linux"), force_unsupported), feature = "named"))]
+pub(crate) use unsupported::named;
 #[cfg(any(not(target_os = "linux"), force_unsupported))]
 pub(crate) use unsupported::{
     companion, cpu, futex, identity, memory, poll, post, process, robust, socket, stream,

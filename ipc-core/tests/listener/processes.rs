@@ -8,6 +8,7 @@ use ipc_core::{
     Address, ConnectOptions, Connection, Handle, Listener, ListenerOptions, RecvError, SendError, connect,
 };
 use mp_process::Process;
+use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::{LATE, Outcome, Talk, bound, bound_tcp, key, talks};
 
@@ -62,11 +63,8 @@ pub(crate) fn handles_cross() -> Outcome {
 pub(crate) fn many_clients_one_after_another() -> Outcome {
     let child = Process::spawn(
         |()| {
-            let limit = libc::rlimit { rlim_cur: 64, rlim_max: 64 };
-            // SAFETY: the call reads the struct it is given.
-            #[allow(unsafe_code)]
-            let code = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) };
-            assert_eq!(code, 0);
+            let limit = Rlimit { current: Some(64), maximum: Some(64) };
+            setrlimit(Resource::Nofile, limit).unwrap();
             for listener in [bound(secret()).unwrap(), bound_tcp(secret()).unwrap()] {
                 for _ in 0..200 {
                     talks(&listener, ConnectOptions::new().authkey(key("k"))).unwrap();

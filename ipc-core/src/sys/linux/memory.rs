@@ -54,6 +54,22 @@ impl Segment {
         Ok(Self { handle, len })
     }
 
+    /// Memory with a name, which cannot be sealed.
+    #[cfg(feature = "named")]
+    pub(super) fn unsealed(handle: Handle, len: usize) -> Self {
+        Self { handle, len }
+    }
+
+    /// Takes over memory with a name from a process that will not cut it short.
+    #[cfg(feature = "named")]
+    pub(crate) fn import_unsealed(handle: Handle) -> io::Result<Self> {
+        let len = usize::try_from(fstat(&handle)?.st_size).map_err(|_| io::ErrorKind::InvalidData)?;
+        if len == 0 {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        Ok(Self { handle, len })
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.len
     }
@@ -134,6 +150,25 @@ impl Mapping {
     /// The first byte; valid for `len()` bytes as long as this value lives.
     pub(crate) fn base(&self) -> NonNull<u8> {
         self.base
+    }
+
+    /// Copies from the bytes at `offset`, which must lie inside.
+    pub(crate) fn copy_out(&self, offset: usize, bytes: &mut [u8]) {
+        assert!(offset + bytes.len() <= self.len, "bytes outside the mapping");
+        // SAFETY: inside the mapping, whose bytes any value fits; `bytes` is ours alone.
+        // Another process may write meanwhile, and gives a mixture of old and new.
+        unsafe {
+            ptr::copy_nonoverlapping(self.base.as_ptr().add(offset), bytes.as_mut_ptr(), bytes.len());
+        }
+    }
+
+    /// Copies to the bytes at `offset`, which must lie inside.
+    pub(crate) fn copy_in(&self, offset: usize, bytes: &[u8]) {
+        assert!(offset + bytes.len() <= self.len, "bytes outside the mapping");
+        // SAFETY: as for `copy_out`; nothing in the mapping is lent out but atomics.
+        unsafe {
+            ptr::copy_nonoverlapping(bytes.as_ptr(), self.base.as_ptr().add(offset), bytes.len());
+        }
     }
 
     /// The word at `offset`, which must lie inside and be aligned.

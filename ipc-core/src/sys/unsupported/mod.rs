@@ -9,6 +9,8 @@ pub(crate) mod futex;
 pub(crate) mod handle;
 pub(crate) mod identity;
 pub(crate) mod memory;
+#[cfg(feature = "named")]
+pub(crate) mod named;
 pub(crate) mod poll;
 pub(crate) mod post;
 pub(crate) mod process;

@@ -1,0 +1,127 @@
+//! Shared memory that any program finds by name.
+
+use std::io;
+
+use crate::sys::Handle;
+use crate::sys::memory::{Segment, random_id};
+use crate::sys::named::Name;
+use crate::{SharedMemory, decoding_from_own_tree};
+
+mod item;
+mod list;
+
+pub use item::Item;
+pub use list::{ListError, ShareableList};
+
+/// Memory with a name, which other programs reach too: CPython's
+/// `multiprocessing.shared_memory` for one, both ways. The feature `named`.
+///
+/// Whoever makes it removes its name by dropping it; those who opened it never
+/// do. All of it is set aside when it is made, so that memory which is short is an
+/// error then, and not the end of a process that writes to it. A process that may
+/// use the name may also cut the memory short, which ends those who touch what is
+/// gone: give names only to memory that you share with programs you trust.
+impl SharedMemory {
+    /// Makes memory of `size` bytes under `name`, zeroed, for this user alone.
+    ///
+    /// The name goes when the value returned is dropped, in this process; the
+    /// memory stays as long as anybody has it. A process that is killed leaves
+    /// the name behind.
+    ///
+    /// # Errors
+    /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) if the name is taken,
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if the size is zero or the
+    /// name no name, [`StorageFull`](io::ErrorKind::StorageFull) if there is not
+    /// so much memory.
+    ///
+    /// # Examples
+    /// ```
+    /// use ipc_core::SharedMemory;
+    ///
+    /// let name = format!("doc-{}", std::process::id());
+    /// let made = SharedMemory::create(&name, 100)?;
+    /// let opened = SharedMemory::open(&name)?;
+    /// made.write(10, b"hello");
+    /// let mut bytes = [0; 5];
+    /// opened.read(10, &mut bytes);
+    /// assert_eq!(&bytes, b"hello");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn create(name: &str, size: usize) -> io::Result<Self> {
+        check_name(name)?;
+        if size == 0 {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "shared memory has at least one byte"));
+        }
+        let (name, segment) = Name::create(name, size)?;
+        Self::with_name(segment, Some(name))
+    }
+
+    /// As [`create`](Self::create), under a name that nobody else has.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub fn create_auto(size: usize) -> io::Result<Self> {
+        // As long as CPython's names, which systems with short ones take.
+        Self::create(&format!("psm_{:016x}", random_id()? as u64), size)
+    }
+
+    /// Opens the memory that some program made under `name`, with its size.
+    ///
+    /// # Errors
+    /// [`NotFound`](io::ErrorKind::NotFound) if there is none.
+    pub fn open(name: &str) -> io::Result<Self> {
+        check_name(name)?;
+        let (name, segment) = Name::open(name)?;
+        Self::with_name(segment, Some(name))
+    }
+
+    /// Takes over memory that came in a message. It is not sealed as memory
+    /// without a name is, so a stranger could end this process with it.
+    pub(crate) fn receive(handle: Handle, name: String) -> io::Result<Self> {
+        if !decoding_from_own_tree() {
+            return Err(io::Error::other("memory with a name comes from a stranger: open it by its name"));
+        }
+        let segment = Segment::import_unsealed(handle)?;
+        let name = Name::received(name, &segment)?;
+        Self::with_name(segment, Some(name))
+    }
+
+    /// The name, without a slash; `None` for memory that has none.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_ref().map(Name::text)
+    }
+
+    /// Removes the name now, whoever made it: nobody can open the memory any more,
+    /// and those who have it keep it. Nothing happens if the name has gone, or is
+    /// other memory's by now.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn unlink(&self) -> io::Result<()> {
+        self.name.as_ref().map_or(Ok(()), Name::unlink)
+    }
+
+    /// Leaves the name, and with it the memory, to whoever unlinks it: dropping
+    /// this value does so no more.
+    pub fn leave_name(&mut self) {
+        if let Some(name) = &mut self.name {
+            name.disown();
+        }
+    }
+
+    /// Whether dropping this value, in this process, removes the name.
+    #[must_use]
+    pub fn removes_name(&self) -> bool {
+        self.name.as_ref().is_some_and(Name::is_ours)
+    }
+}
+
+fn check_name(name: &str) -> io::Result<()> {
+    let is_name = !matches!(name, "" | "." | "..") && !name.contains(['/', '\0']) && name.len() < 255;
+    let error = || {
+        let what = format!("`{name}` is no name for shared memory: it is a file's, without slashes");
+        io::Error::new(io::ErrorKind::InvalidInput, what)
+    };
+    if is_name { Ok(()) } else { Err(error()) }
+}
