@@ -1,30 +1,21 @@
-//! Whole programs: what happens at their ends, and in surroundings that are hostile.
-//!
-//! Each program is this one, told by a variable which role to play.
+//! The programs that the trials run.
 
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 use std::{env, process};
 
 use mp_process::{Process, StartMethod};
-use mp_testkit::chaos::{self, Rng, descendants};
-use mp_testkit::harness::{Suite, Trial, soak_time, variants};
-use mp_testkit::program::Running;
-use mp_testkit::{Census, Program};
+use mp_testkit::chaos::{self, descendants};
 
-const ROLE: &str = "MP_PROCESS_ROLE";
-const LIMIT: Duration = Duration::from_secs(40);
-
-type Role = (&'static str, fn(StartMethod));
+pub(super) type Role = (&'static str, fn(StartMethod));
 
 /// The programs, by name.
-const ROLES: &[Role] = &[
+pub(super) const ROLES: &[Role] = &[
     ("tree", tree),
     ("starter", start_for_ever),
     ("collector", collect_everything),
@@ -47,77 +38,6 @@ const ROLES: &[Role] = &[
     ("fork_captures", fork_with_captures),
 ];
 
-fn main() -> ExitCode {
-    if let Ok(role) = env::var(ROLE) {
-        mp_process::init();
-        let (name, method) = role.split_once(' ').expect("a role and a method");
-        let (_, play) = ROLES.iter().find(|(known, _)| *known == name).expect("a known role");
-        play(method_named(method));
-        return ExitCode::SUCCESS;
-    }
-    let mut trials = mp_testkit::trials![
-        a_program_without_init_says_what_to_add,
-        every_end_is_told,
-        a_variable_set_by_a_stranger_does_no_harm,
-        a_captured_closure_is_forked,
-        the_server_is_replaced_when_it_is_killed,
-    ];
-    trials.extend(each("the_tree_dies_with_its_root", the_tree_dies_with_its_root));
-    trials.extend(each("the_tree_dies_at_any_moment_of_a_start", the_tree_dies_at_any_moment));
-    for (name, role) in [
-        ("stolen_statuses_cost_only_the_status", "collector"),
-        ("ignored_ends_cost_only_the_status", "ignorer"),
-        ("few_handles_are_enough_or_an_error", "poor"),
-        ("exit_in_a_thread_does_not_wait_for_main", "exit_in_thread"),
-        ("children_are_awaited_at_the_end_of_main", "patient"),
-        ("a_stuck_child_delays_the_end_for_its_grace_only", "impatient"),
-        ("closed_outputs_do_no_harm", "silent"),
-        ("blocked_signals_are_not_inherited", "blocked"),
-        ("depth_is_bounded_by_memory_only", "depth"),
-        ("handlers_of_the_program_are_not_for_children", "handlers"),
-        ("a_stack_without_limit_tells_no_overflow", "unlimited"),
-        ("a_removed_directory_does_no_harm", "adrift"),
-    ] {
-        trials.extend(roles(name, role, &["spawn", "forkserver", "fork"]));
-    }
-    for (name, role) in [
-        ("the_executable_may_be_renamed_replaced_and_deleted", "moved"),
-        ("many_threads_start_children", "crowd"),
-        ("threads_of_children_start_children", "threads_of_children"),
-    ] {
-        trials.extend(roles(name, role, &["spawn", "forkserver"]));
-    }
-    trials.extend(each("ctrl_c_reaches_the_owner_alone", ctrl_c_reaches_the_owner_alone));
-    Suite::new(trials).run()
-}
-
-fn each(name: &str, function: fn(&'static str)) -> Vec<Trial> {
-    variants(name, ["spawn", "forkserver", "fork"].map(|method| (method, method)), function)
-}
-
-/// Trials that are done when the program has played its role.
-fn roles(name: &str, role: &'static str, methods: &[&'static str]) -> Vec<Trial> {
-    let trial = |method: &&'static str| {
-        let method = *method;
-        Trial::new(format!("{name}::{method}"), move || {
-            program(role, method).run(LIMIT).unwrap().expect_success();
-        })
-    };
-    methods.iter().map(trial).collect()
-}
-
-fn program(role: &str, method: &str) -> Program {
-    Program::this().unwrap().env(ROLE, format!("{role} {method}"))
-}
-
-fn method_named(name: &str) -> StartMethod {
-    match name {
-        "spawn" => StartMethod::Spawn,
-        "forkserver" => StartMethod::ForkServer,
-        _ => StartMethod::Fork,
-    }
-}
-
 fn spawn<R: ipc_core::Message>(method: StartMethod, function: fn(()) -> R) -> Process<R> {
     Process::builder().start_method(method).spawn(function, ()).unwrap()
 }
@@ -130,8 +50,6 @@ fn say(word: &str) {
 fn sleep_long(_: ()) {
     thread::sleep(Duration::from_secs(600));
 }
-
-// The tree and its root.
 
 fn descend((method, depth): (StartMethod, u32)) {
     say("here");
@@ -149,30 +67,6 @@ fn tree(method: StartMethod) {
     sleep_long(());
 }
 
-fn the_tree_dies_with_its_root(method: &'static str) {
-    let before = Census::take();
-    let root = program("tree", method).start().unwrap();
-    for _ in 0..6 {
-        root.wait_for_line("here", LIMIT).unwrap();
-    }
-    root.kill().unwrap();
-    expect_no_survivors(root, &before);
-}
-
-/// Half a second after the root was killed nothing of its tree is left.
-fn expect_no_survivors(mut root: Running, before: &Census) {
-    let killed = Instant::now();
-    root.wait(LIMIT).unwrap();
-    loop {
-        let left = before.diff().processes;
-        if left.is_empty() {
-            return;
-        }
-        assert!(killed.elapsed() < Duration::from_millis(500), "still there: {left:?}");
-        thread::sleep(Duration::from_millis(2));
-    }
-}
-
 fn start_for_ever(method: StartMethod) {
     let mut children = Vec::new();
     loop {
@@ -182,22 +76,6 @@ fn start_for_ever(method: StartMethod) {
         }
     }
 }
-
-fn the_tree_dies_at_any_moment(method: &'static str) {
-    let mut rng = Rng::announced("moments");
-    let began = Instant::now();
-    let mut rounds = 0;
-    while rounds < 60 || (rounds < 500 && began.elapsed() < soak_time()) {
-        let before = Census::take();
-        let root = program("starter", method).start().unwrap();
-        thread::sleep(rng.pause(Duration::from_millis(30)));
-        root.kill().unwrap();
-        expect_no_survivors(root, &before);
-        rounds += 1;
-    }
-}
-
-// Programs that take the statuses of children away.
 
 fn collect_everything(method: StartMethod) {
     // A fork is refused beside a thread, so that one steals between the lines.
@@ -275,8 +153,6 @@ fn with_few_handles(method: StartMethod) {
     spawn(method, |()| ()).join().unwrap();
 }
 
-// The executable.
-
 fn lose_the_executable(method: StartMethod) {
     const COPY: &str = "MP_PROCESS_COPY";
     if env::var_os(COPY).is_none() {
@@ -309,8 +185,6 @@ fn lose_the_executable(method: StartMethod) {
     check();
 }
 
-// Ends of programs.
-
 fn exit_in_a_thread_while_main_is_stuck(method: StartMethod) {
     let began = Instant::now();
     let child = Process::builder()
@@ -328,26 +202,12 @@ fn exit_in_a_thread_while_main_is_stuck(method: StartMethod) {
 }
 
 fn leave_main_while_children_run(method: StartMethod) {
-    let path = PathBuf::from(format!("{}/patient-{}", env::temp_dir().display(), process::id()));
-    if env::var_os("MP_PROCESS_INNER").is_none() && method != StartMethod::Fork {
-        let inner = |()| {
-            thread::sleep(Duration::from_millis(300));
-            println!("done");
-        };
-        drop(spawn(method, inner));
-        std::mem::forget(spawn(method, inner));
-        return;
-    }
-    drop(Process::builder().start_method(method).spawn(
-        |path: PathBuf| {
-            thread::sleep(Duration::from_millis(300));
-            fs::write(path, "done").unwrap();
-        },
-        path.clone(),
-    ));
-    // Runs after the library's own handler, which was registered later.
-    fs::write(&path, "").unwrap();
-    fs::remove_file(&path).unwrap();
+    let finish = |()| {
+        thread::sleep(Duration::from_millis(300));
+        say("done");
+    };
+    drop(spawn(method, finish));
+    std::mem::forget(spawn(method, finish));
 }
 
 fn leave_main_while_a_child_is_stuck(method: StartMethod) {
@@ -381,8 +241,6 @@ fn without_outputs(method: StartMethod) {
         assert!(child.join().unwrap().starts_with("Linux"));
     }
 }
-
-// Threads.
 
 fn start_from_many_threads(method: StartMethod) {
     let threads: Vec<_> = (0..16)
@@ -492,8 +350,6 @@ fn dig(method: StartMethod) {
     assert_eq!(deeper((method, 12)), 12);
 }
 
-// The server of forks.
-
 fn lose_the_server(method: StartMethod) {
     let child =
         Process::builder().start_method(method).spawn(|()| thread::sleep(Duration::from_millis(500)), ());
@@ -522,10 +378,6 @@ fn lose_the_server(method: StartMethod) {
     assert_eq!(spawn(method, |()| 3).join().unwrap(), 3);
 }
 
-fn the_server_is_replaced_when_it_is_killed() {
-    program("server_killed", "forkserver").run(LIMIT).unwrap().expect_success();
-}
-
 fn be_interrupted(method: StartMethod) {
     let child = spawn(method, |()| {
         say("started");
@@ -535,19 +387,6 @@ fn be_interrupted(method: StartMethod) {
     });
     let _ = child.join();
 }
-
-fn ctrl_c_reaches_the_owner_alone(method: &'static str) {
-    let before = Census::take();
-    let running = program("ctrl_c", method).start().unwrap();
-    running.wait_for_line("started", LIMIT).unwrap();
-    running.ctrl_c().unwrap();
-    let finished = running.finish(LIMIT).unwrap();
-    assert_eq!(finished.signal(), Some(2));
-    assert_eq!(finished.stderr, "");
-    before.assert_level();
-}
-
-// Starting.
 
 fn fork_with_captures(_: StartMethod) {
     let words = vec!["one".to_owned(), "two".to_owned()];
@@ -577,34 +416,4 @@ fn fork_with_captures(_: StartMethod) {
     thread.join().unwrap();
     // The kernel may list a thread for a moment after it was joined.
     Process::fork(|| ()).unwrap().join().unwrap();
-}
-
-fn a_captured_closure_is_forked() {
-    program("fork_captures", "fork").run(LIMIT).unwrap().expect_success();
-}
-
-fn a_program_without_init_says_what_to_add() {
-    let finished = Program::example("no_init").unwrap().run(LIMIT).unwrap();
-    assert_eq!(finished.code(), Some(1), "{finished:?}");
-    assert!(finished.stderr.contains("init()"), "{finished:?}");
-    assert_eq!(finished.stdout, "main runs\n", "a second generation: {finished:?}");
-}
-
-fn every_end_is_told() {
-    Program::example("ends").unwrap().run(LIMIT).unwrap().expect_success();
-}
-
-fn a_variable_set_by_a_stranger_does_no_harm() {
-    let parent = process::id().to_string();
-    for value in ["", "nonsense", "1", "1:1", "1:2:3", parent.as_str(), &format!("{parent}:8")] {
-        let run = program("depth", "spawn").env("MULTIPROCESS_CHILD", value).run(LIMIT);
-        run.unwrap().expect_success();
-    }
-    // A socket in the place of the input that is not ours.
-    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
-    let mut command = Command::new("/proc/self/exe");
-    command.arg0("stranger").env(ROLE, "depth spawn").env("MULTIPROCESS_CHILD", format!("{parent}:1"));
-    let status = command.stdin(std::os::fd::OwnedFd::from(theirs)).status().unwrap();
-    drop(ours);
-    assert!(status.success());
 }
