@@ -5,8 +5,8 @@ use std::io;
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use ipc_core::Message;
 use ipc_core::link::Outgoing;
+use ipc_core::{DecodeError, Message};
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::robust::Patience;
@@ -32,7 +32,8 @@ const MEMORY: usize = 256 << 20;
 /// [`put`](Self::put) returns when the item is stored in shared memory: a producer
 /// may end before anybody gets it, and an item that cannot be encoded is an error
 /// of `put` itself. Items come out in the order in which they went in. An item may
-/// hold locks, channel ends, other queues and handles.
+/// hold locks, channel ends, other queues and handles. Items that are numbers of a
+/// fixed width, or vectors of them, are copied as they lie in memory.
 ///
 /// # If a process dies
 /// The queue works on, and knows exactly how many items it holds. One who dies in
@@ -182,7 +183,7 @@ impl<T: Message> Queue<T> {
 
     fn put_with(&self, item: T, patience: Patience) -> Result<(), PutError<T>> {
         with_packet(|packet| {
-            if let Err(error) = packet.append(&item) {
+            if let Err(error) = packet.append_item(&item) {
                 return Err(PutError::Encode { item, error });
             }
             match self.store.put(packet, patience) {
@@ -198,7 +199,12 @@ impl<T: Message> Queue<T> {
     fn get_with(&self, patience: Patience) -> Result<T, GetError> {
         with_packet(|packet| {
             self.store.get(packet, patience)?;
-            Ok(packet.read::<T>()?)
+            let item = packet.read_item::<T>()?;
+            if packet.is_at_end() {
+                Ok(item)
+            } else {
+                Err(DecodeError::new::<T>("bytes are left over").into())
+            }
         })
     }
 }

@@ -74,6 +74,10 @@ const NO_BATCH: u64 = u64::MAX;
 /// How much of the memory is kept when a queue has grown and shrinks.
 const KEPT: u64 = 1 << 20;
 
+/// How large a packet may be and still be kept by its thread for the next item: new
+/// memory costs more, page by page, than the copying.
+const LARGEST_SPARE: usize = 4 << 20;
+
 /// How long to look for an item before going to sleep: about what a wake-up costs.
 const LOOK_FOR: Duration = Duration::from_micros(20);
 
@@ -499,7 +503,7 @@ pub(crate) fn with_packet<R>(run: impl FnOnce(&mut Packet) -> R) -> R {
     // Taken, not borrowed: encoding and decoding run users' code, which may use queues too.
     let mut packet = SPARE.take().unwrap_or_default();
     let result = run(&mut packet);
-    let is_small = packet.bytes().len() <= KEPT as usize;
+    let is_small = packet.bytes().len() <= LARGEST_SPARE;
     packet.clear();
     if is_small {
         SPARE.set(Some(packet));
