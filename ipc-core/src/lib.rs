@@ -35,6 +35,8 @@
 //! memory is set aside only for what has arrived. Values that travel are decoded,
 //! never run.
 
+#[cfg(feature = "async")]
+mod asynchronous;
 mod channel;
 mod codec;
 mod deadline;
@@ -54,6 +56,8 @@ mod transfer;
 mod wait;
 mod watch;
 
+#[cfg(feature = "async")]
+pub use asynchronous::ready;
 pub use channel::{Connection, Receiver, Sender, duplex, pipe};
 pub use codec::{DecodeError, EncodeError, Message};
 pub use error::{ExportError, RecvError, SendError};

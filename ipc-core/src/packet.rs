@@ -95,6 +95,17 @@ impl Packet {
         self.reading(|reader| reader.value())
     }
 
+    /// Writes one message as a typed end sends it.
+    #[cfg(feature = "async")]
+    pub(crate) fn write_message<T: Message>(&mut self, value: &T) -> Result<(), EncodeError> {
+        let luggage = std::mem::take(&mut self.luggage);
+        let bytes = &mut self.bytes;
+        bytes.extend_from_slice(&codec::type_hash::<T>().to_le_bytes());
+        let (written, luggage) = transfer::packing(luggage, || codec::append_message(value, bytes));
+        self.luggage = luggage;
+        written
+    }
+
     /// Decodes the rest of the packet as one message.
     pub(crate) fn read_message<T: Message>(&mut self) -> Result<T, DecodeError> {
         self.reading(|reader| {

@@ -37,6 +37,18 @@ impl<'a> Arm<'a> {
         self.push(Interest::readable(handle));
     }
 
+    /// Waits for room to write to `handle`, or its other end to go; for
+    /// [`Link::arm_room`](crate::link::Link::arm_room).
+    pub fn writable(&mut self, handle: &'a Handle) {
+        self.push(Interest::writable(handle));
+    }
+
+    /// What was named so far.
+    #[cfg(feature = "async")]
+    pub(crate) fn interests(self) -> impl Iterator<Item = Interest<'a>> {
+        self.interests.into_iter().map(|(_, interest)| interest)
+    }
+
     pub(crate) fn push(&mut self, interest: Interest<'a>) {
         self.interests.push((self.current, interest));
     }

@@ -36,6 +36,14 @@ impl Link for Box<dyn Link> {
         (**self).disarm();
     }
 
+    fn flush(&self, deadline: Option<Instant>) -> Result<(), SendError> {
+        (**self).flush(deadline)
+    }
+
+    fn arm_room<'a>(&'a self, arm: &mut Arm<'a>) -> bool {
+        (**self).arm_room(arm)
+    }
+
     fn set_polling(&self, polling: Polling) {
         (**self).set_polling(polling);
     }

@@ -104,6 +104,21 @@ pub trait Link: Send + Sync + fmt::Debug {
     /// The wait is over: the peer need not ring any more.
     fn disarm(&self) {}
 
+    /// Completes a message that an earlier [`send`](Self::send) began and did not
+    /// finish before its deadline, if there is one.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    fn flush(&self, _deadline: Option<Instant>) -> Result<(), SendError> {
+        Ok(())
+    }
+
+    /// Names the handle that becomes ready when there is room to send; `false` if
+    /// nothing does, which is the default.
+    fn arm_room<'a>(&'a self, _arm: &mut Arm<'a>) -> bool {
+        false
+    }
+
     /// How long a wait may poll before it sleeps. A link that cannot poll ignores it.
     fn set_polling(&self, _polling: Polling) {}
 

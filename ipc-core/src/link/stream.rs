@@ -145,6 +145,15 @@ impl Link for PipeLink {
         arm.push(self.framed.stream.readable());
     }
 
+    fn flush(&self, deadline: Option<Instant>) -> Result<(), SendError> {
+        self.framed.flush(deadline)
+    }
+
+    fn arm_room<'a>(&'a self, arm: &mut Arm<'a>) -> bool {
+        arm.push(self.framed.stream.writable());
+        true
+    }
+
     fn export(&self) -> Result<Export, ExportError> {
         let kind = if self.is_writer { ExportKind::PipeWriter } else { ExportKind::PipeReader };
         self.framed.export(kind)
@@ -174,6 +183,15 @@ impl Link for SocketLink {
 
     fn arm<'a>(&'a self, arm: &mut Arm<'a>) {
         arm.push(self.framed.stream.readable());
+    }
+
+    fn flush(&self, deadline: Option<Instant>) -> Result<(), SendError> {
+        self.framed.flush(deadline)
+    }
+
+    fn arm_room<'a>(&'a self, arm: &mut Arm<'a>) -> bool {
+        arm.push(self.framed.stream.writable());
+        true
     }
 
     fn export(&self) -> Result<Export, ExportError> {
@@ -277,6 +295,15 @@ impl Framed {
             return Err(EncodeError::new::<Handle>(reason).into());
         }
         Ok(())
+    }
+
+    /// Completes a message of which a part has left.
+    pub(super) fn flush(&self, deadline: Option<Instant>) -> Result<(), SendError> {
+        let mut writing = self.writing.take(deadline).map_err(|error| match error {
+            NoTurn::Timeout => SendError::Timeout,
+            NoTurn::Reentrant => SendError::Reentrant,
+        })?;
+        if writing.broken { Err(SendError::Closed) } else { writing.finish(&self.stream, deadline) }
     }
 
     pub(super) fn recv(&self, packet: &mut Packet, deadline: Option<Instant>) -> Result<(), RecvError> {

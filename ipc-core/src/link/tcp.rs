@@ -73,6 +73,15 @@ impl Link for TcpLink {
         arm.push(self.framed.stream.readable());
     }
 
+    fn flush(&self, deadline: Option<Instant>) -> Result<(), SendError> {
+        self.framed.flush(deadline)
+    }
+
+    fn arm_room<'a>(&'a self, arm: &mut Arm<'a>) -> bool {
+        arm.push(self.framed.stream.writable());
+        true
+    }
+
     fn export(&self) -> Result<Export, ExportError> {
         self.framed.export(ExportKind::Tcp { trusted: !self.foreign, limits: self.framed.limits })
     }

@@ -14,6 +14,7 @@
 //! | `socket::{Listening, connect_file, connect_abstract, connect_tcp, credentials}` | listen and connect: by file, by name, over TCP |
 //! | `poll::{Interest, poll}` | wait until one of many handles is ready |
 //! | `poll::Set` | the same for a set that lasts, whose cost does not grow with it |
+//! | `reactor::{Watch, first_of}` | the same for futures (feature `async`) |
 //! | `process::{Watch, start_time, current_id, current, id_space}` | know a process's end without asking it again and again |
 //! | `robust::{init, lock, try_lock, unlock}` | a mutex in shared memory that the system releases when its holder dies |
 //! | `identity::{generation, current_thread, thread_exists}` | who a thread is, and whether a fork has made its process |
@@ -30,6 +31,8 @@ mod linux;
 pub use linux::Handle;
 #[cfg(all(target_os = "linux", not(force_unsupported), feature = "named"))]
 pub(crate) use linux::named;
+#[cfg(all(target_os = "linux", not(force_unsupported), feature = "async"))]
+pub(crate) use linux::reactor;
 #[cfg(all(target_os = "linux", not(force_unsupported)))]
 pub(crate) use linux::{
     companion, cpu, futex, identity, memory, poll, post, process, robust, socket, stream,
@@ -41,6 +44,8 @@ mod unsupported;
 pub use unsupported::Handle;
 #[cfg(all(any(not(target_os = "linux"), force_unsupported), feature = "named"))]
 pub(crate) use unsupported::named;
+#[cfg(all(any(not(target_os = "linux"), force_unsupported), feature = "async"))]
+pub(crate) use unsupported::reactor;
 #[cfg(any(not(target_os = "linux"), force_unsupported))]
 pub(crate) use unsupported::{
     companion, cpu, futex, identity, memory, poll, post, process, robust, socket, stream,

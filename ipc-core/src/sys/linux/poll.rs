@@ -24,6 +24,17 @@ impl<'a> Interest<'a> {
         Self { fd: handle.as_fd(), flags: PollFlags::OUT }
     }
 
+    /// The handle once more, for a set that takes each only once.
+    #[cfg(feature = "async")]
+    pub(crate) fn duplicate(&self) -> io::Result<std::os::fd::OwnedFd> {
+        self.fd.try_clone_to_owned()
+    }
+
+    #[cfg(feature = "async")]
+    pub(crate) fn is_writable(&self) -> bool {
+        self.flags.contains(PollFlags::OUT)
+    }
+
     /// The kernel reports a hang-up always; nothing else is asked for.
     pub(crate) fn hangup(handle: &'a impl AsFd) -> Self {
         Self { fd: handle.as_fd(), flags: PollFlags::empty() }

@@ -14,6 +14,8 @@ pub(crate) mod named;
 pub(crate) mod poll;
 pub(crate) mod post;
 pub(crate) mod process;
+#[cfg(feature = "async")]
+pub(crate) mod reactor;
 pub(crate) mod robust;
 pub(crate) mod socket;
 pub(crate) mod stream;

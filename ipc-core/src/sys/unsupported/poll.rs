@@ -12,6 +12,15 @@ impl<'a> Interest<'a> {
     pub(crate) fn readable(handle: &'a Handle) -> Self {
         handle.never()
     }
+
+    pub(crate) fn writable(handle: &'a Handle) -> Self {
+        handle.never()
+    }
+
+    #[cfg(feature = "async")]
+    pub(crate) fn never(&self) -> ! {
+        match self.0 {}
+    }
 }
 
 pub(crate) fn poll(_interests: &[Interest<'_>], _deadline: Option<Instant>) -> io::Result<Vec<bool>> {
