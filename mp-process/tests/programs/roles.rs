@@ -361,7 +361,7 @@ fn lose_the_server(method: StartMethod) {
         libc::kill(i32::try_from(server.pid).unwrap(), libc::SIGINT);
     }
     assert_eq!(spawn(method, |()| 4).join().unwrap(), 4);
-    assert_eq!(chaos::state(server.pid), Some('S'));
+    assert!(matches!(chaos::state(server.pid), Some('R' | 'S')));
     chaos::kill(server.pid).unwrap();
     // It lives on, and its value comes; only its status has nobody to tell it.
     assert!(child.is_alive());
