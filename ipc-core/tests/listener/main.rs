@@ -6,6 +6,7 @@ mod files;
 mod keys;
 mod peers;
 mod processes;
+mod users;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -26,6 +27,9 @@ type Talk = Connection<String, String>;
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 fn main() -> ExitCode {
+    if let Ok(address) = std::env::var(users::ADDRESS) {
+        return users::call_as_another(&address);
+    }
     let trials = mp_testkit::trials![
         addresses::texts,
         addresses::serde_forms,
@@ -68,6 +72,7 @@ fn main() -> ExitCode {
         processes::a_killed_client_is_noticed,
         processes::a_killed_listener_leaves_an_address_that_can_be_used,
         processes::an_accepted_link_moves_on,
+        users::another_user_stays_outside,
     ];
     mp_testkit::Suite::new(trials).warm_up(start_library_threads).run()
 }
