@@ -8,7 +8,7 @@ use ipc_core::{DecodeError, EncodeError};
 use mp_process::{Panic, ProcessError};
 
 /// A pool could not be made, or has given up.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 #[error(transparent)]
 pub struct PoolError(Arc<PoolKind>);
 
@@ -85,7 +85,7 @@ impl From<std::io::Error> for PoolError {
 ///
 /// Its text says what happened and what can be done; the predicates tell the
 /// kinds apart.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[error(transparent)]
 pub struct TaskError(Box<TaskFailure>);
 
@@ -249,5 +249,19 @@ impl From<TaskKind> for TaskError {
 impl From<PoolError> for TaskError {
     fn from(error: PoolError) -> Self {
         TaskKind::Pool(error).into()
+    }
+}
+
+// A `main` that returns an error has it printed in this form: it should say what
+// to do, not what the library is made of.
+impl fmt::Debug for PoolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Debug for TaskError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }

@@ -1,9 +1,10 @@
 //! One error for programs that use `?` on everything.
 
+use std::fmt;
 use std::io;
 
 /// Whatever can go wrong, for programs whose functions return one error.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A process could not be started, or ended without its value.
@@ -27,6 +28,14 @@ pub enum Error {
     /// The system refused.
     #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+// A `main` that returns an error has it printed in this form: it should say what
+// to do, not what the library is made of.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl<G> From<mp_sync::LockError<G>> for Error {
