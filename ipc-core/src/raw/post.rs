@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::sys::{Handle, post as sys};
 use crate::transfer::{self, deserialize_error, serialize_error};
+use crate::wait::{Arm, Waitable};
 
 /// Both ends of a pair of sockets that carry handles, each batch under a number.
 ///
@@ -58,6 +59,14 @@ impl Post {
     /// What the system says, for one that this process may open no more descriptors.
     pub fn take(&self) -> io::Result<Option<(u64, Vec<Handle>)>> {
         self.0.take()
+    }
+}
+
+/// Ready when there is a batch to take.
+impl Waitable for Post {
+    fn arm<'a>(&'a self, arm: &mut Arm<'a>) {
+        let [_, exit] = self.0.handles();
+        arm.readable(exit);
     }
 }
 

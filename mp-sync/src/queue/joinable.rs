@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Deref;
 use std::time::Duration;
 
-use ipc_core::Message;
+use ipc_core::{Arm, Message, Waitable};
 use serde::{Deserialize, Serialize};
 
 use super::store::Refusal;
@@ -92,6 +92,21 @@ impl<T> Deref for JoinableQueue<T> {
 
     fn deref(&self) -> &Queue<T> {
         &self.0
+    }
+}
+
+/// As a [`Queue`] is.
+impl<T> Waitable for JoinableQueue<T> {
+    fn is_ready(&self) -> Option<bool> {
+        self.0.is_ready()
+    }
+
+    fn arm<'a>(&'a self, arm: &mut Arm<'a>) {
+        self.0.arm(arm);
+    }
+
+    fn disarm(&self) {
+        self.0.disarm();
     }
 }
 

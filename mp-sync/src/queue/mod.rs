@@ -6,12 +6,13 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use ipc_core::link::Outgoing;
-use ipc_core::{DecodeError, Message};
+use ipc_core::{Arm, DecodeError, Message, Waitable};
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::robust::Patience;
 use crate::timeout;
 
+mod bell;
 mod error;
 mod joinable;
 mod layout;
@@ -245,6 +246,26 @@ impl<T> Queue<T> {
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.store.limit().is_some_and(|limit| self.store.len() >= limit)
+    }
+}
+
+/// Ready when there is an item, or the queue has been closed. That an item is there
+/// does not mean that it still is when one gets it: others may be quicker, so that
+/// [`try_get`](Queue::try_get) is the one to call.
+///
+/// The first wait starts a thread that listens for this handle and its clones. If
+/// the system has no room for that, the queue always counts as ready.
+impl<T> Waitable for Queue<T> {
+    fn is_ready(&self) -> Option<bool> {
+        Some(self.store.is_ready())
+    }
+
+    fn arm<'a>(&'a self, arm: &mut Arm<'a>) {
+        self.store.arm(arm);
+    }
+
+    fn disarm(&self) {
+        self.store.disarm();
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use ipc_core::Message;
+use ipc_core::{Arm, Message, Waitable};
 use serde::{Deserialize, Serialize};
 
 use super::{GetError, PutError, Queue};
@@ -63,6 +63,21 @@ impl<T> SimpleQueue<T> {
     /// As [`Queue::close`].
     pub fn close(&self) {
         self.0.close();
+    }
+}
+
+/// As a [`Queue`] is.
+impl<T> Waitable for SimpleQueue<T> {
+    fn is_ready(&self) -> Option<bool> {
+        self.0.is_ready()
+    }
+
+    fn arm<'a>(&'a self, arm: &mut Arm<'a>) {
+        self.0.arm(arm);
+    }
+
+    fn disarm(&self) {
+        self.0.disarm();
     }
 }
 

@@ -23,11 +23,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use ipc_core::Packet;
 use ipc_core::link::Outgoing;
 use ipc_core::raw::{Change, LockFailure, Post, PostError, change_and_wake, several_cpus, wait_on, wake};
+use ipc_core::{Arm, Packet};
 use serde::{Deserialize, Serialize};
 
+use super::bell::Bells;
 use super::layout::{self, Place, UNIT, frame_len, largest_frame};
 use crate::memory::{Kind, Slot, allocate, shared_words};
 use crate::protocol::robust::Patience;
@@ -78,6 +79,9 @@ const KEPT: u64 = 1 << 20;
 /// memory costs more, page by page, than the copying.
 const LARGEST_SPARE: usize = 4 << 20;
 
+/// How long one listens who may have missed that nobody wants that any more.
+const LISTEN_FOR: Duration = Duration::from_secs(1);
+
 /// How long to look for an item before going to sleep: about what a wake-up costs.
 const LOOK_FOR: Duration = Duration::from_micros(20);
 
@@ -88,6 +92,51 @@ pub(crate) struct Store {
     getting: Side,
     finishing: Side,
     post: Arc<Post>,
+    bells: Arc<Bells>,
+}
+
+/// What those know who listen for items: the slot alone.
+#[derive(Clone)]
+pub(super) struct Ear(Slot);
+
+impl Ear {
+    /// Whether getting would find something: an item, or the end.
+    pub(super) fn is_ready(&self) -> bool {
+        let words = self.0.words::<StoreWords>();
+        words.len() > 0 || words.is_closed()
+    }
+
+    /// To be called before one looks whether it is ready.
+    pub(super) fn listen(&self) -> u32 {
+        self.0.words::<StoreWords>().puts.load(Ordering::SeqCst)
+    }
+
+    /// Sleeps unless something has been put since; returns for no reason at times.
+    pub(super) fn sleep(&self, seen: u32) {
+        let deadline = timeout::after(LISTEN_FOR);
+        sleep(&self.0.words::<StoreWords>().puts, seen, Patience::Until(deadline));
+    }
+
+    /// Has all who sleep look again.
+    pub(super) fn disturb(&self) {
+        wake(&self.0.words::<StoreWords>().puts, u32::MAX);
+    }
+}
+
+impl StoreWords {
+    fn len(&self) -> u32 {
+        loop {
+            let gets = count(self.gets.load(Ordering::SeqCst));
+            let puts = count(self.puts.load(Ordering::SeqCst));
+            if count(self.gets.load(Ordering::SeqCst)) == gets {
+                return between(gets, puts);
+            }
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.puts.load(Ordering::SeqCst) & CLOSED != 0
+    }
 }
 
 /// A mutex of its own.
@@ -146,7 +195,13 @@ impl Store {
         words.limit.store(limit, Ordering::Relaxed);
         words.capacity.store(capacity as u64, Ordering::Relaxed);
         let side = || allocate(Kind::Lock, 0).map(|slot| Side { slot });
-        Ok(Self { slot, getting: side()?, finishing: side()?, post: Arc::new(Post::new()?) })
+        Ok(Self {
+            slot,
+            getting: side()?,
+            finishing: side()?,
+            post: Arc::new(Post::new()?),
+            bells: Arc::default(),
+        })
     }
 
     fn words(&self) -> &StoreWords {
@@ -160,18 +215,27 @@ impl Store {
 
     /// How many items there are.
     pub(crate) fn len(&self) -> u32 {
-        let words = self.words();
-        loop {
-            let gets = count(words.gets.load(Ordering::SeqCst));
-            let puts = count(words.puts.load(Ordering::SeqCst));
-            if count(words.gets.load(Ordering::SeqCst)) == gets {
-                return between(gets, puts);
-            }
-        }
+        self.words().len()
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.words().puts.load(Ordering::SeqCst) & CLOSED != 0
+        self.words().is_closed()
+    }
+
+    /// Whether getting would find something: an item, or the end.
+    pub(crate) fn is_ready(&self) -> bool {
+        let ear = Ear(self.slot.clone());
+        ear.is_ready() || self.bells.is_mute(&ear)
+    }
+
+    /// For those who wait for many things.
+    pub(crate) fn arm<'a>(&'a self, arm: &mut Arm<'a>) {
+        self.bells.arm(&Ear(self.slot.clone()), arm);
+    }
+
+    /// They wait no more.
+    pub(crate) fn disarm(&self) {
+        self.bells.disarm(&Ear(self.slot.clone()));
     }
 
     /// Lets nothing more in; whoever sleeps finds out.
@@ -204,7 +268,8 @@ impl Store {
             self.post.put(batch, packet.handles()).map_err(Refusal::Handles)?;
         }
         self.write(place, puts, Packet::bytes(packet), batch);
-        advance(&self.words().puts);
+        // All who sleep: beside the one who is getting there may be those who only listen.
+        advance_for_all(&self.words().puts);
         Ok(())
     }
 
@@ -521,7 +586,7 @@ impl Serialize for Store {
 impl<'de> Deserialize<'de> for Store {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (StoreSlot { slot }, getting, finishing, post) = Deserialize::deserialize(deserializer)?;
-        Ok(Self { slot, getting, finishing, post: Arc::new(post) })
+        Ok(Self { slot, getting, finishing, post: Arc::new(post), bells: Arc::default() })
     }
 }
 
