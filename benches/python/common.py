@@ -22,6 +22,21 @@ def pin(processor):
         os.sched_setaffinity(0, {processor})
 
 
+def apart(mode, make):
+    """Makes workers that run where the other party is to run; all threads here stay."""
+    own, other = PROCESSORS[mode]
+    pin_all(other)
+    workers = make()
+    pin_all(own)
+    return workers
+
+
+def pin_all(processor):
+    if processor is not None:
+        for thread in os.listdir("/proc/self/task"):
+            os.sched_setaffinity(int(thread), {processor})
+
+
 def message(size):
     """As in benches/src/payload.rs: one byte of each line follows from its place."""
     size = max(size, 8)

@@ -4,9 +4,9 @@ import multiprocessing
 import time
 from concurrent.futures import ProcessPoolExecutor
 
-from common import Check, Skip, message, rate_each, serve, time_each
+from common import Check, Skip, apart, message, rate_each, serve, time_each
 
-MEGABYTES = 64
+MEGABYTES = 32
 
 
 def square(x):
@@ -91,7 +91,13 @@ def measure(what, question, mode, number, budget):
             pool.down()
 
         return time_each(mode, budget, up)
-    pool = new(2)
+
+    def started():
+        pool = new(2)
+        pool.apply(square, (0,))  # the executor starts its workers with the first task
+        return pool
+
+    pool = apart(mode, started)
     try:
         return with_pool(pool, question, mode, number, budget)
     finally:
@@ -146,10 +152,13 @@ def rounds_per_microsecond():
 
 
 def tasks(pool, microseconds):
-    count = min(max(200_000 // microseconds, 20), 20_000)
+    count = min(max(200_000 // microseconds, 40), 20_000)
     tasks.rounds = getattr(tasks, "rounds", None) or rounds_per_microsecond()
     task = (microseconds, max(1, round(tasks.rounds * microseconds)))
-    pool.map(busy, [task] * count)
+    if microseconds >= 1_000:
+        sum(pool.imap_unordered(busy, [task] * count))
+    else:
+        pool.map(busy, [task] * count)
     return count
 
 

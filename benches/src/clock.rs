@@ -1,5 +1,6 @@
 //! What contestants measure with: times, processor time, and where they run.
 
+use std::fs;
 use std::hint;
 use std::time::{Duration, Instant};
 
@@ -98,6 +99,33 @@ pub fn pin(processor: Option<usize>) -> Result<(), Failure> {
         let mut set = CpuSet::new();
         set.set(processor);
         sched_setaffinity(None::<Pid>, &set).map_err(|error| format!("processor {processor}: {error}"))?;
+    }
+    Ok(())
+}
+
+/// Makes workers that run where the other party is to run, and keeps all threads of
+/// this process where its own party is to run.
+///
+/// # Errors
+/// The maker's, or there is no such processor.
+pub fn apart<W>(mode: Mode, make: impl FnOnce() -> Result<W, Failure>) -> Result<W, Failure> {
+    let [own, other] = mode.processors();
+    pin_all(other)?;
+    let workers = make()?;
+    pin_all(own)?;
+    Ok(workers)
+}
+
+/// All threads, because one of them may be the one that starts the workers.
+fn pin_all(processor: Option<usize>) -> Result<(), Failure> {
+    pin(processor)?;
+    let Some(processor) = processor else { return Ok(()) };
+    let mut set = CpuSet::new();
+    set.set(processor);
+    for thread in fs::read_dir("/proc/self/task")? {
+        let id = thread?.file_name().to_string_lossy().parse()?;
+        // A thread that has just ended need not be moved.
+        let _ = sched_setaffinity(Pid::from_raw(id), &set);
     }
     Ok(())
 }

@@ -7,10 +7,11 @@ use std::time::Instant;
 use rustix::io::{read, write};
 use rustix::pipe::pipe;
 
+use crate::busy::{Task, tasks};
 use crate::clock::{of_times, rate_each, time_each};
 use crate::contest::{Answer, Failure, Job, Mode};
 use crate::kernel::Fork;
-use crate::rows::{busy, wordcount};
+use crate::rows::wordcount;
 
 /// Starts an empty Rust program and waits for it.
 pub(super) fn command(job: &Job) -> Result<Answer, Failure> {
@@ -53,8 +54,8 @@ pub(super) fn zygote(job: &Job) -> Result<Answer, Failure> {
 
 /// Two processes that do half of the tasks each, without asking for them.
 pub(super) fn two_processes(job: &Job) -> Result<Answer, Failure> {
-    let task = busy::Task::of(job.number);
-    let count = busy::tasks(job);
+    let task = Task::of(job.number);
+    let count = tasks(job);
     rate_each(job.budget, || {
         let half = || (0..count / 2).for_each(|seed| _ = task.run(seed as u64));
         let processes = [Fork::run(half)?, Fork::run(half)?];

@@ -1,6 +1,6 @@
 //! The questions: which rows each has, who else is asked, and our own answer.
 
-pub mod busy;
+mod busy;
 mod event;
 mod lock;
 mod pool;

@@ -3,14 +3,14 @@
 use mp_pool::Pool;
 
 use super::{By, Row};
-use crate::clock::{rate_each, time_each};
+use crate::clock::{apart, rate_each, time_each};
 use crate::contest::{Answer, Failure, Job, Mode};
 use crate::payload::{check, message, set_number};
 
 /// Of a megabyte.
 const MEGABYTE: usize = 1_000_000;
 /// As many of them make one batch.
-const MEGABYTES: usize = 64;
+const MEGABYTES: usize = 32;
 
 pub(super) fn rows() -> Vec<Row> {
     let pool = By::Python("pool.py", "pool");
@@ -20,26 +20,30 @@ pub(super) fn rows() -> Vec<Row> {
     let rates =
         |what: &str, question, number| Row::rates(format!("pool/{what}"), Mode::Free, question, number);
     let mut rows = vec![
-        Row::times("pool/apply", Mode::Free, "apply", 0)
+        Row::times("pool/apply", Mode::Hot, "apply", 0)
             .beside("ring", By::Bound("hybrid"))
             .against("cpython", pool, 60.0)
             .beside("executor", executor)
-            .against("procspawn", procspawn, 30.0)
-            .beside("rayon", rayon),
+            .against("procspawn", procspawn, 30.0),
+        Row::times("pool/apply", Mode::OneCore, "apply", 0)
+            .beside("ring", By::Bound("futex"))
+            .beside("cpython", pool)
+            .beside("procspawn", procspawn),
         rates("map-1e6", "map", 1_000_000)
             .against("cpython", pool, 20.0)
             .beside("executor", executor)
             .against("procspawn", procspawn, 2.5)
             .beside("rayon", rayon),
-        rates("chunk1", "chunk1", 20_000)
-            .against("cpython", pool, 70.0)
-            .beside("executor", executor)
-            .against("procspawn", procspawn, 45.0),
-        rates("chunk1-text", "chunk1-text", 20_000)
+        rates("chunk1", "chunk1", 5_000).against("cpython", pool, 70.0).beside("executor", executor).against(
+            "procspawn",
+            procspawn,
+            45.0,
+        ),
+        rates("chunk1-text", "chunk1-text", 5_000)
             .against("cpython", pool, 15.0)
             .beside("executor", executor),
-        rates("imap", "imap", 20_000).against("cpython", pool, 12.0).against("executor", executor, 70.0),
-        rates("imap-unordered", "imap-unordered", 20_000).against("cpython", pool, 12.0),
+        rates("imap", "imap", 5_000).against("cpython", pool, 12.0).against("executor", executor, 70.0),
+        rates("imap-unordered", "imap-unordered", 5_000).against("cpython", pool, 12.0),
         rates("1MB", "megabyte", MEGABYTE)
             .against("cpython", pool, 12.0)
             .beside("executor", executor)
@@ -80,7 +84,7 @@ fn square(x: u64) -> u64 {
 }
 
 fn apply(job: &Job) -> Result<Answer, Failure> {
-    let pool = Pool::new(2)?;
+    let pool = apart(job.mode, || Ok(Pool::new(2)?))?;
     time_each(job.mode, job.budget, |turn| {
         if pool.apply(square, turn)? == square(turn) { Ok(()) } else { Err("a wrong square".into()) }
     })

@@ -6,21 +6,21 @@
 use std::collections::VecDeque;
 use std::process::ExitCode;
 
-use benches::clock::{rate_each, time_each};
+use benches::clock::{apart, rate_each, time_each};
 use benches::contest::{Answer, Failure, Job};
 use benches::payload::{check, message, set_number};
 use procspawn::Pool;
 use rivals::{right, square};
 
 const WORKERS: usize = 2;
-const MEGABYTES: usize = 64;
+const MEGABYTES: usize = 32;
 
 fn main() -> ExitCode {
     procspawn::init();
     rivals::main(|_, job| match job.question.as_str() {
         "process" => Some(time_each(job.mode, job.budget, |_| Ok(procspawn::spawn((), |()| ()).join()?))),
         "up" => Some(up(job)),
-        "apply" => Some(with_pool(|pool| apply(job, pool))),
+        "apply" => Some(apply(job)),
         "map" => Some(with_pool(|pool| chunked(job, pool, job.number.div_ceil(4 * WORKERS)))),
         "chunk1" => Some(with_pool(|pool| chunked(job, pool, 1))),
         "megabyte" => Some(with_pool(|pool| megabytes(job, pool))),
@@ -44,10 +44,13 @@ fn up(job: &Job) -> Result<Answer, Failure> {
     })
 }
 
-fn apply(job: &Job, pool: &Pool) -> Result<Answer, Failure> {
-    time_each(job.mode, job.budget, |turn| {
+fn apply(job: &Job) -> Result<Answer, Failure> {
+    let pool = apart(job.mode, || Ok(Pool::new(WORKERS)?))?;
+    let answer = time_each(job.mode, job.budget, |turn| {
         if pool.spawn(turn, square).join()? == square(turn) { Ok(()) } else { Err("a wrong square".into()) }
-    })
+    })?;
+    pool.shutdown();
+    Ok(answer)
 }
 
 /// It has no map: chunks are made by hand, and no more are under way than it has

@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 use std::thread;
 
+use benches::busy::{Task, tasks};
 use benches::clock::{pin, rate_each, time_each};
 use benches::contest::{Answer, Failure, Job};
 use benches::payload::{FIRST, check, message, set_number};
@@ -12,13 +13,13 @@ use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use rivals::{right, square};
 
-const MEGABYTES: u64 = 64;
+const MEGABYTES: u64 = 32;
 
 fn main() -> ExitCode {
     rivals::main(|what, job| match (what, job.question.as_str()) {
         ("crossbeam", "roundtrip") => Some(roundtrip(job)),
-        ("rayon", "apply") => Some(with_pool(|pool| apply(job, pool))),
         ("rayon", "map") => Some(with_pool(|pool| map(job, pool))),
+        ("rayon", "tasks") => Some(with_pool(|pool| busy(job, pool))),
         ("rayon", "megabyte") => Some(with_pool(|pool| megabytes(job, pool))),
         _ => None,
     })
@@ -57,16 +58,18 @@ fn with_pool(measure: impl FnOnce(&ThreadPool) -> Result<Answer, Failure>) -> Re
     measure(&ThreadPoolBuilder::new().num_threads(2).build()?)
 }
 
-fn apply(job: &Job, pool: &ThreadPool) -> Result<Answer, Failure> {
-    time_each(job.mode, job.budget, |turn| {
-        if pool.install(|| square(turn)) == square(turn) { Ok(()) } else { Err("a wrong square".into()) }
-    })
-}
-
 fn map(job: &Job, pool: &ThreadPool) -> Result<Answer, Failure> {
     rate_each(job.budget, || {
         let values: Vec<u64> = pool.install(|| (0..job.number as u64).into_par_iter().map(square).collect());
         right(&values, job.number)
+    })
+}
+
+fn busy(job: &Job, pool: &ThreadPool) -> Result<Answer, Failure> {
+    let (task, count) = (Task::of(job.number), tasks(job));
+    rate_each(job.budget, || {
+        let run = || (0..count as u64).into_par_iter().map(|seed| task.run(seed)).collect::<Vec<u64>>();
+        Ok(pool.install(run).len())
     })
 }
 
