@@ -84,3 +84,11 @@ pub use mp_sync::{
     Queue, RLock, RwLock, Semaphore, SharedAtomicI32, SharedAtomicI64, SharedAtomicU32, SharedAtomicU64,
     SimpleQueue, Value,
 };
+
+/// Every public name of Python's `multiprocessing`, and what it is here.
+#[cfg(doc)]
+#[allow(unused_imports)]
+pub mod _parity {
+    #![doc = include_str!("../docs/parity.md")]
+    use crate::*;
+}

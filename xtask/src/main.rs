@@ -1,7 +1,8 @@
-//! The harness that integrates the crates: `cargo xtask ci`, `tidy`, `soak` and `bench`.
+//! The harness that integrates the crates: `cargo xtask ci`, `tidy`, `parity`, `soak` and `bench`.
 
 mod bench;
 mod ci;
+mod parity;
 mod shell;
 mod soak;
 mod text;
@@ -18,6 +19,7 @@ usage: cargo xtask COMMAND
 
   ci                                     all that a change must pass, in order
   tidy                                   the rules that no compiler checks
+  parity                                 the table of the original's names, and what it names
   soak [CRATE] [--seed N] [--seconds N]  the long suites, tests/soak.rs of each crate
   bench [ROW…] [--quick] [--json FILE] [--plot DIR] [--against REV] [--corpus DIR] [--no-rivals]
                                          measure us, the rivals and the bare kernel in turns";
@@ -42,6 +44,7 @@ fn run() -> Result<(), Failure> {
     match arguments.as_slice() {
         ["ci"] => ci::run(&workspace),
         ["tidy"] => tidy::run(&workspace),
+        ["parity"] => parity::run(&workspace),
         ["soak", options @ ..] => soak::run(&workspace, options),
         ["bench", options @ ..] => bench::run(&workspace, options),
         ["help" | "--help" | "-h"] => {

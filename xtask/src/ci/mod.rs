@@ -6,6 +6,7 @@ use std::fmt;
 use std::time::Instant;
 
 use crate::Failure;
+use crate::parity;
 use crate::shell::{command, output, show};
 use crate::tidy;
 use crate::workspace::Workspace;
@@ -44,6 +45,7 @@ fn steps(workspace: &Workspace, totals: &mut Totals) -> Result<(), Failure> {
         let mut doc = command(&workspace.root, "cargo doc --no-deps");
         passed(show(doc.env("RUSTDOCFLAGS", "-D warnings")))
     })?;
+    step("parity", "docs/parity.md: what it names is there", || passed(parity::run(workspace)))?;
     step("each crate alone", "ARCHITECTURE.md: each crate builds alone", || alone(workspace))?;
     step("tests", "cargo test --workspace", || passed(suites::all(workspace, totals)))?;
     step("tests on one core", "no test may need two processors", || suites::on_one_core(workspace, totals))?;
