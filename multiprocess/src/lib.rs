@@ -85,6 +85,14 @@ pub use mp_sync::{
     SimpleQueue, Value,
 };
 
+/// Which tool for which job, and how a Python program is ported.
+#[cfg(any(doc, doctest))]
+#[allow(unused_imports)]
+pub mod _guide {
+    #![doc = include_str!("../docs/guide.md")]
+    use crate::*;
+}
+
 /// Every public name of Python's `multiprocessing`, and what it is here.
 #[cfg(doc)]
 #[allow(unused_imports)]
