@@ -113,7 +113,10 @@ fn show_when_ready(mut result: AsyncResult<String>) -> multiprocess::Result<()> 
     loop {
         stdout().flush()?;
         match result.get_timeout(Duration::from_millis(20)) {
-            Some(line) => return Ok(print!("\n\t{}", line?)),
+            Some(line) => {
+                print!("\n\t{}", line?);
+                return Ok(());
+            }
             None => print!("."),
         }
     }
