@@ -199,10 +199,9 @@ impl Held for Guard<'_> {}
 
 impl sealed::Release for Guard<'_> {
     fn released(self, deadline: Option<Instant>, wait: impl FnOnce()) -> Result<Self, LockError<Self>> {
-        let slot = self.slot();
-        drop(self);
+        let take_back = self.let_go();
         wait();
-        Guard::acquire(slot, patience(deadline))
+        take_back(patience(deadline))
     }
 }
 

@@ -4,7 +4,7 @@ use std::io;
 
 use ipc_core::raw::LockFailure;
 
-use crate::{BarrierError, DoneError, GetError, PutError};
+use crate::{BarrierError, Deadlock, DoneError, GetError, PutError};
 
 /// A lock was not acquired, or was acquired from a dead holder.
 ///
@@ -24,6 +24,10 @@ pub enum LockError<G> {
     /// This thread holds it already, and would wait for itself.
     #[error("this thread holds the lock already")]
     Relocked,
+    /// Threads wait for each other's locks, this one among them: see
+    /// [`DeadlockWatch`](crate::DeadlockWatch). The lock was not acquired.
+    #[error("{0}")]
+    Deadlock(Box<Deadlock>),
     /// This thread holds so many that the kernel could not release them all at its death.
     #[error("this thread holds as many locks as can be released when it dies")]
     TooMany,
@@ -49,6 +53,7 @@ impl<G> LockError<G> {
             Self::OwnerDied(guard) => LockError::OwnerDied(with(guard)),
             Self::Timeout => LockError::Timeout,
             Self::Relocked => LockError::Relocked,
+            Self::Deadlock(deadlock) => LockError::Deadlock(deadlock),
             Self::TooMany => LockError::TooMany,
             Self::Io(error) => LockError::Io(error),
         }
@@ -118,6 +123,9 @@ pub enum Error {
     /// This thread holds the lock already.
     #[error("this thread holds the lock already")]
     Relocked,
+    /// Threads wait for each other's locks.
+    #[error("{0}")]
+    Deadlock(Box<Deadlock>),
     /// A thread holds too many locks.
     #[error("this thread holds as many locks as can be released when it dies")]
     TooMany,
@@ -153,6 +161,7 @@ impl<G> From<LockError<G>> for Error {
             LockError::OwnerDied(_) => Self::OwnerDied,
             LockError::Timeout => Self::Timeout,
             LockError::Relocked => Self::Relocked,
+            LockError::Deadlock(deadlock) => Self::Deadlock(deadlock),
             LockError::TooMany => Self::TooMany,
             LockError::Io(error) => Self::Io(error),
         }

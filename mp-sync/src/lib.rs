@@ -45,6 +45,7 @@ mod atomic;
 mod barrier;
 mod binary_semaphore;
 mod condition;
+mod deadlock;
 mod error;
 mod event;
 mod latch;
@@ -67,6 +68,7 @@ pub use atomic::{SharedAtomicI32, SharedAtomicI64, SharedAtomicU32, SharedAtomic
 pub use barrier::{Barrier, BarrierError, BarrierTurn};
 pub use binary_semaphore::BinarySemaphore;
 pub use condition::{Condition, Held};
+pub use deadlock::{Deadlock, DeadlockWait, DeadlockWatch};
 pub use error::{AcquireError, Error, LockError, ReleaseError, Result, TimeoutError};
 pub use event::Event;
 pub use latch::Latch;

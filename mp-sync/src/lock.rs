@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use ipc_core::raw::ThreadId;
 
+use crate::deadlock::{self, DeadlockWatch};
 use crate::error::LockError;
 use crate::memory::{Kind, Slot, allocate};
 use crate::protocol::robust::{self, Patience};
 use crate::timeout;
-use crate::travel::travels;
 
 /// Mutual exclusion between the threads of all processes that hold a handle to it.
 ///
@@ -48,12 +48,14 @@ use crate::travel::travels;
 #[derive(Clone)]
 pub struct Lock {
     pub(crate) slot: Slot,
+    watch: Option<DeadlockWatch>,
 }
 
 /// The lock is held as long as this lives. It stays in its thread.
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct Guard<'a> {
     slot: &'a Slot,
+    watch: Option<&'a DeadlockWatch>,
     stays: PhantomData<*const ()>,
 }
 
@@ -63,7 +65,18 @@ impl Lock {
     /// # Errors
     /// What the system says: no memory, no descriptors.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { slot: allocate(Kind::Lock, 0)? })
+        Ok(Self { slot: allocate(Kind::Lock, 0)?, watch: None })
+    }
+
+    /// A lock that nobody holds, of which `watch` reports deadlocks, under a name of up
+    /// to 56 bytes.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn watched(watch: &DeadlockWatch, name: &str) -> io::Result<Self> {
+        let slot = allocate(Kind::Lock, deadlock::NAMED)?;
+        deadlock::set_name(&slot, name);
+        Ok(Self { slot, watch: Some(watch.clone()) })
     }
 
     /// Locks it; waits as long as somebody holds it.
@@ -73,7 +86,7 @@ impl Lock {
     #[doc(alias = "acquire")]
     #[inline]
     pub fn lock(&self) -> Result<Guard<'_>, LockError<Guard<'_>>> {
-        Guard::acquire(&self.slot, Patience::Until(None))
+        self.acquire(Patience::Until(None))
     }
 
     /// Locks it if nobody holds it.
@@ -82,7 +95,7 @@ impl Lock {
     /// See [`LockError`]; `Timeout` if somebody holds it.
     #[inline]
     pub fn try_lock(&self) -> Result<Guard<'_>, LockError<Guard<'_>>> {
-        Guard::acquire(&self.slot, Patience::None)
+        self.acquire(Patience::None)
     }
 
     /// Locks it; waits up to `timeout`.
@@ -90,7 +103,7 @@ impl Lock {
     /// # Errors
     /// See [`LockError`].
     pub fn lock_timeout(&self, timeout: Duration) -> Result<Guard<'_>, LockError<Guard<'_>>> {
-        Guard::acquire(&self.slot, Patience::Until(timeout::after(timeout)))
+        self.acquire(Patience::Until(timeout::after(timeout)))
     }
 
     /// Whether somebody holds it, as of now.
@@ -106,6 +119,14 @@ impl Lock {
         robust::owner(&self.slot)
     }
 
+    #[inline]
+    fn acquire(&self, patience: Patience) -> Result<Guard<'_>, LockError<Guard<'_>>> {
+        match &self.watch {
+            None => Guard::acquire(&self.slot, patience),
+            Some(watch) => Guard::acquire_watched(&self.slot, watch, patience),
+        }
+    }
+
     /// Whether two handles are to the same lock.
     #[must_use]
     pub fn is(&self, other: &Self) -> bool {
@@ -117,12 +138,28 @@ impl<'a> Guard<'a> {
     #[inline]
     pub(crate) fn acquire(slot: &'a Slot, patience: Patience) -> Result<Self, LockError<Self>> {
         let sound = robust::lock(slot, patience)?;
-        let guard = Self { slot, stays: PhantomData };
+        let guard = Self { slot, watch: None, stays: PhantomData };
         if sound { Ok(guard) } else { Err(LockError::OwnerDied(guard)) }
     }
 
-    pub(crate) fn slot(&self) -> &'a Slot {
-        self.slot
+    fn acquire_watched(
+        slot: &'a Slot,
+        watch: &'a DeadlockWatch,
+        patience: Patience,
+    ) -> Result<Self, LockError<Self>> {
+        let sound = watch.lock(slot, patience)?;
+        let guard = Self { slot, watch: Some(watch), stays: PhantomData };
+        if sound { Ok(guard) } else { Err(LockError::OwnerDied(guard)) }
+    }
+
+    /// Lets go of the lock, and gives what takes it back.
+    pub(crate) fn let_go(self) -> impl FnOnce(Patience) -> Result<Self, LockError<Self>> {
+        let Self { slot, watch, .. } = self;
+        drop(self);
+        move |patience| match watch {
+            None => Self::acquire(slot, patience),
+            Some(watch) => Self::acquire_watched(slot, watch, patience),
+        }
     }
 
     /// Whether no holder has died since the last [`mark_sound`](Self::mark_sound).
@@ -159,4 +196,26 @@ impl fmt::Debug for Guard<'_> {
     }
 }
 
-travels!(Lock, Kind::Lock, 0, |slot| Ok::<_, String>(Lock { slot }));
+impl serde::Serialize for Lock {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (SlotOnly { slot: self.slot.clone() }, &self.watch).serialize(serializer)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Lock {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let (SlotOnly { slot }, watch): (_, Option<DeadlockWatch>) =
+            serde::Deserialize::deserialize(deserializer)?;
+        if watch.is_some() && slot.body_len() < deadlock::NAMED {
+            return Err(serde::de::Error::custom("the message names a lock that is not watched"));
+        }
+        Ok(Self { slot, watch })
+    }
+}
+
+/// The lock without its watch, as it travels.
+struct SlotOnly {
+    slot: Slot,
+}
+
+crate::travel::travels!(SlotOnly, Kind::Lock, 0, |slot| Ok::<_, String>(SlotOnly { slot }));

@@ -62,6 +62,7 @@ pub(crate) enum Kind {
     Array,
     Raw,
     Queue,
+    Watch,
 }
 
 /// Atomics in `repr(C)`, valid whatever the bits are.

@@ -1,0 +1,141 @@
+//! Circles of processes that wait for each other's locks, and what only looks like one.
+
+use std::time::{Duration, Instant};
+
+use mp_process::Process;
+use mp_sync::{Barrier, Condition, DeadlockWatch, Event, Lock, LockError, Value};
+use mp_testkit::{Suite, trials};
+
+const SHORT: Duration = Duration::from_millis(60);
+const LONG: Duration = Duration::from_secs(20);
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+/// Takes the first, waits until all have theirs, and takes the second; what the
+/// deadlock says, if this one is told.
+fn take_both((first, second, all_have): (Lock, Lock, Barrier)) -> Option<String> {
+    let _first = first.lock().unwrap();
+    all_have.wait().unwrap();
+    match second.lock() {
+        Ok(_) => None,
+        Err(LockError::Deadlock(deadlock)) => {
+            assert_eq!(deadlock.waits()[0].thread().process(), std::process::id());
+            Some(deadlock.to_string())
+        }
+        Err(other) => panic!("{other}"),
+    }
+}
+
+fn circle_of(count: usize) -> Outcome {
+    let watch = DeadlockWatch::new()?;
+    let all_have = Barrier::new(count as u32)?;
+    let names: Vec<String> = (0..count).map(|n| format!("lock number {n}")).collect();
+    let locks: Vec<Lock> = names.iter().map(|name| Lock::watched(&watch, name)).collect::<Result<_, _>>()?;
+    let start = |n: usize| {
+        let given = (locks[n].clone(), locks[(n + 1) % count].clone(), all_have.clone());
+        Process::builder().kill_on_drop(true).spawn(take_both, given)
+    };
+    let children: Vec<_> = (0..count).map(start).collect::<Result<_, _>>()?;
+    let pids: Vec<u32> = children.iter().map(Process::pid).collect();
+    let told: Result<Vec<_>, _> = children.iter().map(|child| child.join_timeout(LONG)).collect();
+    let told: Vec<String> = told?.into_iter().flatten().collect();
+    let [report] = &told[..] else { panic!("one is told: {told:?}") };
+    assert!(names.iter().all(|name| report.contains(name)), "{report}");
+    for pid in pids {
+        assert!(report.contains(&format!("process {pid}, thread {pid} waits")), "{report}");
+        assert!(report.contains(&format!("process {pid}, thread {pid} holds")), "{report}");
+    }
+    assert!(locks.iter().all(|lock| lock.try_lock().is_ok()));
+    assert!(format!("{watch:?}").contains("[]"));
+    Ok(())
+}
+
+fn two_processes_in_a_circle() -> Outcome {
+    circle_of(2)
+}
+
+fn three_processes_in_a_circle() -> Outcome {
+    circle_of(3)
+}
+
+/// They take the locks in one order, so that there is never a circle.
+fn waiting_alone_is_no_deadlock() -> Outcome {
+    let watch = DeadlockWatch::new()?;
+    let locks = (Lock::watched(&watch, "first")?, Lock::watched(&watch, "second")?);
+    let count = Value::new(0u32)?;
+    let work = |(locks, count): ((Lock, Lock), Value<u32>)| {
+        let until = Instant::now() + Duration::from_millis(500);
+        while Instant::now() < until {
+            let (_first, _second) = (locks.0.lock().unwrap(), locks.1.lock().unwrap());
+            *count.lock().unwrap() += 1;
+            std::thread::sleep(Duration::from_millis(3));
+        }
+    };
+    let start = |_| Process::spawn(work, (locks.clone(), count.clone()));
+    let children: Vec<_> = (0..3).map(start).collect::<Result<_, _>>()?;
+    children.into_iter().try_for_each(Process::join)?;
+    assert!(count.get().unwrap() > 3);
+    Ok(())
+}
+
+/// Waits for a lock with another one in its hands, until it is killed.
+fn hold_and_wait((held, wanted, ready): (Lock, Lock, Event)) {
+    let _held = held.lock().unwrap();
+    ready.set();
+    drop(wanted.lock());
+}
+
+/// What a dead one has left on the board closes no circle.
+fn the_dead_are_in_no_circle() -> Outcome {
+    let watch = DeadlockWatch::new()?;
+    let (here, there) = (Lock::watched(&watch, "here")?, Lock::watched(&watch, "there")?);
+    let ready = Event::new()?;
+    let guard = here.lock().map_err(|error| error.to_string())?;
+    let child = Process::spawn(hold_and_wait, (there.clone(), here.clone(), ready.clone()))?;
+    ready.wait_timeout(LONG)?;
+    std::thread::sleep(SHORT);
+    assert!(format!("{watch:?}").contains("here"));
+    child.kill()?;
+    drop(child.join());
+    let Err(LockError::OwnerDied(_)) = there.lock() else { panic!("its holder died") };
+    drop(guard);
+    Ok(())
+}
+
+/// A wait with a timeout is told of a circle too, and a condition's lock is watched.
+fn a_condition_takes_its_lock_back_under_watch() -> Outcome {
+    let watch = DeadlockWatch::new()?;
+    let (outer, inner) = (Lock::watched(&watch, "outer")?, Lock::watched(&watch, "inner")?);
+    let changed = Condition::with_lock(&inner)?;
+    let ready = std::sync::Barrier::new(2);
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| {
+            let _outer = outer.lock().unwrap();
+            let guard = inner.lock().unwrap();
+            ready.wait();
+            matches!(changed.wait_timeout(guard, LONG), Err(LockError::Deadlock(_)))
+        });
+        ready.wait();
+        let guard = inner.lock().unwrap();
+        changed.notify_all();
+        let told = matches!(outer.lock_timeout(LONG), Err(LockError::Deadlock(_)));
+        drop(guard);
+        assert!(waiter.join().unwrap() != told, "one is told");
+    });
+    Ok(())
+}
+
+fn main() -> std::process::ExitCode {
+    let trials = trials![
+        two_processes_in_a_circle,
+        three_processes_in_a_circle,
+        waiting_alone_is_no_deadlock,
+        the_dead_are_in_no_circle,
+        a_condition_takes_its_lock_back_under_watch,
+    ];
+    let warm_up = || {
+        drop(Lock::new().unwrap());
+        Process::spawn(|()| (), ()).unwrap().join().unwrap();
+    };
+    Suite::new(trials).timeout(Duration::from_secs(60)).warm_up(warm_up).run()
+}
