@@ -23,18 +23,23 @@ def pin(processor):
 
 
 def apart(mode, make):
-    """Makes workers that run where the other party is to run; all threads here stay."""
+    """As in benches/src/clock.rs: makes workers and keeps them and us where we belong."""
     own, other = PROCESSORS[mode]
-    pin_all(other)
+    if own is None:
+        return make()
+    pin_all(os.getpid(), {own, other})
     workers = make()
-    pin_all(own)
+    for thread in os.listdir("/proc/self/task"):
+        with open(f"/proc/self/task/{thread}/children") as children:
+            for child in children.read().split():
+                pin_all(child, {other})
+    pin_all(os.getpid(), {own})
     return workers
 
 
-def pin_all(processor):
-    if processor is not None:
-        for thread in os.listdir("/proc/self/task"):
-            os.sched_setaffinity(int(thread), {processor})
+def pin_all(process, processors):
+    for thread in os.listdir(f"/proc/{process}/task"):
+        os.sched_setaffinity(int(thread), processors)
 
 
 def message(size):

@@ -94,7 +94,7 @@ def measure(what, question, mode, number, budget):
 
     def started():
         pool = new(2)
-        pool.apply(square, (0,))  # the executor starts its workers with the first task
+        pool.map(square, range(1000))  # the executor starts its workers with the first tasks
         return pool
 
     pool = apart(mode, started)

@@ -33,8 +33,7 @@ def uncontended(what, mode, budget):
     return {"value": percentile(times, 0.5)}
 
 
-def count_up(lock, counter, start, results, turn, budget):
-    pin(turn % 2)
+def count_up(lock, counter, start, results, budget):
     acquire, release = lock.acquire, lock.release
     start.wait()
     begin, count = time.perf_counter(), 0
@@ -50,8 +49,8 @@ def count_up(lock, counter, start, results, turn, budget):
 def contended(what, parties, budget):
     lock, counter = getattr(multiprocessing, what)(), RawValue("Q", 0)
     start, results = multiprocessing.Barrier(parties), multiprocessing.SimpleQueue()
-    arguments = [(lock, counter, start, results, turn, budget) for turn in range(parties)]
-    processes = [multiprocessing.Process(target=count_up, args=one) for one in arguments]
+    arguments = (lock, counter, start, results, budget)
+    processes = [multiprocessing.Process(target=count_up, args=arguments) for _ in range(parties)]
     for process in processes:
         process.start()
     turns = [results.get() for _ in processes]
@@ -147,15 +146,13 @@ def barrier(mode, parties, budget):
     return result
 
 
-def put_words(queue, start, share, turn):
-    pin(turn % 2)
+def put_words(queue, start, share):
     start.wait()
     for item in range(share):
         queue.put(item)
 
 
-def get_words(queue, start, share, sums, turn):
-    pin((turn + 1) % 2)
+def get_words(queue, start, share, sums):
     start.wait()
     sums.put(sum(queue.get() for _ in range(share)))
 
@@ -164,9 +161,9 @@ def words(queue, pairs, budget):
     share = max(int(budget * 150_000) // pairs, 16)
     start, sums = multiprocessing.Barrier(2 * pairs + 1), multiprocessing.SimpleQueue()
     processes = []
-    for turn in range(pairs):
-        processes.append(multiprocessing.Process(target=put_words, args=(queue, start, share, turn)))
-        processes.append(multiprocessing.Process(target=get_words, args=(queue, start, share, sums, turn)))
+    for _ in range(pairs):
+        processes.append(multiprocessing.Process(target=put_words, args=(queue, start, share)))
+        processes.append(multiprocessing.Process(target=get_words, args=(queue, start, share, sums)))
     for process in processes:
         process.start()
     start.wait()
@@ -181,7 +178,6 @@ def words(queue, pairs, budget):
 
 
 def get_bytes(queue, start, share, size):
-    pin(1)
     check = Check(size)
     start.wait()
     for number in range(share):
@@ -194,7 +190,6 @@ def large(queue, size, budget):
     start = multiprocessing.Barrier(2)
     consumer = multiprocessing.Process(target=get_bytes, args=(queue, start, share, size))
     consumer.start()
-    pin(0)
     item = bytes(message(size))[8:]
     start.wait()
     begin = time.perf_counter()

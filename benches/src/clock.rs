@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::hint;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::thread::{CpuSet, Pid, sched_setaffinity};
@@ -96,36 +97,49 @@ pub fn of_times(times: &mut [f64]) -> Answer {
 /// There is no such processor.
 pub fn pin(processor: Option<usize>) -> Result<(), Failure> {
     if let Some(processor) = processor {
-        let mut set = CpuSet::new();
-        set.set(processor);
+        let set = set_of(&[processor]);
         sched_setaffinity(None::<Pid>, &set).map_err(|error| format!("processor {processor}: {error}"))?;
     }
     Ok(())
 }
 
-/// Makes workers that run where the other party is to run, and keeps all threads of
+/// Makes workers, and keeps them where the other party is to run and all threads of
 /// this process where its own party is to run.
+///
+/// Where these are two processors the workers are made before, and must have begun to
+/// work, because a process that sees one processor only may wait in another way.
 ///
 /// # Errors
 /// The maker's, or there is no such processor.
 pub fn apart<W>(mode: Mode, make: impl FnOnce() -> Result<W, Failure>) -> Result<W, Failure> {
-    let [own, other] = mode.processors();
-    pin_all(other)?;
+    let [Some(own), Some(other)] = mode.processors() else { return make() };
+    if own == other {
+        pin_all(Path::new("/proc/self/task"), &set_of(&[own]))?;
+        return make();
+    }
+    pin_all(Path::new("/proc/self/task"), &set_of(&[own, other]))?;
     let workers = make()?;
-    pin_all(own)?;
+    for thread in fs::read_dir("/proc/self/task")? {
+        let children = fs::read_to_string(thread?.path().join("children"))?;
+        for child in children.split_whitespace() {
+            pin_all(&Path::new("/proc").join(child).join("task"), &set_of(&[other]))?;
+        }
+    }
+    pin_all(Path::new("/proc/self/task"), &set_of(&[own]))?;
     Ok(workers)
 }
 
-/// All threads, because one of them may be the one that starts the workers.
-fn pin_all(processor: Option<usize>) -> Result<(), Failure> {
-    pin(processor)?;
-    let Some(processor) = processor else { return Ok(()) };
+fn set_of(processors: &[usize]) -> CpuSet {
     let mut set = CpuSet::new();
-    set.set(processor);
-    for thread in fs::read_dir("/proc/self/task")? {
+    processors.iter().for_each(|processor| set.set(*processor));
+    set
+}
+
+fn pin_all(threads: &Path, set: &CpuSet) -> Result<(), Failure> {
+    for thread in fs::read_dir(threads)? {
         let id = thread?.file_name().to_string_lossy().parse()?;
         // A thread that has just ended need not be moved.
-        let _ = sched_setaffinity(Pid::from_raw(id), &set);
+        let _ = sched_setaffinity(Pid::from_raw(id), set);
     }
     Ok(())
 }

@@ -43,7 +43,6 @@ pub(super) fn contended(name: &str, job: &Job) -> Result<Answer, Failure> {
     let lock = bare(name, &shared)?;
     let parties = job.number;
     let count_up = |turn: usize| {
-        pin(Some(turn % 2)).expect("a processor");
         meet(&shared, parties as u32);
         let counter = shared.word(COUNTER);
         let (count, time) = take_turns(job.budget, || {

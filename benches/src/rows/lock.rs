@@ -89,8 +89,8 @@ pub(super) fn contended_semaphore(job: &Job) -> Result<Answer, Failure> {
 
 /// How many turns a process took, and in which time.
 type Turns = (u64, Duration);
-/// What a process needs: the start, the work, its argument, its time, its number.
-type Task<A> = (Barrier, Function<(A, Duration), Turns>, A, Duration, usize);
+/// What a process needs: the start, the work, its argument, its time.
+type Task<A> = (Barrier, Function<(A, Duration), Turns>, A, Duration);
 
 /// Runs a function in as many processes, from the same moment.
 fn all_at_once<A: Message + Clone>(
@@ -100,8 +100,8 @@ fn all_at_once<A: Message + Clone>(
 ) -> Result<Vec<Turns>, Failure> {
     let start = Barrier::new(u32::try_from(job.number)?)?;
     let mut processes = Vec::new();
-    for number in 0..job.number {
-        let task: Task<A> = (start.clone(), Function::new(work), argument.clone(), job.budget, number);
+    for _ in 0..job.number {
+        let task: Task<A> = (start.clone(), Function::new(work), argument.clone(), job.budget);
         processes.push(Process::spawn(begin_with_all, task)?);
     }
     let mut turns = Vec::new();
@@ -111,8 +111,7 @@ fn all_at_once<A: Message + Clone>(
     Ok(turns)
 }
 
-fn begin_with_all<A: Message>((start, work, argument, budget, number): Task<A>) -> Turns {
-    pin(Some(number % 2)).expect("a processor");
+fn begin_with_all<A: Message>((start, work, argument, budget): Task<A>) -> Turns {
     start.wait().expect("nobody died");
     work((argument, budget))
 }

@@ -84,7 +84,11 @@ fn square(x: u64) -> u64 {
 }
 
 fn apply(job: &Job) -> Result<Answer, Failure> {
-    let pool = apart(job.mode, || Ok(Pool::new(2)?))?;
+    let pool = apart(job.mode, || {
+        let pool = Pool::new(2)?;
+        pool.map(square, 0..1000)?;
+        Ok(pool)
+    })?;
     time_each(job.mode, job.budget, |turn| {
         if pool.apply(square, turn)? == square(turn) { Ok(()) } else { Err("a wrong square".into()) }
     })

@@ -9,7 +9,6 @@ use mp_process::Process;
 use mp_sync::{Barrier, Queue};
 
 use super::{By, Row};
-use crate::clock::pin;
 use crate::contest::{Answer, Failure, Job, Mode};
 use crate::payload::{check, message, set_number};
 
@@ -49,11 +48,11 @@ fn words(job: &Job, pairs: usize) -> Result<Answer, Failure> {
     let queue = Queue::<u64>::new()?;
     let share = share(job, 1_000_000, pairs);
     let start = Barrier::new(2 * pairs as u32 + 1)?;
-    let task = |turn| (queue.clone(), start.clone(), share, turn);
+    let task = || (queue.clone(), start.clone(), share);
     let (mut producers, mut consumers) = (Vec::new(), Vec::new());
-    for turn in 0..pairs {
-        producers.push(Process::spawn(put_words, task(turn))?);
-        consumers.push(Process::spawn(get_words, task(turn))?);
+    for _ in 0..pairs {
+        producers.push(Process::spawn(put_words, task())?);
+        consumers.push(Process::spawn(get_words, task())?);
     }
     start.wait()?;
     let begin = Instant::now();
@@ -67,14 +66,12 @@ fn words(job: &Job, pairs: usize) -> Result<Answer, Failure> {
     Ok(Answer::of((pairs as u64 * share) as f64 / time.as_secs_f64()))
 }
 
-fn put_words((queue, start, share, turn): (Queue<u64>, Barrier, u64, usize)) {
-    pin(Some(turn % 2)).expect("a processor");
+fn put_words((queue, start, share): (Queue<u64>, Barrier, u64)) {
     start.wait().expect("nobody died");
     (0..share).for_each(|item| queue.put(item).expect("the queue is open"));
 }
 
-fn get_words((queue, start, share, turn): (Queue<u64>, Barrier, u64, usize)) -> u64 {
-    pin(Some((turn + 1) % 2)).expect("a processor");
+fn get_words((queue, start, share): (Queue<u64>, Barrier, u64)) -> u64 {
     start.wait().expect("nobody died");
     (0..share).map(|_| queue.get().expect("the queue is open")).sum()
 }
@@ -84,7 +81,6 @@ fn bytes(job: &Job) -> Result<Answer, Failure> {
     let start = Barrier::new(2)?;
     let share = share(job, 4_000_000_000 / job.number as u128, 1);
     let consumer = Process::spawn(get_bytes, (queue.clone(), start.clone(), share))?;
-    pin(Some(0))?;
     let item = message(job.number);
     start.wait()?;
     let begin = Instant::now();
@@ -98,7 +94,6 @@ fn bytes(job: &Job) -> Result<Answer, Failure> {
 }
 
 fn get_bytes((queue, start, share): (Queue<Vec<u8>>, Barrier, u64)) {
-    pin(Some(1)).expect("a processor");
     start.wait().expect("nobody died");
     for number in 0..share {
         assert_eq!(check(&queue.get().expect("the queue is open")), number, "an item is missing");
