@@ -1,8 +1,106 @@
 //! Objects that live in a server process, and proxies to them.
 //!
-//! This crate holds the name and the room: a manager is the layer above
-//! processes and channels, in which a list, a dictionary or an object of your own
-//! lives in one process and is used from many through proxies. There are no items
-//! yet.
+//! Programs usually want the crate `multiprocess`, which contains this one.
+//!
+//! ```
+//! use mp_manager::Manager;
+//!
+//! struct Counter(u64);
+//!
+//! #[mp_manager::object]
+//! impl Counter {
+//!     pub fn new(start: u64) -> Self {
+//!         Self(start)
+//!     }
+//!     pub fn increment(&mut self, by: u64) -> u64 {
+//!         self.0 += by;
+//!         self.0
+//!     }
+//! }
+//!
+//! fn main() -> Result<(), mp_manager::ManagerError> {
+//!     mp_process::init();
+//!     let manager = Manager::start()?;
+//!     let counter = CounterProxy::create(&manager, 40)?;
+//!     assert_eq!(counter.increment(2)?, 42); // runs in the server
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Proxies
+//! A proxy may be cloned, shared by threads, and sent to other processes inside
+//! any message; all of them mean one object, which goes with the last of them.
+//! What a process held that was killed, references and locks, comes back at once.
+//!
+//! # Calls
+//! Every call has a deadline, thirty seconds unless the proxy was made with
+//! another one. One that waits in an object by its nature, for an item or a lock,
+//! waits on as long as the server says that it does. A server that has ended is an
+//! error for all who wait, at once.
+//!
+//! Methods that take `&self` run side by side, those that take `&mut self` one at
+//! a time. A panic is the error of its call, and poisons the object if the method
+//! was one that changes it.
+//!
+//! # Objects of this crate
+//! [`Manager::list`], [`dict`](Manager::dict), [`queue`](Manager::queue),
+//! [`lock`](Manager::lock) and others. Their values are kept encoded, and proxies in
+//! them are references: a list in a dict in a list is one list.
+//!
+//! # Who is trusted
+//! A server that was [started](Manager::start) takes functions from its own tree of
+//! processes: how objects of your types are made, and
+//! [`update`](DictProxy::update). From all others it takes data, and makes objects only of
+//! types that were [registered](Builder::register).
 
 #![forbid(unsafe_code)]
+
+// The attribute names this crate by its outer name.
+extern crate self as mp_manager;
+
+mod builder;
+mod builtin;
+mod client;
+mod context;
+mod error;
+mod hosted;
+mod lease;
+mod manager;
+mod object_ref;
+mod proxy;
+mod server;
+mod wire;
+
+pub use builder::{Builder, ManagerServer};
+pub use builtin::barrier::BarrierProxy;
+pub use builtin::condition::{ConditionGuard, ConditionProxy};
+pub use builtin::dict::DictProxy;
+pub use builtin::event::EventProxy;
+pub use builtin::list::{ArrayProxy, ListProxy};
+pub use builtin::lock::{LockGuard, LockProxy};
+pub use builtin::namespace::NamespaceProxy;
+pub use builtin::queue::{JoinableQueueProxy, QueueProxy};
+pub use builtin::rlock::{RLockGuard, RLockProxy};
+pub use builtin::semaphore::{Permit, SemaphoreProxy};
+pub use builtin::set::SetProxy;
+pub use builtin::value::ValueProxy;
+pub use error::{Fault, ManagerError};
+pub use hosted::{Arguments, Constructor, Made, Make, Method, Object, Value};
+pub use manager::Manager;
+pub use mp_macros::object;
+pub use object_ref::ObjectRef;
+pub use proxy::Proxy;
+
+/// For code that [`object`](crate::object) writes.
+#[doc(hidden)]
+pub mod __private {
+    pub use ipc_core::{Message, Packet};
+    pub use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub use crate::server::host;
+    pub use crate::wire::method_id;
+}
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmePrograms;

@@ -1,0 +1,46 @@
+//! The attribute `#[object]` of `mp-manager` and `multiprocess`, where its
+//! documentation is.
+
+use proc_macro::TokenStream;
+use syn::parse_macro_input;
+
+mod expose;
+mod options;
+mod write;
+
+/// Makes a proxy for the objects of a type, so that they can live in a manager.
+///
+/// On an `impl` block of `Counter` it writes `CounterProxy`, with the `pub`
+/// methods of the block. Each of them runs in the manager's server and returns a
+/// `Result`. A `pub` function that returns `Self`, or a `Result` of it, becomes a
+/// constructor whose first argument is the manager; `new` becomes `create`.
+///
+/// `CounterProxy::host(counter)?`, in a method that runs in a server, gives a
+/// value a place there; so methods return proxies of new objects.
+///
+/// Arguments and values travel: they own their data. Methods take `&self` or
+/// `&mut self`. The type is `Send` and `Sync`, because methods that take `&self`
+/// run side by side.
+///
+/// # Options
+/// * `exposed(get, _peek)`: these methods, also private ones, and no others.
+/// * `keep`: a panic in a method that takes `&mut self` does not poison the object.
+/// * `proxy = Name`: another name for the proxy.
+/// * `crate = path`: where the items of `mp-manager` are found.
+///
+/// # What cannot be exposed
+/// ```ignore
+/// struct Text(String);
+/// #[mp_manager::object]
+/// impl Text {
+///     pub fn text(&self) -> &str { &self.0 } // a borrowed value cannot travel
+/// }
+/// ```
+#[proc_macro_attribute]
+pub fn object(options: TokenStream, item: TokenStream) -> TokenStream {
+    let options = parse_macro_input!(options as options::Options);
+    let block = parse_macro_input!(item as syn::ItemImpl);
+    let written = expose::exposed(&options, &block).map(|exposed| write::proxy(&options, &block, &exposed));
+    let written = written.unwrap_or_else(|error| error.to_compile_error());
+    quote::quote!(#block #written).into()
+}

@@ -1,0 +1,338 @@
+//! What a server is to be.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ipc_core::{Address, AuthKey, Listener, ListenerOptions, Message, Packet, Sender, pipe, wait};
+use mp_process::{Function, Process, ProcessError};
+use serde::{Deserialize, Serialize};
+
+use crate::client::{self, Client};
+use crate::error::{Fault, Kind, ManagerError};
+use crate::hosted::{Made, Make, Object};
+use crate::manager::{Manager, ServerProcess};
+use crate::server::{Limits, Server};
+use crate::wire::{Access, Bytes, Key};
+
+/// Sets what a server is to be; made by [`Manager::builder`].
+pub struct Builder {
+    address: Option<Address>,
+    authkey: Option<AuthKey>,
+    limits: Limits,
+    max_message: usize,
+    name: String,
+    registered: HashMap<&'static str, Make>,
+    start: StartFn,
+}
+
+type StartFn = Box<dyn FnOnce(mp_process::Builder, Orders) -> Result<Process<()>, ProcessError> + Send>;
+
+/// Requests and answers longer than this are refused unless the builder says otherwise.
+const MAX_MESSAGE: usize = 64 << 20;
+/// How long a server may take to begin.
+const START: Duration = Duration::from_secs(20);
+
+impl Builder {
+    pub(crate) fn new() -> Self {
+        Self {
+            address: None,
+            authkey: None,
+            limits: Limits::default(),
+            max_message: MAX_MESSAGE,
+            name: "Manager".to_owned(),
+            registered: HashMap::new(),
+            start: Box::new(|builder, orders| builder.spawn(serve, orders)),
+        }
+    }
+
+    /// Where the server listens: at a local address of its own unless set.
+    #[must_use]
+    pub fn address(mut self, address: Address) -> Self {
+        self.address = Some(address);
+        self
+    }
+
+    /// What clients must prove. A server at a network address needs one.
+    ///
+    /// A started manager has a random one unless set, which its proxies carry; one that
+    /// is chosen they do not, and other processes connect before they receive any.
+    #[must_use]
+    pub fn authkey(mut self, key: impl Into<AuthKey>) -> Self {
+        self.authkey = Some(key.into());
+        self
+    }
+
+    /// The name of the server's process: `Manager` unless set.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// How many threads run methods at one time: 32 unless set. Calls beyond that
+    /// wait, and beyond some thousand they are [busy](ManagerError::is_busy).
+    #[must_use]
+    pub fn max_threads(mut self, threads: usize) -> Self {
+        self.limits.threads = threads.max(2);
+        self
+    }
+
+    /// How many objects there may be: about a million unless set.
+    #[must_use]
+    pub fn max_objects(mut self, objects: usize) -> Self {
+        self.limits.objects = objects;
+        self
+    }
+
+    /// How many clients may be connected: 16,384 unless set. One more is put out.
+    #[must_use]
+    pub fn max_clients(mut self, clients: usize) -> Self {
+        self.limits.clients = clients;
+        self
+    }
+
+    /// How many calls of one client may be without an answer: 4,096 unless set.
+    #[must_use]
+    pub fn max_calls(mut self, calls: usize) -> Self {
+        self.limits.calls = calls.max(1);
+        self
+    }
+
+    /// The longest request and answer: 64 MiB unless set.
+    #[must_use]
+    pub fn max_message(mut self, len: usize) -> Self {
+        self.max_message = len;
+        self
+    }
+
+    /// Lets clients of other programs create objects of a type; those of a started
+    /// manager's own tree need no such leave.
+    #[must_use]
+    pub fn register<T: Object>(mut self) -> Self {
+        self.registered.extend(T::CONSTRUCTORS.iter().map(|one| (one.name, one.make)));
+        self
+    }
+
+    /// Runs `function` with `arg` in the server's process before it serves; for
+    /// [`start`](Self::start).
+    #[must_use]
+    pub fn initializer<A: Message + Send>(mut self, function: fn(A), arg: A) -> Self {
+        self.start = Box::new(move |builder, orders| {
+            builder.spawn(serve_initialized::<A>, (orders, Function::new(function), arg))
+        });
+        self
+    }
+
+    /// Starts the server in a child process.
+    ///
+    /// # Errors
+    /// See [`Manager::start`].
+    pub fn start(self) -> Result<Manager, ManagerError> {
+        let key = match self.authkey {
+            Some(key) => Key::Chosen(key),
+            None => Key::Tree(AuthKey::random().map_err(Kind::System)?),
+        };
+        let address = self.address.map_or_else(Address::auto, Ok).map_err(Kind::System)?;
+        let (ready, started) = pipe().map_err(Kind::System)?;
+        let orders = Orders {
+            address,
+            key: WireKey::from(&key),
+            limits: (&self.limits).into(),
+            max_message: self.max_message,
+            registered: self
+                .registered
+                .into_iter()
+                .map(|(name, make)| (name.to_owned(), Function::new(make)))
+                .collect(),
+            ready,
+        };
+        let builder = Process::builder().name(self.name).kill_on_drop(true);
+        let process = (self.start)(builder, orders).map_err(Kind::Process)?;
+        let sentinel = process.sentinel();
+        let address = match wait(&[&started, &sentinel], Some(START)).map_err(Kind::System)?.first() {
+            Some(0) => {
+                started.recv().map_err(|error| Kind::Start(error.to_string()))?.map_err(Kind::Start)?
+            }
+            Some(_) => {
+                let ended = process.join_timeout(Duration::ZERO).err();
+                let why = ended.map_or("its process ended".to_owned(), |error| error.to_string());
+                return Err(Kind::Start(why).into());
+            }
+            None => return Err(Kind::Start(format!("it did not serve within {START:?}")).into()),
+        };
+        let client = Client::connect(Access { address, key, epoch: 0 }, client::PATIENCE)?;
+        Ok(Manager::over(client, Some(Arc::new(ServerProcess::new(process)))))
+    }
+
+    /// Serves in this process, on threads of the library's.
+    ///
+    /// # Errors
+    /// [`ManagerError`] if the address cannot be had, or is on the network and there is
+    /// no key.
+    pub fn serve(self) -> Result<ManagerServer, ManagerError> {
+        let key = self.authkey.map_or(Key::None, Key::Chosen);
+        let address = self.address.map_or_else(Address::auto, Ok).map_err(Kind::System)?;
+        let access = Access { address, key, epoch: 0 };
+        open(access, self.limits, self.max_message, self.registered).map(ManagerServer)
+    }
+}
+
+fn open(
+    access: Access,
+    limits: Limits,
+    max_message: usize,
+    registered: HashMap<&'static str, Make>,
+) -> Result<Arc<Server>, ManagerError> {
+    let mut options = ListenerOptions::new().max_message(max_message).backlog(1024).max_handshakes(256);
+    if let Some(key) = access.authkey() {
+        options = options.authkey(key.clone());
+    }
+    if access.is_tree() {
+        options = options.trust_peers();
+    }
+    let listener = Listener::bind_with(&access.address, options).map_err(Kind::Bind)?;
+    Ok(Server::open(listener, access, limits, registered).map_err(Kind::System)?)
+}
+
+/// What a server's process is told.
+#[derive(Serialize, Deserialize)]
+struct Orders {
+    address: Address,
+    key: WireKey,
+    limits: WireLimits,
+    max_message: usize,
+    registered: Vec<Registered>,
+    ready: Sender<Result<Address, String>>,
+}
+
+type Registered = (String, Function<Packet, Result<Made, Fault>>);
+
+#[derive(Serialize, Deserialize)]
+enum WireKey {
+    None,
+    Chosen(Bytes),
+    Tree(Bytes),
+}
+
+impl From<&Key> for WireKey {
+    fn from(key: &Key) -> Self {
+        match key {
+            Key::None => Self::None,
+            Key::Chosen(key) => Self::Chosen(Bytes(key.bytes().to_vec())),
+            Key::Tree(key) => Self::Tree(Bytes(key.bytes().to_vec())),
+        }
+    }
+}
+
+impl From<WireKey> for Key {
+    fn from(key: WireKey) -> Self {
+        match key {
+            WireKey::None => Self::None,
+            WireKey::Chosen(bytes) => Self::Chosen(AuthKey::from(bytes.0.as_slice())),
+            WireKey::Tree(bytes) => Self::Tree(AuthKey::from(bytes.0.as_slice())),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireLimits([usize; 5]);
+
+impl From<&Limits> for WireLimits {
+    fn from(limits: &Limits) -> Self {
+        Self([limits.objects, limits.clients, limits.threads, limits.calls, limits.backlog])
+    }
+}
+
+impl From<WireLimits> for Limits {
+    fn from(WireLimits([objects, clients, threads, calls, backlog]): WireLimits) -> Self {
+        Self { objects, clients, threads, calls, backlog }
+    }
+}
+
+/// The function that a server's process runs.
+fn serve(orders: Orders) {
+    let Orders { address, key, limits, max_message, registered, ready } = orders;
+    let access = Access { address, key: key.into(), epoch: 0 };
+    // A process that serves serves until its end: the names live as long.
+    let registered = registered.into_iter().map(|(name, make)| (&*name.leak(), *make)).collect();
+    match open(access, limits.into(), max_message, registered) {
+        Ok(server) => {
+            let told = ready.send(&Ok(server.access().address.clone()));
+            drop(ready);
+            if told.is_ok() {
+                server.wait_stopped(None);
+            }
+        }
+        Err(error) => {
+            // Whoever started it hears of its end otherwise.
+            let _ = ready.send(&Err(error.to_string()));
+        }
+    }
+}
+
+fn serve_initialized<A: Message>((orders, function, arg): (Orders, Function<A, ()>, A)) {
+    function(arg);
+    serve(orders);
+}
+
+/// A server in this process; dropping it ends it.
+pub struct ManagerServer(Arc<Server>);
+
+impl ManagerServer {
+    /// Where it listens; with the port that the system chose, if it was to choose one.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.0.access().address
+    }
+
+    /// A manager for use in this process.
+    ///
+    /// # Errors
+    /// See [`Manager::connect`].
+    pub fn manager(&self) -> Result<Manager, ManagerError> {
+        Ok(Manager::over(Client::to(self.0.access().clone(), client::PATIENCE)?, None))
+    }
+
+    /// How many objects it has.
+    #[must_use]
+    pub fn object_count(&self) -> usize {
+        self.0.table().len()
+    }
+
+    /// Waits until it has ended: by [`shutdown`](Self::shutdown), from another thread.
+    #[doc(alias = "serve_forever")]
+    pub fn join(&self) {
+        self.0.wait_stopped(None);
+    }
+
+    /// Parts with all clients, and waits for methods that run, up to `timeout`; whether
+    /// all have ended.
+    pub fn shutdown(&self, timeout: Duration) -> bool {
+        self.0.stop();
+        self.0.wait_stopped(Instant::now().checked_add(timeout))
+    }
+}
+
+impl Drop for ManagerServer {
+    fn drop(&mut self) {
+        self.shutdown(Duration::from_millis(500));
+    }
+}
+
+impl fmt::Debug for ManagerServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("address", &self.address)
+            .field("limits", &self.limits)
+            .field("registered", &self.registered.keys())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,124 @@
+//! Callers' functions, run in the server on values that are kept there.
+
+use ipc_core::{EncodeError, Message, Packet};
+use mp_process::{Function, StateFunction};
+
+use super::unraw;
+use crate::context;
+use crate::error::{Fault, FaultKind, Kind, ManagerError};
+use crate::object_ref::ObjectRef;
+use crate::server::builtin::{ARRANGE, CHANGE};
+use crate::wire::{Bytes, Raw};
+
+/// A value and what is to be done with it.
+#[derive(Debug)]
+pub(crate) struct Changing {
+    pub(crate) epoch: u128,
+    pub(crate) trusted: bool,
+    pub(crate) old: Option<Vec<u8>>,
+    pub(crate) args: Packet,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) struct Changed {
+    pub(crate) new: Option<Raw>,
+    pub(crate) value: Packet,
+    pub(crate) objects: Vec<u64>,
+}
+
+/// Runs `function` on the value at `place`, in the server.
+pub(super) fn value<T: Message, A: Message, R: Message>(
+    object: &ObjectRef,
+    place: &Raw,
+    function: fn(&mut T, A) -> R,
+    arg: &A,
+) -> Result<R, ManagerError> {
+    let function = StateFunction::new(function);
+    send(object, place, change_value::<T, A, R>, |packet| packet.append(&function), arg)
+}
+
+/// As [`value`], for a place that may be empty before and after.
+pub(super) fn entry<T: Message, A: Message, R: Message>(
+    object: &ObjectRef,
+    place: &Raw,
+    function: fn(&mut Option<T>, A) -> R,
+    arg: &A,
+) -> Result<R, ManagerError> {
+    let function = StateFunction::new(function);
+    send(object, place, change_entry::<T, A, R>, |packet| packet.append(&function), arg)
+}
+
+/// Puts the values of a list into the order that `function` says.
+pub(super) fn arrange(
+    object: &ObjectRef,
+    function: Function<Vec<Vec<u8>>, Result<Vec<u64>, Fault>>,
+) -> Result<(), ManagerError> {
+    if !object.is_trusted() {
+        return Err(FaultKind::NotTrusted.into());
+    }
+    object.exchange(ARRANGE, None, |packet| packet.append(&function))?.read()
+}
+
+fn send<A: Message, R: Message>(
+    object: &ObjectRef,
+    place: &Raw,
+    change: fn(Changing) -> Result<Changed, Fault>,
+    function: impl FnOnce(&mut Packet) -> Result<(), EncodeError>,
+    arg: &A,
+) -> Result<R, ManagerError> {
+    if !object.is_trusted() {
+        return Err(FaultKind::NotTrusted.into());
+    }
+    let reply = object.exchange(CHANGE, None, |packet| {
+        packet.append(place)?;
+        packet.append(&Function::new(change))?;
+        function(packet)?;
+        packet.append_item(arg)
+    });
+    reply?.read()
+}
+
+fn change_value<T: Message, A: Message, R: Message>(changing: Changing) -> Result<Changed, Fault> {
+    let Changing { epoch, trusted, old, mut args } = changing;
+    let (function, arg) = read::<StateFunction<T, A, R>, A>(&mut args)?;
+    let old = old.ok_or_else(|| Fault::refused("there is no value to change"))?;
+    let mut state: T = unraw(&old, trusted).map_err(Fault::arguments)?;
+    let value = function(&mut state, arg);
+    finish(epoch, Some(&state), &value)
+}
+
+fn change_entry<T: Message, A: Message, R: Message>(changing: Changing) -> Result<Changed, Fault> {
+    let Changing { epoch, trusted, old, mut args } = changing;
+    let (function, arg) = read::<StateFunction<Option<T>, A, R>, A>(&mut args)?;
+    let old = old.map(|old| unraw(&old, trusted)).transpose().map_err(Fault::arguments)?;
+    let mut state: Option<T> = old;
+    let value = function(&mut state, arg);
+    finish(epoch, state.as_ref(), &value)
+}
+
+fn read<F: serde::de::DeserializeOwned, A: Message>(args: &mut Packet) -> Result<(F, A), Fault> {
+    let function = args.read().map_err(Fault::arguments)?;
+    Ok((function, args.read_item().map_err(Fault::arguments)?))
+}
+
+fn finish<T: Message, R: Message>(epoch: u128, state: Option<&T>, value: &R) -> Result<Changed, Fault> {
+    let new = state.map(|state| super::raw(epoch, state)).transpose();
+    let new = new.map_err(|error: ManagerError| Fault::reply(error))?;
+    let mut packet = Packet::new();
+    let (written, objects) = context::collecting(epoch, || packet.append_item(value));
+    written.map_err(|error| Fault::reply(Kind::Encode(error)))?;
+    Ok(Changed { new, value: packet, objects })
+}
+
+/// A place of a list.
+pub(super) fn place(index: usize) -> Raw {
+    Raw { bytes: Bytes((index as u64).to_le_bytes().to_vec()), objects: Vec::new() }
+}
+
+/// In the server: which place of a list is meant.
+pub(super) fn index(place: &Raw) -> Result<usize, Fault> {
+    let bytes = place.bytes.0.as_slice().try_into();
+    let index = bytes.map(u64::from_le_bytes).map_err(Fault::arguments)?;
+    usize::try_from(index).map_err(Fault::arguments)
+}

@@ -1,0 +1,249 @@
+//! A condition: a lock, and waiting for a notice while it is released.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ipc_core::Packet;
+use serde::{Deserialize, Serialize};
+
+use super::queue::absent;
+use super::{create, decode};
+use crate::error::{Fault, FaultKind, ManagerError};
+use crate::manager::Manager;
+use crate::object_ref::ObjectRef;
+use crate::server::builtin::{BuiltIn, METHOD};
+use crate::server::table::Table;
+use crate::server::{Answer, CallKey};
+
+pub(super) const NAME: &str = "condition";
+
+#[derive(Default)]
+pub(super) struct Condition {
+    holder: Option<CallKey>,
+    /// Those that want the lock, and what they are told when they get it.
+    waiters: VecDeque<(Answer, bool)>,
+    /// Those that wait for a notice, without the lock.
+    sleepers: VecDeque<Answer>,
+}
+
+#[derive(Serialize, Deserialize)]
+enum Call {
+    /// The hold.
+    Acquire,
+    TryAcquire,
+    Release {
+        hold: u64,
+    },
+    /// The new hold, and whether there was a notice.
+    Wait {
+        hold: u64,
+    },
+    /// How many were woken.
+    Notify {
+        hold: u64,
+        count: u64,
+    },
+}
+
+impl Condition {
+    /// Gives the lock to the next that wants it and is not gone.
+    fn pass_on(&mut self) {
+        self.holder = None;
+        while self.holder.is_none() {
+            let Some((next, notified)) = self.waiters.pop_front() else { break };
+            self.take(next, notified);
+        }
+    }
+
+    fn take(&mut self, answer: Answer, notified: bool) {
+        let key = answer.key();
+        if answer.value(&Some((key.call, notified))) {
+            self.holder = Some(key);
+        }
+    }
+
+    fn want(&mut self, answer: Answer, notified: bool) {
+        if self.holder.is_none() {
+            self.take(answer, notified);
+        } else {
+            self.waiters.push_back((answer, notified));
+        }
+    }
+
+    fn notify(&mut self, count: u64) -> u64 {
+        let mut woken = 0;
+        while woken < count {
+            let Some(sleeper) = self.sleepers.pop_front() else { break };
+            self.want(sleeper, true);
+            woken += 1;
+        }
+        woken
+    }
+}
+
+impl BuiltIn for Condition {
+    fn call(&mut self, _table: &Arc<Table>, args: &mut Packet, answer: Answer) {
+        let Some((call, answer)) = decode(args, answer) else { return };
+        let session = answer.key().session;
+        let holds = |hold: u64| self.holder == Some(CallKey { session, call: hold });
+        match call {
+            Call::Acquire => self.want(answer, true),
+            Call::TryAcquire if self.holder.is_none() => self.take(answer, true),
+            Call::TryAcquire => answer.say(&None::<(u64, bool)>),
+            Call::Release { hold } | Call::Wait { hold } | Call::Notify { hold, .. } if !holds(hold) => {
+                answer.fail(Fault::refused("the condition's lock is not held"));
+            }
+            Call::Release { .. } => {
+                self.pass_on();
+                answer.value(&());
+            }
+            Call::Wait { .. } => {
+                self.sleepers.push_back(answer);
+                self.pass_on();
+            }
+            Call::Notify { count, .. } => {
+                let woken = self.notify(count);
+                answer.value(&woken);
+            }
+        }
+    }
+
+    fn give_up(&mut self, call: CallKey) {
+        if let Some(place) = self.sleepers.iter().position(|sleeper| sleeper.key() == call) {
+            // It comes back with the lock, as it went.
+            if let Some(sleeper) = self.sleepers.remove(place) {
+                self.want(sleeper, false);
+            }
+        } else if self.holder == Some(call) {
+            self.pass_on();
+        }
+    }
+
+    fn leave(&mut self, session: u64) {
+        self.waiters.retain(|(waiter, _)| waiter.key().session != session);
+        self.sleepers.retain(|sleeper| sleeper.key().session != session);
+        if self.holder.is_some_and(|holder| holder.session == session) {
+            self.pass_on();
+        }
+    }
+
+    fn is_held(&self) -> bool {
+        true
+    }
+}
+
+crate::__proxy! {
+    /// A condition in a manager, made by [`Manager::condition`].
+    pub struct ConditionProxy []
+}
+
+/// Holds the lock of a condition; releases it when it is dropped.
+#[derive(Debug)]
+#[must_use = "a lock is released when its guard is dropped"]
+pub struct ConditionGuard {
+    object: ObjectRef,
+    hold: u64,
+}
+
+impl Manager {
+    /// Makes a condition, with a lock of its own.
+    ///
+    /// # Errors
+    /// See [`ManagerError`].
+    #[doc(alias = "Condition")]
+    pub fn condition(&self) -> Result<ConditionProxy, ManagerError> {
+        create(self, NAME, &()).map(crate::Proxy::from_object)
+    }
+}
+
+/// See [`ManagerError`] for how methods may fail.
+#[allow(clippy::missing_errors_doc)]
+impl ConditionProxy {
+    /// Takes the lock; waits for it as long as the server lives.
+    #[doc(alias = "acquire")]
+    pub fn lock(&self) -> Result<ConditionGuard, ManagerError> {
+        super::some(self.acquire(&Call::Acquire)?)
+    }
+
+    /// Takes the lock if it is free.
+    pub fn try_lock(&self) -> Result<Option<ConditionGuard>, ManagerError> {
+        self.acquire(&Call::TryAcquire)
+    }
+
+    fn acquire(&self, call: &Call) -> Result<Option<ConditionGuard>, ManagerError> {
+        let taken: Option<(u64, bool)> = self.object.ask(call)?;
+        Ok(taken.map(|(hold, _)| ConditionGuard { object: self.object.clone(), hold }))
+    }
+}
+
+/// See [`ManagerError`] for how methods may fail.
+#[allow(clippy::missing_errors_doc)]
+impl ConditionGuard {
+    /// Releases the lock, waits for a notice, and takes the lock again.
+    pub fn wait(&mut self) -> Result<(), ManagerError> {
+        self.sleep(None).map(drop)
+    }
+
+    /// As [`wait`](Self::wait), for up to `timeout`; whether there was a notice. Either
+    /// way the lock is held again.
+    pub fn wait_timeout(&mut self, timeout: Duration) -> Result<bool, ManagerError> {
+        self.sleep(Some(timeout))
+    }
+
+    /// Waits again and again until `condition` is fulfilled; it is asked with the lock held.
+    #[doc(alias = "wait_for")]
+    pub fn wait_until(
+        &mut self,
+        mut condition: impl FnMut() -> Result<bool, ManagerError>,
+    ) -> Result<(), ManagerError> {
+        while !condition()? {
+            self.wait()?;
+        }
+        Ok(())
+    }
+
+    /// As [`wait_until`](Self::wait_until), for up to `timeout`; whether it was fulfilled.
+    pub fn wait_until_timeout(
+        &mut self,
+        timeout: Duration,
+        mut condition: impl FnMut() -> Result<bool, ManagerError>,
+    ) -> Result<bool, ManagerError> {
+        let begun = Instant::now();
+        loop {
+            if condition()? {
+                return Ok(true);
+            }
+            let left = timeout.saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            self.wait_timeout(left)?;
+        }
+    }
+
+    /// Wakes up to `count` of those that wait for a notice; how many that were.
+    pub fn notify(&self, count: usize) -> Result<usize, ManagerError> {
+        let woken: u64 = self.object.ask(&Call::Notify { hold: self.hold, count: count as u64 })?;
+        Ok(usize::try_from(woken).unwrap_or(usize::MAX))
+    }
+
+    /// Wakes all that wait for a notice.
+    pub fn notify_all(&self) -> Result<usize, ManagerError> {
+        self.notify(usize::MAX)
+    }
+
+    fn sleep(&mut self, limit: Option<Duration>) -> Result<bool, ManagerError> {
+        let call = Call::Wait { hold: self.hold };
+        let woken: Option<(u64, bool)> = absent(self.object.ask_until(&call, limit))?;
+        let (hold, notified) = woken.ok_or(FaultKind::TimedOut)?;
+        self.hold = hold;
+        Ok(notified)
+    }
+}
+
+impl Drop for ConditionGuard {
+    fn drop(&mut self) {
+        self.object.tell(METHOD, &Call::Release { hold: self.hold });
+    }
+}

@@ -1,0 +1,304 @@
+//! A dictionary, which keeps the order in which keys came.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
+use std::sync::Arc;
+
+use ipc_core::{Message, Packet};
+use serde::{Deserialize, Serialize};
+
+use super::{change, create, decode, give, give_all, unraw};
+use crate::error::{Fault, ManagerError};
+use crate::manager::Manager;
+use crate::server::Answer;
+use crate::server::builtin::{BuiltIn, Change};
+use crate::server::table::{Kept, Table};
+use crate::wire::{Bytes, Raw};
+
+pub(super) const NAME: &str = "dict";
+
+#[derive(Default)]
+pub(super) struct Dict {
+    entries: HashMap<Bytes, Entry>,
+    /// The keys in the order in which they came.
+    order: BTreeMap<u64, Bytes>,
+    last: u64,
+}
+
+struct Entry {
+    place: u64,
+    /// The key, which may hold references too.
+    key: Kept,
+    value: Kept,
+}
+
+#[derive(Serialize, Deserialize)]
+enum Call {
+    Len,
+    Get(Bytes),
+    Contains(Bytes),
+    /// Sets a value, and brings the one before.
+    Insert(Raw, Raw),
+    /// Sets a value unless there is one, and brings the one that is there then.
+    Default(Raw, Raw),
+    Extend(Vec<(Raw, Raw)>),
+    Remove(Bytes),
+    PopLast,
+    Clear,
+    Keys,
+    Values,
+    /// Keys and values in turn.
+    Items,
+}
+
+impl Dict {
+    pub(super) fn new(items: Vec<(Raw, Raw)>, table: &Arc<Table>) -> Result<Self, Fault> {
+        let mut dict = Self::default();
+        dict.extend(items, table)?;
+        Ok(dict)
+    }
+
+    fn extend(&mut self, items: Vec<(Raw, Raw)>, table: &Arc<Table>) -> Result<(), Fault> {
+        // All are kept before the first is put in, so that a fault changes nothing.
+        let keep = |(key, value)| Ok((table.keep(key)?, table.keep(value)?));
+        let items: Result<Vec<(Kept, Kept)>, Fault> = items.into_iter().map(keep).collect();
+        items?.into_iter().for_each(|(key, value)| drop(self.insert(key, value)));
+        Ok(())
+    }
+
+    fn insert(&mut self, key: Kept, value: Kept) -> Option<Kept> {
+        if let Some(entry) = self.entries.get_mut(&key.bytes) {
+            return Some(std::mem::replace(&mut entry.value, value));
+        }
+        self.last += 1;
+        self.order.insert(self.last, key.bytes.clone());
+        self.entries.insert(key.bytes.clone(), Entry { place: self.last, key, value });
+        None
+    }
+
+    fn remove(&mut self, key: &Bytes) -> Option<Entry> {
+        let entry = self.entries.remove(key)?;
+        self.order.remove(&entry.place);
+        Some(entry)
+    }
+
+    fn in_order(&self) -> impl Iterator<Item = &Entry> {
+        self.order.values().filter_map(|key| self.entries.get(key))
+    }
+
+    fn set(&mut self, call: Call, table: &Arc<Table>, answer: Answer) -> Result<(), Fault> {
+        match call {
+            Call::Insert(key, value) => {
+                let (key, value) = (table.keep(key)?, table.keep(value)?);
+                give(answer, self.insert(key, value).as_ref());
+            }
+            Call::Default(key, value) => {
+                if !self.entries.contains_key(&key.bytes) {
+                    let (key, value) = (table.keep(key.clone())?, table.keep(value)?);
+                    self.insert(key, value);
+                }
+                give(answer, self.entries.get(&key.bytes).map(|entry| &entry.value));
+            }
+            Call::Extend(items) => {
+                self.extend(items, table)?;
+                answer.value(&());
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl BuiltIn for Dict {
+    fn call(&mut self, table: &Arc<Table>, args: &mut Packet, answer: Answer) {
+        let Some((call, answer)) = decode(args, answer) else { return };
+        match call {
+            Call::Len => answer.say(&(self.entries.len() as u64)),
+            Call::Get(key) => drop(give(answer, self.entries.get(&key).map(|entry| &entry.value))),
+            Call::Contains(key) => answer.say(&self.entries.contains_key(&key)),
+            Call::Remove(key) => drop(give(answer, self.remove(&key).as_ref().map(|entry| &entry.value))),
+            Call::PopLast => {
+                let key = self.order.values().next_back().cloned();
+                let entry = key.and_then(|key| self.remove(&key));
+                give_all(answer, entry.iter().flat_map(|entry| [&entry.key, &entry.value]));
+            }
+            Call::Clear => {
+                *self = Self::default();
+                answer.value(&());
+            }
+            Call::Keys => drop(give_all(answer, self.in_order().map(|entry| &entry.key))),
+            Call::Values => drop(give_all(answer, self.in_order().map(|entry| &entry.value))),
+            Call::Items => {
+                give_all(answer, self.in_order().flat_map(|entry| [&entry.key, &entry.value]));
+            }
+            // An answer that is dropped says that the call was: the objects in it were no more.
+            call => drop(self.set(call, table, answer)),
+        }
+    }
+
+    fn change(&mut self, place: &Raw, change: &mut Change<'_>) -> Result<(), Fault> {
+        match change(self.entries.get(&place.bytes).map(|entry| &entry.value))? {
+            None => drop(self.remove(&place.bytes)),
+            Some(value) => match self.entries.get_mut(&place.bytes) {
+                Some(entry) => entry.value = value,
+                None => {
+                    let key = Kept::plain(place.bytes.clone());
+                    self.insert(key, value);
+                }
+            },
+        }
+        Ok(())
+    }
+}
+
+crate::__proxy! {
+    /// A dictionary in a manager, made by [`Manager::dict`].
+    ///
+    /// Keys are compared as they are encoded, and stand in the order in which they came.
+    pub struct DictProxy [K, V]
+}
+
+impl Manager {
+    /// Makes an empty dictionary.
+    ///
+    /// # Errors
+    /// See [`ManagerError`].
+    pub fn dict<K: Message, V: Message>(&self) -> Result<DictProxy<K, V>, ManagerError> {
+        self.dict_from([])
+    }
+
+    /// Makes a dictionary of keys and values.
+    ///
+    /// # Errors
+    /// See [`ManagerError`].
+    pub fn dict_from<'a, K: Message, V: Message>(
+        &self,
+        items: impl IntoIterator<Item = (&'a K, &'a V)>,
+    ) -> Result<DictProxy<K, V>, ManagerError> {
+        create(self, NAME, &pairs(self.epoch(), items)?).map(crate::Proxy::from_object)
+    }
+}
+
+/// Each method is one call of the manager; see [`ManagerError`] for how it may fail.
+#[allow(clippy::missing_errors_doc)]
+impl<K: Message, V: Message> DictProxy<K, V> {
+    /// How many keys there are.
+    pub fn len(&self) -> Result<usize, ManagerError> {
+        let len: u64 = self.object.ask(&Call::Len)?;
+        Ok(usize::try_from(len).unwrap_or(usize::MAX))
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> Result<bool, ManagerError> {
+        Ok(self.len()? == 0)
+    }
+
+    /// The value of a key, if it is there.
+    pub fn get(&self, key: &K) -> Result<Option<V>, ManagerError> {
+        self.object.fetch(&Call::Get(self.object.raw(key)?.bytes), None)
+    }
+
+    /// Whether a key is there.
+    pub fn contains_key(&self, key: &K) -> Result<bool, ManagerError> {
+        self.object.ask(&Call::Contains(self.object.raw(key)?.bytes))
+    }
+
+    /// Sets the value of a key; the one before.
+    pub fn insert(&self, key: &K, value: &V) -> Result<Option<V>, ManagerError> {
+        self.object.fetch(&Call::Insert(self.object.raw(key)?, self.object.raw(value)?), None)
+    }
+
+    /// The value of a key, which is set to `value` first if it is not there.
+    #[doc(alias = "setdefault")]
+    pub fn get_or_insert(&self, key: &K, value: &V) -> Result<V, ManagerError> {
+        let call = Call::Default(self.object.raw(key)?, self.object.raw(value)?);
+        super::some(self.object.fetch(&call, None)?)
+    }
+
+    /// Sets many, as one step.
+    #[doc(alias = "update")]
+    pub fn extend<'a>(&self, items: impl IntoIterator<Item = (&'a K, &'a V)>) -> Result<(), ManagerError> {
+        self.object.ask(&Call::Extend(pairs(self.object.epoch(), items)?))
+    }
+
+    /// Takes a key out; its value.
+    #[doc(alias = "pop")]
+    pub fn remove(&self, key: &K) -> Result<Option<V>, ManagerError> {
+        self.object.fetch(&Call::Remove(self.object.raw(key)?.bytes), None)
+    }
+
+    /// Takes the key out that came last, with its value.
+    #[doc(alias = "popitem")]
+    pub fn pop_last(&self) -> Result<Option<(K, V)>, ManagerError> {
+        Ok(self.fetch_items(&Call::PopLast)?.pop())
+    }
+
+    /// Takes all keys out.
+    pub fn clear(&self) -> Result<(), ManagerError> {
+        self.object.ask(&Call::Clear)
+    }
+
+    /// Copies of the keys.
+    pub fn keys(&self) -> Result<Vec<K>, ManagerError> {
+        self.object.fetch_all(&Call::Keys)
+    }
+
+    /// Copies of the values.
+    pub fn values(&self) -> Result<Vec<V>, ManagerError> {
+        self.object.fetch_all(&Call::Values)
+    }
+
+    /// Copies of keys and values.
+    pub fn items(&self) -> Result<Vec<(K, V)>, ManagerError> {
+        self.fetch_items(&Call::Items)
+    }
+
+    /// A copy of it all.
+    #[doc(alias = "_getvalue")]
+    pub fn to_map(&self) -> Result<HashMap<K, V>, ManagerError>
+    where
+        K: Eq + Hash,
+    {
+        Ok(self.items()?.into_iter().collect())
+    }
+
+    /// Changes the value of a key in the server, as one step: `function` runs there, and
+    /// is given `None` if the key is not there; if it leaves `None`, the key goes. For
+    /// processes of the manager's own tree.
+    ///
+    /// ```
+    /// # mp_process::init();
+    /// # let manager = mp_manager::Manager::start()?;
+    /// let hits = manager.dict::<String, u32>()?;
+    /// let hit = |count: &mut Option<u32>, by: u32| *count.insert(count.unwrap_or(0) + by);
+    /// assert_eq!(hits.update(&"page".to_owned(), hit, 1)?, 1);
+    /// assert_eq!(hits.update(&"page".to_owned(), hit, 2)?, 3);
+    /// # Ok::<(), mp_manager::ManagerError>(())
+    /// ```
+    pub fn update<A: Message, R: Message>(
+        &self,
+        key: &K,
+        function: fn(&mut Option<V>, A) -> R,
+        arg: A,
+    ) -> Result<R, ManagerError> {
+        change::entry(&self.object, &self.object.raw(key)?, function, &arg)
+    }
+
+    fn fetch_items(&self, call: &Call) -> Result<Vec<(K, V)>, ManagerError> {
+        let trusted = self.object.is_trusted();
+        let method = crate::server::builtin::METHOD;
+        let reply = self.object.exchange(method, None, |packet| packet.append_item(call))?;
+        reply.read_with(|raws: Vec<Raw>| {
+            let pair =
+                |pair: &[Raw]| Ok((unraw(&pair[0].bytes.0, trusted)?, unraw(&pair[1].bytes.0, trusted)?));
+            raws.chunks_exact(2).map(pair).collect()
+        })
+    }
+}
+
+fn pairs<'a, K: Message, V: Message>(
+    epoch: u128,
+    items: impl IntoIterator<Item = (&'a K, &'a V)>,
+) -> Result<Vec<(Raw, Raw)>, ManagerError> {
+    items.into_iter().map(|(key, value)| Ok((super::raw(epoch, key)?, super::raw(epoch, value)?))).collect()
+}

@@ -1,0 +1,167 @@
+//! The objects that every manager knows.
+//!
+//! Each file has the object as it lives in the server, and its proxy. Values are
+//! kept encoded: the server decodes none of them, so it need not know their types
+//! and runs no code of theirs. What it compares, it compares encoded.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipc_core::{DecodeError, EncodeError, Message, Packet};
+
+use crate::context;
+use crate::error::{Fault, Kind, ManagerError};
+use crate::manager::Manager;
+use crate::object_ref::ObjectRef;
+use crate::server::Answer;
+use crate::server::builtin::{BuiltIn, METHOD};
+use crate::server::table::{Kept, Table};
+use crate::wire::Raw;
+
+pub(crate) mod barrier;
+pub(crate) mod change;
+pub(crate) mod condition;
+pub(crate) mod dict;
+pub(crate) mod event;
+pub(crate) mod list;
+pub(crate) mod lock;
+pub(crate) mod namespace;
+pub(crate) mod queue;
+pub(crate) mod rlock;
+pub(crate) mod semaphore;
+pub(crate) mod set;
+pub(crate) mod value;
+
+/// Makes an object of this crate; `None` if it has none by that name.
+pub(crate) fn make(
+    name: &str,
+    args: &mut Packet,
+    table: &Arc<Table>,
+) -> Result<Option<Box<dyn BuiltIn>>, Fault> {
+    fn read<A: Message>(args: &mut Packet) -> Result<A, Fault> {
+        args.read_item().map_err(Fault::arguments)
+    }
+    let object: Box<dyn BuiltIn> = match name {
+        list::NAME => Box::new(list::List::new(read(args)?, table)?),
+        dict::NAME => Box::new(dict::Dict::new(read(args)?, table)?),
+        set::NAME => Box::new(set::Set::new(read(args)?, table)?),
+        namespace::NAME => Box::new(namespace::Names::default()),
+        value::NAME => Box::new(value::Cell::new(read(args)?, table)?),
+        queue::NAME => Box::new(queue::Queue::new(read(args)?)),
+        lock::NAME => Box::new(lock::Lock::default()),
+        rlock::NAME => Box::new(rlock::RLock::default()),
+        semaphore::NAME => Box::new(semaphore::Semaphore::new(read(args)?)),
+        condition::NAME => Box::new(condition::Condition::default()),
+        event::NAME => Box::new(event::Event::default()),
+        barrier::NAME => Box::new(barrier::Barrier::new(read(args)?)?),
+        _ => return Ok(None),
+    };
+    Ok(Some(object))
+}
+
+/// Makes an object in a manager.
+fn create<A: Message>(manager: &Manager, name: &str, args: &A) -> Result<ObjectRef, ManagerError> {
+    manager.create(name, false, |packet| packet.append_item(args))
+}
+
+/// In the server: decodes which method is meant.
+fn decode<C: Message>(args: &mut Packet, answer: Answer) -> Option<(C, Answer)> {
+    match args.read_item() {
+        Ok(call) => Some((call, answer)),
+        Err(error) => {
+            answer.fail(Fault::arguments(error));
+            None
+        }
+    }
+}
+
+/// Answers with a value that is kept; `false` if the caller is gone.
+fn give(answer: Answer, kept: Option<&Kept>) -> bool {
+    let raw = kept.map(Kept::raw);
+    let objects = raw.as_ref().map(|raw| raw.objects.clone()).unwrap_or_default();
+    answer.value_with(&raw, objects)
+}
+
+/// Answers with many.
+fn give_all<'a>(answer: Answer, kept: impl Iterator<Item = &'a Kept>) -> bool {
+    let raws: Vec<Raw> = kept.map(Kept::raw).collect();
+    let objects = raws.iter().flat_map(|raw| raw.objects.iter().copied()).collect();
+    answer.value_with(&raws, objects)
+}
+
+fn keep_all(table: &Arc<Table>, raws: Vec<Raw>) -> Result<Vec<Kept>, Fault> {
+    raws.into_iter().map(|raw| table.keep(raw)).collect()
+}
+
+/// At the client: encodes a value to be kept in the manager `epoch`.
+fn raw<T: Message>(epoch: u128, value: &T) -> Result<Raw, ManagerError> {
+    let mut packet = Packet::new();
+    let (written, objects) = context::collecting(epoch, || packet.append(value));
+    written.map_err(Kind::Encode)?;
+    if packet.handle_count() > 0 {
+        let why = "a manager keeps no handles, channel ends or locks: put them into an object of your own";
+        return Err(Kind::Encode(EncodeError::new::<T>(why)).into());
+    }
+    Ok(Raw { bytes: crate::wire::Bytes(packet.bytes().to_vec()), objects })
+}
+
+fn raws<'a, T: Message>(
+    epoch: u128,
+    values: impl IntoIterator<Item = &'a T>,
+) -> Result<Vec<Raw>, ManagerError> {
+    values.into_iter().map(|value| raw(epoch, value)).collect()
+}
+
+/// Decodes a value that was kept.
+fn unraw<T: Message>(bytes: &[u8], trusted: bool) -> Result<T, DecodeError> {
+    let mut packet = Packet::new();
+    packet.extend_bytes(bytes);
+    if trusted {
+        packet.mark_trusted();
+    }
+    let value = packet.read()?;
+    if packet.is_at_end() { Ok(value) } else { Err(DecodeError::new::<T>("it is a value of another type")) }
+}
+
+/// Calls of this crate's objects.
+impl ObjectRef {
+    fn ask<C: Message, R: Message>(&self, call: &C) -> Result<R, ManagerError> {
+        self.exchange(METHOD, None, |packet| packet.append_item(call))?.read()
+    }
+
+    /// As [`ask`](Self::ask), for a call that may wait in the object up to `limit`.
+    fn ask_until<C: Message, R: Message>(
+        &self,
+        call: &C,
+        limit: Option<Duration>,
+    ) -> Result<R, ManagerError> {
+        self.exchange(METHOD, limit, |packet| packet.append_item(call))?.read()
+    }
+
+    /// As [`ask_until`](Self::ask_until), for a value that is kept.
+    fn fetch<C: Message, T: Message>(
+        &self,
+        call: &C,
+        limit: Option<Duration>,
+    ) -> Result<Option<T>, ManagerError> {
+        let trusted = self.is_trusted();
+        let reply = self.exchange(METHOD, limit, |packet| packet.append_item(call))?;
+        reply.read_with(|raw: Option<Raw>| raw.map(|raw| unraw(&raw.bytes.0, trusted)).transpose())
+    }
+
+    /// As [`fetch`](Self::fetch), for many.
+    fn fetch_all<C: Message, T: Message>(&self, call: &C) -> Result<Vec<T>, ManagerError> {
+        let trusted = self.is_trusted();
+        let reply = self.exchange(METHOD, None, |packet| packet.append_item(call))?;
+        reply.read_with(|raws: Vec<Raw>| raws.iter().map(|raw| unraw(&raw.bytes.0, trusted)).collect())
+    }
+
+    fn raw<T: Message>(&self, value: &T) -> Result<Raw, ManagerError> {
+        raw(self.epoch(), value)
+    }
+}
+
+/// The value of an answer that always has one.
+fn some<T>(value: Option<T>) -> Result<T, ManagerError> {
+    value.ok_or_else(|| Fault::reply("the manager sent no value").into())
+}

@@ -1,0 +1,282 @@
+//! A process's connection to a manager: one for all its threads and proxies.
+//!
+//! Requests carry numbers. Whoever waits for an answer and finds nobody reading
+//! reads for all: answers to others are laid in their places and their threads
+//! woken. So a call wakes no third thread.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use ipc_core::link::{Link, Outgoing};
+use ipc_core::raw::fork_generation;
+use ipc_core::{ConnectOptions, EncodeError, Handle, Packet, SendError, connect_link};
+
+use crate::context;
+use crate::error::{Kind, ManagerError};
+use crate::lease::{Lease, Route};
+use crate::object_ref::Reply;
+use crate::wire::{Access, AnswerKind, Request, Tail, VERSION, Welcome, request};
+
+mod waiting;
+
+use waiting::Waiting;
+
+/// How long a call may take unless its proxy says otherwise.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// How long giving a reference back may take of a thread's time, if the manager is stuck.
+const RELEASE: Duration = Duration::from_millis(20);
+
+/// A connection.
+pub(crate) struct Client {
+    access: Access,
+    link: Box<dyn Link>,
+    waiting: Waiting,
+    /// What could not be sent at once goes before what is sent next.
+    unsent: Mutex<Vec<Packet>>,
+    last_call: AtomicU64,
+    generation: u32,
+}
+
+/// The connections of this process, by its fork generation and their managers' epochs.
+type Known = Mutex<HashMap<(u32, u128), Weak<Client>>>;
+static KNOWN: LazyLock<Known> = LazyLock::new(Mutex::default);
+
+impl Client {
+    /// The connection that this process has to the manager `epoch`.
+    pub(crate) fn known(epoch: u128) -> Option<Arc<Self>> {
+        let client = lock(&KNOWN).get(&(fork_generation(), epoch)).and_then(Weak::upgrade)?;
+        client.waiting.is_open().then_some(client)
+    }
+
+    /// Connects to the manager that `access` says; another one at its address is an error.
+    pub(crate) fn to(access: Access, timeout: Duration) -> Result<Arc<Self>, ManagerError> {
+        let epoch = access.epoch;
+        let client = Self::connect(access, timeout)?;
+        if client.access.epoch == epoch { Ok(client) } else { Err(Kind::OtherEpoch.into()) }
+    }
+
+    /// Connects to the manager at the address, whichever it is.
+    pub(crate) fn connect(mut access: Access, timeout: Duration) -> Result<Arc<Self>, ManagerError> {
+        let link = connect_link(&access.address, options(&access, timeout)).map_err(Kind::Connect)?;
+        let mut client = Self {
+            access: access.clone(),
+            link,
+            waiting: Waiting::default(),
+            unsent: Mutex::default(),
+            last_call: AtomicU64::new(0),
+            generation: fork_generation(),
+        };
+        let welcome: Welcome = client
+            .exchange(Request::Hello { version: VERSION }, timeout, |_| Ok(()))?
+            .0
+            .read_item()
+            .map_err(Kind::Decode)?;
+        access.epoch = welcome.epoch;
+        client.access = access;
+        let client = Arc::new(client);
+        let mut known = lock(&KNOWN);
+        known.retain(|_, client| client.strong_count() > 0);
+        known.insert((client.generation, client.access.epoch), Arc::downgrade(&client));
+        Ok(client)
+    }
+
+    pub(crate) fn access(&self) -> &Access {
+        &self.access
+    }
+
+    /// Whether a fork has it from its parent, whose connection it is.
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.generation != fork_generation()
+    }
+
+    /// Sends a request and waits for its answer.
+    pub(crate) fn call(
+        self: &Arc<Self>,
+        request: Request,
+        patience: Duration,
+        write: impl FnOnce(&mut Packet) -> Result<(), EncodeError>,
+    ) -> Result<Reply, ManagerError> {
+        let (packet, objects) = self.exchange(request, patience, write)?;
+        let lease = |object| Lease::counted(Route::Client(Arc::clone(self)), object);
+        Ok(Reply { packet, leases: objects.into_iter().map(lease).collect() })
+    }
+
+    fn exchange(
+        &self,
+        asked: Request,
+        patience: Duration,
+        write: impl FnOnce(&mut Packet) -> Result<(), EncodeError>,
+    ) -> Result<(Packet, Vec<u64>), ManagerError> {
+        let call = self.last_call.fetch_add(1, Ordering::Relaxed) + 1;
+        let object = if let Request::Call { object, .. } = asked { object } else { 0 };
+        let mut packet = request(call, asked).map_err(Kind::Encode)?;
+        let (written, _) = context::collecting(self.access.epoch, || write(&mut packet));
+        written.map_err(Kind::Encode)?;
+        let deadline = Instant::now().checked_add(patience);
+        self.waiting.enter(call)?;
+        let answer =
+            self.send(&mut packet, deadline, patience).and_then(|()| self.await_answer(call, patience));
+        if answer.is_err() {
+            self.waiting.leave(call);
+            self.cancel(call, object);
+        }
+        let (packet, tail) = answer?;
+        match tail.kind {
+            AnswerKind::Fault(fault) => Err(fault.into()),
+            _ => Ok((packet, tail.objects)),
+        }
+    }
+
+    fn send(
+        &self,
+        packet: &mut Packet,
+        deadline: Option<Instant>,
+        patience: Duration,
+    ) -> Result<(), ManagerError> {
+        let sent = self.flush(deadline).and_then(|()| self.link.send(packet, deadline));
+        sent.map_err(|error| match error {
+            SendError::Timeout => Kind::Timeout(patience).into(),
+            SendError::Encode(error) => Kind::Encode(error).into(),
+            error @ (SendError::NoHandles { .. } | SendError::Reentrant) => {
+                Kind::Encode(EncodeError::new::<Packet>(error)).into()
+            }
+            error => self.waiting.close(&error.to_string()),
+        })
+    }
+
+    fn await_answer(&self, call: u64, patience: Duration) -> Result<(Packet, Tail), ManagerError> {
+        self.waiting.wait(
+            call,
+            patience,
+            |packet, deadline| self.link.recv(packet, deadline),
+            |unasked| {
+                unasked.into_iter().for_each(|object| self.release(object));
+            },
+        )
+    }
+
+    /// Says something that has no answer; what cannot be sent soon goes with the next call.
+    pub(crate) fn post(&self, packet: Packet) {
+        if self.is_inherited() {
+            return;
+        }
+        let deadline = Instant::now().checked_add(RELEASE);
+        let mut once = Once { packet, taken: false };
+        let sent = self.flush(deadline).and_then(|()| self.link.send(&mut once, deadline));
+        if matches!(sent, Err(SendError::Timeout | SendError::Reentrant)) && !once.taken {
+            lock(&self.unsent).push(once.packet);
+        }
+    }
+
+    fn flush(&self, deadline: Option<Instant>) -> Result<(), SendError> {
+        let mut unsent = lock(&self.unsent);
+        while !unsent.is_empty() {
+            let mut once = Once { packet: std::mem::take(&mut unsent[0]), taken: false };
+            let sent = self.link.send(&mut once, deadline);
+            if sent.is_ok() || once.taken {
+                unsent.remove(0);
+            } else {
+                unsent[0] = once.packet;
+            }
+            sent?;
+        }
+        Ok(())
+    }
+
+    /// Gives a reference back.
+    pub(crate) fn release(&self, object: u64) {
+        if let Ok(packet) = request(0, Request::Release { object }) {
+            self.post(packet);
+        }
+    }
+
+    fn cancel(&self, call: u64, object: u64) {
+        if let Ok(packet) = request(0, Request::Cancel { object, call }) {
+            self.post(packet);
+        }
+    }
+
+    /// Takes over the reference of a proxy that came in a message.
+    pub(crate) fn claim(self: &Arc<Self>, object: u64, ticket: u128) -> Result<Lease, ManagerError> {
+        self.call(Request::Claim { object, ticket }, PATIENCE, |_| Ok(()))?;
+        Ok(Lease::counted(Route::Client(Arc::clone(self)), object))
+    }
+}
+
+fn options(access: &Access, timeout: Duration) -> ConnectOptions {
+    let options = ConnectOptions::new().timeout(timeout);
+    match access.authkey() {
+        Some(key) if access.is_tree() => options.authkey(key.clone()).trust_peer(),
+        Some(key) => options.authkey(key.clone()),
+        None => options,
+    }
+}
+
+/// References that a fork got for itself, in the place of its parent's; they stay
+/// as long as the process does.
+type Reclaimed = Mutex<HashMap<(u32, u128, u64), Arc<Lease>>>;
+static RECLAIMED: LazyLock<Reclaimed> = LazyLock::new(Mutex::default);
+
+/// In a fork: the reference that takes the place of the parent's.
+pub(crate) fn reclaim(parents: &Client, object: u64) -> Result<Arc<Lease>, ManagerError> {
+    let epoch = parents.access.epoch;
+    let mut reclaimed = lock(&RECLAIMED);
+    let key = (fork_generation(), epoch, object);
+    if let Some(lease) = reclaimed.get(&key) {
+        return Ok(Arc::clone(lease));
+    }
+    let client = match Client::known(epoch) {
+        Some(client) => client,
+        None => Client::to(parents.access.clone(), PATIENCE)?,
+    };
+    let lease = Arc::new(client.claim(object, 0)?);
+    reclaimed.insert(key, Arc::clone(&lease));
+    Ok(lease)
+}
+
+/// A packet that knows whether a link has taken it.
+#[derive(Debug)]
+pub(crate) struct Once {
+    pub(crate) packet: Packet,
+    pub(crate) taken: bool,
+}
+
+impl Outgoing for Once {
+    fn write_into(&mut self, space: &mut [u8]) -> Result<Option<usize>, EncodeError> {
+        self.packet.write_into(space)
+    }
+
+    fn bytes(&mut self) -> Result<&[u8], EncodeError> {
+        Outgoing::bytes(&mut self.packet)
+    }
+
+    fn handles(&self) -> &[Handle] {
+        self.packet.handles()
+    }
+
+    fn sent(&mut self) {
+        self.taken = true;
+        self.packet.sent();
+    }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        if self.is_inherited() {
+            self.link.detach();
+        }
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("address", &self.access.address).finish_non_exhaustive()
+    }
+}

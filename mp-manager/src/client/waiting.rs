@@ -1,0 +1,169 @@
+//! Calls that wait for their answers, and who reads for them.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use ipc_core::{Packet, RecvError};
+
+use super::lock;
+use crate::error::{Kind, ManagerError};
+use crate::wire::{AnswerKind, Tail};
+
+/// The calls of a connection that have no answer yet.
+#[derive(Debug, Default)]
+pub(super) struct Waiting(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    calls: HashMap<u64, Call>,
+    /// Somebody is reading.
+    has_reader: bool,
+    /// Why there will be no more answers.
+    closed: Option<String>,
+}
+
+#[derive(Debug)]
+struct Call {
+    answer: Option<(Packet, Tail)>,
+    thread: Thread,
+    /// When the manager last said something of it.
+    heard_at: Instant,
+}
+
+/// What a look at a call's place found.
+enum Found {
+    Answer((Packet, Tail)),
+    Late,
+    Closed(String),
+    /// Nobody reads: this thread does, until the time.
+    Read(Option<Instant>),
+    Sleep(Option<Instant>),
+}
+
+impl Waiting {
+    pub(super) fn enter(&self, call: u64) -> Result<(), ManagerError> {
+        let mut state = lock(&self.0);
+        if let Some(why) = &state.closed {
+            return Err(Kind::Gone(why.clone()).into());
+        }
+        let place = Call { answer: None, thread: std::thread::current(), heard_at: Instant::now() };
+        state.calls.insert(call, place);
+        Ok(())
+    }
+
+    pub(super) fn leave(&self, call: u64) {
+        lock(&self.0).calls.remove(&call);
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        lock(&self.0).closed.is_none()
+    }
+
+    /// The connection is over; the error says so.
+    pub(super) fn close(&self, why: &str) -> ManagerError {
+        let mut state = lock(&self.0);
+        let why = state.closed.get_or_insert_with(|| why.to_owned()).clone();
+        state.calls.values().for_each(|call| call.thread.unpark());
+        Kind::Gone(why).into()
+    }
+
+    /// Waits for the answer to `call`; `unasked` gets the references that come with
+    /// answers which nobody waits for any more.
+    pub(super) fn wait(
+        &self,
+        call: u64,
+        patience: Duration,
+        read: impl Fn(&mut Packet, Option<Instant>) -> Result<(), RecvError>,
+        unasked: impl Fn(Vec<u64>),
+    ) -> Result<(Packet, Tail), ManagerError> {
+        loop {
+            let found = self.look(call, patience);
+            if !matches!(found, Found::Read(_) | Found::Sleep(_)) {
+                self.hand_over();
+            }
+            match found {
+                Found::Answer(answer) => return Ok(answer),
+                Found::Late => return Err(Kind::Timeout(patience).into()),
+                Found::Closed(why) => return Err(Kind::Gone(why).into()),
+                Found::Sleep(None) => std::thread::park(),
+                Found::Sleep(Some(until)) => {
+                    std::thread::park_timeout(until.saturating_duration_since(Instant::now()));
+                }
+                Found::Read(until) => {
+                    let _turn = Turn(self);
+                    let mut packet = Packet::new();
+                    match read(&mut packet, until) {
+                        Ok(()) => unasked(self.file(packet)),
+                        Err(RecvError::Timeout) => {}
+                        Err(error) => drop(self.close(&error.to_string())),
+                    }
+                }
+            }
+        }
+    }
+
+    fn look(&self, number: u64, patience: Duration) -> Found {
+        let mut state = lock(&self.0);
+        let state = &mut *state;
+        let Some(call) = state.calls.get_mut(&number) else { return Found::Late };
+        if let Some(answer) = call.answer.take() {
+            state.calls.remove(&number);
+            return Found::Answer(answer);
+        }
+        if let Some(why) = &state.closed {
+            return Found::Closed(why.clone());
+        }
+        let until = call.heard_at.checked_add(patience);
+        if until.is_some_and(|until| until <= Instant::now()) {
+            state.calls.remove(&number);
+            Found::Late
+        } else if state.has_reader {
+            Found::Sleep(until)
+        } else {
+            state.has_reader = true;
+            Found::Read(until)
+        }
+    }
+
+    /// Lays an answer in its place; returns the references of one that has none.
+    fn file(&self, mut packet: Packet) -> Vec<u64> {
+        let Ok(tail) = packet.read_tail::<Tail>() else {
+            drop(self.close("it sent what no manager sends"));
+            return Vec::new();
+        };
+        let mut state = lock(&self.0);
+        match state.calls.get_mut(&tail.call) {
+            Some(call) if tail.kind == AnswerKind::Waiting => {
+                call.heard_at = Instant::now();
+                Vec::new()
+            }
+            Some(call) => {
+                call.thread.unpark();
+                call.answer = Some((packet, tail));
+                Vec::new()
+            }
+            None => tail.objects,
+        }
+    }
+
+    /// Wakes one that sleeps, to read on, if nobody reads.
+    fn hand_over(&self) {
+        let state = lock(&self.0);
+        if !state.has_reader
+            && let Some(call) = state.calls.values().find(|call| call.answer.is_none())
+        {
+            call.thread.unpark();
+        }
+    }
+}
+
+/// The right to read; given back also by a panic.
+struct Turn<'a>(&'a Waiting);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.0).has_reader = false;
+    }
+}

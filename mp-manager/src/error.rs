@@ -1,0 +1,235 @@
+//! What can go wrong between a proxy and its object.
+
+use std::fmt;
+use std::time::Duration;
+
+use ipc_core::{BindError, ConnectError, DecodeError, EncodeError};
+use mp_process::{Panic, ProcessError};
+use serde::{Deserialize, Serialize};
+
+/// A call did not bring a value, or a manager could not be reached.
+///
+/// Its text says what happened and what can be done; the predicates tell the
+/// kinds apart.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct ManagerError(Box<Kind>);
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Kind {
+    #[error("the manager is gone: {0}")]
+    Gone(String),
+    #[error("the manager did not answer within {0:?}: it is stuck, or the call needs a longer timeout")]
+    Timeout(Duration),
+    #[error(transparent)]
+    Fault(Fault),
+    #[error("the call could not be sent: {0}")]
+    Encode(EncodeError),
+    #[error("the answer could not be decoded: {0}")]
+    Decode(DecodeError),
+    #[error("the manager could not be reached: {0}")]
+    Connect(ConnectError),
+    #[error("the manager cannot listen: {0}")]
+    Bind(BindError),
+    #[error("the manager's process: {0}")]
+    Process(ProcessError),
+    #[error("the manager could not be started: {0}")]
+    Start(String),
+    #[error("another manager listens at the address by now: proxies of the one before are of no use")]
+    OtherEpoch,
+    #[error("only code that runs in a manager's server can do this")]
+    OutsideServer,
+    #[error("the system refused: {0}")]
+    System(std::io::Error),
+}
+
+/// What the server says of a call that has no value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub(crate) enum FaultKind {
+    #[error("the method panicked: {0}")]
+    Panicked(Panic),
+    #[error("the object is poisoned: a method that changes it panicked before")]
+    Poisoned,
+    #[error(
+        "there is no such object any more: all proxies to it were dropped, or its manager is another one"
+    )]
+    NoObject,
+    #[error("the object has no method like this")]
+    NoMethod,
+    #[error("the manager is busy: {0}")]
+    Busy(String),
+    #[error("a method called back into the object that runs it, which would never end")]
+    Reentrant,
+    #[error("the arguments could not be decoded in the manager: {0}")]
+    Arguments(String),
+    #[error("the value could not be sent back: {0}")]
+    Reply(String),
+    #[error("{0}")]
+    Refused(String),
+    #[error("the object has no place {0}")]
+    OutOfRange(u64),
+    #[error("the wait was given up")]
+    TimedOut,
+    #[error("the barrier is broken")]
+    Broken,
+    #[error("the manager knows no `{0}`: register it there, or let a process of its own tree create it")]
+    Unregistered(String),
+    #[error("nothing is published as `{0}`")]
+    NoName(String),
+    #[error("only processes of the manager's own tree may do this")]
+    NotTrusted,
+}
+
+/// What went wrong with a call, on the server's side.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault(pub(crate) FaultKind);
+
+impl Fault {
+    pub(crate) fn refused(text: impl fmt::Display) -> Self {
+        Self(FaultKind::Refused(text.to_string()))
+    }
+
+    pub(crate) fn arguments(error: impl fmt::Display) -> Self {
+        Self(FaultKind::Arguments(error.to_string()))
+    }
+
+    pub(crate) fn reply(error: impl fmt::Display) -> Self {
+        Self(FaultKind::Reply(error.to_string()))
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+impl From<FaultKind> for Fault {
+    fn from(kind: FaultKind) -> Self {
+        Self(kind)
+    }
+}
+
+impl ManagerError {
+    /// The manager has ended, or the connection to it.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        matches!(*self.0, Kind::Gone(_) | Kind::Connect(_))
+    }
+
+    /// No answer came in time.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        matches!(*self.0, Kind::Timeout(_) | Kind::Connect(ConnectError::Timeout))
+    }
+
+    /// The method panicked; see [`panic`](Self::panic).
+    #[must_use]
+    pub fn is_panic(&self) -> bool {
+        self.panic().is_some()
+    }
+
+    /// The panic of the method.
+    #[must_use]
+    pub fn panic(&self) -> Option<&Panic> {
+        if let Some(FaultKind::Panicked(panic)) = self.fault() { Some(panic) } else { None }
+    }
+
+    /// A method that changes the object has panicked before.
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        matches!(self.fault(), Some(FaultKind::Poisoned))
+    }
+
+    /// The proxy's object is no more, or belongs to a manager that is no more.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        matches!(*self.0, Kind::OtherEpoch) || matches!(self.fault(), Some(FaultKind::NoObject))
+    }
+
+    /// The manager has as much to do, or as many objects, as it may have.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        matches!(self.fault(), Some(FaultKind::Busy(_)))
+    }
+
+    /// A method called back into its own object.
+    #[must_use]
+    pub fn is_reentrant(&self) -> bool {
+        matches!(self.fault(), Some(FaultKind::Reentrant))
+    }
+
+    /// A list or an array has no such place.
+    #[must_use]
+    pub fn is_out_of_range(&self) -> bool {
+        matches!(self.fault(), Some(FaultKind::OutOfRange(_)))
+    }
+
+    /// A barrier is broken: somebody gave up waiting, ended, or aborted it.
+    #[must_use]
+    pub fn is_broken_barrier(&self) -> bool {
+        matches!(self.fault(), Some(FaultKind::Broken))
+    }
+
+    /// The key was wrong, or missing.
+    #[must_use]
+    pub fn is_authentication(&self) -> bool {
+        let Kind::Connect(error) = &*self.0 else { return false };
+        matches!(
+            error,
+            ConnectError::KeyMissing
+                | ConnectError::KeyUnexpected
+                | ConnectError::WrongKey
+                | ConnectError::Impostor
+        )
+    }
+
+    /// The manager does not let this process do it, or the object says no.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        matches!(
+            self.fault(),
+            Some(
+                FaultKind::Refused(_)
+                    | FaultKind::NotTrusted
+                    | FaultKind::Unregistered(_)
+                    | FaultKind::NoName(_)
+            )
+        )
+    }
+
+    /// An argument or a value could not be encoded or decoded.
+    #[must_use]
+    pub fn is_codec(&self) -> bool {
+        matches!(*self.0, Kind::Encode(_) | Kind::Decode(_))
+            || matches!(self.fault(), Some(FaultKind::Arguments(_) | FaultKind::Reply(_)))
+    }
+
+    pub(crate) fn is_given_up(&self) -> bool {
+        matches!(self.fault(), Some(FaultKind::TimedOut))
+    }
+
+    fn fault(&self) -> Option<&FaultKind> {
+        if let Kind::Fault(fault) = &*self.0 { Some(&fault.0) } else { None }
+    }
+}
+
+impl From<Kind> for ManagerError {
+    fn from(kind: Kind) -> Self {
+        Self(Box::new(kind))
+    }
+}
+
+impl From<Fault> for ManagerError {
+    fn from(fault: Fault) -> Self {
+        Kind::Fault(fault).into()
+    }
+}
+
+impl From<FaultKind> for ManagerError {
+    fn from(kind: FaultKind) -> Self {
+        Fault(kind).into()
+    }
+}

@@ -1,0 +1,162 @@
+//! Objects of users' types: what the attribute writes for them, and how the
+//! server runs them without knowing their types.
+
+use std::fmt;
+use std::sync::{PoisonError, RwLock};
+
+use ipc_core::{Message, Packet};
+
+use crate::error::{Fault, FaultKind};
+
+/// A type whose values live in a manager; implemented by [`object`](crate::object).
+pub trait Object: Send + Sync + Sized + 'static {
+    /// Its name, for errors and tools.
+    const NAME: &'static str;
+    /// The methods that proxies have.
+    const METHODS: &'static [Method];
+    /// Whether a panic in a method that changes the object poisons it.
+    const POISONS: bool;
+    /// The functions that make one.
+    const CONSTRUCTORS: &'static [Constructor];
+
+    /// Runs a method that only looks.
+    ///
+    /// # Errors
+    /// What the call's caller is told.
+    fn run(&self, method: u64, args: Arguments<'_>, value: Value<'_>) -> Result<(), Fault>;
+
+    /// Runs a method that may change the object.
+    ///
+    /// # Errors
+    /// What the call's caller is told.
+    fn run_mut(&mut self, method: u64, args: Arguments<'_>, value: Value<'_>) -> Result<(), Fault>;
+}
+
+/// A method that proxies have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Method {
+    /// Its name.
+    pub name: &'static str,
+    /// How it was written.
+    pub signature: &'static str,
+    /// Whether it may change the object, and so runs alone.
+    pub changes: bool,
+}
+
+/// A function that makes an object in the server.
+#[derive(Clone, Copy)]
+pub struct Constructor {
+    /// The type's name and its own.
+    pub name: &'static str,
+    /// Decodes its arguments and runs it.
+    pub make: Make,
+}
+
+/// How a server makes an object of a type it does not know.
+pub type Make = fn(Packet) -> Result<Made, Fault>;
+
+/// An object that was made and has no place yet.
+pub struct Made(pub(crate) Box<dyn Erased>);
+
+impl Made {
+    /// An object of any type.
+    pub fn new<T: Object>(object: T) -> Self {
+        Self(Box::new(Host(RwLock::new(object))))
+    }
+}
+
+/// The arguments of a call, to be decoded.
+#[derive(Debug)]
+pub struct Arguments<'a>(&'a mut Packet);
+
+impl<'a> Arguments<'a> {
+    /// Those in a packet, as a constructor gets them.
+    pub fn of(packet: &'a mut Packet) -> Self {
+        Self(packet)
+    }
+
+    /// Decodes them all: a tuple.
+    ///
+    /// # Errors
+    /// [`Fault`] if they are not these.
+    pub fn read<A: Message>(self) -> Result<A, Fault> {
+        self.0.read_item().map_err(Fault::arguments)
+    }
+}
+
+/// Where the value of a call goes.
+#[derive(Debug)]
+pub struct Value<'a>(&'a mut Packet);
+
+impl Value<'_> {
+    /// Encodes it.
+    ///
+    /// # Errors
+    /// [`Fault`] if it refuses.
+    pub fn write<R: Message>(self, value: &R) -> Result<(), Fault> {
+        self.0.append_item(value).map_err(Fault::reply)
+    }
+}
+
+impl Fault {
+    /// There is no such method.
+    #[must_use]
+    pub fn no_method() -> Self {
+        FaultKind::NoMethod.into()
+    }
+
+    /// A constructor has failed, and says so.
+    pub fn constructor(error: impl fmt::Display) -> Self {
+        Self::refused(error)
+    }
+}
+
+/// An object without its type.
+pub(crate) trait Erased: Send + Sync {
+    fn name(&self) -> &'static str;
+    fn poisons(&self) -> bool;
+    /// Whether a method runs alone; `None` if there is none such.
+    fn is_exclusive(&self, method: u64) -> Option<bool>;
+    fn run(&self, method: u64, args: &mut Packet, value: &mut Packet) -> Result<(), Fault>;
+}
+
+/// The lock is never waited for: the server lets calls in one by one, or side by side.
+struct Host<T>(RwLock<T>);
+
+impl<T: Object> Erased for Host<T> {
+    fn name(&self) -> &'static str {
+        T::NAME
+    }
+
+    fn poisons(&self) -> bool {
+        T::POISONS
+    }
+
+    fn is_exclusive(&self, method: u64) -> Option<bool> {
+        let known = T::METHODS.iter().find(|known| crate::wire::method_id(known.name) == method);
+        known.map(|known| known.changes)
+    }
+
+    fn run(&self, method: u64, args: &mut Packet, value: &mut Packet) -> Result<(), Fault> {
+        let (args, value) = (Arguments(args), Value(value));
+        if self.is_exclusive(method) == Some(true) {
+            let mut object = self.0.write().unwrap_or_else(PoisonError::into_inner);
+            object.run_mut(method, args, value)
+        } else {
+            let object = self.0.read().unwrap_or_else(PoisonError::into_inner);
+            object.run(method, args, value)
+        }
+    }
+}
+
+impl fmt::Debug for Made {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Made").field(&self.0.name()).finish()
+    }
+}
+
+impl fmt::Debug for Constructor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Constructor").field(&self.name).finish()
+    }
+}

@@ -1,0 +1,288 @@
+//! Managers: started, served, connected to.
+
+use std::fmt;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use ipc_core::{Address, AuthKey, EncodeError, Message, Packet};
+use mp_process::{Function, Process};
+use serde::de::{Deserializer, Error as _};
+use serde::ser::{Error as _, Serializer};
+use serde::{Deserialize, Serialize};
+
+use crate::builder::Builder;
+use crate::client::{self, Client, lock};
+use crate::error::{Kind, ManagerError};
+use crate::hosted::Constructor;
+use crate::lease::Lease;
+use crate::object_ref::{ObjectRef, Reply};
+use crate::proxy::Proxy;
+use crate::wire::{Access, AccessWire, Key, Request};
+
+/// A way to a server of objects: makes them, and finds them by name.
+///
+/// Clones are the same manager. It travels inside messages, as proxies do. The
+/// server of a [started](Self::start) manager ends with the last clone in the
+/// process that started it, or with [`shutdown`](Self::shutdown).
+#[derive(Clone)]
+pub struct Manager {
+    client: Arc<Client>,
+    process: Option<Arc<ServerProcess>>,
+    patience: Duration,
+}
+
+impl Manager {
+    /// Starts a server in a child process.
+    ///
+    /// # Errors
+    /// [`ManagerError`] if the process cannot be started, for one because `init`
+    /// was not called, or does not serve within twenty seconds.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// use mp_manager::Manager;
+    ///
+    /// let manager = Manager::start()?;
+    /// let scores = manager.dict::<String, u32>()?;
+    /// scores.insert(&"ann".to_owned(), &3)?;
+    /// assert_eq!(scores.get(&"ann".to_owned())?, Some(3));
+    /// # Ok::<(), mp_manager::ManagerError>(())
+    /// ```
+    pub fn start() -> Result<Self, ManagerError> {
+        Self::builder().start()
+    }
+
+    /// Sets more before a server is started, or served here.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    /// Connects to a manager at an address, with the key that it was given.
+    ///
+    /// A process needs to connect only to create or find objects: a proxy that it
+    /// receives brings its way along, but never a key that was chosen.
+    ///
+    /// # Errors
+    /// [`ManagerError`] if nobody listens there, or the key is wrong.
+    pub fn connect(address: &Address, authkey: impl Into<AuthKey>) -> Result<Self, ManagerError> {
+        Self::connect_with(address, Key::Chosen(authkey.into()))
+    }
+
+    /// As [`connect`](Self::connect), to a manager that has no key.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub fn connect_without_key(address: &Address) -> Result<Self, ManagerError> {
+        Self::connect_with(address, Key::None)
+    }
+
+    fn connect_with(address: &Address, key: Key) -> Result<Self, ManagerError> {
+        let access = Access { address: address.clone(), key, epoch: 0 };
+        Ok(Self::over(Client::connect(access, client::PATIENCE)?, None))
+    }
+
+    pub(crate) fn over(client: Arc<Client>, process: Option<Arc<ServerProcess>>) -> Self {
+        Self { client, process, patience: client::PATIENCE }
+    }
+
+    /// The same manager, with another timeout for the proxies that it makes: thirty
+    /// seconds unless set.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.patience = timeout;
+        self
+    }
+
+    /// Where the server listens.
+    #[must_use]
+    pub fn address(&self) -> &Address {
+        &self.client.access().address
+    }
+
+    /// The id of the server's process, in the process that started it.
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
+        self.process.as_ref().map(|process| process.pid)
+    }
+
+    /// How many objects the manager has.
+    ///
+    /// # Errors
+    /// See [`ManagerError`].
+    #[doc(alias = "_number_of_objects")]
+    pub fn object_count(&self) -> Result<usize, ManagerError> {
+        let count: u64 = self.ask(Request::Count)?.read()?;
+        Ok(usize::try_from(count).unwrap_or(usize::MAX))
+    }
+
+    /// Lets everybody who is connected find the object under a name. The name holds a
+    /// reference; an object that had it before loses it.
+    ///
+    /// # Errors
+    /// See [`ManagerError`].
+    pub fn publish(&self, name: &str, proxy: &impl Proxy) -> Result<(), ManagerError> {
+        let object = proxy.object();
+        if object.epoch() != self.client.access().epoch {
+            return Err(Kind::OtherEpoch.into());
+        }
+        self.ask(Request::Publish { name: name.to_owned(), object: object.id() })?.read()
+    }
+
+    /// Takes a name back.
+    ///
+    /// # Errors
+    /// See [`ManagerError`].
+    pub fn unpublish(&self, name: &str) -> Result<(), ManagerError> {
+        self.ask(Request::Unpublish { name: name.to_owned() })?.read()
+    }
+
+    /// The object that was published under a name, as a proxy of the type that it is.
+    ///
+    /// # Errors
+    /// See [`ManagerError`].
+    pub fn find<P: Proxy>(&self, name: &str) -> Result<P, ManagerError> {
+        let reply = self.ask(Request::Find { name: name.to_owned() })?;
+        self.proxy_of(reply).map(P::from_object)
+    }
+
+    /// Ends the server: asks it to, and kills it if it has not ended by `timeout`.
+    /// Returns when it has ended; doing it again is no error.
+    ///
+    /// # Errors
+    /// [`ManagerError`] if this process is not the one that started it, or the system
+    /// refuses.
+    pub fn shutdown(&self, timeout: Duration) -> Result<(), ManagerError> {
+        match &self.process {
+            Some(process) => process.end(&self.client, timeout),
+            None => Err(Kind::Start("only the process that started it can end it".to_owned()).into()),
+        }
+    }
+
+    /// Makes an object; for code that [`object`](crate::object) writes.
+    #[doc(hidden)]
+    pub fn __create<A: Message>(
+        &self,
+        constructor: &Constructor,
+        args: &A,
+    ) -> Result<ObjectRef, ManagerError> {
+        let by_function = self.client.access().is_tree();
+        self.create(constructor.name, by_function, |packet| {
+            if by_function {
+                packet.append(&Function::new(constructor.make))?;
+            }
+            packet.append_item(args)
+        })
+    }
+
+    pub(crate) fn create(
+        &self,
+        name: &str,
+        by_function: bool,
+        write: impl FnOnce(&mut Packet) -> Result<(), EncodeError>,
+    ) -> Result<ObjectRef, ManagerError> {
+        let request = Request::Create { name: name.to_owned(), by_function };
+        let reply = self.client()?.call(request, self.patience, write)?;
+        self.proxy_of(reply)
+    }
+
+    pub(crate) fn epoch(&self) -> u128 {
+        self.client.access().epoch
+    }
+
+    fn proxy_of(&self, mut reply: Reply) -> Result<ObjectRef, ManagerError> {
+        let lease = reply.leases.pop().ok_or_else(|| Kind::Gone("it gave no reference".to_owned()))?;
+        Ok(ObjectRef::new(self.epoch(), Arc::<Lease>::new(lease), self.patience))
+    }
+
+    fn ask(&self, request: Request) -> Result<Reply, ManagerError> {
+        self.client()?.call(request, self.patience, |_| Ok(()))
+    }
+
+    /// The connection of this process: a fork makes its own.
+    fn client(&self) -> Result<Arc<Client>, ManagerError> {
+        if self.client.is_inherited() {
+            reach(self.client.access().clone())
+        } else {
+            Ok(Arc::clone(&self.client))
+        }
+    }
+}
+
+fn reach(access: Access) -> Result<Arc<Client>, ManagerError> {
+    match Client::known(access.epoch) {
+        Some(client) => Ok(client),
+        None => Client::to(access, client::PATIENCE),
+    }
+}
+
+/// The process of a manager that was started.
+pub(crate) struct ServerProcess {
+    pid: u32,
+    /// Gone once it has ended.
+    process: Mutex<Option<Process<()>>>,
+    generation: u32,
+}
+
+/// How long a server may take to end by itself when its manager is dropped.
+const PARTING: Duration = Duration::from_millis(500);
+
+impl ServerProcess {
+    pub(crate) fn new(process: Process<()>) -> Self {
+        let generation = ipc_core::raw::fork_generation();
+        Self { pid: process.pid(), process: Mutex::new(Some(process)), generation }
+    }
+
+    fn end(&self, client: &Arc<Client>, timeout: Duration) -> Result<(), ManagerError> {
+        let mut process = lock(&self.process);
+        let Some(child) = process.as_ref() else { return Ok(()) };
+        let begun = Instant::now();
+        // One that does not answer, or is gone already, is killed below.
+        let _ = client.call(Request::Shutdown, timeout, |_| Ok(()));
+        let left = timeout.saturating_sub(begun.elapsed());
+        if child.join_timeout(left).is_err_and(|error| error.is_timeout()) {
+            child.kill_tree().map_err(Kind::Process)?;
+            let _ = child.join_timeout(Duration::from_secs(5));
+        }
+        *process = None;
+        Ok(())
+    }
+}
+
+impl Drop for Manager {
+    fn drop(&mut self) {
+        let Some(process) = &self.process else { return };
+        let is_forks = process.generation != ipc_core::raw::fork_generation();
+        if Arc::strong_count(process) == 1 && !is_forks {
+            // Nothing is left to be done about a failure.
+            let _ = process.end(&self.client, PARTING);
+        }
+    }
+}
+
+impl Serialize for Manager {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if !ipc_core::encoding_message() {
+            return Err(S::Error::custom("a manager can be serialised only inside a message"));
+        }
+        AccessWire::from(self.client.access()).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Manager {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let wire = AccessWire::deserialize(deserializer)?;
+        let client = match Client::known(wire.epoch()) {
+            Some(client) => Ok(client),
+            None => Client::to(wire.access().map_err(D::Error::custom)?, client::PATIENCE),
+        };
+        Ok(Self::over(client.map_err(D::Error::custom)?, None))
+    }
+}
+
+impl fmt::Debug for Manager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Manager").field("address", self.address()).field("pid", &self.pid()).finish()
+    }
+}

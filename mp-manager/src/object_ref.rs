@@ -1,0 +1,231 @@
+//! What every proxy is made of.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipc_core::{EncodeError, Message, Packet};
+use serde::de::{Deserializer, Error as _};
+use serde::ser::{Error as _, Serializer};
+use serde::{Deserialize, Serialize};
+
+use crate::client::{self, Client};
+use crate::context::{self, Arriving};
+use crate::error::{Kind, ManagerError};
+use crate::lease::{Lease, Route};
+use crate::server::{self, homes};
+use crate::wire::{AccessWire, Patience, Request, request};
+
+/// A proxy without its methods: which object it means, and how to reach it.
+///
+/// It is what the proxies that [`object`](crate::object) writes stand on.
+/// Clones, and copies in other processes, mean the same object, which stays in
+/// the manager until the last of them is gone.
+#[derive(Clone)]
+pub struct ObjectRef {
+    epoch: u128,
+    lease: Arc<Lease>,
+    patience: Duration,
+}
+
+impl ObjectRef {
+    pub(crate) fn new(epoch: u128, lease: Arc<Lease>, patience: Duration) -> Self {
+        Self { epoch, lease, patience }
+    }
+
+    /// Runs a method of the object and brings its value.
+    ///
+    /// # Errors
+    /// See [`ManagerError`].
+    pub fn call<A: Message, R: Message>(&self, method: u64, args: &A) -> Result<R, ManagerError> {
+        self.exchange(method, None, |packet| packet.append_item(args))?.read()
+    }
+
+    /// The same object, with another timeout for the calls made by this proxy.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.patience = timeout;
+        self
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.lease.object()
+    }
+
+    /// As [`call`](Self::call), with what is written raw, and a limit for waits in the object.
+    pub(crate) fn exchange(
+        &self,
+        method: u64,
+        limit: Option<Duration>,
+        write: impl FnOnce(&mut Packet) -> Result<(), EncodeError>,
+    ) -> Result<Reply, ManagerError> {
+        let lease = self.here()?;
+        let patience = patience(limit, self.patience);
+        let object = lease.object();
+        match lease.route() {
+            Route::Client(client) => {
+                client.call(Request::Call { object, method, patience }, self.patience, write)
+            }
+            Route::Home(server) => {
+                let server = server.upgrade().ok_or_else(server_ended)?;
+                server::call_at_home(&server, (object, method), limit, self.patience, write)
+            }
+        }
+    }
+
+    /// Says something to the object and waits for nothing; for guards that are dropped.
+    pub(crate) fn tell<A: Message>(&self, method: u64, args: &A) {
+        match self.here().as_deref().map(Lease::route) {
+            Ok(Route::Client(client)) => {
+                let object = self.id();
+                let packet = request(0, Request::Call { object, method, patience: Patience::default() });
+                if let Ok(mut packet) = packet
+                    && packet.append_item(args).is_ok()
+                {
+                    client.post(packet);
+                }
+            }
+            // Nothing waits there, and an answer of nothing comes at once.
+            Ok(Route::Home(_)) => drop(self.exchange(method, None, |packet| packet.append_item(args))),
+            Err(_) => {}
+        }
+    }
+
+    pub(crate) fn epoch(&self) -> u128 {
+        self.epoch
+    }
+
+    pub(crate) fn is_trusted(&self) -> bool {
+        match self.lease.route() {
+            Route::Client(client) => client.access().is_tree(),
+            Route::Home(_) => true,
+        }
+    }
+
+    /// The reference of this process: a fork has to get one of its own.
+    fn here(&self) -> Result<Arc<Lease>, ManagerError> {
+        match self.lease.route() {
+            Route::Client(client) if client.is_inherited() => client::reclaim(client, self.id()),
+            _ => Ok(Arc::clone(&self.lease)),
+        }
+    }
+
+    fn flight(&self) -> Result<Wire, String> {
+        let object = self.id();
+        let lease = self.here().map_err(|error| error.to_string())?;
+        let (access, ticket) = match lease.route() {
+            Route::Client(client) => {
+                let reply = client.call(Request::Fly { object }, self.patience, |_| Ok(()));
+                let ticket = reply.and_then(Reply::read).map_err(|error| error.to_string())?;
+                (AccessWire::from(client.access()), ticket)
+            }
+            Route::Home(server) => {
+                let server = server.upgrade().ok_or(context::NO_OBJECT)?;
+                let ticket = server.fly(object, 0).map_err(|fault| fault.to_string())?;
+                (AccessWire::from(server.access()), ticket)
+            }
+        };
+        Ok(Wire::Flight { access, object, ticket })
+    }
+
+    fn land(access: AccessWire, object: u64, ticket: u128) -> Result<Arc<Lease>, String> {
+        if let Some(server) = homes::find(access.epoch()) {
+            server.claim(object, ticket).map_err(|fault| fault.to_string())?;
+            let route = Route::Home(Arc::downgrade(&server));
+            return Ok(Arc::new(Lease::counted(route, object)));
+        }
+        let client = match Client::known(access.epoch()) {
+            Some(client) => client,
+            None => Client::to(access.access()?, client::PATIENCE).map_err(|error| error.to_string())?,
+        };
+        client.claim(object, ticket).map(Arc::new).map_err(|error| error.to_string())
+    }
+}
+
+fn server_ended() -> ManagerError {
+    Kind::Gone("it has ended".to_owned()).into()
+}
+
+pub(crate) fn patience(limit: Option<Duration>, patience: Duration) -> Patience {
+    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    Patience { limit: limit.map(micros), hear: micros(patience / 3).max(1000) }
+}
+
+/// An answer with a value, and the references that came with it.
+pub(crate) struct Reply {
+    pub(crate) packet: Packet,
+    pub(crate) leases: Vec<Lease>,
+}
+
+impl Reply {
+    pub(crate) fn read<R: Message>(self) -> Result<R, ManagerError> {
+        let Self { mut packet, leases } = self;
+        let value = context::arriving(Arriving::Answer(leases), || packet.read_item::<R>());
+        value.map_err(|error| Kind::Decode(error).into())
+    }
+
+    /// As [`read`](Self::read), with a second step that takes the references.
+    pub(crate) fn read_with<R: Message, T>(
+        self,
+        second: impl FnOnce(R) -> Result<T, ipc_core::DecodeError>,
+    ) -> Result<T, ManagerError> {
+        let Self { mut packet, leases } = self;
+        context::arriving(Arriving::Answer(leases), || packet.read_item::<R>().and_then(second))
+            .map_err(|error| Kind::Decode(error).into())
+    }
+}
+
+/// A proxy in a message.
+#[derive(Serialize, Deserialize)]
+enum Wire {
+    /// To its manager, or from it.
+    Here { object: u64 },
+    /// To anybody else.
+    Flight { access: AccessWire, object: u64, ticket: u128 },
+}
+
+impl Serialize for ObjectRef {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if !ipc_core::encoding_message() {
+            return Err(S::Error::custom("a proxy can be serialised only inside a message"));
+        }
+        if context::collect(self.epoch, self.id()) {
+            return Wire::Here { object: self.id() }.serialize(serializer);
+        }
+        let wire = ipc_core::outside_messages(|| self.flight());
+        wire.map_err(S::Error::custom)?.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for ObjectRef {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let lease = match Wire::deserialize(deserializer)? {
+            Wire::Here { object } => context::arrived(object),
+            Wire::Flight { access, object, ticket } => Self::land(access, object, ticket),
+        };
+        let lease = lease.map_err(D::Error::custom)?;
+        let epoch = lease.epoch().ok_or_else(|| D::Error::custom(context::NO_OBJECT))?;
+        Ok(Self::new(epoch, lease, client::PATIENCE))
+    }
+}
+
+impl PartialEq for ObjectRef {
+    fn eq(&self, other: &Self) -> bool {
+        (self.epoch, self.id()) == (other.epoch, other.id())
+    }
+}
+
+impl Eq for ObjectRef {}
+
+impl Hash for ObjectRef {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.epoch, self.id()).hash(state);
+    }
+}
+
+impl fmt::Debug for ObjectRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ObjectRef").field("object", &self.id()).finish_non_exhaustive()
+    }
+}

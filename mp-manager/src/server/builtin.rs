@@ -1,0 +1,57 @@
+//! What the objects of this crate have in common, as the server sees them.
+
+use std::sync::Arc;
+
+use ipc_core::Packet;
+
+use super::answer::{Answer, CallKey};
+use super::table::{Kept, Table};
+use crate::error::{Fault, FaultKind};
+use crate::wire::Raw;
+
+/// The method of all of them that runs a function of the caller's on a value.
+pub(crate) const CHANGE: u64 = 1;
+/// As [`CHANGE`], for a function that says in which order values shall stand.
+pub(crate) const ARRANGE: u64 = 2;
+/// All other methods: the arguments say which.
+pub(crate) const METHOD: u64 = 0;
+
+/// Whether a method runs code of the caller's.
+pub(crate) fn runs_function(method: u64) -> bool {
+    method == CHANGE || method == ARRANGE
+}
+
+/// An object of this crate. Its methods are short and never wait: a call that has
+/// to wait is kept in the object, and answered when its time has come.
+pub(crate) trait BuiltIn: Send {
+    /// Runs a call, or keeps it.
+    fn call(&mut self, table: &Arc<Table>, args: &mut Packet, answer: Answer);
+
+    /// A call that may wait here has waited long enough (`Some`: the answer is to
+    /// say so), or its caller has given up.
+    fn give_up(&mut self, _call: CallKey) {}
+
+    /// A client has ended; what it holds here comes back.
+    fn leave(&mut self, _session: u64) {}
+
+    /// Whether clients may hold something here, or wait.
+    fn is_held(&self) -> bool {
+        false
+    }
+
+    /// Changes the value at a place.
+    fn change(&mut self, _place: &Raw, _change: &mut Change<'_>) -> Result<(), Fault> {
+        Err(FaultKind::NoMethod.into())
+    }
+
+    /// Puts the values into another order: the places from which they come.
+    fn arrange(&mut self, _arrange: &mut Arrange<'_>) -> Result<(), Fault> {
+        Err(FaultKind::NoMethod.into())
+    }
+}
+
+/// The order of encoded values.
+pub(crate) type Arrange<'a> = dyn FnMut(Vec<Vec<u8>>) -> Result<Vec<u64>, Fault> + 'a;
+
+/// Makes a new value of an old one; an error leaves the old one.
+pub(crate) type Change<'a> = dyn FnMut(Option<&Kept>) -> Result<Option<Kept>, Fault> + 'a;

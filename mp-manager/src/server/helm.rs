@@ -1,0 +1,171 @@
+//! Waiting for all clients at once.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use ipc_core::link::{Link, PipeLink};
+use ipc_core::{Arm, Listener, Packet, Waitable, wait_deadline};
+use mp_process::catch_panic;
+
+use super::alarms::Alarm;
+use super::session::Session;
+use super::work::Work;
+use super::{Server, crew};
+use crate::client::lock;
+
+/// What the thread at the helm has before it.
+pub(super) struct Helm {
+    listener: Option<Listener>,
+    ear: PipeLink,
+    sessions: Vec<Arc<Session>>,
+    /// Those that have said something.
+    ready: VecDeque<Arc<Session>>,
+}
+
+impl Helm {
+    pub(super) fn new(listener: Listener, ear: PipeLink) -> Self {
+        Self { listener: Some(listener), ear, sessions: Vec::new(), ready: VecDeque::new() }
+    }
+
+    /// Serves until there is something that this thread is to do itself, away from
+    /// the helm, and another one is there to take it. `None`: the server ends.
+    pub(super) fn lead(&mut self, server: &Arc<Server>) -> Option<Work> {
+        loop {
+            if server.is_stopping() {
+                self.close(server);
+                return None;
+            }
+            if let Some(work) = next_in_backlog(server) {
+                return Some(work);
+            }
+            fire_alarms(server);
+            self.part(server);
+            match self.ready.pop_front() {
+                None => self.wait(server),
+                Some(session) => {
+                    if let Some(work) = serve(server, &session) {
+                        if crew::has_relief(server) {
+                            return Some(work);
+                        }
+                        work.queue(server);
+                    }
+                }
+            }
+        }
+    }
+
+    fn wait(&mut self, server: &Arc<Server>) {
+        let listener = self.listener.as_ref();
+        let talking: Vec<&Arc<Session>> =
+            self.sessions.iter().filter(|session| session.takes_requests()).collect();
+        let ear = Ear(&self.ear);
+        let mut items: Vec<&dyn Waitable> = vec![&ear];
+        items.extend(listener.map(|listener| listener as &dyn Waitable));
+        let first = items.len();
+        items.extend(talking.iter().map(|session| &***session as &dyn Waitable));
+        // Memory is short for the kernel; there is no other error.
+        let ready = wait_deadline(&items, server.alarms.next()).unwrap_or_default();
+        let sessions = ready.iter().filter_map(|place| place.checked_sub(first));
+        self.ready.extend(sessions.map(|place| Arc::clone(talking[place])));
+        if ready.first() == Some(&0) {
+            self.hear(server);
+        }
+        if first == 2 && ready.contains(&1) {
+            self.let_in(server);
+        }
+    }
+
+    fn hear(&self, server: &Server) {
+        // ORDERING: see `Server::ring`; before the bell is taken off, so that none is missed.
+        server.has_rung.swap(false, Ordering::AcqRel);
+        let mut packet = Packet::new();
+        while self.ear.recv(&mut packet, Some(Instant::now())).is_ok() {}
+    }
+
+    fn let_in(&mut self, server: &Arc<Server>) {
+        let Some(listener) = &self.listener else { return };
+        while let Ok(accepted) = listener.accept_link(Some(Instant::now())) {
+            if self.sessions.len() >= server.limits.clients {
+                continue;
+            }
+            let id = server.last_session.fetch_add(1, Ordering::Relaxed) + 1;
+            let session = Session::new(id, accepted.into_link(), server.access.is_tree(), server);
+            lock(&server.sessions).insert(id, Arc::clone(&session));
+            self.sessions.push(session);
+        }
+    }
+
+    /// Parts with clients that have ended.
+    fn part(&mut self, server: &Server) {
+        let ending = std::mem::take(&mut *lock(&server.ending));
+        if ending.is_empty() {
+            return;
+        }
+        ending.iter().for_each(|id| server.end_session(*id));
+        self.sessions.retain(|session| !ending.contains(&session.id()));
+        self.ready.retain(|session| !ending.contains(&session.id()));
+    }
+
+    fn close(&mut self, server: &Server) {
+        self.listener = None;
+        self.ready.clear();
+        for session in self.sessions.drain(..) {
+            server.end_session(session.id());
+        }
+        lock(&server.backlog).clear();
+    }
+}
+
+fn next_in_backlog(server: &Arc<Server>) -> Option<Work> {
+    let has_work = !lock(&server.backlog).is_empty();
+    if has_work && crew::has_relief(server) { lock(&server.backlog).pop_front() } else { None }
+}
+
+fn fire_alarms(server: &Arc<Server>) {
+    while let Some(alarm) = server.alarms.due() {
+        match alarm {
+            Alarm::GiveUp { session, call, object } => {
+                if server.session(session).is_some_and(|session| session.awaits(call)) {
+                    server.give_up(super::CallKey { session, call }, object);
+                }
+            }
+            Alarm::Hear { session, period } => {
+                if server.session(session).is_some_and(|session| session.tell_waiting(period)) {
+                    server.alarms.set(Instant::now() + period, alarm);
+                }
+            }
+            Alarm::Lost { ticket } => server.lose(ticket),
+        }
+    }
+}
+
+/// Takes one request of a client's.
+fn serve(server: &Arc<Server>, session: &Arc<Session>) -> Option<Work> {
+    let mut packet = Packet::new();
+    match session.receive(&mut packet) {
+        Ok(true) => {}
+        Ok(false) => return None,
+        Err(_) => {
+            lock(&server.ending).push(session.id());
+            return None;
+        }
+    }
+    let obeyed = catch_panic(|| server.obey(session, packet));
+    match obeyed {
+        Ok(Ok(work)) => work,
+        _ => {
+            lock(&server.ending).push(session.id());
+            None
+        }
+    }
+}
+
+struct Ear<'a>(&'a PipeLink);
+
+impl Waitable for Ear<'_> {
+    fn arm<'a>(&'a self, arm: &mut Arm<'a>) {
+        self.0.arm(arm);
+    }
+}

@@ -1,0 +1,350 @@
+//! The server: objects, clients, and the threads that serve them.
+//!
+//! ```text
+//! helm     one thread at a time waits for all clients and reads their requests
+//!   | a method of this crate's objects runs right there: it is short and never waits
+//!   | a user's method: the thread gives the helm to another one and runs it
+//! crew     the threads that take the helm in turn; grows to a bound
+//! backlog  calls for which no thread was free
+//! ```
+//!
+//! An answer is sent by the thread that has it, without waiting; what a client
+//! does not take is kept for it, and no more requests are read from it until it has.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use ipc_core::link::{Link, PipeLink};
+use ipc_core::{AuthKey, EncodeError, Listener, Packet};
+
+use crate::client::lock;
+use crate::error::{Fault, FaultKind, Kind, ManagerError};
+use crate::hosted::Make;
+use crate::lease::{Lease, Route};
+use crate::object_ref::Reply;
+use crate::wire::{Access, AnswerKind, Patience};
+
+mod alarms;
+mod answer;
+pub(crate) mod builtin;
+mod crew;
+mod flights;
+mod helm;
+pub(crate) mod homes;
+mod object;
+mod requests;
+mod session;
+pub(crate) mod table;
+mod work;
+
+use alarms::{Alarm, Alarms};
+use answer::Slot;
+pub(crate) use answer::{Answer, CallKey};
+use crew::Crew;
+use flights::Flights;
+use helm::Helm;
+use object::Call;
+pub(crate) use object::Object;
+use session::Session;
+use table::Table;
+use work::Work;
+
+/// What a server may take on.
+#[derive(Debug, Clone)]
+pub(crate) struct Limits {
+    pub(crate) objects: usize,
+    pub(crate) clients: usize,
+    pub(crate) threads: usize,
+    /// Calls of one client without an answer.
+    pub(crate) calls: usize,
+    /// Calls that wait for a thread.
+    pub(crate) backlog: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { objects: 1 << 20, clients: 16_384, threads: 32, calls: 4096, backlog: 4096 }
+    }
+}
+
+pub(crate) struct Server {
+    access: Access,
+    limits: Limits,
+    registered: HashMap<&'static str, Make>,
+    table: Arc<Table>,
+    names: Mutex<HashMap<String, u64>>,
+    flights: Flights,
+    sessions: Mutex<HashMap<u64, Arc<Session>>>,
+    last_session: AtomicU64,
+    alarms: Alarms,
+    helm: Mutex<Helm>,
+    crew: Crew,
+    backlog: Mutex<VecDeque<Work>>,
+    /// Clients to part with, found where the helm was not at hand.
+    ending: Mutex<Vec<u64>>,
+    flushing: Mutex<Flushing>,
+    bell: PipeLink,
+    has_rung: AtomicBool,
+    stopping: AtomicBool,
+    home_calls: AtomicU64,
+}
+
+/// Clients that do not read their answers, and whether a thread sees to them.
+#[derive(Debug, Default)]
+struct Flushing {
+    sessions: Vec<(u64, Instant)>,
+    runs: bool,
+}
+
+/// How long a client may leave its answers unread.
+const UNREAD: Duration = Duration::from_secs(60);
+
+impl Server {
+    /// Serves those that come to `listener`.
+    pub(crate) fn open(
+        listener: Listener,
+        mut access: Access,
+        limits: Limits,
+        registered: HashMap<&'static str, Make>,
+    ) -> io::Result<Arc<Self>> {
+        access.address = listener.address().clone();
+        access.epoch = random()?;
+        let (bell, ear) = PipeLink::pair()?;
+        let server = Arc::new(Self {
+            access,
+            table: Arc::new(Table::new(limits.objects)),
+            limits,
+            registered,
+            names: Mutex::default(),
+            flights: Flights::default(),
+            sessions: Mutex::default(),
+            last_session: AtomicU64::new(0),
+            alarms: Alarms::default(),
+            helm: Mutex::new(Helm::new(listener, ear)),
+            crew: Crew::default(),
+            backlog: Mutex::default(),
+            ending: Mutex::default(),
+            flushing: Mutex::default(),
+            bell,
+            has_rung: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            home_calls: AtomicU64::new(0),
+        });
+        homes::enrol(&server);
+        crew::grow(&server)?;
+        Ok(server)
+    }
+
+    pub(crate) fn access(&self) -> &Access {
+        &self.access
+    }
+
+    pub(crate) fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// Parts with all clients; methods that run are not stopped.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+        self.ring();
+    }
+
+    /// Waits until all threads have ended; `false` at the deadline.
+    pub(crate) fn wait_stopped(&self, deadline: Option<Instant>) -> bool {
+        self.crew.wait_empty(deadline)
+    }
+
+    /// Has whoever is at the helm look around.
+    fn ring(&self) {
+        // ORDERING: what was changed before the bell is seen by who hears it.
+        if !self.has_rung.swap(true, Ordering::AcqRel) {
+            // A full pipe rings as well.
+            let _ = self.bell.send(&mut Packet::new(), Some(Instant::now()));
+        }
+    }
+
+    /// Has some thread do `work`, soon.
+    fn submit(&self, work: Work) {
+        lock(&self.backlog).push_back(work);
+        self.ring();
+    }
+
+    fn session(&self, id: u64) -> Option<Arc<Session>> {
+        lock(&self.sessions).get(&id).map(Arc::clone)
+    }
+
+    /// Has the session ended by whoever is at the helm.
+    fn end_later(&self, session: u64) {
+        lock(&self.ending).push(session);
+        self.ring();
+    }
+
+    /// Gives back what a client held, at once.
+    fn end_session(&self, id: u64) {
+        let Some(session) = lock(&self.sessions).remove(&id) else { return };
+        let estate = session.end();
+        for object in estate.touched {
+            if let Some(object) = self.table.get(object)
+                && let Object::BuiltIn(shelf) = &*object
+            {
+                lock(&shelf.object).leave(id);
+            }
+        }
+        for object in estate.calls.into_values() {
+            if let Some(Object::Hosted(hosted)) = self.table.get(object).as_deref() {
+                hosted.forget(|answer| answer.key().session == id);
+            }
+        }
+        for (object, count) in estate.leases {
+            self.table.lower_by(object, count);
+        }
+        let lost_at = Instant::now() + flights::GRACE;
+        for ticket in self.flights.of(id) {
+            self.alarms.set(lost_at, Alarm::Lost { ticket });
+        }
+    }
+
+    /// Has a thread send what a client has not taken.
+    fn flush_later(self: &Arc<Self>, session: u64) {
+        let mut flushing = lock(&self.flushing);
+        flushing.sessions.push((session, Instant::now()));
+        if !flushing.runs {
+            let server = Arc::clone(self);
+            let thread = std::thread::Builder::new().name("mp-manager-flush".into());
+            flushing.runs = thread.spawn(move || server.flush()).is_ok();
+        }
+    }
+
+    fn flush(&self) {
+        loop {
+            let sessions = {
+                let mut flushing = lock(&self.flushing);
+                if flushing.sessions.is_empty() || self.is_stopping() {
+                    flushing.runs = false;
+                    return;
+                }
+                std::mem::take(&mut flushing.sessions)
+            };
+            for (id, since) in sessions {
+                let Some(session) = self.session(id) else { continue };
+                if session.flush(Duration::from_millis(10)) {
+                    self.ring();
+                } else if since.elapsed() > UNREAD {
+                    self.end_later(id);
+                } else {
+                    lock(&self.flushing).sessions.push((id, since));
+                }
+            }
+        }
+    }
+
+    /// A reference for a proxy that leaves in a message of a client's.
+    pub(crate) fn fly(&self, object: u64, session: u64) -> Result<u128, Fault> {
+        if !self.table.raise(object) {
+            return Err(FaultKind::NoObject.into());
+        }
+        let ticket = random().map_err(Fault::refused)?;
+        self.flights.start(ticket, object, session);
+        Ok(ticket)
+    }
+
+    /// One reference for a proxy that has arrived: its ticket's, or a new one.
+    pub(crate) fn claim(&self, object: u64, ticket: u128) -> Result<(), Fault> {
+        match self.flights.land(ticket, object) {
+            Some(session) => {
+                if let Some(session) = self.session(session) {
+                    session.landed();
+                }
+                Ok(())
+            }
+            None if self.table.raise(object) => Ok(()),
+            None => Err(FaultKind::NoObject.into()),
+        }
+    }
+
+    fn lose(&self, ticket: u128) {
+        if let Some(object) = self.flights.lose(ticket) {
+            self.table.lower(object);
+        }
+    }
+}
+
+/// Runs a method for a thread of the server's own process.
+pub(crate) fn call_at_home(
+    server: &Arc<Server>,
+    (object, method): (u64, u64),
+    limit: Option<Duration>,
+    patience: Duration,
+    write: impl FnOnce(&mut Packet) -> Result<(), EncodeError>,
+) -> Result<Reply, ManagerError> {
+    if homes::is_running(server, object) {
+        return Err(FaultKind::Reentrant.into());
+    }
+    let mut args = Packet::new();
+    let (written, _) = crate::context::collecting(server.access.epoch, || write(&mut args));
+    written.map_err(Kind::Encode)?;
+    let found = server.table.get(object).ok_or(Fault(FaultKind::NoObject))?;
+    let number = server.home_calls.fetch_add(1, Ordering::Relaxed) + 1;
+    let slot = Slot::new(&server.table);
+    let answer = Answer::at_home(&slot, number);
+    let key = answer.key();
+    let call = Call { object, method, args, patience: Patience::default(), answer };
+    let wait = match &*found {
+        Object::Hosted(hosted) => {
+            if let Some((call, exclusive)) = hosted.enter(call) {
+                server.run_method(&found, call, exclusive);
+            }
+            Some(patience)
+        }
+        Object::BuiltIn(_) => {
+            server.run_built_in(&found, call, None);
+            limit
+        }
+    };
+    let Some((packet, tail)) = slot.wait(wait) else {
+        server.give_up(key, object);
+        return Err(match limit {
+            Some(_) => FaultKind::TimedOut.into(),
+            None => Kind::Timeout(patience).into(),
+        });
+    };
+    let lease = |object| Lease::counted(Route::Home(Arc::downgrade(server)), object);
+    match tail.kind {
+        AnswerKind::Fault(fault) => Err(fault.into()),
+        _ => Ok(Reply { packet, leases: tail.objects.into_iter().map(lease).collect() }),
+    }
+}
+
+/// A number that nobody guesses.
+fn random() -> io::Result<u128> {
+    let key = AuthKey::random()?;
+    let bytes = key.bytes().first_chunk().ok_or(io::ErrorKind::UnexpectedEof)?;
+    Ok(u128::from_le_bytes(*bytes))
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("address", &self.access.address)
+            .field("objects", &self.table.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Gives an object a place in the server whose method this thread runs.
+#[doc(hidden)]
+pub fn host<T: crate::Object>(object: T) -> Result<crate::ObjectRef, ManagerError> {
+    let server = homes::current().ok_or(Kind::OutsideServer)?;
+    let hosted = object::Hosted::new(crate::Made::new(object).0);
+    let number = server.table.add(Object::Hosted(hosted))?;
+    let lease = Lease::counted(Route::Home(Arc::downgrade(&server)), number);
+    Ok(crate::ObjectRef::new(server.access.epoch, Arc::new(lease), crate::client::PATIENCE))
+}

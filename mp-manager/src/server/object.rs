@@ -1,0 +1,144 @@
+//! An object of a server, and who may run its methods now.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Mutex;
+
+use ipc_core::Packet;
+
+use super::answer::Answer;
+use super::builtin::BuiltIn;
+use crate::client::lock;
+use crate::error::{Fault, FaultKind};
+use crate::hosted::Erased;
+use crate::wire::Patience;
+
+/// One object.
+pub(crate) enum Object {
+    /// Of a user's type: methods run on threads of the server.
+    Hosted(Hosted),
+    /// Of this crate: methods are short, and waiting is kept in the object.
+    BuiltIn(Shelf),
+}
+
+/// An object of this crate, and whether clients may hold something in it.
+pub(crate) struct Shelf {
+    pub(crate) is_held: bool,
+    pub(crate) object: Mutex<Box<dyn BuiltIn>>,
+}
+
+impl fmt::Debug for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hosted(hosted) => f.write_str(hosted.value.name()),
+            Self::BuiltIn(_) => f.write_str("BuiltIn"),
+        }
+    }
+}
+
+/// A call of a method, to be run.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) object: u64,
+    pub(crate) method: u64,
+    pub(crate) args: Packet,
+    pub(crate) patience: Patience,
+    pub(crate) answer: Answer,
+}
+
+/// An object of a user's type.
+///
+/// Calls that must wait for others to end lie in a queue here and hold no thread;
+/// whoever ends a call takes along those that may run now.
+pub(crate) struct Hosted {
+    value: Box<dyn Erased>,
+    turn: Mutex<Turn>,
+}
+
+#[derive(Debug, Default)]
+struct Turn {
+    readers: usize,
+    writing: bool,
+    poisoned: bool,
+    waiting: VecDeque<(Call, bool)>,
+}
+
+impl Hosted {
+    pub(crate) fn new(value: Box<dyn Erased>) -> Self {
+        Self { value, turn: Mutex::default() }
+    }
+
+    /// The call, if it may run now; otherwise it waits here, or has been answered.
+    pub(crate) fn enter(&self, call: Call) -> Option<(Call, bool)> {
+        let Some(exclusive) = self.value.is_exclusive(call.method) else {
+            call.answer.fail(FaultKind::NoMethod);
+            return None;
+        };
+        let mut turn = lock(&self.turn);
+        if turn.poisoned {
+            drop(turn);
+            call.answer.fail(FaultKind::Poisoned);
+            return None;
+        }
+        if turn.waiting.is_empty() && turn.admits(exclusive) {
+            turn.begin(exclusive);
+            Some((call, exclusive))
+        } else {
+            turn.waiting.push_back((call, exclusive));
+            None
+        }
+    }
+
+    /// Runs a method for which [`enter`](Self::enter) gave the turn.
+    pub(crate) fn run(&self, method: u64, args: &mut Packet, value: &mut Packet) -> Result<(), Fault> {
+        self.value.run(method, args, value)
+    }
+
+    /// Ends a call; the calls that may run now.
+    pub(crate) fn leave(&self, exclusive: bool, panicked: bool) -> Vec<(Call, bool)> {
+        let mut turn = lock(&self.turn);
+        if exclusive {
+            turn.writing = false
+        } else {
+            turn.readers -= 1
+        }
+        turn.poisoned |= panicked && exclusive && self.value.poisons();
+        let mut next = Vec::new();
+        if turn.poisoned {
+            let refused = std::mem::take(&mut turn.waiting);
+            drop(turn);
+            refused.into_iter().for_each(|(call, _)| call.answer.fail(FaultKind::Poisoned));
+            return next;
+        }
+        while turn.waiting.front().is_some_and(|(_, exclusive)| turn.admits(*exclusive)) {
+            let Some((call, exclusive)) = turn.waiting.pop_front() else { break };
+            turn.begin(exclusive);
+            next.push((call, exclusive));
+        }
+        next
+    }
+
+    /// Takes out calls that nobody waits for any more.
+    pub(crate) fn forget(&self, is_forgotten: impl Fn(&Answer) -> bool) {
+        let forgotten: Vec<_> = {
+            let mut turn = lock(&self.turn);
+            let (gone, stay) = std::mem::take(&mut turn.waiting)
+                .into_iter()
+                .partition::<VecDeque<_>, _>(|(call, _)| is_forgotten(&call.answer));
+            turn.waiting = stay;
+            gone.into()
+        };
+        // Arguments are dropped without the lock: they may hold references.
+        drop(forgotten);
+    }
+}
+
+impl Turn {
+    fn admits(&self, exclusive: bool) -> bool {
+        !self.writing && (!exclusive || self.readers == 0)
+    }
+
+    fn begin(&mut self, exclusive: bool) {
+        if exclusive { self.writing = true } else { self.readers += 1 }
+    }
+}

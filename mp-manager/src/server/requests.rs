@@ -1,0 +1,204 @@
+//! What a client may ask.
+
+use std::sync::Arc;
+
+use ipc_core::Packet;
+use mp_process::Function;
+
+use super::answer::Answer;
+use super::object::Call;
+use super::session::Session;
+use super::work::Work;
+use super::{Object, Server};
+use crate::builtin;
+use crate::client::lock;
+use crate::error::{Fault, FaultKind};
+use crate::hosted::Made;
+use crate::wire::{Head, Request, VERSION, Welcome};
+
+/// What a client sent is not what a client sends: it goes.
+pub(super) struct Nonsense;
+
+/// How many proxies of one client's may be on their way.
+const FLIGHTS: usize = 65_536;
+/// How many names may be published.
+const NAMES: usize = 65_536;
+
+impl Server {
+    /// Does what a request says, or says what is to be done away from the helm.
+    pub(super) fn obey(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        mut packet: Packet,
+    ) -> Result<Option<Work>, Nonsense> {
+        let Head { call, request } = packet.read().map_err(|_| Nonsense)?;
+        if !session.is_greeted() && !matches!(request, Request::Hello { version: VERSION }) {
+            return Err(Nonsense);
+        }
+        match request {
+            Request::Release { object } => {
+                if session.take_back(object) {
+                    self.table.lower(object);
+                }
+                return Ok(None);
+            }
+            Request::Cancel { object, call } => {
+                session.give_up(call);
+                self.give_up(super::CallKey { session: session.id(), call }, object);
+                return Ok(None);
+            }
+            _ => {}
+        }
+        let object = if let Request::Call { object, .. } = request { object } else { 0 };
+        if !session.begin(call, object, self.limits.calls) {
+            let why = format!("{} calls of this process wait already", self.limits.calls);
+            session.turn_away(call, FaultKind::Busy(why));
+            return Ok(None);
+        }
+        let answer = Answer::to_client(session, call);
+        Ok(self.begin(session, request, packet, answer))
+    }
+
+    fn begin(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        request: Request,
+        mut packet: Packet,
+        answer: Answer,
+    ) -> Option<Work> {
+        match request {
+            Request::Call { object, method, patience } => {
+                let call = Call { object, method, args: packet, patience, answer };
+                return self.begin_call(session, call);
+            }
+            Request::Create { name, by_function } => {
+                return match self.maker(session, &name, by_function, &mut packet) {
+                    Ok(Maker::Hosted(make)) => Some(Work::Create { make, args: packet, answer }),
+                    Ok(Maker::BuiltIn(object)) => {
+                        self.install(object, answer);
+                        None
+                    }
+                    Err(fault) => {
+                        answer.fail(fault);
+                        None
+                    }
+                };
+            }
+            Request::Hello { .. } => {
+                session.greet();
+                answer.value(&Welcome { epoch: self.access.epoch });
+            }
+            Request::Fly { object } => {
+                let ticket = if session.may_fly(FLIGHTS) {
+                    self.fly(object, session.id())
+                } else {
+                    Err(FaultKind::Busy("too many proxies are on their way".to_owned()).into())
+                };
+                reply(answer, ticket);
+            }
+            Request::Claim { object, ticket } => {
+                let claimed = self.claim(object, ticket);
+                if claimed.is_ok() && !session.lend(object) {
+                    self.table.lower(object);
+                }
+                reply(answer, claimed);
+            }
+            Request::Publish { name, object } => reply(answer, self.publish(name, object)),
+            Request::Unpublish { name } => reply(answer, self.unpublish(&name)),
+            Request::Find { name } => {
+                let object = lock(&self.names).get(&name).copied();
+                match object {
+                    Some(object) => drop(answer.value_with(&object, vec![object])),
+                    None => answer.fail(FaultKind::NoName(name)),
+                }
+            }
+            Request::Count => answer.say(&(self.table.len() as u64)),
+            Request::Shutdown if session.is_trusted() => {
+                answer.value(&());
+                self.stop();
+            }
+            Request::Shutdown => answer.fail(FaultKind::NotTrusted),
+            // They have no answer and were seen to before.
+            Request::Release { .. } | Request::Cancel { .. } => {}
+        }
+        None
+    }
+
+    fn begin_call(self: &Arc<Self>, session: &Arc<Session>, call: Call) -> Option<Work> {
+        let Some(object) = self.table.get(call.object) else {
+            call.answer.fail(FaultKind::NoObject);
+            return None;
+        };
+        match &*object {
+            Object::Hosted(hosted) => {
+                let (call, exclusive) = hosted.enter(call)?;
+                Some(Work::Method { object, call, exclusive })
+            }
+            Object::BuiltIn(_) if super::builtin::runs_function(call.method) => {
+                if session.is_trusted() {
+                    return Some(Work::Change { object, call });
+                }
+                call.answer.fail(FaultKind::NotTrusted);
+                None
+            }
+            Object::BuiltIn(_) => self.try_built_in(object, call, session),
+        }
+    }
+
+    fn maker(
+        &self,
+        session: &Session,
+        name: &str,
+        by_function: bool,
+        packet: &mut Packet,
+    ) -> Result<Maker, Fault> {
+        if by_function && session.is_trusted() {
+            let make: Function<Packet, Result<Made, Fault>> = packet.read().map_err(Fault::arguments)?;
+            return Ok(Maker::Hosted(*make));
+        }
+        if let Some(make) = self.registered.get(name) {
+            return Ok(Maker::Hosted(*make));
+        }
+        match builtin::make(name, packet, &self.table)? {
+            Some(object) => Ok(Maker::BuiltIn(object)),
+            None => Err(FaultKind::Unregistered(name.to_owned()).into()),
+        }
+    }
+
+    fn publish(&self, name: String, object: u64) -> Result<(), Fault> {
+        if !self.table.raise(object) {
+            return Err(FaultKind::NoObject.into());
+        }
+        let before = {
+            let mut names = lock(&self.names);
+            if names.len() >= NAMES && !names.contains_key(&name) {
+                Some(object)
+            } else {
+                names.insert(name, object)
+            }
+        };
+        if let Some(before) = before {
+            self.table.lower(before);
+        }
+        Ok(())
+    }
+
+    fn unpublish(&self, name: &str) -> Result<(), Fault> {
+        let object = lock(&self.names).remove(name);
+        let object = object.ok_or_else(|| Fault(FaultKind::NoName(name.to_owned())))?;
+        self.table.lower(object);
+        Ok(())
+    }
+}
+
+enum Maker {
+    Hosted(crate::hosted::Make),
+    BuiltIn(Box<dyn super::builtin::BuiltIn>),
+}
+
+fn reply<T: ipc_core::Message>(answer: Answer, result: Result<T, Fault>) {
+    match result {
+        Ok(value) => answer.say(&value),
+        Err(fault) => answer.fail(fault),
+    }
+}

@@ -1,0 +1,356 @@
+//! A client, as the server sees it: its connection, and what it holds.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
+
+use ipc_core::link::Link;
+use ipc_core::{Arm, Packet, RecvError, SendError, Waitable};
+
+use super::Server;
+use super::table::Table;
+use crate::client::{Once, lock};
+use crate::error::FaultKind;
+use crate::wire::{AnswerKind, Tail};
+
+/// Answers that a client does not read are kept up to this many bytes; then it goes.
+const UNREAD: usize = 64 << 20;
+
+/// One connected client.
+pub(crate) struct Session {
+    id: u64,
+    link: Box<dyn Link>,
+    trusted: bool,
+    table: Arc<Table>,
+    server: Weak<Server>,
+    state: Mutex<State>,
+    outbox: Mutex<Outbox>,
+    /// It does not read its answers: no more requests are taken from it.
+    choked: AtomicBool,
+    greeted: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    ended: bool,
+    /// References, by object.
+    leases: HashMap<u64, u64>,
+    /// Calls without an answer.
+    calls: HashMap<u64, Open>,
+    /// How often calls that wait in an object are to be told so.
+    hear: Option<Duration>,
+    /// Objects that may hold something of this client's: a lock, a place in a queue.
+    touched: HashSet<u64>,
+    flights: usize,
+}
+
+/// A call without an answer.
+#[derive(Debug)]
+struct Open {
+    object: u64,
+    /// It waits in the object, and nothing runs for it.
+    parked: bool,
+}
+
+#[derive(Debug, Default)]
+struct Outbox {
+    packets: VecDeque<Packet>,
+    bytes: usize,
+}
+
+/// What a client held when it ended.
+#[derive(Debug)]
+pub(crate) struct Estate {
+    pub(crate) leases: HashMap<u64, u64>,
+    pub(crate) calls: HashMap<u64, u64>,
+    pub(crate) touched: HashSet<u64>,
+}
+
+impl Session {
+    pub(crate) fn new(id: u64, link: Box<dyn Link>, trusted: bool, server: &Arc<Server>) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            link,
+            trusted,
+            table: Arc::clone(server.table()),
+            server: Arc::downgrade(server),
+            state: Mutex::default(),
+            outbox: Mutex::default(),
+            choked: AtomicBool::new(false),
+            greeted: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.trusted
+    }
+
+    /// Whether it has said hello, as it must before anything else.
+    pub(crate) fn is_greeted(&self) -> bool {
+        self.greeted.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn greet(&self) {
+        self.greeted.store(true, Ordering::Relaxed);
+    }
+
+    /// Takes what has come, if it is a whole request.
+    pub(crate) fn receive(&self, packet: &mut Packet) -> Result<bool, RecvError> {
+        match self.link.recv(packet, Some(Instant::now())) {
+            Ok(()) => Ok(true),
+            Err(RecvError::Timeout) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) fn takes_requests(&self) -> bool {
+        !self.choked.load(Ordering::Relaxed)
+    }
+
+    /// Notes a call; `false` if there are too many without an answer.
+    pub(crate) fn begin(&self, call: u64, object: u64, most: usize) -> bool {
+        let mut state = lock(&self.state);
+        if call == 0 || state.ended {
+            return true;
+        }
+        if state.calls.len() >= most || state.calls.contains_key(&call) {
+            return false;
+        }
+        state.calls.insert(call, Open { object, parked: false });
+        true
+    }
+
+    /// Whether a call still has no answer.
+    pub(crate) fn awaits(&self, call: u64) -> bool {
+        lock(&self.state).calls.contains_key(&call)
+    }
+
+    /// Notes that a call waits in its object; `false` if it has its answer.
+    pub(crate) fn park(&self, call: u64) -> bool {
+        let mut state = lock(&self.state);
+        state.calls.get_mut(&call).map(|open| open.parked = true).is_some()
+    }
+
+    /// The client waits for it no more.
+    pub(crate) fn give_up(&self, call: u64) {
+        lock(&self.state).calls.remove(&call);
+    }
+
+    pub(crate) fn touch(&self, object: u64) {
+        lock(&self.state).touched.insert(object);
+    }
+
+    /// One reference more that the server has counted; `false` if the client has ended.
+    pub(crate) fn lend(&self, object: u64) -> bool {
+        let mut state = lock(&self.state);
+        if !state.ended {
+            *state.leases.entry(object).or_default() += 1;
+        }
+        !state.ended
+    }
+
+    /// Takes a reference back; `false` if the client had none.
+    pub(crate) fn take_back(&self, object: u64) -> bool {
+        let mut state = lock(&self.state);
+        let Some(count) = state.leases.get_mut(&object) else { return false };
+        *count -= 1;
+        if *count == 0 {
+            state.leases.remove(&object);
+        }
+        true
+    }
+
+    /// Whether the client may have one more proxy on its way in a message.
+    pub(crate) fn may_fly(&self, most: usize) -> bool {
+        let mut state = lock(&self.state);
+        state.flights += 1;
+        state.flights <= most
+    }
+
+    pub(crate) fn landed(&self) {
+        let mut state = lock(&self.state);
+        state.flights = state.flights.saturating_sub(1);
+    }
+
+    /// Says that calls wait so often from now on; `false` if that is done already.
+    pub(crate) fn start_hearing(&self, period: Duration) -> bool {
+        let mut state = lock(&self.state);
+        let is_new = state.hear.is_none_or(|known| period < known);
+        if is_new {
+            state.hear = Some(period);
+        }
+        is_new
+    }
+
+    /// Tells the client which calls still wait; whether to go on with it.
+    pub(crate) fn tell_waiting(&self, period: Duration) -> bool {
+        let mut state = lock(&self.state);
+        if state.hear != Some(period) {
+            return false;
+        }
+        let parked = state.calls.iter().filter(|(_, open)| open.parked);
+        let calls: Vec<u64> = parked.map(|(call, _)| *call).collect();
+        if calls.is_empty() {
+            state.hear = None;
+            return false;
+        }
+        drop(state);
+        for call in calls {
+            self.say(Packet::new(), &Tail { call, kind: AnswerKind::Waiting, objects: Vec::new() });
+        }
+        true
+    }
+
+    /// Answers a call that was not even noted.
+    pub(crate) fn turn_away(&self, call: u64, fault: FaultKind) {
+        self.say(Packet::new(), &Tail { call, kind: AnswerKind::Fault(fault), objects: Vec::new() });
+    }
+
+    /// Sends an answer, with references to the objects in it; `false` if nobody gets it.
+    pub(crate) fn answer(&self, packet: Packet, tail: Tail) -> bool {
+        {
+            let mut state = lock(&self.state);
+            if state.calls.remove(&tail.call).is_none() || state.ended {
+                return false;
+            }
+            for object in &tail.objects {
+                if self.table.raise(*object) {
+                    *state.leases.entry(*object).or_default() += 1;
+                }
+            }
+        }
+        self.say(packet, &tail) || self.refuse(&tail)
+    }
+
+    /// An answer that cannot be sent, because it is too long for one, is an error.
+    fn refuse(&self, tail: &Tail) -> bool {
+        for object in &tail.objects {
+            if self.take_back(*object) {
+                self.table.lower(*object);
+            }
+        }
+        let kind = AnswerKind::Fault(FaultKind::Reply("the link to the caller does not take it".to_owned()));
+        self.say(Packet::new(), &Tail { call: tail.call, kind, objects: Vec::new() });
+        false
+    }
+
+    fn say(&self, mut packet: Packet, tail: &Tail) -> bool {
+        packet.append_tail(tail).is_ok() && self.post(packet)
+    }
+
+    /// Sends without waiting; what the client does not take now is kept for it.
+    fn post(&self, packet: Packet) -> bool {
+        let mut outbox = lock(&self.outbox);
+        if self.choked.load(Ordering::Relaxed) {
+            outbox.bytes += packet.bytes().len();
+            outbox.packets.push_back(packet);
+            if outbox.bytes > UNREAD {
+                drop(outbox);
+                self.give_out();
+                return false;
+            }
+            return true;
+        }
+        let mut once = Once { packet, taken: false };
+        match self.link.send(&mut once, Some(Instant::now())) {
+            Ok(()) => true,
+            Err(SendError::Timeout) => {
+                // One that is sent in part is completed by the next: an empty one, if need be.
+                let packet = if once.taken { filler() } else { once.packet };
+                outbox.bytes += packet.bytes().len();
+                outbox.packets.push_back(packet);
+                self.choked.store(true, Ordering::Relaxed);
+                drop(outbox);
+                if let Some(server) = self.server.upgrade() {
+                    server.flush_later(self.id);
+                }
+                true
+            }
+            Err(SendError::Encode(_) | SendError::NoHandles { .. }) => false,
+            Err(_) => {
+                drop(outbox);
+                self.give_out();
+                false
+            }
+        }
+    }
+
+    /// Goes on with what the client has not taken, for `slice`; `true` if that is all.
+    /// Only one thread does, and others only add meanwhile.
+    pub(crate) fn flush(&self, slice: Duration) -> bool {
+        let until = Instant::now().checked_add(slice);
+        loop {
+            let mut outbox = lock(&self.outbox);
+            let Some(packet) = outbox.packets.pop_front() else {
+                self.choked.store(false, Ordering::Relaxed);
+                return true;
+            };
+            drop(outbox);
+            let len = packet.bytes().len();
+            let mut once = Once { packet, taken: false };
+            let sent = self.link.send(&mut once, until);
+            let mut outbox = lock(&self.outbox);
+            match sent {
+                Ok(()) => outbox.bytes = outbox.bytes.saturating_sub(len),
+                Err(SendError::Timeout) => {
+                    outbox.packets.push_front(if once.taken { filler() } else { once.packet });
+                    return false;
+                }
+                Err(_) => outbox.packets.clear(),
+            }
+        }
+    }
+
+    /// Has the server end the session.
+    fn give_out(&self) {
+        if let Some(server) = self.server.upgrade() {
+            server.end_later(self.id);
+        }
+    }
+
+    /// The client has ended: what it held is to be given back.
+    pub(crate) fn end(&self) -> Estate {
+        let mut state = lock(&self.state);
+        state.ended = true;
+        Estate {
+            leases: std::mem::take(&mut state.leases),
+            calls: state.calls.drain().map(|(call, open)| (call, open.object)).collect(),
+            touched: std::mem::take(&mut state.touched),
+        }
+    }
+}
+
+/// A message that means nothing.
+fn filler() -> Packet {
+    let mut packet = Packet::new();
+    let tail = Tail { call: 0, kind: AnswerKind::Waiting, objects: Vec::new() };
+    // Nothing in it can refuse to be encoded.
+    let _ = packet.append_tail(&tail);
+    packet
+}
+
+impl Waitable for Session {
+    fn is_ready(&self) -> Option<bool> {
+        Link::is_ready(&self.link)
+    }
+
+    fn arm<'a>(&'a self, arm: &mut Arm<'a>) {
+        Link::arm(&self.link, arm);
+    }
+
+    fn disarm(&self) {
+        Link::disarm(&self.link);
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("id", &self.id).finish_non_exhaustive()
+    }
+}

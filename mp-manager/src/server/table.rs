@@ -1,0 +1,146 @@
+//! The objects of a server, and how many references there are to each.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use mp_process::catch_panic;
+
+use super::object::Object;
+use crate::client::lock;
+use crate::error::{Fault, FaultKind};
+use crate::wire::{Bytes, Raw};
+
+/// Objects by number. A number is never given out again, so a proxy that is out of
+/// date finds nothing, and never another object.
+#[derive(Debug)]
+pub(crate) struct Table {
+    state: Mutex<State>,
+    most: usize,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    entries: HashMap<u64, Entry>,
+    last: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    references: u64,
+    object: Arc<Object>,
+}
+
+impl Table {
+    pub(crate) fn new(most: usize) -> Self {
+        Self { state: Mutex::default(), most }
+    }
+
+    /// Adds an object, with one reference to it.
+    pub(crate) fn add(&self, object: Object) -> Result<u64, Fault> {
+        let mut state = lock(&self.state);
+        if state.entries.len() >= self.most {
+            let why = format!("it holds {} objects, as many as it may", self.most);
+            return Err(FaultKind::Busy(why).into());
+        }
+        state.last += 1;
+        let number = state.last;
+        state.entries.insert(number, Entry { references: 1, object: Arc::new(object) });
+        Ok(number)
+    }
+
+    pub(crate) fn get(&self, number: u64) -> Option<Arc<Object>> {
+        lock(&self.state).entries.get(&number).map(|entry| Arc::clone(&entry.object))
+    }
+
+    /// One reference more; `false` if the object is no more.
+    pub(crate) fn raise(&self, number: u64) -> bool {
+        let mut state = lock(&self.state);
+        let entry = state.entries.get_mut(&number);
+        entry.map(|entry| entry.references += 1).is_some()
+    }
+
+    /// One reference less; with the last one the object goes.
+    pub(crate) fn lower(&self, number: u64) {
+        self.lower_by(number, 1);
+    }
+
+    pub(crate) fn lower_by(&self, number: u64, count: u64) {
+        let mut state = lock(&self.state);
+        let Some(entry) = state.entries.get_mut(&number) else { return };
+        entry.references = entry.references.saturating_sub(count);
+        if entry.references == 0 {
+            let entry = state.entries.remove(&number);
+            drop(state);
+            bury(entry.map(|entry| entry.object));
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        lock(&self.state).entries.len()
+    }
+
+    /// Drops all objects: the server ends.
+    pub(crate) fn clear(&self) {
+        let entries = std::mem::take(&mut lock(&self.state).entries);
+        bury(entries.into_values().map(|entry| entry.object));
+    }
+
+    /// Keeps a value that a client sent, with references to the objects in it.
+    pub(crate) fn keep(self: &Arc<Self>, raw: Raw) -> Result<Kept, Fault> {
+        let hold = |object| self.raise(object).then(|| Hold { table: Arc::clone(self), object });
+        let objects: Option<Vec<Hold>> = raw.objects.into_iter().map(hold).collect();
+        let objects = objects.ok_or(Fault(FaultKind::NoObject))?;
+        Ok(Kept { bytes: raw.bytes, objects })
+    }
+}
+
+/// Drops objects one after the other, also those that fall with them, so that a
+/// long chain of them does not become a deep recursion.
+fn bury(objects: impl IntoIterator<Item = Arc<Object>>) {
+    thread_local!(static GRAVES: RefCell<Option<Vec<Arc<Object>>>> = const { RefCell::new(None) });
+    let is_outermost = GRAVES.with_borrow_mut(|graves| {
+        let is_outermost = graves.is_none();
+        graves.get_or_insert_default().extend(objects);
+        is_outermost
+    });
+    if !is_outermost {
+        return;
+    }
+    while let Some(object) = GRAVES.with_borrow_mut(|graves| graves.as_mut().and_then(Vec::pop)) {
+        // An object's own `Drop` may panic, which is nobody's business any more.
+        let _ = catch_panic(|| drop(object));
+    }
+    GRAVES.with_borrow_mut(Option::take);
+}
+
+/// A reference that a value in the server holds.
+#[derive(Debug)]
+struct Hold {
+    table: Arc<Table>,
+    object: u64,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.table.lower(self.object);
+    }
+}
+
+/// A value in a container of the server.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) bytes: Bytes,
+    objects: Vec<Hold>,
+}
+
+impl Kept {
+    /// A value without objects in it.
+    pub(crate) fn plain(bytes: Bytes) -> Self {
+        Self { bytes, objects: Vec::new() }
+    }
+
+    pub(crate) fn raw(&self) -> Raw {
+        Raw { bytes: self.bytes.clone(), objects: self.objects.iter().map(|hold| hold.object).collect() }
+    }
+}

@@ -1,0 +1,264 @@
+//! What threads of a server do away from the helm, and calls of this crate's objects.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
+
+use ipc_core::{Packet, outside_messages};
+use mp_process::{Function, catch_panic};
+
+use super::alarms::Alarm;
+use super::answer::{Answer, CallKey};
+use super::builtin::BuiltIn;
+use super::object::{Call, Hosted, Shelf};
+use super::session::Session;
+use super::{Object, Server, homes};
+use crate::builtin::change::{Changed, Changing};
+use crate::client::lock;
+use crate::context::{self, Arriving};
+use crate::error::{Fault, FaultKind};
+use crate::hosted::Make;
+use crate::wire::Raw;
+
+/// Something that may take long.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// A method of a user's object, whose turn it is.
+    Method {
+        object: Arc<Object>,
+        call: Call,
+        exclusive: bool,
+    },
+    Create {
+        make: Make,
+        args: Packet,
+        answer: Answer,
+    },
+    /// A caller's function on a value of one of this crate's objects.
+    Change {
+        object: Arc<Object>,
+        call: Call,
+    },
+    /// A method of one of this crate's objects that another thread is busy with.
+    BuiltIn {
+        object: Arc<Object>,
+        call: Call,
+        session: Arc<Session>,
+    },
+}
+
+/// Nobody hears more often than this that a call waits.
+const HEAR_AT_LEAST: Duration = Duration::from_millis(5);
+
+impl Work {
+    /// Waits for a thread, if there is room.
+    pub(super) fn queue(self, server: &Arc<Server>) {
+        let mut backlog = lock(&server.backlog);
+        if backlog.len() < server.limits.backlog {
+            backlog.push_back(self);
+            return;
+        }
+        drop(backlog);
+        let why = format!("all {} threads are in methods, and many calls wait", server.limits.threads);
+        let busy = FaultKind::Busy(why);
+        match self {
+            Self::Method { object, call, exclusive } => {
+                call.answer.fail(busy);
+                if let Object::Hosted(hosted) = &*object {
+                    server.go_on(&object, hosted, exclusive, false);
+                }
+            }
+            Self::Create { answer, .. } => answer.fail(busy),
+            Self::Change { call, .. } | Self::BuiltIn { call, .. } => call.answer.fail(busy),
+        }
+    }
+}
+
+impl Server {
+    pub(super) fn run(self: &Arc<Self>, work: Work) {
+        match work {
+            Work::Method { object, call, exclusive } => self.run_method(&object, call, exclusive),
+            Work::Create { make, args, answer } => self.create(make, args, answer),
+            Work::Change { object, call } => self.change(&object, call),
+            Work::BuiltIn { object, call, session } => self.run_built_in(&object, call, Some(&session)),
+        }
+    }
+
+    /// Runs a method whose turn it is, answers, and passes the turn on.
+    pub(super) fn run_method(self: &Arc<Self>, object: &Arc<Object>, call: Call, exclusive: bool) {
+        let Object::Hosted(hosted) = &**object else { return };
+        let Call { object: number, method, mut args, answer, .. } = call;
+        let mut value = Packet::new();
+        let result = self.in_object(number, || {
+            let (result, objects) =
+                context::collecting(self.access.epoch, || hosted.run(method, &mut args, &mut value));
+            result.map(|()| objects)
+        });
+        // References that the arguments brought are given back first.
+        drop(args);
+        let panicked = matches!(&result, Err(Fault(FaultKind::Panicked(_))));
+        match result {
+            Ok(objects) => drop(answer.packet(value, objects)),
+            Err(fault) => answer.fail(fault),
+        }
+        self.go_on(object, hosted, exclusive, panicked);
+    }
+
+    /// Runs users' code for an object: a panic is an error, and proxies in what it
+    /// reads get their references from the table.
+    fn in_object<R>(
+        self: &Arc<Self>,
+        object: u64,
+        run: impl FnOnce() -> Result<R, Fault>,
+    ) -> Result<R, Fault> {
+        let home = Arriving::Home(Arc::downgrade(self));
+        let run = || homes::running(self, object, || context::arriving(home, || outside_messages(run)));
+        catch_panic(run).unwrap_or_else(|panic| Err(FaultKind::Panicked(panic).into()))
+    }
+
+    /// Gives the calls that may run now to threads.
+    fn go_on(self: &Arc<Self>, object: &Arc<Object>, hosted: &Hosted, exclusive: bool, panicked: bool) {
+        for (call, exclusive) in hosted.leave(exclusive, panicked) {
+            self.submit(Work::Method { object: Arc::clone(object), call, exclusive });
+        }
+    }
+
+    fn create(self: &Arc<Self>, make: Make, args: Packet, answer: Answer) {
+        match self.in_object(0, || make(args)) {
+            Ok(made) => self.place(Object::Hosted(Hosted::new(made.0)), answer),
+            Err(fault) => answer.fail(fault),
+        }
+    }
+
+    pub(super) fn install(&self, object: Box<dyn BuiltIn>, answer: Answer) {
+        let shelf = Shelf { is_held: object.is_held(), object: Mutex::new(object) };
+        self.place(Object::BuiltIn(shelf), answer);
+    }
+
+    /// Gives an object its place, and its first reference to the caller.
+    fn place(&self, object: Object, answer: Answer) {
+        match self.table.add(object) {
+            Ok(number) => {
+                answer.value_with(&number, vec![number]);
+                // The caller has one of its own by now, or is gone.
+                self.table.lower(number);
+            }
+            Err(fault) => answer.fail(fault),
+        }
+    }
+
+    /// Runs a method of one of this crate's objects right here, unless another thread
+    /// is busy with the object.
+    pub(super) fn try_built_in(
+        self: &Arc<Self>,
+        object: Arc<Object>,
+        call: Call,
+        session: &Arc<Session>,
+    ) -> Option<Work> {
+        let Object::BuiltIn(shelf) = &*object else { return None };
+        let free = match shelf.object.try_lock() {
+            Ok(built_in) => Some(built_in),
+            Err(TryLockError::Poisoned(poisoned)) => Some(PoisonError::into_inner(poisoned)),
+            Err(TryLockError::WouldBlock) => None,
+        };
+        if let Some(built_in) = free {
+            self.call_built_in(built_in, shelf.is_held, call, Some(session));
+            return None;
+        }
+        Some(Work::BuiltIn { object: Arc::clone(&object), call, session: Arc::clone(session) })
+    }
+
+    pub(super) fn run_built_in(
+        self: &Arc<Self>,
+        object: &Arc<Object>,
+        call: Call,
+        session: Option<&Arc<Session>>,
+    ) {
+        if super::builtin::runs_function(call.method) {
+            return self.change(object, call);
+        }
+        if let Object::BuiltIn(shelf) = &**object {
+            self.call_built_in(lock(&shelf.object), shelf.is_held, call, session);
+        }
+    }
+
+    fn call_built_in(
+        &self,
+        mut object: MutexGuard<'_, Box<dyn BuiltIn>>,
+        is_held: bool,
+        call: Call,
+        session: Option<&Arc<Session>>,
+    ) {
+        let Call { object: number, method, mut args, patience, answer } = call;
+        if method != super::builtin::METHOD {
+            return answer.fail(FaultKind::NoMethod);
+        }
+        let key = answer.key();
+        if let Some(session) = session.filter(|_| is_held) {
+            session.touch(number);
+        }
+        object.call(&self.table, &mut args, answer);
+        drop(object);
+        let Some(session) = session.filter(|session| session.park(key.call)) else { return };
+        let now = Instant::now();
+        let at = |micros| now.checked_add(Duration::from_micros(micros));
+        if let Some(at) = patience.limit.and_then(at) {
+            self.alarms.set(at, Alarm::give_up(key, number));
+        }
+        let period = Duration::from_micros(patience.hear).max(HEAR_AT_LEAST);
+        if let Some(at) = now.checked_add(period).filter(|_| session.start_hearing(period)) {
+            self.alarms.set(at, Alarm::Hear { session: session.id(), period });
+        }
+    }
+
+    /// A caller waits no more, or has waited as long as it may.
+    pub(super) fn give_up(&self, key: CallKey, object: u64) {
+        match self.table.get(object).as_deref() {
+            Some(Object::BuiltIn(shelf)) if shelf.is_held => lock(&shelf.object).give_up(key),
+            Some(Object::Hosted(hosted)) => hosted.forget(|answer| answer.key() == key),
+            _ => {}
+        }
+    }
+
+    /// Runs a caller's function on a value.
+    fn change(self: &Arc<Self>, object: &Arc<Object>, call: Call) {
+        let Object::BuiltIn(shelf) = &**object else { return };
+        let Call { object: number, method, args, answer, .. } = call;
+        let run = || match method {
+            super::builtin::CHANGE => self.changed(&shelf.object, args),
+            _ => arranged(&shelf.object, args),
+        };
+        match self.in_object(number, run) {
+            Ok(Changed { value, objects, .. }) => drop(answer.packet(value, objects)),
+            Err(fault) => answer.fail(fault),
+        }
+    }
+
+    fn changed(&self, built_in: &Mutex<Box<dyn BuiltIn>>, mut args: Packet) -> Result<Changed, Fault> {
+        let place: Raw = args.read().map_err(Fault::arguments)?;
+        let change: Function<Changing, Result<Changed, Fault>> = args.read().map_err(Fault::arguments)?;
+        let mut args = Some(args);
+        let mut outcome = None;
+        let mut apply = |old: Option<&super::table::Kept>| {
+            let changing = Changing {
+                epoch: self.access.epoch,
+                trusted: self.access.is_tree(),
+                old: old.map(|old| old.bytes.0.clone()),
+                args: args.take().unwrap_or_default(),
+            };
+            let mut changed = change(changing)?;
+            let new = changed.new.take().map(|raw| self.table.keep(raw)).transpose()?;
+            outcome = Some(changed);
+            Ok(new)
+        };
+        lock(built_in).change(&place, &mut apply)?;
+        outcome.ok_or_else(|| FaultKind::NoMethod.into())
+    }
+}
+
+fn arranged(built_in: &Mutex<Box<dyn BuiltIn>>, mut args: Packet) -> Result<Changed, Fault> {
+    let arrange: Function<Vec<Vec<u8>>, Result<Vec<u64>, Fault>> = args.read().map_err(Fault::arguments)?;
+    lock(built_in).arrange(&mut |values| arrange(values))?;
+    let mut value = Packet::new();
+    value.append_item(&()).map_err(Fault::reply)?;
+    Ok(Changed { new: None, value, objects: Vec::new() })
+}

@@ -1,0 +1,236 @@
+//! What clients and servers say to each other.
+//!
+//! A request is a [`Head`] and, for some, arguments behind it. An answer is what
+//! its kind says, with a [`Tail`] at the end that is read first: which objects
+//! stand in a value is known only once it is written.
+
+use ipc_core::{Address, AuthKey, EncodeError, Packet};
+use serde::de::{Deserializer, Error as _, Visitor};
+use serde::ser::Serializer;
+use serde::{Deserialize, Serialize};
+
+use crate::error::FaultKind;
+
+/// What this version speaks.
+pub(crate) const VERSION: u16 = 1;
+
+/// How a request begins.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Head {
+    /// The client's number for it; an answer carries it again. Zero wants none.
+    pub(crate) call: u64,
+    pub(crate) request: Request,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Request {
+    /// The first one. Answered by [`Welcome`].
+    Hello {
+        version: u16,
+    },
+    /// Runs a method; its arguments follow.
+    Call {
+        object: u64,
+        method: u64,
+        patience: Patience,
+    },
+    /// Makes an object; the constructor's arguments follow, and before them the
+    /// constructor itself, if it is not known by name.
+    Create {
+        name: String,
+        by_function: bool,
+    },
+    /// The client has one reference less.
+    Release {
+        object: u64,
+    },
+    /// The client waits for this call no more.
+    Cancel {
+        object: u64,
+        call: u64,
+    },
+    /// A reference for a proxy that leaves in a message.
+    Fly {
+        object: u64,
+    },
+    /// A proxy has arrived in a message.
+    Claim {
+        object: u64,
+        ticket: u128,
+    },
+    Publish {
+        name: String,
+        object: u64,
+    },
+    Unpublish {
+        name: String,
+    },
+    Find {
+        name: String,
+    },
+    Count,
+    Shutdown,
+}
+
+/// How long a caller waits, in microseconds.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub(crate) struct Patience {
+    /// After this the object gives the wait up, and says so.
+    pub(crate) limit: Option<u64>,
+    /// Whoever waits in an object hears this often that it still does.
+    pub(crate) hear: u64,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Welcome {
+    pub(crate) epoch: u128,
+}
+
+/// How an answer ends.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Tail {
+    pub(crate) call: u64,
+    pub(crate) kind: AnswerKind,
+    /// The objects in the value: the client has one more reference to each.
+    pub(crate) objects: Vec<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum AnswerKind {
+    Value,
+    Fault(FaultKind),
+    /// The call still waits in its object.
+    Waiting,
+}
+
+/// How to reach a manager.
+#[derive(Debug, Clone)]
+pub(crate) struct Access {
+    pub(crate) address: Address,
+    pub(crate) key: Key,
+    pub(crate) epoch: u128,
+}
+
+/// What a client proves to the manager.
+#[derive(Debug, Clone)]
+pub(crate) enum Key {
+    None,
+    /// What the user chose; it stays in the process that was told.
+    Chosen(AuthKey),
+    /// What a started manager made for its tree; it goes where proxies go.
+    Tree(AuthKey),
+}
+
+/// A value as a managed container keeps it: encoded, with the objects in it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Raw {
+    pub(crate) bytes: Bytes,
+    pub(crate) objects: Vec<u64>,
+}
+
+/// Bytes that travel in one piece.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Bytes(pub(crate) Vec<u8>);
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Whole;
+        impl Visitor<'_> for Whole {
+            type Value = Bytes;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("bytes")
+            }
+
+            fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Bytes, E> {
+                Ok(Bytes(bytes.to_vec()))
+            }
+        }
+        deserializer.deserialize_bytes(Whole).map_err(D::Error::custom)
+    }
+}
+
+impl Access {
+    pub(crate) fn authkey(&self) -> Option<&AuthKey> {
+        match &self.key {
+            Key::None => None,
+            Key::Chosen(key) | Key::Tree(key) => Some(key),
+        }
+    }
+
+    /// Whether both sides run one program and may send each other functions.
+    pub(crate) fn is_tree(&self) -> bool {
+        matches!(self.key, Key::Tree(_))
+    }
+}
+
+/// An [`Access`] in a message.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct AccessWire {
+    address: Address,
+    epoch: u128,
+    needs_key: bool,
+    tree_key: Option<Bytes>,
+}
+
+impl From<&Access> for AccessWire {
+    fn from(access: &Access) -> Self {
+        let tree_key = match &access.key {
+            Key::Tree(key) => Some(Bytes(key.bytes().to_vec())),
+            _ => None,
+        };
+        Self {
+            address: access.address.clone(),
+            epoch: access.epoch,
+            needs_key: !matches!(access.key, Key::None),
+            tree_key,
+        }
+    }
+}
+
+impl AccessWire {
+    pub(crate) fn epoch(&self) -> u128 {
+        self.epoch
+    }
+
+    /// What the message says; an error if it takes a key that this process does not have.
+    pub(crate) fn access(self) -> Result<Access, String> {
+        let key = match self.tree_key {
+            Some(key) if ipc_core::decoding_from_own_tree() => Key::Tree(AuthKey::from(key.0.as_slice())),
+            None if !self.needs_key => Key::None,
+            _ => {
+                return Err(format!(
+                    "the manager at {} needs an authkey: connect to it before proxies of it are received",
+                    self.address
+                ));
+            }
+        };
+        Ok(Access { address: self.address, key, epoch: self.epoch })
+    }
+}
+
+/// A request, ready for its arguments.
+pub(crate) fn request(call: u64, request: Request) -> Result<Packet, EncodeError> {
+    let mut packet = Packet::new();
+    packet.append(&Head { call, request })?;
+    Ok(packet)
+}
+
+/// The number by which a method goes over the wire.
+#[must_use]
+pub const fn method_id(name: &str) -> u64 {
+    let bytes = name.as_bytes();
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    let mut at = 0;
+    while at < bytes.len() {
+        hash = (hash ^ bytes[at] as u64).wrapping_mul(0x0000_0100_0000_01b3);
+        at += 1;
+    }
+    hash
+}
