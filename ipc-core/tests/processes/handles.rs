@@ -1,4 +1,7 @@
 //! Handles on their way to another process.
+//!
+//! # Safety
+//! Limits of this process are set by plain system calls, and set back.
 
 #![allow(unsafe_code, reason = "a limit is set")]
 
