@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ipc_core::{Address, AuthKey, Listener, ListenerOptions, Message, Packet, Sender, pipe, wait};
+use ipc_core::{Address, AuthKey, Listener, ListenerOptions, Message, Packet, Receiver, Sender, pipe, wait};
 use mp_process::{Function, Process, ProcessError};
 use serde::{Deserialize, Serialize};
 
@@ -150,18 +150,7 @@ impl Builder {
         };
         let builder = Process::builder().name(self.name).kill_on_drop(true);
         let process = (self.start)(builder, orders).map_err(Kind::Process)?;
-        let sentinel = process.sentinel();
-        let address = match wait(&[&started, &sentinel], Some(START)).map_err(Kind::System)?.first() {
-            Some(0) => {
-                started.recv().map_err(|error| Kind::Start(error.to_string()))?.map_err(Kind::Start)?
-            }
-            Some(_) => {
-                let ended = process.join_timeout(Duration::ZERO).err();
-                let why = ended.map_or("its process ended".to_owned(), |error| error.to_string());
-                return Err(Kind::Start(why).into());
-            }
-            None => return Err(Kind::Start(format!("it did not serve within {START:?}")).into()),
-        };
+        let address = await_start(&started, &process)?;
         let client = Client::connect(Access { address, key, epoch: 0 }, client::PATIENCE)?;
         Ok(Manager::over(client, Some(Arc::new(ServerProcess::new(process)))))
     }
@@ -176,6 +165,24 @@ impl Builder {
         let address = self.address.map_or_else(Address::auto, Ok).map_err(Kind::System)?;
         let access = Access { address, key, epoch: 0 };
         open(access, self.limits, self.max_message, self.registered).map(ManagerServer)
+    }
+}
+
+/// Waits until a server's process says that it serves, or ends.
+fn await_start(
+    started: &Receiver<Result<Address, String>>,
+    process: &Process<()>,
+) -> Result<Address, ManagerError> {
+    let ready = wait(&[started, &process.sentinel()], Some(START)).map_err(Kind::System)?;
+    if ready.is_empty() {
+        return Err(Kind::Start(format!("it did not serve within {START:?}")).into());
+    }
+    match started.try_recv() {
+        Ok(address) => Ok(address.map_err(Kind::Start)?),
+        Err(error) => {
+            let ended = process.join_timeout(START).err();
+            Err(Kind::Start(ended.map_or_else(|| error.to_string(), |ended| ended.to_string())).into())
+        }
     }
 }
 

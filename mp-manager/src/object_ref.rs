@@ -15,7 +15,7 @@ use crate::context::{self, Arriving};
 use crate::error::{Kind, ManagerError};
 use crate::lease::{Lease, Route};
 use crate::server::{self, homes};
-use crate::wire::{AccessWire, Patience, Request, request};
+use crate::wire::{AccessWire, Patience, Request};
 
 /// A proxy without its methods: which object it means, and how to reach it.
 ///
@@ -28,6 +28,9 @@ pub struct ObjectRef {
     lease: Arc<Lease>,
     patience: Duration,
 }
+
+/// How long dropping a guard may take of a thread's time.
+const PARTING: Duration = Duration::from_secs(1);
 
 impl ObjectRef {
     pub(crate) fn new(epoch: u128, lease: Arc<Lease>, patience: Duration) -> Self {
@@ -74,22 +77,12 @@ impl ObjectRef {
         }
     }
 
-    /// Says something to the object and waits for nothing; for guards that are dropped.
+    /// Says something to the object, for guards that are dropped: others who learn of the
+    /// drop find it done, unless the manager is stuck.
     pub(crate) fn tell<A: Message>(&self, method: u64, args: &A) {
-        match self.here().as_deref().map(Lease::route) {
-            Ok(Route::Client(client)) => {
-                let object = self.id();
-                let packet = request(0, Request::Call { object, method, patience: Patience::default() });
-                if let Ok(mut packet) = packet
-                    && packet.append_item(args).is_ok()
-                {
-                    client.post(packet);
-                }
-            }
-            // Nothing waits there, and an answer of nothing comes at once.
-            Ok(Route::Home(_)) => drop(self.exchange(method, None, |packet| packet.append_item(args))),
-            Err(_) => {}
-        }
+        let hasty = self.clone().with_timeout(self.patience.min(PARTING));
+        // The manager gives back what its clients hold when they end.
+        let _ = hasty.exchange(method, None, |packet| packet.append_item(args));
     }
 
     pub(crate) fn epoch(&self) -> u128 {

@@ -54,7 +54,8 @@ impl Lock {
     /// Gives the lock to the next that waits and is not gone.
     fn pass_on(&mut self) {
         self.holder = None;
-        while let (None, Some(next)) = (self.holder, self.waiters.pop_front()) {
+        while self.holder.is_none() {
+            let Some(next) = self.waiters.pop_front() else { break };
             self.acquire(true, next);
         }
     }
