@@ -45,11 +45,11 @@
 //!
 //! | crate | for |
 //! |---|---|
-//! | [`ipc`](crate::ipc) (`ipc-core`) | channels, handles and memory between processes; waiting |
-//! | [`process`](crate::process) (`mp-process`) | start, watch and end a process |
-//! | [`sync`](crate::sync) (`mp-sync`) | locks, shared values, queues |
-//! | [`pool`](crate::pool) (`mp-pool`) | workers, tasks, results |
-//! | [`manager`](crate::manager) (`mp-manager`) | a server of shared objects |
+//! | [`ipc`] (`ipc-core`) | channels, handles and memory between processes; waiting |
+//! | [`process`] (`mp-process`) | start, watch and end a process |
+//! | [`sync`] (`mp-sync`) | locks, shared values, queues |
+//! | [`pool`] (`mp-pool`) | workers, tasks, results |
+//! | [`manager`] (`mp-manager`) | a server of shared objects |
 
 #![forbid(unsafe_code)]
 
