@@ -2,15 +2,15 @@
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-
-use ipc_core::raw::{Change, change_and_wake, wait_on, wake};
 
 use crate::error::LockError;
 use crate::lock::{Guard, Lock};
 use crate::memory::{Kind, Slot, allocate};
 use crate::protocol::robust::{self, Patience};
+use crate::protocol::sequence;
+use crate::protocol::words::{AtomicU32, wait_on};
 use crate::rlock::RGuard;
 use crate::timeout;
 use crate::value::ValueGuard;
@@ -64,11 +64,6 @@ pub(crate) mod sealed {
         fn released(self, deadline: Option<Instant>, wait: impl FnOnce()) -> Result<Self, LockError<Self>>;
     }
 }
-
-/// Somebody has slept on the word: notifying goes through the kernel.
-const WAITED_FOR: u32 = 1;
-/// One notification.
-const ONE: u32 = 2;
 
 impl Condition {
     /// A condition with a lock of its own.
@@ -163,16 +158,7 @@ impl Condition {
     /// It may be called with or without the lock. What they wait for is changed
     /// under the lock.
     pub fn notify(&self, count: u32) {
-        let word = self.word();
-        // ORDERING: a waiter says so before it lets go of the lock, under which the
-        // notifier has changed something, so it is seen here.
-        if count == 0 || word.load(Ordering::Acquire) & WAITED_FOR == 0 {
-            return;
-        }
-        if change_and_wake(word, Change::Add(ONE as u16), count).is_err() {
-            word.fetch_add(ONE, Ordering::SeqCst);
-            wake(word, count);
-        }
+        sequence::notify(self.word(), count);
     }
 
     /// Wakes all that wait now.
@@ -182,7 +168,7 @@ impl Condition {
 
     fn wait_until<G: Held>(&self, guard: G, deadline: Option<Instant>) -> Result<G, LockError<G>> {
         let word = self.word();
-        let seen = word.fetch_or(WAITED_FOR, Ordering::SeqCst) | WAITED_FOR;
+        let seen = sequence::announce(word);
         guard.released(deadline, || {
             // An error of the kernel is a wake-up for no reason.
             let _ = wait_on(word, seen, deadline);

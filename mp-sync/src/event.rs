@@ -2,13 +2,12 @@
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
-
-use ipc_core::raw::{Change, change_and_wake, wait_on};
+use std::time::Duration;
 
 use crate::error::TimeoutError;
 use crate::memory::{Kind, Slot, allocate};
+use crate::protocol::flag;
+use crate::protocol::words::AtomicU32;
 use crate::timeout;
 use crate::travel::travels;
 
@@ -36,15 +35,6 @@ pub struct Event {
     slot: Slot,
 }
 
-/// The event is set.
-const SET: u32 = 1;
-/// Somebody sleeps on the word, or did: setting it goes through the kernel. Only
-/// clearing takes this away, as nobody sleeps while the event is set.
-const WAITED_FOR: u32 = 2;
-/// One clearing: who slept through setting and clearing sees that the number of
-/// clearings has changed.
-const CLEARED: u32 = 4;
-
 impl Event {
     /// An event that is not set.
     ///
@@ -61,42 +51,22 @@ impl Event {
     /// Whether it is set.
     #[must_use]
     pub fn is_set(&self) -> bool {
-        self.word().load(Ordering::Acquire) & SET != 0
+        flag::is_set(self.word())
     }
 
     /// Sets it: all who wait go on, also if it is cleared at once.
     pub fn set(&self) {
-        let word = self.word();
-        let mut old = word.load(Ordering::Relaxed);
-        loop {
-            if old & SET != 0 {
-                return;
-            }
-            if old & WAITED_FOR != 0 {
-                break;
-            }
-            // ORDERING: what was done before is seen by those who find it set.
-            match word.compare_exchange_weak(old, old | SET, Ordering::Release, Ordering::Relaxed) {
-                Ok(_) => return,
-                Err(now) => old = now,
-            }
-        }
-        // Set and wake together, so that nobody sleeps on if this process dies here.
-        if change_and_wake(word, Change::Or(SET as u16), u32::MAX).is_err() {
-            word.fetch_or(SET, Ordering::SeqCst);
-            ipc_core::raw::wake(word, u32::MAX);
-        }
+        flag::set(self.word());
     }
 
     /// Takes the setting back.
     pub fn clear(&self) {
-        let cleared = |old: u32| (old & SET != 0).then(|| (old & !(SET | WAITED_FOR)).wrapping_add(CLEARED));
-        let _ = self.word().fetch_update(Ordering::AcqRel, Ordering::Relaxed, cleared);
+        flag::clear(self.word());
     }
 
     /// Waits until it is set.
     pub fn wait(&self) {
-        self.wait_until(None);
+        flag::wait(self.word(), None);
     }
 
     /// Waits up to `timeout` until it is set.
@@ -104,28 +74,7 @@ impl Event {
     /// # Errors
     /// [`TimeoutError`] if it was not.
     pub fn wait_timeout(&self, timeout: Duration) -> Result<(), TimeoutError> {
-        if self.wait_until(timeout::after(timeout)) { Ok(()) } else { Err(TimeoutError) }
-    }
-
-    fn wait_until(&self, deadline: Option<Instant>) -> bool {
-        let word = self.word();
-        let first = word.load(Ordering::Acquire);
-        loop {
-            let now = word.load(Ordering::Acquire);
-            if now & SET != 0 || now / CLEARED != first / CLEARED {
-                return true;
-            }
-            if timeout::expired(deadline) {
-                return false;
-            }
-            let waiting = now | WAITED_FOR;
-            let announced = now == waiting
-                || word.compare_exchange(now, waiting, Ordering::SeqCst, Ordering::Relaxed).is_ok();
-            if announced {
-                // An error of the kernel here means only that the loop looks again.
-                let _ = wait_on(word, waiting, deadline);
-            }
-        }
+        if flag::wait(self.word(), timeout::after(timeout)) { Ok(()) } else { Err(TimeoutError) }
     }
 }
 

@@ -1,5 +1,10 @@
 //! The bare protocols: they borrow words and know no data.
 
+pub(crate) mod count;
+pub(crate) mod flag;
+#[cfg(loom)]
+mod kernel;
 pub(crate) mod ledger;
 pub(crate) mod robust;
-mod words;
+pub(crate) mod sequence;
+pub(crate) mod words;

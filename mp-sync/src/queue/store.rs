@@ -20,18 +20,20 @@ use std::cell::Cell;
 use std::io;
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ipc_core::link::Outgoing;
-use ipc_core::raw::{Change, LockFailure, Post, PostError, change_and_wake, several_cpus, wait_on, wake};
+use ipc_core::raw::{LockFailure, Post, PostError, several_cpus};
 use ipc_core::{Arm, Packet};
 use serde::{Deserialize, Serialize};
 
 use super::bell::Bells;
 use super::layout::{self, Place, UNIT, frame_len, largest_frame};
 use crate::memory::{Kind, Slot, allocate, shared_words};
+use crate::protocol::count::{self, ASLEEP, CLOSED, FAR, between, count, raise};
 use crate::protocol::robust::Patience;
+use crate::protocol::words::{AtomicU32, wait_on, wake};
 use crate::timeout;
 
 shared_words! {
@@ -54,13 +56,6 @@ shared_words! {
         unused_three: AtomicU32,
     }
 }
-
-/// Somebody sleeps on the word, or did.
-const ASLEEP: u32 = 1;
-/// Nothing is put any more.
-const CLOSED: u32 = 2;
-/// One more.
-const ONE: u32 = 4;
 
 /// Where the items lie in the body.
 const ITEMS: usize = 192;
@@ -178,15 +173,6 @@ impl From<LockFailure> for Refusal {
     }
 }
 
-fn count(word: u32) -> u32 {
-    word / ONE
-}
-
-/// How many steps lead from one count to the other.
-fn between(from: u32, to: u32) -> u32 {
-    to.wrapping_sub(from) & (u32::MAX / ONE)
-}
-
 impl Store {
     pub(crate) fn new(limit: u32, memory: usize) -> io::Result<Self> {
         let capacity = memory.clamp(4096, 1 << 40).next_multiple_of(4096);
@@ -241,12 +227,7 @@ impl Store {
     /// Lets nothing more in; whoever sleeps finds out.
     pub(crate) fn close(&self) {
         let words = self.words();
-        for word in [&words.gets, &words.puts] {
-            if change_and_wake(word, Change::Or(CLOSED as u16), u32::MAX).is_err() {
-                word.fetch_or(CLOSED, Ordering::SeqCst);
-                wake(word, u32::MAX);
-            }
-        }
+        [&words.gets, &words.puts].into_iter().for_each(count::close);
     }
 
     /// Puts a packet in.
@@ -269,7 +250,7 @@ impl Store {
         }
         self.write(place, puts, Packet::bytes(packet), batch);
         // All who sleep: beside the one who is getting there may be those who only listen.
-        advance_for_all(&self.words().puts);
+        raise(&self.words().puts, u32::MAX);
         Ok(())
     }
 
@@ -297,7 +278,7 @@ impl Store {
         if self.unfinished() == 0 {
             return Ok(false);
         }
-        advance_for_all(&self.words().done);
+        raise(&self.words().done, u32::MAX);
         Ok(true)
     }
 
@@ -366,7 +347,7 @@ impl Store {
             let len = between(gets, puts);
             let limit = words.limit.load(Ordering::Relaxed);
             // Half of all numbers, so that more and less can be told apart.
-            if (limit != 0 && len >= limit) || len >= u32::MAX / ONE / 2 {
+            if (limit != 0 && len >= limit) || len >= FAR {
                 return (written, Place::Full);
             }
             return (written, layout::place(len == 0, read, written, self.capacity(), need));
@@ -464,7 +445,7 @@ impl Store {
         let next = gets.wrapping_add(1) as usize & 1;
         // ORDERING: who finds this place written anew, in `room`, also finds the count changed.
         words.read[next].store(at + frame_len(len), Ordering::Release);
-        advance(&words.gets);
+        raise(&words.gets, 1);
         if at != begin && begin > KEPT {
             self.trim(begin);
         }
@@ -479,7 +460,7 @@ impl Store {
                 return Ok(true);
             }
             let ahead = between(wanted as u32, batch as u32);
-            if (1..u32::MAX / ONE / 2).contains(&ahead) {
+            if (1..FAR).contains(&ahead) {
                 // That of a later item: this one's was taken by a process that died then.
                 let _ = self.post.put(batch, &handles);
                 break;
@@ -525,41 +506,8 @@ fn sleep(word: &AtomicU32, seen: u32, patience: Patience) -> bool {
     if timeout::expired(deadline) {
         return false;
     }
-    // ORDERING: the word itself says that somebody sleeps, so that whoever changes it
-    // sees that in the same step.
-    let sleeping = seen | ASLEEP;
-    let swap = || word.compare_exchange(seen, sleeping, Ordering::SeqCst, Ordering::Relaxed);
-    if seen == sleeping || swap().is_ok() {
-        // An error of the kernel here means only that the caller looks again.
-        let _ = wait_on(word, sleeping, deadline);
-    }
+    count::sleep(word, seen, deadline);
     true
-}
-
-/// Raises a count that only its mutex's holder raises, and wakes one who sleeps on it.
-fn advance(word: &AtomicU32) {
-    raise(word, 1);
-}
-
-fn advance_for_all(word: &AtomicU32) {
-    raise(word, u32::MAX);
-}
-
-fn raise(word: &AtomicU32, sleepers: u32) {
-    let mut old = word.load(Ordering::SeqCst);
-    while old & ASLEEP == 0 {
-        match word.compare_exchange_weak(old, old.wrapping_add(ONE), Ordering::SeqCst, Ordering::SeqCst) {
-            Ok(_) => return,
-            Err(now) => old = now,
-        }
-    }
-    // The flag goes with the wake-up, so that the next ones need no system call while
-    // the sleeper gets up. Nobody else takes it away: whoever raises holds the mutex.
-    let step = ONE - ASLEEP;
-    if change_and_wake(word, Change::Add(step as u16), sleepers).is_err() {
-        word.fetch_add(step, Ordering::SeqCst);
-        wake(word, sleepers);
-    }
 }
 
 /// Lends this thread's packet.
