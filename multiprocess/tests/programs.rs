@@ -12,6 +12,8 @@ type TestResult = Result<(), Box<dyn Error>>;
 const LIMIT: Duration = Duration::from_secs(50);
 
 mp_testkit::main!(
+    counter_counts_in_one_place,
+    managers_print_what_was_called,
     shared_array_prints_the_squares,
     lock_passed_to_children_prints_ten_whole_lines,
     queue_join_does_not_deadlock,
@@ -25,6 +27,31 @@ fn lines(example: &str) -> Result<Vec<String>, Box<dyn Error>> {
     let finished = Program::example(example)?.run(LIMIT)?.expect_success();
     assert_eq!(finished.stderr, "");
     Ok(finished.stdout.lines().map(str::to_owned).collect())
+}
+
+fn counter_counts_in_one_place() -> TestResult {
+    assert_eq!(lines("counter")?, ["4000"]);
+    Ok(())
+}
+
+fn managers_print_what_was_called() -> TestResult {
+    let rule = "-".repeat(20);
+    let expected = [
+        &rule,
+        "you called Foo.f()",
+        "you called Foo.g()",
+        &rule,
+        "you called Foo.g()",
+        "you called Foo._h()",
+        &rule,
+        "<0> <1> <4> <9> <16> <25> <36> <49> <64> <81> ",
+        &rule,
+        "op.add(23, 45) = 68",
+        "op.pow(2, 94) = 19807040628566084398385987584",
+        "op._exposed_ = (add, pow)",
+    ];
+    assert_eq!(lines("managers")?, expected);
+    Ok(())
 }
 
 fn shared_array_prints_the_squares() -> TestResult {
