@@ -8,6 +8,9 @@ mod expose;
 mod options;
 mod write;
 
+#[cfg(test)]
+mod tests;
+
 /// Makes a proxy for the objects of a type, so that they can live in a manager.
 ///
 /// On an `impl` block of `Counter` it writes `CounterProxy`, with the `pub`
@@ -29,13 +32,9 @@ mod write;
 /// * `crate = path`: where the items of `mp-manager` are found.
 ///
 /// # What cannot be exposed
-/// ```ignore
-/// struct Text(String);
-/// #[mp_manager::object]
-/// impl Text {
-///     pub fn text(&self) -> &str { &self.0 } // a borrowed value cannot travel
-/// }
-/// ```
+/// Methods that take `self` by value, borrow an argument or a value, are generic,
+/// `async` or `unsafe`: an error says so, at the place. Type parameters belong to
+/// the `impl` block.
 #[proc_macro_attribute]
 pub fn object(options: TokenStream, item: TokenStream) -> TokenStream {
     let options = parse_macro_input!(options as options::Options);

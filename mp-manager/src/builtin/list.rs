@@ -18,6 +18,9 @@ use crate::wire::Raw;
 
 pub(super) const NAME: &str = "list";
 
+/// How many bytes a repeated list may have: one short call makes them all.
+const LONGEST: u64 = 256 << 20;
+
 pub(super) struct List(Vec<Kept>);
 
 #[derive(Serialize, Deserialize)]
@@ -92,6 +95,10 @@ impl List {
     fn repeat(&mut self, times: u64, table: &Arc<Table>) -> Result<(), Fault> {
         if times == 0 {
             self.0.clear();
+        }
+        let len = self.0.iter().map(|kept| kept.bytes.0.len() as u64 + 1).sum::<u64>();
+        if len.saturating_mul(times) > LONGEST {
+            return Err(Fault::refused("the list would become too long"));
         }
         let once: Vec<Raw> = self.0.iter().map(Kept::raw).collect();
         for _ in 1..times {

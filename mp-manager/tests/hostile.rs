@@ -1,0 +1,164 @@
+//! Bytes that no client sends.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ipc_core::{Address, ConnectOptions, Packet, connect_link};
+use mp_manager::{Manager, ManagerServer};
+use mp_testkit::chaos::Rng;
+use mp_testkit::harness::{Suite, soak_time};
+
+fn main() -> ExitCode {
+    let trials = mp_testkit::trials![
+        noise_before_the_handshake,
+        silence_before_the_handshake,
+        noise_after_the_handshake,
+        changed_requests,
+        requests_before_hello,
+        numbers_of_others_objects,
+    ];
+    Suite::new(trials).warm_up(warm_up).run()
+}
+
+/// The threads that watch peers keep a few handles for good.
+fn warm_up() {
+    let server = Manager::builder().serve().unwrap();
+    server.manager().unwrap().list::<u8>().unwrap().push(&1).unwrap();
+}
+
+fn tcp_server() -> (ManagerServer, Manager) {
+    let address = Address::tcp("127.0.0.1", 0);
+    let server = Manager::builder().address(address).authkey("key").max_message(1 << 20).serve().unwrap();
+    let manager = Manager::connect(server.address(), "key").unwrap();
+    (server, manager)
+}
+
+fn raw(server: &ManagerServer) -> TcpStream {
+    let Address::Tcp { host, port } = server.address() else { panic!("not over tcp") };
+    let stream = TcpStream::connect((host.as_str(), *port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+    stream
+}
+
+fn noise(rng: &mut Rng, most: usize) -> Vec<u8> {
+    (0..rng.below(most)).map(|_| rng.next_u64() as u8).collect()
+}
+
+fn noise_before_the_handshake() {
+    let (server, manager) = tcp_server();
+    let list = manager.list_from(&[1]).unwrap();
+    let mut rng = Rng::announced("noise_before_the_handshake");
+    for _ in 0..200 {
+        let mut stream = raw(&server);
+        let _ = stream.write_all(&noise(&mut rng, 300));
+        let _ = stream.read(&mut [0; 64]);
+        assert_eq!(list.len().unwrap(), 1);
+    }
+    assert_eq!(manager.object_count().unwrap(), 1);
+}
+
+fn silence_before_the_handshake() {
+    let (server, manager) = tcp_server();
+    let silent: Vec<TcpStream> = (0..20).map(|_| raw(&server)).collect();
+    let begun = Instant::now();
+    let other = Manager::connect(server.address(), "key").unwrap();
+    assert_eq!(other.object_count().unwrap(), manager.object_count().unwrap());
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    drop(silent);
+}
+
+fn options() -> ConnectOptions {
+    ConnectOptions::new().authkey("key".into())
+}
+
+/// A hello, as clients say it: call 1, request 0, the version.
+const HELLO: [u8; 3] = [1, 0, 1];
+
+fn packet(bytes: &[u8]) -> Packet {
+    let mut packet = Packet::new();
+    packet.extend_bytes(bytes);
+    packet
+}
+
+fn noise_after_the_handshake() {
+    let (server, manager) = tcp_server();
+    let list = manager.list_from(&[1]).unwrap();
+    let mut rng = Rng::announced("noise_after_the_handshake");
+    let begun = Instant::now();
+    while begun.elapsed() < soak_time() {
+        let link = connect_link(server.address(), options()).unwrap();
+        let _ = link.send(&mut packet(&HELLO), None);
+        for _ in 0..rng.below(8) {
+            if link.send(&mut packet(&noise(&mut rng, 200)), None).is_err() {
+                break;
+            }
+        }
+        assert_eq!(list.len().unwrap(), 1);
+    }
+    drop(list);
+    is_level(&manager);
+}
+
+/// Requests that begin as real ones do: each kind, with arguments of noise.
+fn changed_requests() {
+    let (server, manager) = tcp_server();
+    let list = manager.list_from(&[1]).unwrap();
+    manager.publish("list", &list).unwrap();
+    let mut rng = Rng::announced("changed_requests");
+    let begun = Instant::now();
+    while begun.elapsed() < soak_time() {
+        let link = connect_link(server.address(), options()).unwrap();
+        link.send(&mut packet(&HELLO), None).unwrap();
+        for call in 2..20 {
+            // Not a call, a publication or a release of what is not theirs: those are allowed.
+            let mut bytes = vec![call, rng.below(13) as u8, rng.below(40) as u8, rng.below(3) as u8];
+            bytes.extend(noise(&mut rng, 60));
+            if link.send(&mut packet(&bytes), None).is_err() {
+                break;
+            }
+        }
+        let other = manager.list_from(&[7]).unwrap();
+        assert_eq!(other.to_vec().unwrap(), [7]);
+    }
+    server_lives(&manager);
+}
+
+fn requests_before_hello() {
+    let (server, manager) = tcp_server();
+    let link = connect_link(server.address(), options()).unwrap();
+    // A count, without a hello.
+    link.send(&mut packet(&[1, 11]), None).unwrap();
+    let mut answer = Packet::new();
+    let deadline = Instant::now().checked_add(Duration::from_secs(5));
+    assert!(matches!(link.recv(&mut answer, deadline), Err(ipc_core::RecvError::Closed)));
+    server_lives(&manager);
+}
+
+fn numbers_of_others_objects() {
+    let (server, manager) = tcp_server();
+    let list = manager.list_from(&[1]).unwrap();
+    let link = connect_link(server.address(), options()).unwrap();
+    link.send(&mut packet(&HELLO), None).unwrap();
+    // Releases of references that this client never had.
+    for object in 0..100 {
+        link.send(&mut packet(&[0, 3, object]), None).unwrap();
+    }
+    thread::sleep(Duration::from_millis(20));
+    assert_eq!(list.to_vec().unwrap(), [1]);
+}
+
+fn server_lives(manager: &Manager) {
+    let list = manager.list_from(&[1, 2]).unwrap();
+    assert_eq!(list.to_vec().unwrap(), [1, 2]);
+}
+
+fn is_level(manager: &Manager) {
+    let begun = Instant::now();
+    while manager.object_count().unwrap() > 0 {
+        assert!(begun.elapsed() < Duration::from_secs(5), "{} objects", manager.object_count().unwrap());
+        thread::sleep(Duration::from_millis(2));
+    }
+}
