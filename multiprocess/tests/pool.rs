@@ -98,7 +98,8 @@ fn starmap_is_map_over_tuples(method: StartMethod) {
     let tuples = (0..10).zip((0..10).rev());
     let expected: Vec<u64> = tuples.clone().map(|(a, b)| a * b).collect();
     assert_eq!(pool.map(|(a, b): (u64, u64)| a * b, tuples.clone()).unwrap(), expected);
-    assert_eq!(pool.map_async(|(a, b): (u64, u64)| a * b, tuples).get().unwrap(), expected);
+    assert_eq!(pool.starmap(|a: u64, b: u64| a * b, tuples.clone()).unwrap(), expected);
+    assert_eq!(pool.starmap_async(|a: u64, b: u64| a * b, tuples).get().unwrap(), expected);
 }
 
 fn map_of_nothing_is_nothing(method: StartMethod) {

@@ -55,7 +55,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
         return Err(format!("parity found {} problem(s)", problems.len()).into());
     }
     let doc = format!("cargo doc --quiet --no-deps -p {FACADE}");
-    show(command(&workspace.root, &doc).env("RUSTDOCFLAGS", "-D rustdoc::broken-intra-doc-links"))?;
+    show(command(&workspace.root, &doc).env("RUSTDOCFLAGS", "-D warnings"))?;
     println!("parity: {counts}");
     Ok(())
 }
