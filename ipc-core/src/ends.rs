@@ -51,11 +51,12 @@ const KEEP: usize = 4 << 20;
 pub(crate) fn with_packet<R>(run: impl FnOnce(&mut Packet) -> R) -> R {
     thread_local!(static SPARE: Cell<Option<Box<Packet>>> = const { Cell::new(None) });
     // Taken, not borrowed: decoding runs users' code, which may receive as well.
-    let mut packet = SPARE.take().unwrap_or_default();
+    let mut packet = SPARE.try_with(Cell::take).ok().flatten().unwrap_or_default();
     let result = run(&mut packet);
     packet.clear();
     packet.bytes.shrink_to(KEEP);
-    SPARE.set(Some(packet));
+    // A thread that has ended keeps none.
+    let _ = SPARE.try_with(|spare| spare.set(Some(packet)));
     result
 }
 

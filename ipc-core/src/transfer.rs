@@ -119,17 +119,29 @@ thread_local! {
     static NOTE: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
+/// This thread's contexts. Code that runs when the thread has ended, as a handler of
+/// the program's exit may, has none, and handles do not travel there.
+fn contexts<R>(run: impl FnOnce(&mut Vec<Context>) -> R) -> R {
+    let mut run = Some(run);
+    let mut once = |stack: &mut Vec<Context>| run.take().map(|run| run(stack));
+    let result = CONTEXTS.try_with(|stack| once(&mut stack.borrow_mut())).ok().flatten();
+    match result.or_else(|| once(&mut Vec::new())) {
+        Some(result) => result,
+        None => unreachable!("one of the two ran it"),
+    }
+}
+
 /// Removes the innermost context also when the user's code panics.
 struct Scope;
 
 impl Scope {
     fn enter(context: Context) -> Self {
-        CONTEXTS.with_borrow_mut(|stack| stack.push(context));
+        contexts(|stack| stack.push(context));
         Self
     }
 
     fn leave(self) -> Option<Context> {
-        let context = CONTEXTS.with_borrow_mut(Vec::pop);
+        let context = contexts(Vec::pop);
         std::mem::forget(self);
         context
     }
@@ -137,7 +149,7 @@ impl Scope {
 
 impl Drop for Scope {
     fn drop(&mut self) {
-        CONTEXTS.with_borrow_mut(Vec::pop);
+        contexts(Vec::pop);
     }
 }
 
@@ -166,7 +178,7 @@ pub(crate) fn unpacking<T>(handles: Vec<Slot>, foreign: bool, decode: impl FnOnc
 
 /// Puts a duplicate of `handle` on the list; its place in it.
 pub(crate) fn give(handle: &Handle) -> Result<u32, String> {
-    CONTEXTS.with_borrow_mut(|stack| match packing_now(stack) {
+    contexts(|stack| match packing_now(stack) {
         Some(luggage) => {
             let copy =
                 handle.try_clone().map_err(|error| format!("a handle could not be duplicated: {error}"))?;
@@ -179,7 +191,7 @@ pub(crate) fn give(handle: &Handle) -> Result<u32, String> {
 
 /// As [`give`], once for each `key`: many values may stand on one handle.
 pub(crate) fn give_shared(key: u128, handle: &Handle) -> Result<u32, String> {
-    let known = CONTEXTS.with_borrow_mut(|stack| match packing_now(stack) {
+    let known = contexts(|stack| match packing_now(stack) {
         Some(luggage) => luggage.place_of(key),
         _ => None,
     });
@@ -187,7 +199,7 @@ pub(crate) fn give_shared(key: u128, handle: &Handle) -> Result<u32, String> {
         return Ok(place);
     }
     let place = give(handle)?;
-    CONTEXTS.with_borrow_mut(|stack| {
+    contexts(|stack| {
         if let Some(luggage) = packing_now(stack) {
             luggage.shared.push((key, place));
         }
@@ -197,7 +209,7 @@ pub(crate) fn give_shared(key: u128, handle: &Handle) -> Result<u32, String> {
 
 /// A duplicate of the handle at `place`, which stays there for the next value.
 pub(crate) fn copy(place: u32) -> Result<Handle, String> {
-    CONTEXTS.with_borrow_mut(|stack| match unpacking_now(stack) {
+    contexts(|stack| match unpacking_now(stack) {
         Some((handles, _)) => match handles.get(place as usize) {
             Some(Some(handle)) => {
                 handle.try_clone().map_err(|error| format!("a handle could not be duplicated: {error}"))
@@ -210,7 +222,7 @@ pub(crate) fn copy(place: u32) -> Result<Handle, String> {
 
 /// How many handles and how many moving ends the message being encoded holds.
 pub(crate) fn packed() -> (usize, usize) {
-    CONTEXTS.with_borrow_mut(|stack| match packing_now(stack) {
+    contexts(|stack| match packing_now(stack) {
         Some(luggage) => (luggage.handles.len(), luggage.moves.len()),
         _ => (0, 0),
     })
@@ -218,7 +230,7 @@ pub(crate) fn packed() -> (usize, usize) {
 
 /// Forgets what a value brought that was not encoded after all.
 pub(crate) fn unpack_to((handles, moves): (usize, usize)) {
-    CONTEXTS.with_borrow_mut(|stack| {
+    contexts(|stack| {
         if let Some(luggage) = packing_now(stack) {
             luggage.truncate(handles, moves);
         }
@@ -227,7 +239,7 @@ pub(crate) fn unpack_to((handles, moves): (usize, usize)) {
 
 /// Asks to be told when the message is sent.
 pub(crate) fn on_commit(end: Arc<dyn Moves>) -> Result<(), String> {
-    CONTEXTS.with_borrow_mut(|stack| match packing_now(stack) {
+    contexts(|stack| match packing_now(stack) {
         Some(luggage) => {
             luggage.moves.push(end);
             Ok(())
@@ -238,7 +250,7 @@ pub(crate) fn on_commit(end: Arc<dyn Moves>) -> Result<(), String> {
 
 /// Takes the handle at `place` of the message being decoded.
 pub(crate) fn take(place: u32) -> Result<Handle, String> {
-    CONTEXTS.with_borrow_mut(|stack| match unpacking_now(stack) {
+    contexts(|stack| match unpacking_now(stack) {
         Some((handles, _)) => handles
             .get_mut(place as usize)
             .and_then(Option::take)
@@ -263,13 +275,13 @@ pub fn outside_messages<R>(run: impl FnOnce() -> R) -> R {
 /// their `Deserialize` refuses everywhere else.
 #[must_use]
 pub fn decoding_from_own_tree() -> bool {
-    CONTEXTS.with_borrow_mut(|stack| matches!(unpacking_now(stack), Some((_, false))))
+    contexts(|stack| matches!(unpacking_now(stack), Some((_, false))))
 }
 
 /// Whether a message is being encoded on this thread.
 #[must_use]
 pub fn encoding_message() -> bool {
-    CONTEXTS.with_borrow_mut(|stack| packing_now(stack).is_some())
+    contexts(|stack| packing_now(stack).is_some())
 }
 
 const OUTSIDE: &str =
@@ -288,10 +300,11 @@ pub(crate) fn deserialize_error<E: serde::de::Error>(text: impl Display) -> E {
 }
 
 fn note(text: &impl Display) {
-    NOTE.with_borrow_mut(|note| *note = Some(text.to_string()));
+    // At the thread's end the note is gone, and with it only the better text.
+    let _ = NOTE.try_with(|note| note.replace(Some(text.to_string())));
 }
 
 /// The last remembered text.
 pub(crate) fn take_note() -> Option<String> {
-    NOTE.with_borrow_mut(Option::take)
+    NOTE.try_with(RefCell::take).ok().flatten()
 }

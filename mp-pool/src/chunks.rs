@@ -70,7 +70,7 @@ impl<A: Message, I: Iterator<Item = A>> Iterator for Chunks<I> {
                 count += 1;
             }
         });
-        self.size = (2 * self.size).min(self.grow_to).max(self.size);
+        self.size = self.size.saturating_mul(2).min(self.grow_to).max(self.size);
         if count > 0 {
             return Some(Chunk::Items { index, items: count as u32, packet });
         }

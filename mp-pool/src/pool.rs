@@ -356,7 +356,7 @@ impl<S: 'static> Pool<S> {
     }
 
     /// Ends the workers, whatever they do: asks them to, and kills those that have
-    /// not ended within a second. Callers that wait for a task get an error.
+    /// not ended within a second; two seconds at most in all. Callers that wait for a task get an error.
     pub fn terminate(&self) {
         self.driver.terminate();
     }

@@ -1,10 +1,12 @@
 //! Items on their way through a pool, and their outcomes on the way back.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ipc_core::{EncodeError, Message, Reader, item_width};
+use ipc_core::{DecodeError, EncodeError, Message, Reader, item_width};
 
 use crate::chunks::{Chunk, Chunks};
 use crate::core::{Code, JobId, Reply, What};
@@ -230,10 +232,35 @@ impl Reply {
     pub(crate) fn for_each<R: Message>(self, mut each: impl FnMut(usize, Result<R, TaskError>)) {
         let places = self.index..self.index + self.items as usize;
         match self.what {
-            What::Failed(kind) => places.for_each(|index| each(index, Err(kind.clone().into()))),
-            What::Outcomes(mut packet) => {
-                packet.reading(|reader| places.for_each(|index| each(index, outcome(reader))));
+            What::Failed(kind) => {
+                for index in places {
+                    each(index, Err(kind.clone().into()));
+                }
             }
+            What::Outcomes(mut packet) => packet.reading(|reader| decode(reader, places, each)),
+        }
+    }
+}
+
+/// Decodes outcomes one after the other. A value's own `Deserialize` runs here and
+/// may panic: that ends the inner loop and the item, and the outer one goes on.
+fn decode<R: Message>(
+    reader: &mut Reader<'_>,
+    mut places: Range<usize>,
+    mut each: impl FnMut(usize, Result<R, TaskError>),
+) {
+    while !places.is_empty() {
+        let current = Cell::new(places.start);
+        let caught = mp_process::catch_panic(|| {
+            for index in places.by_ref() {
+                current.set(index);
+                let outcome = outcome(reader);
+                each(index, outcome);
+            }
+        });
+        if let Err(panic) = caught {
+            let error = DecodeError::new::<R>(format_args!("its decoding panicked: {panic}"));
+            each(current.get(), Err(TaskKind::Undecodable(error).into()));
         }
     }
 }

@@ -26,6 +26,8 @@ fn main() -> ExitCode {
         a_callback_that_panics_harms_nobody,
         callbacks_hear_of_the_pools_end,
         a_future_is_awaited,
+        a_waker_may_use_the_pool,
+        the_last_waker_may_own_the_result,
         a_queued_task_is_cancelled,
         a_running_task_is_cancelled_with_its_worker,
         a_dropped_result_is_forgotten,
@@ -174,6 +176,49 @@ fn a_future_is_awaited() {
         a.await.unwrap() + b.await.unwrap().len() as u64
     });
     assert_eq!(sum, 109);
+}
+
+type Awaited = std::pin::Pin<Box<dyn Future<Output = Result<u64, mp_pool::TaskError>> + Send>>;
+
+/// An async task that its waker owns, and that a wake polls at once.
+struct Inline {
+    task: std::sync::Mutex<Option<Awaited>>,
+    done: std::sync::mpsc::Sender<u64>,
+}
+
+impl Wake for Inline {
+    fn wake(self: std::sync::Arc<Self>) {
+        let waker = Waker::from(std::sync::Arc::clone(&self));
+        let mut task = self.task.lock().unwrap();
+        let Some(future) = task.as_mut() else { return };
+        if let Poll::Ready(result) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            let _ = self.done.send(result.unwrap_or(0));
+        }
+    }
+}
+
+fn a_waker_may_use_the_pool() {
+    let pool = Pool::new(1).unwrap();
+    let (done, results) = channel();
+    let task: Awaited = Box::pin(pool.apply_async(nap, 100));
+    Wake::wake(std::sync::Arc::new(Inline { task: std::sync::Mutex::new(Some(task)), done }));
+    assert_eq!(results.recv_timeout(Duration::from_secs(30)).unwrap(), 100);
+    assert_eq!(pool.apply(square, 2).unwrap(), 4);
+}
+
+fn the_last_waker_may_own_the_result() {
+    let pool = Pool::new(1).unwrap();
+    let (done, results) = channel();
+    for _ in 0..2 {
+        let task: Awaited = Box::pin(pool.apply_async(nap, 100));
+        let inline = Inline { task: std::sync::Mutex::new(Some(task)), done: done.clone() };
+        Wake::wake(std::sync::Arc::new(inline));
+        results.recv_timeout(Duration::from_secs(30)).unwrap();
+    }
+    let forgotten: Awaited = Box::pin(pool.apply_async(nap, 100));
+    let inline = Inline { task: std::sync::Mutex::new(Some(forgotten)), done };
+    Wake::wake(std::sync::Arc::new(inline));
+    pool.terminate();
 }
 
 fn a_queued_task_is_cancelled() {

@@ -37,6 +37,9 @@ fn main() -> ExitCode {
         many_threads_share_a_pool,
         ends_and_handles_travel_through_a_pool,
         a_moved_end_is_not_sent_twice,
+        a_worker_that_closed_its_link_is_replaced,
+        a_decoding_that_panics_is_that_items_error,
+        any_chunk_size_is_taken,
         close_refuses_and_join_ends,
         terminate_frees_waiting_callers,
         dropping_a_busy_pool_ends_it,
@@ -370,6 +373,56 @@ fn a_moved_end_is_not_sent_twice() {
     assert!(error.is_worker_died(), "{error}");
     assert_eq!(rx.recv().unwrap(), 1);
     assert!(rx.recv().is_err(), "the end died with its worker");
+}
+
+fn a_worker_that_closed_its_link_is_replaced() {
+    let pool = Pool::new(1).unwrap();
+    let close_all = |()| {
+        // SAFETY: nothing of this worker is used afterwards but by the system.
+        #[allow(unsafe_code)]
+        (3..1024).for_each(|fd| unsafe { drop(libc::close(fd)) });
+    };
+    // The answer may or may not have been told before the link went.
+    let _ = pool.apply(close_all, ());
+    let outcomes: Vec<_> = pool.imap(square, 0..20).collect();
+    assert!(outcomes.iter().filter(|outcome| outcome.is_ok()).count() >= 19);
+}
+
+/// Encodes well, and panics when it is decoded.
+#[derive(Debug)]
+struct Trap(u8);
+
+impl Serialize for Trap {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u8(self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Trap {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = u8::deserialize(deserializer)?;
+        assert_ne!(number, 3, "sprung");
+        Ok(Self(number))
+    }
+}
+
+fn a_decoding_that_panics_is_that_items_error() {
+    let pool = Pool::new(2).unwrap();
+    let outcomes: Vec<_> = pool.imap(Trap, 0..10).chunk_size(5).collect();
+    let failed: Vec<usize> = (0..10).filter(|i| outcomes[*i].is_err()).collect();
+    assert_eq!(failed, [3]);
+    assert!(outcomes[3].as_ref().unwrap_err().to_string().contains("sprung"));
+    assert_eq!(outcomes[9].as_ref().unwrap().0, 9);
+    let error = pool.map(|trap: Trap| trap.0, (0..10).map(Trap)).unwrap_err();
+    assert!(error.is_undecodable() && error.index() == Some(3), "{error}");
+}
+
+fn any_chunk_size_is_taken() {
+    let pool = Pool::new(2).unwrap();
+    for size in [0, 1, 7, usize::MAX] {
+        let sum: u64 = pool.imap_unordered(square, 0..100).chunk_size(size).map(Result::unwrap).sum();
+        assert_eq!(sum, 328_350);
+    }
 }
 
 fn close_refuses_and_join_ends() {

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ipc_core::Packet;
 
@@ -30,6 +30,10 @@ struct Hands {
     held: VecDeque<TaskId>,
     /// Its link takes nothing more until it answers, or for a while.
     full: bool,
+    /// How often in a row it took nothing though it held nothing.
+    refusals: u32,
+    /// When it is tried again.
+    pause: Option<Instant>,
     /// It can be given tasks.
     alive: bool,
     /// When it was last given one, in counts of tasks.
@@ -76,6 +80,8 @@ pub(crate) struct Core {
     given: u64,
 }
 
+/// How long a worker that took nothing is left alone, doubled each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// A task that takes a worker longer than this is not given ahead.
 const LONG_TASK: u64 = 5_000_000;
 /// Tasks that take less are given ahead, so that the worker has this much to do.
@@ -107,9 +113,9 @@ impl Core {
         self.next_job
     }
 
-    /// Forgets a job; what its tasks answer from now on is dropped.
-    pub(crate) fn close_job(&mut self, job: JobId) {
-        self.jobs.remove(&job);
+    /// Forgets a job, which is returned; what its tasks answer from now on is dropped.
+    pub(crate) fn close_job(&mut self, job: JobId) -> Option<Job> {
+        let closed = self.jobs.remove(&job);
         let Self { queue, tasks, .. } = self;
         queue.retain(|id| {
             let keep = tasks.get(id).is_some_and(|task| task.job != job);
@@ -118,6 +124,7 @@ impl Core {
             }
             keep
         });
+        closed
     }
 
     pub(crate) fn submit(&mut self, job: JobId, code: &Arc<Code>, index: usize, items: u32, packet: Packet) {
@@ -266,10 +273,19 @@ impl Core {
     }
 
     /// Lets workers be tried again that took nothing though they held nothing: one
-    /// that was stopped may have been continued. Whether there were any.
-    pub(crate) fn try_stuck_again(&mut self) -> bool {
+    /// that was stopped may have been continued. When the next one is to be tried.
+    pub(crate) fn try_stuck_again(&mut self) -> Option<Instant> {
+        let now = Instant::now();
         let stuck = self.workers.iter_mut().filter(|hands| hands.full && hands.held.is_empty());
-        stuck.map(|hands| hands.full = false).count() > 0
+        stuck
+            .filter_map(|hands| {
+                let at = hands.pause?;
+                if at <= now {
+                    hands.full = false;
+                }
+                Some(at.max(now + FIRST_PAUSE))
+            })
+            .min()
     }
 
     pub(crate) fn task_mut(&mut self, id: TaskId) -> Option<&mut Task> {
@@ -290,7 +306,12 @@ impl Core {
 
     /// A worker's link took nothing more.
     pub(crate) fn refuse(&mut self, worker: usize, id: TaskId) {
-        self.workers[worker].full = true;
+        let hands = &mut self.workers[worker];
+        hands.full = true;
+        if hands.held.is_empty() {
+            hands.refusals = (hands.refusals + 1).min(6);
+            hands.pause = Instant::now().checked_add(FIRST_PAUSE * (1 << hands.refusals));
+        }
         self.queue.push_front(id);
     }
 
@@ -310,7 +331,7 @@ impl Core {
         let index = task.index + task.answered as usize;
         task.answered += head.items;
         self.fruitless = 0;
-        hands.full = false;
+        (hands.full, hands.refusals) = (false, 0);
         let nanos = head.busy_nanos * u64::from(task.items) / u64::from(head.items);
         self.task_nanos = Some(self.task_nanos.map_or(nanos, |known| (3 * known + nanos) / 4));
         let (job, done) = (task.job, task.answered == task.items);
@@ -357,10 +378,12 @@ impl Core {
         self.queue.clear();
         self.tasks.clear();
         self.broken.get_or_insert(why);
-        for job in self.jobs.values_mut() {
-            job.wake.notify_all();
-            job.waker.take().into_iter().for_each(Waker::wake);
-        }
+        self.jobs.values().for_each(|job| job.wake.notify_all());
+    }
+
+    /// The wakers of jobs that nothing will be done for any more.
+    pub(crate) fn take_wakers(&mut self) -> Vec<Waker> {
+        self.jobs.values_mut().filter_map(|job| job.waker.take()).collect()
     }
 
     /// The callbacks of jobs that are over, with what they came to.

@@ -44,13 +44,14 @@ impl Driver {
 
     fn bury_one(&self, state: &mut State, place: usize) {
         let Some(station) = state.stations[place].take() else { return };
+        state.mute[place] = None;
         let error = station.process().join_timeout(Duration::ZERO).err();
         let death = Arc::new(Death { pid: station.process().pid(), error });
         let why = TaskKind::WorkerDied(Arc::clone(&death));
         let concerned = state.core.died(place, |task| station.board().begun(task), &why);
         Self::notify(state, concerned);
         if let Some(reason) = self.reason_to_give_up(state, death) {
-            state.core.give_up(reason.into());
+            state.give_up(reason.into());
         } else {
             self.replace(state, place);
         }
@@ -78,7 +79,7 @@ impl Driver {
         if let Err(error) = self.start_worker(state, place) {
             // The others go on; without any, nothing would ever come.
             if state.stations.iter().all(Option::is_none) {
-                state.core.give_up(error);
+                state.give_up(error);
             }
         }
     }
@@ -101,6 +102,7 @@ impl Driver {
     pub(super) fn retire_spent(&self, state: &mut State) {
         for place in state.core.take_spent() {
             if let Some(station) = state.stations[place].take() {
+                state.mute[place] = None;
                 send_stop(station.link());
                 state.leaving.push(station);
             }
@@ -131,7 +133,8 @@ impl Driver {
         while state.core.broken.is_none() && state.core.has_work() {
             state = self.turn(state, waiting, None);
         }
-        state.core.close_job(waiting);
+        let closed = state.core.close_job(waiting);
+        state.leftovers.jobs.extend(closed);
     }
 
     /// Ends the workers, whatever they do.
@@ -142,11 +145,20 @@ impl Driver {
     fn take_stations(&self, why: PoolError) -> Vec<Arc<Station>> {
         let mut state = self.lock();
         state.core.closed = true;
-        state.core.give_up(why);
+        state.give_up(why);
         self.call_back(&mut state);
         self.supervise.notify_all();
         let leaving = std::mem::take(&mut state.leaving);
         state.stations.iter_mut().filter_map(Option::take).chain(leaving).collect()
+    }
+}
+
+impl State {
+    /// Nothing will be done any more, and here is why.
+    fn give_up(&mut self, why: PoolError) {
+        self.core.give_up(why);
+        let wakers = self.core.take_wakers();
+        self.leftovers.wakers.extend(wakers);
     }
 }
 

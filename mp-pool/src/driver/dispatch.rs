@@ -14,8 +14,10 @@ use crate::wire::{TaskFrame, TaskHead};
 /// A frame up to this size is sent to a worker that is busy; a larger one only to
 /// one that waits for it, so that the two never wait for each other.
 const SMALL_FRAME: usize = 32 << 10;
-/// How long a worker may take to accept a large task.
-const LARGE_FRAME_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a worker that waits may take to accept a large task: this, and as much
+/// again for each of so many bytes. One that takes longer has been stopped.
+const LARGE_FRAME_TIMEOUT: Duration = Duration::from_millis(20);
+const BYTES_PER_TIMEOUT: usize = 4 << 20;
 
 impl Driver {
     /// Gives queued tasks to workers that should have one.
@@ -41,7 +43,9 @@ impl Driver {
         let Some(task) = state.core.task_mut(id) else { return };
         let head = TaskHead { task: id, items: task.items, job_len: task.code.bytes.len() as u32, poll };
         let code = Arc::clone(&task.code);
-        let deadline = Instant::now() + if is_large { LARGE_FRAME_TIMEOUT } else { Duration::ZERO };
+        let lumps = 1 + task.packet.bytes().len() / BYTES_PER_TIMEOUT;
+        let patience = LARGE_FRAME_TIMEOUT.saturating_mul(u32::try_from(lumps).unwrap_or(u32::MAX));
+        let deadline = Instant::now() + if is_large { patience } else { Duration::ZERO };
         let mut frame = TaskFrame::new(head, &code.bytes, &mut task.packet);
         match station.link().send(&mut frame as &mut dyn Outgoing, Some(deadline)) {
             Ok(()) => state.core.give(worker, id),

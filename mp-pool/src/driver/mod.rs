@@ -7,11 +7,12 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use ipc_core::{Packet, Waitable, wait_deadline};
+use ipc_core::{Packet, RecvError, Waitable, wait_deadline};
 
+use self::locked::{Leftovers, Locked};
 use crate::chunks::Chunk;
 use crate::core::{Cancelled, Code, Core, JobId, Reply, What};
 use crate::error::{PoolError, PoolKind, TaskKind};
@@ -21,6 +22,7 @@ use crate::wire::AnswerHead;
 
 mod burial;
 mod dispatch;
+mod locked;
 mod supervisor;
 
 /// A pool's state and its workers, shared by all who use it.
@@ -37,6 +39,8 @@ pub(crate) struct Driver {
 struct State {
     core: Core,
     stations: Vec<Option<Arc<Station>>>,
+    /// Since when workers run whose link is closed: nothing comes from them any more.
+    mute: Vec<Option<Instant>>,
     /// Workers that were asked to end and are not waited for yet.
     leaving: Vec<Arc<Station>>,
     /// Somebody sleeps for all.
@@ -49,14 +53,15 @@ struct State {
     /// Workers in a row whose initializer failed.
     setup_failures: u32,
     started: u64,
+    leftovers: Leftovers,
 }
 
 /// How long a driver polls before it sleeps, where that pays.
 const POLL_FOR: Duration = Duration::from_micros(20);
 /// Ends of workers are looked for so often while answers keep coming.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
-/// How long to wait before a worker is tried again that took nothing.
-const STUCK_PAUSE: Duration = Duration::from_millis(100);
+/// How long a worker may take to end once its link is closed.
+const MUTE_GRACE: Duration = Duration::from_secs(1);
 
 impl Driver {
     pub(crate) fn start(rules: Rules) -> Result<Arc<Self>, PoolError> {
@@ -66,6 +71,7 @@ impl Driver {
             state: Mutex::new(State {
                 core: Core::new(rules),
                 stations: (0..workers).map(|_| None).collect(),
+                mute: vec![None; workers],
                 leaving: Vec::new(),
                 driven: false,
                 sleepers: VecDeque::new(),
@@ -73,6 +79,7 @@ impl Driver {
                 looked: Instant::now(),
                 setup_failures: 0,
                 started: 0,
+                leftovers: Leftovers::default(),
             }),
             supervise: Condvar::new(),
             cpus: mp_process::cpu_count(),
@@ -86,8 +93,8 @@ impl Driver {
         Ok(Arc::new(driver))
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Locked<'_> {
+        Locked::new(&self.state)
     }
 
     pub(crate) fn pids(&self) -> Vec<u32> {
@@ -130,7 +137,9 @@ impl Driver {
     }
 
     pub(crate) fn close_job(&self, job: JobId) {
-        self.lock().core.close_job(job);
+        let mut state = self.lock();
+        let closed = state.core.close_job(job);
+        state.leftovers.jobs.extend(closed);
     }
 
     /// Whether more tasks of a job should come.
@@ -191,30 +200,15 @@ impl Driver {
     }
 
     /// Sleeps once, for all if nobody else does.
-    fn turn<'a>(
-        &'a self,
-        state: MutexGuard<'a, State>,
-        job: JobId,
-        deadline: Option<Instant>,
-    ) -> MutexGuard<'a, State> {
+    fn turn<'a>(&'a self, state: Locked<'a>, job: JobId, deadline: Option<Instant>) -> Locked<'a> {
         if state.driven { Self::sleep_until_woken(state, job, deadline) } else { self.drive(state, deadline) }
     }
 
     /// Somebody else drives: sleep until there is news, or the wheel is free.
-    fn sleep_until_woken(
-        mut state: MutexGuard<'_, State>,
-        job: JobId,
-        deadline: Option<Instant>,
-    ) -> MutexGuard<'_, State> {
+    fn sleep_until_woken(mut state: Locked<'_>, job: JobId, deadline: Option<Instant>) -> Locked<'_> {
         let Some(wake) = state.core.jobs.get(&job).map(|job| Arc::clone(&job.wake)) else { return state };
         state.sleepers.push_back(job);
-        state = match deadline {
-            None => wake.wait(state).unwrap_or_else(PoisonError::into_inner),
-            Some(at) => {
-                let left = at.saturating_duration_since(Instant::now());
-                wake.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
-            }
-        };
+        state = state.wait(&wake, deadline);
         state.sleepers.retain(|sleeper| *sleeper != job);
         state
     }
@@ -231,23 +225,26 @@ impl Driver {
     }
 
     /// One turn: take in what has come, or sleep until something does.
-    fn drive<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State>,
-        deadline: Option<Instant>,
-    ) -> MutexGuard<'a, State> {
+    fn drive<'a>(&'a self, mut state: Locked<'a>, deadline: Option<Instant>) -> Locked<'a> {
         if self.pump(&mut state, false) {
             return state;
         }
-        let stuck = state.core.try_stuck_again().then(|| Instant::now() + STUCK_PAUSE);
-        let deadline = [deadline, stuck, state.core.next_deadline()].into_iter().flatten().min();
-        let stations: Vec<Arc<Station>> =
+        let stuck = state.core.try_stuck_again();
+        let mute = state.mute.iter().flatten().min().map(|since| *since + MUTE_GRACE);
+        let deadline = [deadline, stuck, mute, state.core.next_deadline()].into_iter().flatten().min();
+        let speaking: Vec<Arc<Station>> = state
+            .stations
+            .iter()
+            .zip(&state.mute)
+            .filter_map(|(station, mute)| station.clone().filter(|_| mute.is_none()))
+            .collect();
+        let all: Vec<Arc<Station>> =
             state.stations.iter().flatten().chain(&state.leaving).map(Arc::clone).collect();
         let poll = state.core.may_poll(self.cpus);
         state.driven = true;
         drop(state);
-        let one_ended = !(poll && Self::poll(&stations)) && Self::sleep(&stations, deadline);
-        drop(stations);
+        let one_ended = !(poll && Self::poll(&speaking)) && Self::sleep(&speaking, &all, deadline);
+        drop((speaking, all));
         let mut state = self.lock();
         state.driven = false;
         self.pump(&mut state, one_ended);
@@ -272,12 +269,12 @@ impl Driver {
     }
 
     /// Sleeps until a worker answers or ends; whether one has ended.
-    fn sleep(stations: &[Arc<Station>], deadline: Option<Instant>) -> bool {
-        let answers = stations.iter().map(|station| station.answers() as &dyn Waitable);
-        let ends = stations.iter().map(|station| station.sentinel() as &dyn Waitable);
+    fn sleep(speaking: &[Arc<Station>], all: &[Arc<Station>], deadline: Option<Instant>) -> bool {
+        let answers = speaking.iter().map(|station| station.answers() as &dyn Waitable);
+        let ends = all.iter().map(|station| station.sentinel() as &dyn Waitable);
         let items: Vec<&dyn Waitable> = answers.chain(ends).collect();
         match wait_deadline(&items, deadline) {
-            Ok(ready) => ready.last().is_some_and(|last| *last >= stations.len()),
+            Ok(ready) => ready.last().is_some_and(|last| *last >= speaking.len()),
             Err(_) => {
                 // The kernel refuses, for want of memory: look at everything, but not at once.
                 std::thread::sleep(Duration::from_millis(1));
@@ -298,6 +295,7 @@ impl Driver {
             state.looked = Instant::now();
         }
         came |= self.stop_overdue(state);
+        Self::stop_mute(state);
         self.retire_spent(state);
         self.dispatch(state);
         if state.supervised {
@@ -311,8 +309,13 @@ impl Driver {
         let mut came = false;
         while station.link().is_ready() != Some(false) {
             let mut packet = Packet::new();
-            if station.link().recv(&mut packet, Some(Instant::now())).is_err() {
-                break;
+            match station.link().recv(&mut packet, Some(Instant::now())) {
+                Ok(()) => {}
+                Err(RecvError::Timeout) => break,
+                Err(_) => {
+                    state.mute[place].get_or_insert_with(Instant::now);
+                    break;
+                }
             }
             if let Ok(head) = packet.read_tail::<AnswerHead>() {
                 came = true;
@@ -324,13 +327,26 @@ impl Driver {
         came
     }
 
+    /// Kills workers that have closed their link and do not end: their tasks would
+    /// never be answered.
+    fn stop_mute(state: &mut State) {
+        for (station, mute) in state.stations.iter().zip(&mut state.mute) {
+            if let (Some(station), Some(since)) = (station, mute)
+                && since.elapsed() >= MUTE_GRACE
+            {
+                let _ = station.process().kill();
+                *since = Instant::now();
+            }
+        }
+    }
+
     /// Wakes the callers of jobs for which there is news.
     fn notify(state: &mut State, jobs: impl IntoIterator<Item = JobId>) {
         for id in jobs {
             if let Some(job) = state.core.jobs.get_mut(&id) {
                 job.wake.notify_one();
                 if job.open == 0 {
-                    job.waker.take().into_iter().for_each(std::task::Waker::wake);
+                    state.leftovers.wakers.extend(job.waker.take());
                 }
             }
         }

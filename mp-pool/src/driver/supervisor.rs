@@ -59,8 +59,11 @@ impl Driver {
         if job.open == 0 {
             return true;
         }
-        job.waker = waker.cloned();
+        let old = std::mem::replace(&mut job.waker, waker.cloned());
         self.watch_over(&mut state);
+        drop(state);
+        // Dropping a waker may run anything, so it is done without the lock.
+        drop(old);
         false
     }
 
@@ -82,11 +85,14 @@ impl Driver {
     /// The replies of a job that is over.
     pub(crate) fn take_replies(&self, job: JobId) -> Result<VecDeque<Reply>, PoolError> {
         let mut state = self.lock();
-        let Some(job) = state.core.jobs.remove(&job) else { return Ok(VecDeque::new()) };
-        if job.open > 0 {
+        let Some(mut job) = state.core.jobs.remove(&job) else { return Ok(VecDeque::new()) };
+        let inbox = std::mem::take(&mut job.inbox);
+        let is_over = job.open == 0;
+        state.leftovers.jobs.push(job);
+        if !is_over {
             Self::check(&state)?;
         }
-        Ok(job.inbox)
+        Ok(inbox)
     }
 
     /// Sees to it that somebody drives for asynchronous jobs.
@@ -118,7 +124,7 @@ impl Driver {
             }
             // A caller may have gone to sleep because this thread drove.
             self.hand_over(&mut state);
-            state = self.supervise.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = state.wait(&self.supervise, None);
         }
     }
 
