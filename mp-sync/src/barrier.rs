@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use ipc_core::raw::{Acquired, Change, LockFailure, ProcessId, change_and_wake, wake};
+use ipc_core::raw::{Acquired, LockFailure, ProcessId};
 
 use crate::memory::{Kind, Slot, allocate, shared_words};
+use crate::protocol::generation::{self, CALLS, Ending};
+use crate::protocol::words::{self, AtomicU32};
 use crate::sleep::Sleeper;
 use crate::timeout;
 use crate::travel::travels;
@@ -53,13 +55,10 @@ shared_words! {
         arrived: AtomicU32,
         arrivals_of: AtomicU32,
         /// How the last 64 generations ended: a bit is set for one that was broken.
-        endings: AtomicU64,
+        endings: words::AtomicU64,
     }
 }
 
-/// The bits of the word that deaths and newcomers change.
-const CALLS: u32 = 0xff;
-const GENERATION: u32 = CALLS + 1;
 /// Where in the body it is written which process has come as which.
 const ARRIVALS: usize = 64;
 
@@ -94,13 +93,6 @@ impl BarrierTurn {
     pub fn is_leader(self) -> bool {
         self.0 == 0
     }
-}
-
-/// How a generation ends.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Ending {
-    Open,
-    Broken,
 }
 
 /// The mutex, held for a moment.
@@ -209,7 +201,7 @@ impl Barrier {
     }
 
     fn generation(&self) -> u32 {
-        self.words().word.load(Ordering::SeqCst) / GENERATION
+        generation::of(self.words().word.load(Ordering::SeqCst))
     }
 
     fn arrived(&self) -> u32 {
@@ -311,9 +303,7 @@ impl Barrier {
         // ORDERING: against `watched`, which is set before the arrivals are read.
         self.arrival(place).store(own.to_word(), Ordering::SeqCst);
         if words.watched.swap(0, Ordering::SeqCst) != 0 {
-            let call = |old: u32| Some((old & !CALLS) | (old.wrapping_add(1) & CALLS));
-            let _ = words.word.fetch_update(Ordering::SeqCst, Ordering::Relaxed, call);
-            wake(&words.word, u32::MAX);
+            generation::call(&words.word);
         }
         words.arrived.store(place + 1, Ordering::Release);
     }
@@ -330,16 +320,7 @@ impl Barrier {
     /// Inside: ends the generation, for all at once.
     fn end(&self, ending: Ending) {
         let words = self.words();
-        let bit = 1u64 << (self.generation() % 64);
-        match ending {
-            Ending::Open => words.endings.fetch_and(!bit, Ordering::SeqCst),
-            Ending::Broken => words.endings.fetch_or(bit, Ordering::SeqCst),
-        };
-        // Ended and woken in one step, so that nobody sleeps on if this process dies here.
-        if change_and_wake(&words.word, Change::Add(GENERATION as u16), u32::MAX).is_err() {
-            words.word.fetch_add(GENERATION, Ordering::SeqCst);
-            wake(&words.word, u32::MAX);
-        }
+        generation::end(&words.word, &words.endings, ending);
     }
 
     /// Sleeps until `generation` ends; how it did.
@@ -348,10 +329,8 @@ impl Barrier {
         let mut sleeper = Sleeper::new(&self.slot, &words.word, CALLS);
         loop {
             let seen = words.word.load(Ordering::SeqCst);
-            if seen / GENERATION != generation {
-                let bit = 1u64 << (generation % 64);
-                let broken = words.endings.load(Ordering::SeqCst) & bit != 0;
-                return Ok(if broken { Ending::Broken } else { Ending::Open });
+            if generation::of(seen) != generation {
+                return Ok(generation::ending(&words.endings, generation));
             }
             if !sleeper.watch(|| self.who_has_come()) {
                 self.give_up(generation)?;

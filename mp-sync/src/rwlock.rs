@@ -3,15 +3,16 @@
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use ipc_core::raw::{Acquired, LockFailure, ProcessId, ThreadId, fork_generation, wake};
+use ipc_core::raw::{Acquired, LockFailure, ProcessId, ThreadId, fork_generation};
 
 use crate::error::LockError;
 use crate::memory::{Kind, Slot, allocate, shared_words};
 use crate::protocol::ledger::{Ledger, Step};
 use crate::protocol::robust::{self, Patience};
+use crate::protocol::words::{AtomicU32, wake};
 use crate::sleep::Sleeper;
 use crate::timeout;
 use crate::travel::travels;

@@ -2,15 +2,16 @@
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use ipc_core::raw::{ProcessId, fork_generation, several_cpus, wake};
+use ipc_core::raw::{ProcessId, fork_generation, several_cpus};
 
 use crate::error::{AcquireError, ReleaseError};
 use crate::memory::{Kind, Slot, allocate, shared_words};
 use crate::protocol::ledger::{Ledger, MAX_COUNT, PROCESSES, Step};
 use crate::protocol::robust::Patience;
+use crate::protocol::words::{AtomicU32, wake};
 use crate::sleep::Sleeper;
 use crate::timeout;
 use crate::travel::travels;

@@ -4,12 +4,12 @@
 //! deaths of the others reported on its word, so that nobody need look again and
 //! again.
 
-use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
 
-use ipc_core::raw::{DeathNotice, ProcessId, wait_on};
+use ipc_core::raw::{DeathNotice, ProcessId};
 
 use crate::memory::Slot;
+use crate::protocol::words::{AtomicU32, wait_on};
 
 /// How long a sleep goes on before deaths are watched for.
 const BRIEFLY: Duration = Duration::from_millis(5);

@@ -80,6 +80,9 @@ unsafe impl Words for AtomicU32 {}
 #[cfg(loom)]
 unsafe impl Words for loom::sync::atomic::AtomicU32 {}
 // SAFETY: as above.
+#[cfg(loom)]
+unsafe impl Words for loom::sync::atomic::AtomicU64 {}
+// SAFETY: as above.
 unsafe impl Words for AtomicU64 {}
 // SAFETY: as above.
 unsafe impl Words for AtomicI32 {}
@@ -211,7 +214,7 @@ impl Slot {
     }
 
     /// The place of a word of this slot in its region.
-    pub(crate) fn offset_of(&self, word: &AtomicU32) -> (&Region, usize) {
+    pub(crate) fn offset_of(&self, word: &crate::protocol::words::AtomicU32) -> (&Region, usize) {
         let offset = std::ptr::from_ref(word).addr() - self.0.region.base().as_ptr().addr();
         (&self.0.region, offset)
     }

@@ -2,6 +2,7 @@
 
 pub(crate) mod count;
 pub(crate) mod flag;
+pub(crate) mod generation;
 #[cfg(loom)]
 mod kernel;
 pub(crate) mod ledger;
