@@ -127,19 +127,28 @@ def condition(mode, budget):
 
 
 def meet(barrier, last):
+    """Leaves after the round that was said to be the last before it began."""
+    rounds = 0
     while True:
         barrier.wait()
-        if last.is_set():
+        rounds += 1
+        if last.value == rounds:
             return
 
 
 def barrier(mode, parties, budget):
-    barrier_, last = multiprocessing.Barrier(parties), multiprocessing.Event()
+    barrier_, last, rounds = multiprocessing.Barrier(parties), RawValue("Q", 0), 0
     others = [multiprocessing.Process(target=meet, args=(barrier_, last)) for _ in range(parties - 1)]
     for other in others:
         other.start()
-    result = time_each(mode, budget, lambda _turn: barrier_.wait())
-    last.set()
+
+    def operation(_turn):
+        nonlocal rounds
+        rounds += 1
+        barrier_.wait()
+
+    result = time_each(mode, budget, operation)
+    last.value = rounds + 1
     barrier_.wait()
     for other in others:
         other.join()

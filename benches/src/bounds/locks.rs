@@ -95,20 +95,23 @@ pub(super) fn barrier(job: &Job) -> Result<Answer, Failure> {
     let shared = Shared::new(4096)?;
     let parties = job.number as u32;
     let last = shared.small_word(2 * APART);
-    let rounds = || {
-        loop {
+    // They leave after the round that was said to be the last before it began.
+    let meet = || {
+        for round in 1.. {
             turn(&shared, parties);
-            if last.load(SeqCst) == 1 {
+            if last.load(SeqCst) == round {
                 return;
             }
         }
     };
-    let others: io::Result<Vec<Fork>> = (1..parties).map(|_| Fork::run(rounds)).collect();
+    let others: io::Result<Vec<Fork>> = (1..parties).map(|_| Fork::run(meet)).collect();
+    let mut rounds = 0;
     let answer = time_each(job.mode, job.budget, |_| {
+        rounds += 1;
         turn(&shared, parties);
         Ok(())
     })?;
-    last.store(1, SeqCst);
+    last.store(rounds + 1, SeqCst);
     turn(&shared, parties);
     others?.into_iter().try_for_each(Fork::join)?;
     Ok(answer)

@@ -2,8 +2,10 @@
 //!
 //! The first two are a round trip, so two wake-ups.
 
+use std::sync::atomic::Ordering::SeqCst;
+
 use mp_process::Process;
-use mp_sync::{Barrier, Condition, Event, Value};
+use mp_sync::{Barrier, Condition, Event, SharedAtomicU64, Value};
 
 use super::{By, Row};
 use crate::clock::{pin, time_each};
@@ -105,25 +107,27 @@ fn answer_turns((turn, changed, processor): (Value<u64>, Condition, Option<usize
 }
 
 pub(super) fn barrier(job: &Job) -> Result<Answer, Failure> {
-    let (barrier, last) = (Barrier::new(u32::try_from(job.number)?)?, Event::new()?);
+    let (barrier, last) = (Barrier::new(u32::try_from(job.number)?)?, SharedAtomicU64::new(0)?);
     let others = (1..job.number).map(|_| Process::spawn(meet, (barrier.clone(), last.clone())));
     let others: Result<Vec<Process<()>>, _> = others.collect();
     let others = others?;
+    let mut rounds = 0;
     let answer = time_each(job.mode, job.budget, |_| {
+        rounds += 1;
         barrier.wait()?;
         Ok(())
     })?;
-    last.set();
+    last.store(rounds + 1, SeqCst);
     barrier.wait()?;
     others.into_iter().try_for_each(Process::join)?;
     Ok(answer)
 }
 
-/// Whoever is past the last round knows, because it was said before.
-fn meet((barrier, last): (Barrier, Event)) {
-    loop {
+/// Leaves after the round that was said to be the last before it began.
+fn meet((barrier, last): (Barrier, SharedAtomicU64)) {
+    for round in 1.. {
         barrier.wait().expect("nobody died");
-        if last.is_set() {
+        if last.load(SeqCst) == round {
             return;
         }
     }

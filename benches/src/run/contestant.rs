@@ -14,7 +14,7 @@ use crate::contest::Answer;
 use crate::rows::{By, Row};
 
 /// How much longer than its budget an answer may take.
-const GRACE: Duration = Duration::from_secs(60);
+const GRACE: Duration = Duration::from_secs(20);
 
 /// One program, started and waiting to be asked.
 pub(super) struct Contestant {

@@ -125,11 +125,14 @@ fn stream(job: &Job) -> Result<Answer, Failure> {
         loop {
             ends.recv(&mut bytes).expect("a message");
             match check(&bytes) {
-                LAST => break ends.send(&bytes).expect("room"),
+                LAST => break,
                 number => assert_eq!(number, next, "a message is missing"),
             }
             next += 1;
         }
+        ends.send(&bytes).expect("room");
+        // What its publisher has not seen received goes with it.
+        hear(&mut opened);
     })?;
     pin(own)?;
     let ends = Ends::open(&there, &back, len)?;
@@ -142,6 +145,7 @@ fn stream(job: &Job) -> Result<Answer, Failure> {
         ends.send(&bytes)
     };
     let answer = rivals::send_for(job, send, || ends.recv(&mut last))?;
+    say(&mut open);
     peer.join()?;
     Ok(answer)
 }
