@@ -115,6 +115,8 @@ impl Fault {
 pub(crate) trait Erased: Send + Sync {
     fn name(&self) -> &'static str;
     fn poisons(&self) -> bool;
+    /// Whether dropping it runs code.
+    fn needs_drop(&self) -> bool;
     /// Whether a method runs alone; `None` if there is none such.
     fn is_exclusive(&self, method: u64) -> Option<bool>;
     fn run(&self, method: u64, args: &mut Packet, value: &mut Packet) -> Result<(), Fault>;
@@ -130,6 +132,10 @@ impl<T: Object> Erased for Host<T> {
 
     fn poisons(&self) -> bool {
         T::POISONS
+    }
+
+    fn needs_drop(&self) -> bool {
+        std::mem::needs_drop::<T>()
     }
 
     fn is_exclusive(&self, method: u64) -> Option<bool> {

@@ -31,6 +31,8 @@ fn main() -> ExitCode {
         a_long_method_times_out_and_its_answer_is_dropped,
         arguments_of_the_wrong_type_are_that_calls_error,
         methods_are_listed,
+        a_slow_drop_delays_nobody,
+        a_panicking_drop_is_nobodys_error,
     ];
     Suite::new(trials).warm_up(warm_up).run()
 }
@@ -410,4 +412,42 @@ fn methods_are_listed() {
     let get = CounterProxy::METHODS.iter().find(|method| method.name == "get").unwrap();
     assert!(!get.changes);
     assert_eq!(get.signature, "fn get(&self) -> u64");
+}
+
+struct Dropped {
+    time: Duration,
+    panics: bool,
+}
+
+#[mp_manager::object]
+impl Dropped {
+    pub fn new(time: Duration, panics: bool) -> Self {
+        Self { time, panics }
+    }
+}
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        thread::sleep(self.time);
+        assert!(!self.panics, "in a drop");
+    }
+}
+
+fn a_slow_drop_delays_nobody() {
+    let manager = Manager::start().unwrap();
+    let list = manager.list_from(&[1]).unwrap();
+    let begun = Instant::now();
+    drop(DroppedProxy::create(&manager, Duration::from_secs(20), false).unwrap());
+    assert_eq!(list.len().unwrap(), 1);
+    assert!(begun.elapsed() < Duration::from_secs(10));
+}
+
+fn a_panicking_drop_is_nobodys_error() {
+    let manager = Manager::start().unwrap();
+    let list = manager.list_from(&[1]).unwrap();
+    for _ in 0..50 {
+        drop(DroppedProxy::create(&manager, Duration::ZERO, true).unwrap());
+        assert_eq!(list.len().unwrap(), 1);
+    }
+    assert_eq!(manager.object_count().unwrap(), 1);
 }

@@ -27,21 +27,41 @@ impl Alarm {
 
 /// Alarms by time.
 #[derive(Debug, Default)]
-pub(crate) struct Alarms(Mutex<BinaryHeap<Reverse<(Instant, Alarm)>>>);
+pub(crate) struct Alarms(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    heap: BinaryHeap<Reverse<(Instant, Alarm)>>,
+    /// Above this many it is time to look for those that mean nothing any more.
+    crowd: usize,
+}
+
+/// So many alarms are never looked through.
+const FEW: usize = 4096;
 
 impl Alarms {
     pub(crate) fn set(&self, at: Instant, alarm: Alarm) {
-        lock(&self.0).push(Reverse((at, alarm)));
+        lock(&self.0).heap.push(Reverse((at, alarm)));
     }
 
     pub(crate) fn next(&self) -> Option<Instant> {
-        lock(&self.0).peek().map(|Reverse((at, _))| *at)
+        lock(&self.0).heap.peek().map(|Reverse((at, _))| *at)
     }
 
     /// Takes off an alarm whose time has come.
     pub(crate) fn due(&self) -> Option<Alarm> {
-        let mut alarms = lock(&self.0);
+        let alarms = &mut lock(&self.0).heap;
         let is_due = alarms.peek().is_some_and(|Reverse((at, _))| *at <= Instant::now());
         if is_due { alarms.pop().map(|Reverse((_, alarm))| alarm) } else { None }
+    }
+
+    /// Drops alarms that mean nothing any more, if there are many: most waits end long
+    /// before their time.
+    pub(crate) fn prune(&self, is_meant: impl Fn(&Alarm) -> bool) {
+        let mut state = lock(&self.0);
+        if state.heap.len() > state.crowd.max(FEW) {
+            state.heap.retain(|Reverse((_, alarm))| is_meant(alarm));
+            state.crowd = state.heap.len() * 2;
+        }
     }
 }

@@ -11,6 +11,7 @@ use mp_process::catch_panic;
 
 use super::alarms::Alarm;
 use super::session::Session;
+use super::table::Hasty;
 use super::work::Work;
 use super::{Server, crew};
 use crate::client::lock;
@@ -32,6 +33,7 @@ impl Helm {
     /// Serves until there is something that this thread is to do itself, away from
     /// the helm, and another one is there to take it. `None`: the server ends.
     pub(super) fn lead(&mut self, server: &Arc<Server>) -> Option<Work> {
+        let _hasty = Hasty::begin();
         loop {
             if server.is_stopping() {
                 self.close(server);
@@ -42,6 +44,9 @@ impl Helm {
             }
             fire_alarms(server);
             self.part(server);
+            if let Some(work) = buried(server) {
+                return Some(work);
+            }
             match self.ready.pop_front() {
                 None => self.wait(server),
                 Some(session) => {
@@ -118,12 +123,28 @@ impl Helm {
     }
 }
 
+/// Objects of users' types that fell here, to be dropped by a thread that may take long.
+fn buried(server: &Arc<Server>) -> Option<Work> {
+    let graves = server.table.take_graves()?;
+    if crew::has_relief(server) {
+        return Some(Work::Bury(graves));
+    }
+    lock(&server.backlog).push_back(Work::Bury(graves));
+    None
+}
+
 fn next_in_backlog(server: &Arc<Server>) -> Option<Work> {
     let has_work = !lock(&server.backlog).is_empty();
     if has_work && crew::has_relief(server) { lock(&server.backlog).pop_front() } else { None }
 }
 
 fn fire_alarms(server: &Arc<Server>) {
+    server.alarms.prune(|alarm| match *alarm {
+        Alarm::GiveUp { session, call, .. } => {
+            server.session(session).is_some_and(|session| session.awaits(call))
+        }
+        _ => true,
+    });
     while let Some(alarm) = server.alarms.due() {
         match alarm {
             Alarm::GiveUp { session, call, object } => {

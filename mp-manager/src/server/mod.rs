@@ -253,6 +253,10 @@ impl Server {
         }
         let ticket = random().map_err(Fault::refused)?;
         self.flights.start(ticket, object, session);
+        if session == 0 {
+            // No end of a client tells that it is lost.
+            self.alarms.set(Instant::now() + flights::GRACE, Alarm::Lost { ticket });
+        }
         Ok(ticket)
     }
 

@@ -21,6 +21,13 @@ pub(crate) enum Object {
     BuiltIn(Shelf),
 }
 
+impl Object {
+    /// Whether dropping it runs code of a user's.
+    pub(crate) fn runs_code_when_dropped(&self) -> bool {
+        matches!(self, Self::Hosted(hosted) if hosted.value.needs_drop())
+    }
+}
+
 /// An object of this crate, and whether clients may hold something in it.
 pub(crate) struct Shelf {
     pub(crate) is_held: bool,

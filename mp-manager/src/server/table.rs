@@ -1,6 +1,6 @@
 //! The objects of a server, and how many references there are to each.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
@@ -17,6 +17,8 @@ use crate::wire::{Bytes, Raw};
 pub(crate) struct Table {
     state: Mutex<State>,
     most: usize,
+    /// Objects without references, whose `Drop` is yet to run.
+    graves: Mutex<Vec<Arc<Object>>>,
 }
 
 #[derive(Debug, Default)]
@@ -33,7 +35,7 @@ struct Entry {
 
 impl Table {
     pub(crate) fn new(most: usize) -> Self {
-        Self { state: Mutex::default(), most }
+        Self { state: Mutex::default(), most, graves: Mutex::default() }
     }
 
     /// Adds an object, with one reference to it.
@@ -72,7 +74,7 @@ impl Table {
         if entry.references == 0 {
             let entry = state.entries.remove(&number);
             drop(state);
-            bury(entry.map(|entry| entry.object));
+            self.bury(entry.map(|entry| entry.object));
         }
     }
 
@@ -83,7 +85,8 @@ impl Table {
     /// Drops all objects: the server ends.
     pub(crate) fn clear(&self) {
         let entries = std::mem::take(&mut lock(&self.state).entries);
-        bury(entries.into_values().map(|entry| entry.object));
+        self.bury(entries.into_values().map(|entry| entry.object));
+        self.bury(self.take_graves().into_iter().flatten());
     }
 
     /// Keeps a value that a client sent, with references to the objects in it.
@@ -93,25 +96,58 @@ impl Table {
         let objects = objects.ok_or(Fault(FaultKind::NoObject))?;
         Ok(Kept { bytes: raw.bytes, objects })
     }
+
+    /// Drops objects one after the other, also those that fall with them, so that a
+    /// long chain of them does not become a deep recursion.
+    ///
+    /// Where there is no time for users' code, objects with a `Drop` are laid aside.
+    pub(crate) fn bury(&self, objects: impl IntoIterator<Item = Arc<Object>>) {
+        let is_outermost = GRAVES.with_borrow_mut(|graves| {
+            let is_outermost = graves.is_none();
+            graves.get_or_insert_default().extend(objects);
+            is_outermost
+        });
+        if !is_outermost {
+            return;
+        }
+        while let Some(object) = GRAVES.with_borrow_mut(|graves| graves.as_mut().and_then(Vec::pop)) {
+            if HASTY.get() && object.runs_code_when_dropped() {
+                lock(&self.graves).push(object);
+                continue;
+            }
+            // An object's own `Drop` may panic, which is nobody's business any more.
+            let _ = catch_panic(|| drop(object));
+        }
+        GRAVES.with_borrow_mut(Option::take);
+    }
+
+    /// The objects that were laid aside.
+    pub(crate) fn take_graves(&self) -> Option<Vec<Arc<Object>>> {
+        let graves = std::mem::take(&mut *lock(&self.graves));
+        (!graves.is_empty()).then_some(graves)
+    }
 }
 
-/// Drops objects one after the other, also those that fall with them, so that a
-/// long chain of them does not become a deep recursion.
-fn bury(objects: impl IntoIterator<Item = Arc<Object>>) {
-    thread_local!(static GRAVES: RefCell<Option<Vec<Arc<Object>>>> = const { RefCell::new(None) });
-    let is_outermost = GRAVES.with_borrow_mut(|graves| {
-        let is_outermost = graves.is_none();
-        graves.get_or_insert_default().extend(objects);
-        is_outermost
-    });
-    if !is_outermost {
-        return;
+thread_local! {
+    static GRAVES: RefCell<Option<Vec<Arc<Object>>>> = const { RefCell::new(None) };
+    static HASTY: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A time in which this thread runs no users' code.
+#[derive(Debug)]
+pub(crate) struct Hasty;
+
+impl Hasty {
+    pub(crate) fn begin() -> Self {
+        HASTY.set(true);
+        Self
     }
-    while let Some(object) = GRAVES.with_borrow_mut(|graves| graves.as_mut().and_then(Vec::pop)) {
-        // An object's own `Drop` may panic, which is nobody's business any more.
-        let _ = catch_panic(|| drop(object));
+}
+
+impl Drop for Hasty {
+    fn drop(&mut self) {
+        HASTY.set(false);
     }
-    GRAVES.with_borrow_mut(Option::take);
 }
 
 /// A reference that a value in the server holds.

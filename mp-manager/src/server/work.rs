@@ -44,6 +44,8 @@ pub(super) enum Work {
         call: Call,
         session: Arc<Session>,
     },
+    /// Objects to be dropped, which runs users' code.
+    Bury(Vec<Arc<Object>>),
 }
 
 /// Nobody hears more often than this that a call waits.
@@ -69,6 +71,8 @@ impl Work {
             }
             Self::Create { answer, .. } => answer.fail(busy),
             Self::Change { call, .. } | Self::BuiltIn { call, .. } => call.answer.fail(busy),
+            // They have no caller; see `Helm`.
+            Self::Bury(_) => {}
         }
     }
 }
@@ -79,6 +83,7 @@ impl Server {
             Work::Method { object, call, exclusive } => self.run_method(&object, call, exclusive),
             Work::Create { make, args, answer } => self.create(make, args, answer),
             Work::Change { object, call } => self.change(&object, call),
+            Work::Bury(graves) => self.table.bury(graves),
             Work::BuiltIn { object, call, session } => self.run_built_in(&object, call, Some(&session)),
         }
     }
