@@ -18,7 +18,8 @@ const DEEPEST: u32 = 64;
 /// it returns at once; calling it again does nothing.
 ///
 /// It must come before threads are started, an async runtime included, and
-/// before the program reads its standard input.
+/// before the program reads its standard input. What stands before it runs in
+/// every child too, which neither has its orders then nor ends with its parent.
 ///
 /// # Examples
 /// ```

@@ -33,13 +33,30 @@ pub(super) fn blocked_in_child<T>(run: impl FnOnce() -> (T, bool)) -> T {
 
 /// Lets all signals through: a child begins so, whatever its parent's threads block.
 pub(crate) fn unblock_all() {
+    set_mask(&none());
+}
+
+/// Runs `run` with no signal blocked: a program that is executed in it begins so,
+/// and can be terminated even before it looks after itself.
+pub(super) fn unblocked<T>(run: impl FnOnce() -> T) -> T {
+    let (none, mut before) = (none(), MaybeUninit::zeroed());
     // SAFETY: see the head of this file.
-    let none = unsafe {
+    let before = unsafe {
+        libc::pthread_sigmask(libc::SIG_SETMASK, &none, before.as_mut_ptr());
+        before.assume_init()
+    };
+    let result = run();
+    set_mask(&before);
+    result
+}
+
+fn none() -> libc::sigset_t {
+    // SAFETY: see the head of this file.
+    unsafe {
         let mut none = MaybeUninit::zeroed();
         libc::sigemptyset(none.as_mut_ptr());
         none.assume_init()
-    };
-    set_mask(&none);
+    }
 }
 
 /// Blocks `signal` and makes it readable instead.

@@ -49,10 +49,8 @@ fn start(launch: &Launch, link: SocketLink) -> io::Result<Born> {
         };
     }
     let socket = link.into_handle()?;
-    let mut child = program
-        .env(VARIABLE, boot::summons_for(&socket)?)
-        .stdin(Stdio::from(OwnedFd::from(socket)))
-        .spawn()?;
+    program.env(VARIABLE, boot::summons_for(&socket)?).stdin(Stdio::from(OwnedFd::from(socket)));
+    let mut child = signals::unblocked(|| program.spawn()).map_err(|error| explain(launch, error))?;
     match end::open(child.id()) {
         Ok(end) => Ok(Born { pid: child.id(), end, relay: None }),
         Err(error) => {
@@ -62,6 +60,17 @@ fn start(launch: &Launch, link: SocketLink) -> io::Result<Born> {
             Err(error)
         }
     }
+}
+
+/// Names what is missing where the kernel only says that something is.
+fn explain(launch: &Launch, error: io::Error) -> io::Error {
+    if launch.program.is_some() || error.kind() != io::ErrorKind::NotFound {
+        return error;
+    }
+    let text = format!(
+        "{THIS_PROGRAM} cannot be executed, by which a program starts itself again: is /proc mounted?"
+    );
+    io::Error::new(error.kind(), text)
 }
 
 /// Held while the spawner works: a fork in between would copy half-done work.
