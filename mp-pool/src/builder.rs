@@ -54,6 +54,10 @@ impl<S: 'static> Builder<S> {
     }
 
     /// How the workers are started: [`StartMethod::Spawn`] unless set.
+    ///
+    /// With [`StartMethod::Fork`] the workers that the pool begins with are forks of
+    /// this process; those that replace them come from the fork server, because by
+    /// then the program may have threads.
     #[must_use]
     pub fn start_method(mut self, method: StartMethod) -> Self {
         self.rules.start_method = method;

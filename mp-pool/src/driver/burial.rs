@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mp_process::ProcessError;
+use mp_process::{ProcessError, StartMethod};
 
 use super::{Driver, State};
 use crate::error::{Death, PoolError, PoolKind, TaskKind};
@@ -20,7 +20,13 @@ impl Driver {
         state.started += 1;
         let name = format!("{}-Worker-{}", self.name, state.started);
         let rules = &mut state.core.rules;
-        let station = Station::start(&name, rules.start_method, rules.setup.as_mut())?;
+        // Once the pool is used there may be threads, and whoever drives is one of them:
+        // a replacement for a forked worker comes from the fork server.
+        let method = match rules.start_method {
+            StartMethod::Fork if state.started > rules.processes as u64 => StartMethod::ForkServer,
+            method => method,
+        };
+        let station = Station::start(&name, method, rules.setup.as_mut())?;
         state.stations[place] = Some(Arc::new(station));
         state.core.started(place);
         Ok(())

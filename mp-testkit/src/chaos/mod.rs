@@ -81,3 +81,9 @@ pub fn cont(pid: u32) -> io::Result<()> {
 pub fn kill(pid: u32) -> io::Result<()> {
     signal::kill(pid)
 }
+
+/// Closes every handle of this process but the first three: whoever owns one finds
+/// it gone. For a child that is to be given up by its parent.
+pub fn cut_all_ties() {
+    crate::sys::exit::close_handles();
+}
