@@ -22,6 +22,18 @@ pub enum Error {
     /// No message was received.
     #[error(transparent)]
     Recv(#[from] ipc_core::RecvError),
+    /// A manager or an object in it refused.
+    #[error(transparent)]
+    Manager(#[from] mp_manager::ManagerError),
+    /// A listener could not be opened.
+    #[error(transparent)]
+    Bind(#[from] ipc_core::BindError),
+    /// No client was let in.
+    #[error(transparent)]
+    Accept(#[from] ipc_core::AcceptError),
+    /// No connection was made.
+    #[error(transparent)]
+    Connect(#[from] ipc_core::ConnectError),
     /// A lock, a shared value or a queue refused.
     #[error(transparent)]
     Sync(#[from] mp_sync::Error),

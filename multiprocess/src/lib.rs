@@ -41,7 +41,8 @@
 //! who wait on it, at once. Every call that blocks has a form with a timeout.
 //!
 //! # The crates
-//! This crate has no code of its own. Each of those below can be used alone.
+//! This crate only re-exports, and has one [`Error`] for `?`. Each of those below
+//! can be used alone.
 //!
 //! | crate | for |
 //! |---|---|
@@ -71,9 +72,10 @@ pub use mp_sync as sync;
 
 pub use error::{Error, Result};
 pub use ipc_core::{
-    Connection, Handle, Message, Receiver, RecvError, SendError, Sender, SharedMemory, Waitable, duplex,
-    pipe, wait,
+    Address, AuthKey, Connection, Handle, Listener, Message, Receiver, RecvError, SendError, Sender,
+    SharedMemory, Waitable, connect, duplex, pipe, wait,
 };
+pub use mp_manager::{Manager, ManagerError, object};
 pub use mp_pool::{AsyncResult, Pool, PoolError, TaskError};
 pub use mp_process::{
     ExitStatus, Function, Panic, Process, ProcessError, StartMethod, active_children, cpu_count,

@@ -22,11 +22,11 @@ mod totals;
 mod walk;
 mod words;
 
-use std::io;
+use std::io::{self, Write};
 use std::process::{ExitCode, exit};
 use std::time::Instant;
 
-use indicatif::ProgressBar;
+use indicatif::{ProgressBar, ProgressDrawTarget};
 use multiprocess::Pool;
 
 use args::{Args, Command};
@@ -41,10 +41,7 @@ fn main() -> ExitCode {
     multiprocess::init();
     match args::parse(std::env::args_os().skip(1)) {
         Ok(Command::Run(args)) => run(&args),
-        Ok(Command::Help) => {
-            print!("{}", args::HELP);
-            ExitCode::SUCCESS
-        }
+        Ok(Command::Help) => ended(io::stdout().write_all(args::HELP.as_bytes())),
         Err(wrong) => fail(USAGE, format_args!("{wrong}\n{}", args::USAGE)),
     }
 }
@@ -66,7 +63,12 @@ fn run(args: &Args) -> ExitCode {
         Err(error) => return fail(FAILED, error),
     };
     report::skipped(&found, &mut totals);
-    match report::print(args, &found, &totals, started.elapsed()) {
+    ended(report::print(args, &found, &totals, started.elapsed()))
+}
+
+/// A reader that has seen enough is no failure.
+fn ended(printed: io::Result<()>) -> ExitCode {
+    match printed {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => fail(FAILED, error),
         _ => ExitCode::SUCCESS,
     }
@@ -112,14 +114,21 @@ fn count_here(batches: Vec<Batch>, progress: &ProgressBar) -> Totals {
 fn leave_on_interrupt(progress: ProgressBar) {
     let handler = ctrlc::set_handler(move || {
         progress.finish_and_clear();
+        // The other threads go on for a moment, and must not draw it again.
+        progress.set_draw_target(ProgressDrawTarget::hidden());
         exit(INTERRUPTED);
     });
     if let Err(error) = handler {
-        eprintln!("wordcount: Ctrl-C will end the program without cleaning up: {error}");
+        complain(format_args!("Ctrl-C will end the program without cleaning up: {error}"));
     }
 }
 
 fn fail(code: u8, why: impl std::fmt::Display) -> ExitCode {
-    eprintln!("wordcount: {why}");
+    complain(why);
     ExitCode::from(code)
+}
+
+/// Says something on standard error; if nobody can read that, nobody is told.
+fn complain(what: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr(), "wordcount: {what}");
 }

@@ -22,12 +22,12 @@ pub(crate) fn progress() -> ProgressBar {
 /// Lists what was not counted on standard error, in the order of the walk.
 pub(crate) fn skipped(found: &Found, totals: &mut Totals) {
     for (path, why) in &found.skipped {
-        eprintln!("wordcount: skipped {}: {why}", path.display());
+        let _ = writeln!(io::stderr(), "wordcount: skipped {}: {why}", path.display());
     }
     totals.tally.skipped.sort_unstable_by_key(|skipped| skipped.file);
     for skipped in &totals.tally.skipped {
         let path = found.files[skipped.file].path.display();
-        eprintln!("wordcount: skipped {path}: {}", skipped.why);
+        let _ = writeln!(io::stderr(), "wordcount: skipped {path}: {}", skipped.why);
     }
 }
 
