@@ -15,7 +15,7 @@ mod tests;
 ///
 /// On an `impl` block of `Counter` it writes `CounterProxy`, with the `pub`
 /// methods of the block. Each of them runs in the manager's server and returns a
-/// `Result`. A `pub` function that returns `Self`, or a `Result` of it, becomes a
+/// `Result`; `increment_async` of an `increment` returns before it has run. A `pub` function that returns `Self`, or a `Result` of it, becomes a
 /// constructor whose first argument is the manager; `new` becomes `create`.
 ///
 /// `CounterProxy::host(counter)?`, in a method that runs in a server, gives a

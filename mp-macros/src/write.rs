@@ -70,9 +70,11 @@ impl Writer<'_> {
 
     fn method(&self, method: &Function) -> TokenStream {
         let home = &self.home;
-        let Function { name, visibility, attributes, value, .. } = method;
+        let Function { name, visibility, attributes, conditions, value, .. } = method;
         let (names, types) = parts(method);
         let text = name.to_string();
+        let later = format!("Sends [`{text}`](Self::{text}), whose value is fetched later.");
+        let later_name = format_ident!("{text}_async", span = name.span());
         quote! {
             #(#attributes)*
             #visibility fn #name(
@@ -80,6 +82,15 @@ impl Writer<'_> {
             ) -> ::std::result::Result<#value, #home::ManagerError> {
                 const __METHOD: u64 = #home::__private::method_id(#text);
                 #home::Proxy::object(self).call(__METHOD, &(#(#names,)*))
+            }
+
+            #(#conditions)*
+            #[doc = #later]
+            #visibility fn #later_name(
+                &self, #(#names: #types),*
+            ) -> ::std::result::Result<#home::AsyncReply<#value>, #home::ManagerError> {
+                const __METHOD: u64 = #home::__private::method_id(#text);
+                #home::Proxy::object(self).call_async(__METHOD, &(#(#names,)*))
             }
         }
     }

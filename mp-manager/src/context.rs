@@ -21,7 +21,7 @@ pub(crate) enum Arriving {
 
 struct Collecting {
     epoch: u128,
-    objects: Vec<u64>,
+    leases: Vec<Arc<Lease>>,
 }
 
 thread_local! {
@@ -30,29 +30,31 @@ thread_local! {
     static READING: RefCell<Vec<Arriving>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Runs `write`, and says which objects of the manager `epoch` stand in what it wrote.
-pub(crate) fn collecting<R>(epoch: u128, write: impl FnOnce() -> R) -> (R, Vec<u64>) {
+/// Runs `write`, and brings the references to the objects of the manager `epoch` that
+/// stand in what it wrote: they hold until the receiver has references of its own.
+pub(crate) fn collecting<R>(epoch: u128, write: impl FnOnce() -> R) -> (R, Vec<Arc<Lease>>) {
     struct Scope;
     impl Drop for Scope {
         fn drop(&mut self) {
-            WRITING.with_borrow_mut(Vec::pop);
+            // Dropped outside of the borrow: giving back may drop objects.
+            drop(WRITING.with_borrow_mut(Vec::pop));
         }
     }
-    WRITING.with_borrow_mut(|stack| stack.push(Collecting { epoch, objects: Vec::new() }));
+    WRITING.with_borrow_mut(|stack| stack.push(Collecting { epoch, leases: Vec::new() }));
     let scope = Scope;
     let result = write();
-    let objects = WRITING
-        .with_borrow_mut(|stack| stack.last_mut().map(|top| std::mem::take(&mut top.objects)))
+    let leases = WRITING
+        .with_borrow_mut(|stack| stack.last_mut().map(|top| std::mem::take(&mut top.leases)))
         .unwrap_or_default();
     drop(scope);
-    (result, objects)
+    (result, leases)
 }
 
 /// Whether a value for the manager `epoch` is being written; notes the object if so.
-pub(crate) fn collect(epoch: u128, object: u64) -> bool {
+pub(crate) fn collect(epoch: u128, lease: &Arc<Lease>) -> bool {
     WRITING.with_borrow_mut(|stack| match stack.last_mut() {
         Some(top) if top.epoch == epoch => {
-            top.objects.push(object);
+            top.leases.push(Arc::clone(lease));
             true
         }
         _ => false,
@@ -93,3 +95,8 @@ pub(crate) fn arrived(object: u64) -> Result<Arc<Lease>, String> {
 }
 
 pub(crate) const NO_OBJECT: &str = "the object of a proxy is no more";
+
+/// The numbers of the objects.
+pub(crate) fn numbers(leases: &[Arc<Lease>]) -> Vec<u64> {
+    leases.iter().map(|lease| lease.object()).collect()
+}

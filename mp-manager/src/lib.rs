@@ -38,6 +38,9 @@
 //! waits on as long as the server says that it does. A server that has ended is an
 //! error for all who wait, at once.
 //!
+//! `increment_async(1)` sends the call and brings an [`AsyncReply`]: many can be on their
+//! way at once. Calls that change an object run in the order in which they were sent.
+//!
 //! Methods that take `&self` run side by side, those that take `&mut self` one at
 //! a time. A panic is the error of its call, and poisons the object if the method
 //! was one that changes it.
@@ -58,6 +61,7 @@
 // The attribute names this crate by its outer name.
 extern crate self as mp_manager;
 
+mod async_reply;
 mod builder;
 mod builtin;
 mod client;
@@ -71,6 +75,7 @@ mod proxy;
 mod server;
 mod wire;
 
+pub use async_reply::AsyncReply;
 pub use builder::{Builder, ManagerServer};
 pub use builtin::barrier::BarrierProxy;
 pub use builtin::condition::{ConditionGuard, ConditionProxy};

@@ -10,6 +10,7 @@ use serde::de::{Deserializer, Error as _};
 use serde::ser::{Error as _, Serializer};
 use serde::{Deserialize, Serialize};
 
+use crate::async_reply::AsyncReply;
 use crate::client::{self, Client};
 use crate::context::{self, Arriving};
 use crate::error::{Kind, ManagerError};
@@ -43,6 +44,24 @@ impl ObjectRef {
     /// See [`ManagerError`].
     pub fn call<A: Message, R: Message>(&self, method: u64, args: &A) -> Result<R, ManagerError> {
         self.exchange(method, None, |packet| packet.append_item(args))?.read()
+    }
+
+    /// Begins a method of the object and returns at once: its value is fetched later.
+    ///
+    /// # Errors
+    /// [`ManagerError`] if the call cannot be sent.
+    pub fn call_async<A: Message, R: Message>(
+        &self,
+        method: u64,
+        args: &A,
+    ) -> Result<AsyncReply<R>, ManagerError> {
+        let lease = self.here()?;
+        let Route::Client(client) = lease.route() else {
+            return Ok(AsyncReply::done(self.call(method, args)));
+        };
+        let request = Request::Call { object: self.id(), method, patience: patience(None, self.patience) };
+        let begun = client.begin(request, self.patience, |packet| packet.append_item(args))?;
+        Ok(AsyncReply::begun(Arc::clone(client), begun, self.patience))
     }
 
     /// The same object, with another timeout for the calls made by this proxy.
@@ -183,7 +202,7 @@ impl Serialize for ObjectRef {
         if !ipc_core::encoding_message() {
             return Err(S::Error::custom("a proxy can be serialised only inside a message"));
         }
-        if context::collect(self.epoch, self.id()) {
+        if context::collect(self.epoch, &self.lease) {
             return Wire::Here { object: self.id() }.serialize(serializer);
         }
         let wire = ipc_core::outside_messages(|| self.flight());

@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         a_dict_in_order,
         update_is_one_step,
         a_dict_of_lists,
+        objects_made_by_an_update_stay,
         a_queue_in_a_list_and_a_dict,
         a_set,
         a_namespace,
@@ -152,6 +153,29 @@ fn a_dict_of_lists() {
     assert_eq!(dict.values().unwrap()[0].len().unwrap(), 3);
     drop(dict);
     assert_eq!(manager.object_count().unwrap(), 0);
+}
+
+struct Cell(u8);
+
+#[mp_manager::object]
+#[allow(unreachable_pub)]
+impl Cell {
+    pub fn get(&self) -> u8 {
+        self.0
+    }
+}
+
+fn objects_made_by_an_update_stay() {
+    let manager = Manager::start().unwrap();
+    let dict = manager.dict::<u8, CellProxy>().unwrap();
+    let put = |cell: &mut Option<CellProxy>, value: u8| {
+        *cell = Some(CellProxy::host(Cell(value)).unwrap());
+    };
+    dict.update(&1, put, 7).unwrap();
+    assert_eq!(dict.get(&1).unwrap().unwrap().get().unwrap(), 7);
+    assert_eq!(manager.object_count().unwrap(), 2);
+    dict.remove(&1).unwrap();
+    assert_eq!(manager.object_count().unwrap(), 1);
 }
 
 fn a_queue_in_a_list_and_a_dict() {

@@ -31,6 +31,8 @@ fn main() -> ExitCode {
         a_long_method_times_out_and_its_answer_is_dropped,
         arguments_of_the_wrong_type_are_that_calls_error,
         methods_are_listed,
+        calls_are_sent_ahead,
+        dropped_replies_leave_nothing,
         a_slow_drop_delays_nobody,
         a_panicking_drop_is_nobodys_error,
     ];
@@ -268,6 +270,11 @@ impl Shelf {
         counter
     }
 
+    /// Makes a counter that nobody here keeps.
+    pub fn fresh(&self, start: u64) -> CounterProxy {
+        CounterProxy::host(Counter { count: start }).unwrap()
+    }
+
     pub fn keep(&mut self, counter: CounterProxy) {
         self.counters.push(counter);
     }
@@ -293,6 +300,7 @@ fn methods_return_and_take_proxies() {
     let manager = Manager::start().unwrap();
     let shelf = ShelfProxy::create(&manager).unwrap();
     let made = shelf.make(1).unwrap();
+    assert_eq!(shelf.fresh(3).unwrap().get().unwrap(), 3);
     let own = CounterProxy::create(&manager, 10).unwrap();
     shelf.keep(own.clone()).unwrap();
     made.increment(1).unwrap();
@@ -450,4 +458,30 @@ fn a_panicking_drop_is_nobodys_error() {
         assert_eq!(list.len().unwrap(), 1);
     }
     assert_eq!(manager.object_count().unwrap(), 1);
+}
+
+fn calls_are_sent_ahead() {
+    let manager = Manager::start().unwrap();
+    let counter = CounterProxy::create(&manager, 0).unwrap();
+    let replies: Vec<_> = (0..1000).map(|_| counter.increment_async(1).unwrap()).collect();
+    for (count, reply) in (1..).zip(replies) {
+        assert_eq!(reply.get().unwrap(), count);
+    }
+    let fails = counter.fail_looking_async().unwrap();
+    assert_eq!(counter.get().unwrap(), 1000);
+    let elsewhere = thread::spawn(move || fails.get().unwrap_err().is_panic());
+    assert!(elsewhere.join().unwrap());
+}
+
+fn dropped_replies_leave_nothing() {
+    let manager = Manager::start().unwrap();
+    let shelf = ShelfProxy::create(&manager).unwrap();
+    for start in 0..20 {
+        drop(shelf.make_async(start).unwrap());
+        if start % 3 == 0 {
+            shelf.total().unwrap();
+        }
+    }
+    shelf.clear().unwrap();
+    await_count(&manager, 1);
 }

@@ -1,11 +1,14 @@
 //! Callers' functions, run in the server on values that are kept there.
 
+use std::sync::Arc;
+
 use ipc_core::{EncodeError, Message, Packet};
 use mp_process::{Function, StateFunction};
 
 use super::unraw;
 use crate::context;
 use crate::error::{Fault, FaultKind, Kind, ManagerError};
+use crate::lease::Lease;
 use crate::object_ref::ObjectRef;
 use crate::server::builtin::{ARRANGE, CHANGE};
 use crate::wire::{Bytes, Raw};
@@ -25,6 +28,8 @@ pub(crate) struct Changed {
     pub(crate) new: Option<Raw>,
     pub(crate) value: Packet,
     pub(crate) objects: Vec<u64>,
+    /// They hold until what is above has its own references.
+    pub(crate) leases: Vec<Arc<Lease>>,
 }
 
 /// Runs `function` on the value at `place`, in the server.
@@ -103,12 +108,14 @@ fn read<F: serde::de::DeserializeOwned, A: Message>(args: &mut Packet) -> Result
 }
 
 fn finish<T: Message, R: Message>(epoch: u128, state: Option<&T>, value: &R) -> Result<Changed, Fault> {
-    let new = state.map(|state| super::raw(epoch, state)).transpose();
-    let new = new.map_err(|error: ManagerError| Fault::reply(error))?;
+    let new = state.map(|state| super::raw_and_leases(epoch, state)).transpose();
+    let (new, mut leases) = new.map_err(Fault::reply)?.unzip();
     let mut packet = Packet::new();
-    let (written, objects) = context::collecting(epoch, || packet.append_item(value));
+    let (written, of_value) = context::collecting(epoch, || packet.append_item(value));
     written.map_err(|error| Fault::reply(Kind::Encode(error)))?;
-    Ok(Changed { new, value: packet, objects })
+    let objects = context::numbers(&of_value);
+    leases.get_or_insert_default().extend(of_value);
+    Ok(Changed { new, value: packet, objects, leases: leases.unwrap_or_default() })
 }
 
 /// A place of a list.

@@ -11,6 +11,7 @@ use ipc_core::{DecodeError, EncodeError, Message, Packet};
 
 use crate::context;
 use crate::error::{Fault, Kind, ManagerError};
+use crate::lease::Lease;
 use crate::manager::Manager;
 use crate::object_ref::ObjectRef;
 use crate::server::Answer;
@@ -93,16 +94,22 @@ fn keep_all(table: &Arc<Table>, raws: Vec<Raw>) -> Result<Vec<Kept>, Fault> {
     raws.into_iter().map(|raw| table.keep(raw)).collect()
 }
 
-/// At the client: encodes a value to be kept in the manager `epoch`.
+/// At the client: encodes a value to be kept in the manager `epoch`. The value itself
+/// holds what is in it until the manager does.
 fn raw<T: Message>(epoch: u128, value: &T) -> Result<Raw, ManagerError> {
+    raw_and_leases(epoch, value).map(|(raw, _)| raw)
+}
+
+fn raw_and_leases<T: Message>(epoch: u128, value: &T) -> Result<(Raw, Vec<Arc<Lease>>), ManagerError> {
     let mut packet = Packet::new();
-    let (written, objects) = context::collecting(epoch, || packet.append(value));
+    let (written, leases) = context::collecting(epoch, || packet.append(value));
     written.map_err(Kind::Encode)?;
     if packet.handle_count() > 0 {
         let why = "a manager keeps no handles, channel ends or locks: put them into an object of your own";
         return Err(Kind::Encode(EncodeError::new::<T>(why)).into());
     }
-    Ok(Raw { bytes: crate::wire::Bytes(packet.bytes().to_vec()), objects })
+    let bytes = crate::wire::Bytes(packet.bytes().to_vec());
+    Ok((Raw { bytes, objects: context::numbers(&leases) }, leases))
 }
 
 fn raws<'a, T: Message>(

@@ -29,6 +29,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// How long giving a reference back may take of a thread's time, if the manager is stuck.
 const RELEASE: Duration = Duration::from_millis(20);
 
+/// How long a thread waits for one direction when both are full.
+const SLICE: Duration = Duration::from_millis(2);
+
 /// A connection.
 pub(crate) struct Client {
     access: Access,
@@ -38,6 +41,13 @@ pub(crate) struct Client {
     unsent: Mutex<Vec<Packet>>,
     last_call: AtomicU64,
     generation: u32,
+}
+
+/// A call that was sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Begun {
+    call: u64,
+    object: u64,
 }
 
 /// The connections of this process, by its fork generation and their managers' epochs.
@@ -100,8 +110,12 @@ impl Client {
         write: impl FnOnce(&mut Packet) -> Result<(), EncodeError>,
     ) -> Result<Reply, ManagerError> {
         let (packet, objects) = self.exchange(request, patience, write)?;
+        Ok(self.reply(packet, objects))
+    }
+
+    pub(crate) fn reply(self: &Arc<Self>, packet: Packet, objects: Vec<u64>) -> Reply {
         let lease = |object| Lease::counted(Route::Client(Arc::clone(self)), object);
-        Ok(Reply { packet, leases: objects.into_iter().map(lease).collect() })
+        Reply { packet, leases: objects.into_iter().map(lease).collect() }
     }
 
     fn exchange(
@@ -110,41 +124,93 @@ impl Client {
         patience: Duration,
         write: impl FnOnce(&mut Packet) -> Result<(), EncodeError>,
     ) -> Result<(Packet, Vec<u64>), ManagerError> {
+        let begun = self.begin(asked, patience, write)?;
+        self.finish(begun, patience)
+    }
+
+    /// Sends a request, whose answer is to be [waited for](Self::finish), or
+    /// [given up](Self::give_up).
+    pub(crate) fn begin(
+        &self,
+        asked: Request,
+        patience: Duration,
+        write: impl FnOnce(&mut Packet) -> Result<(), EncodeError>,
+    ) -> Result<Begun, ManagerError> {
         let call = self.last_call.fetch_add(1, Ordering::Relaxed) + 1;
         let object = if let Request::Call { object, .. } = asked { object } else { 0 };
+        let begun = Begun { call, object };
         let mut packet = request(call, asked).map_err(Kind::Encode)?;
         let (written, _) = context::collecting(self.access.epoch, || write(&mut packet));
         written.map_err(Kind::Encode)?;
-        let deadline = Instant::now().checked_add(patience);
         self.waiting.enter(call)?;
-        let answer =
-            self.send(&mut packet, deadline, patience).and_then(|()| self.await_answer(call, patience));
-        if answer.is_err() {
-            self.waiting.leave(call);
-            self.cancel(call, object);
-        }
-        let (packet, tail) = answer?;
+        let deadline = Instant::now().checked_add(patience);
+        self.send(packet, deadline, patience).inspect_err(|_| self.give_up(begun))?;
+        Ok(begun)
+    }
+
+    pub(crate) fn finish(
+        &self,
+        begun: Begun,
+        patience: Duration,
+    ) -> Result<(Packet, Vec<u64>), ManagerError> {
+        let (packet, tail) = self.await_answer(begun.call, patience).inspect_err(|_| self.give_up(begun))?;
         match tail.kind {
             AnswerKind::Fault(fault) => Err(fault.into()),
             _ => Ok((packet, tail.objects)),
         }
     }
 
+    /// Waits for a call no more.
+    pub(crate) fn give_up(&self, Begun { call, object }: Begun) {
+        self.waiting.leave(call).into_iter().for_each(|object| self.release(object));
+        if let Ok(packet) = request(0, Request::Cancel { object, call }) {
+            self.post(packet);
+        }
+    }
+
+    /// This thread waits for a call that another one may have begun.
+    pub(crate) fn attend(&self, begun: Begun) {
+        self.waiting.attend(begun.call);
+    }
+
+    pub(crate) fn has_answer(&self, begun: Begun) -> bool {
+        self.waiting.has_answer(begun.call)
+    }
+
+    /// Sends; while the manager takes nothing, because this process takes no answers,
+    /// answers are read.
     fn send(
         &self,
-        packet: &mut Packet,
+        packet: Packet,
         deadline: Option<Instant>,
         patience: Duration,
     ) -> Result<(), ManagerError> {
-        let sent = self.flush(deadline).and_then(|()| self.link.send(packet, deadline));
-        sent.map_err(|error| match error {
-            SendError::Timeout => Kind::Timeout(patience).into(),
-            SendError::Encode(error) => Kind::Encode(error).into(),
-            error @ (SendError::NoHandles { .. } | SendError::Reentrant) => {
-                Kind::Encode(EncodeError::new::<Packet>(error)).into()
+        let mut once = Once { packet, taken: false };
+        loop {
+            let until = slice(deadline);
+            let sent = self.flush(until).and_then(|()| self.link.send(&mut once, until));
+            match sent {
+                Ok(()) => return Ok(()),
+                Err(SendError::Timeout) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => {
+                    return Err(Kind::Timeout(patience).into());
+                }
+                Err(SendError::Timeout) => {
+                    if once.taken {
+                        // A part is on its way; whatever is sent next completes it.
+                        let next = request(0, Request::Cancel { object: 0, call: 0 });
+                        once = Once { packet: next.map_err(Kind::Encode)?, taken: false };
+                    }
+                    let read = |packet: &mut Packet| self.link.recv(packet, slice(deadline));
+                    let unasked = self.waiting.read_once(read);
+                    unasked.into_iter().for_each(|object| self.release(object));
+                }
+                Err(SendError::Encode(error)) => return Err(Kind::Encode(error).into()),
+                Err(error @ (SendError::NoHandles { .. } | SendError::Reentrant)) => {
+                    return Err(Kind::Encode(EncodeError::new::<Packet>(error)).into());
+                }
+                Err(error) => return Err(self.waiting.close(&error.to_string())),
             }
-            error => self.waiting.close(&error.to_string()),
-        })
+        }
     }
 
     fn await_answer(&self, call: u64, patience: Duration) -> Result<(Packet, Tail), ManagerError> {
@@ -193,12 +259,6 @@ impl Client {
         }
     }
 
-    fn cancel(&self, call: u64, object: u64) {
-        if let Ok(packet) = request(0, Request::Cancel { object, call }) {
-            self.post(packet);
-        }
-    }
-
     /// Takes over the reference of a proxy that came in a message.
     pub(crate) fn claim(self: &Arc<Self>, object: u64, ticket: u128) -> Result<Lease, ManagerError> {
         self.call(Request::Claim { object, ticket }, PATIENCE, |_| Ok(()))?;
@@ -213,6 +273,12 @@ fn options(access: &Access, timeout: Duration) -> ConnectOptions {
         Some(key) => options.authkey(key.clone()),
         None => options,
     }
+}
+
+/// A short time, within the deadline.
+fn slice(deadline: Option<Instant>) -> Option<Instant> {
+    let end = Instant::now() + SLICE;
+    Some(deadline.map_or(end, |deadline| deadline.min(end)))
 }
 
 /// References that a fork got for itself, in the place of its parent's; they stay

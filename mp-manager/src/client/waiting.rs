@@ -53,8 +53,23 @@ impl Waiting {
         Ok(())
     }
 
-    pub(super) fn leave(&self, call: u64) {
-        lock(&self.0).calls.remove(&call);
+    /// Nobody waits for a call any more; the references that its answer brought.
+    pub(super) fn leave(&self, call: u64) -> Vec<u64> {
+        let left = lock(&self.0).calls.remove(&call);
+        left.and_then(|call| call.answer).map(|(_, tail)| tail.objects).unwrap_or_default()
+    }
+
+    /// This thread waits for a call that another one may have begun, from now on.
+    pub(super) fn attend(&self, call: u64) {
+        if let Some(call) = lock(&self.0).calls.get_mut(&call) {
+            call.thread = std::thread::current();
+            call.heard_at = Instant::now();
+        }
+    }
+
+    /// Whether the answer to a call has come, as far as somebody has read.
+    pub(super) fn has_answer(&self, call: u64) -> bool {
+        lock(&self.0).calls.get(&call).is_some_and(|call| call.answer.is_some())
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -102,6 +117,27 @@ impl Waiting {
                 }
             }
         }
+    }
+
+    /// Reads one answer for all, if nobody reads; the references of one that nobody
+    /// waits for.
+    pub(super) fn read_once(&self, read: impl Fn(&mut Packet) -> Result<(), RecvError>) -> Vec<u64> {
+        if std::mem::replace(&mut lock(&self.0).has_reader, true) {
+            return Vec::new();
+        }
+        let turn = Turn(self);
+        let mut packet = Packet::new();
+        let unasked = match read(&mut packet) {
+            Ok(()) => self.file(packet),
+            Err(RecvError::Timeout) => Vec::new(),
+            Err(error) => {
+                drop(self.close(&error.to_string()));
+                Vec::new()
+            }
+        };
+        drop(turn);
+        self.hand_over();
+        unasked
     }
 
     fn look(&self, number: u64, patience: Duration) -> Found {

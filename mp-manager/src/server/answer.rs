@@ -25,6 +25,8 @@ pub(crate) struct CallKey {
 pub(crate) struct Answer {
     to: Option<To>,
     key: CallKey,
+    /// The references in it are counted already.
+    counted: bool,
 }
 
 enum To {
@@ -37,11 +39,11 @@ enum To {
 impl Answer {
     pub(crate) fn to_client(session: &Arc<Session>, call: u64) -> Self {
         let to = if call == 0 { To::Nobody } else { To::Client(Arc::clone(session)) };
-        Self { to: Some(to), key: CallKey { session: session.id(), call } }
+        Self { to: Some(to), key: CallKey { session: session.id(), call }, counted: false }
     }
 
     pub(crate) fn at_home(slot: &Arc<Slot>, call: u64) -> Self {
-        Self { to: Some(To::Home(Arc::clone(slot))), key: CallKey { session: 0, call } }
+        Self { to: Some(To::Home(Arc::clone(slot))), key: CallKey { session: 0, call }, counted: false }
     }
 
     pub(crate) fn key(&self) -> CallKey {
@@ -70,6 +72,13 @@ impl Answer {
         }
     }
 
+    /// Answers with a value in which an object stands, and gives the caller the reference
+    /// that this thread has; `false` if there is no caller that took it.
+    pub(crate) fn hand_over<T: Message>(mut self, value: &T, object: u64) -> bool {
+        self.counted = true;
+        !matches!(self.to, Some(To::Nobody)) && self.value_with(value, vec![object])
+    }
+
     /// Answers with a value that is written already.
     pub(crate) fn packet(mut self, packet: Packet, objects: Vec<u64>) -> bool {
         self.send(packet, AnswerKind::Value, objects)
@@ -82,8 +91,8 @@ impl Answer {
     fn send(&mut self, packet: Packet, kind: AnswerKind, objects: Vec<u64>) -> bool {
         let tail = Tail { call: self.key.call, kind, objects };
         match self.to.take() {
-            Some(To::Client(session)) => session.answer(packet, tail),
-            Some(To::Home(slot)) => slot.fill(packet, tail),
+            Some(To::Client(session)) => session.answer(packet, tail, self.counted),
+            Some(To::Home(slot)) => slot.fill(packet, tail, self.counted),
             _ => true,
         }
     }
@@ -124,12 +133,12 @@ impl Slot {
         Arc::new(Self { place: Mutex::new(Place::Empty), thread, table: Arc::clone(table) })
     }
 
-    fn fill(&self, packet: Packet, tail: Tail) -> bool {
+    fn fill(&self, packet: Packet, tail: Tail, counted: bool) -> bool {
         let mut place = lock(&self.place);
         if !matches!(*place, Place::Empty) {
             return false;
         }
-        for object in &tail.objects {
+        for object in tail.objects.iter().filter(|_| !counted) {
             self.table.raise(*object);
         }
         *place = Place::Full(packet, tail);

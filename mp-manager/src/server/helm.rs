@@ -83,10 +83,11 @@ impl Helm {
     }
 
     fn hear(&self, server: &Server) {
-        // ORDERING: see `Server::ring`; before the bell is taken off, so that none is missed.
-        server.has_rung.swap(false, Ordering::AcqRel);
         let mut packet = Packet::new();
         while self.ear.recv(&mut packet, Some(Instant::now())).is_ok() {}
+        // ORDERING: see `Server::ring`. The bell is taken off last: who finds it rung has
+        // made its change before, and everything is looked at after this.
+        server.has_rung.swap(false, Ordering::AcqRel);
     }
 
     fn let_in(&mut self, server: &Arc<Server>) {

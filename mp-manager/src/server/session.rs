@@ -213,14 +213,14 @@ impl Session {
     }
 
     /// Sends an answer, with references to the objects in it; `false` if nobody gets it.
-    pub(crate) fn answer(&self, packet: Packet, tail: Tail) -> bool {
+    pub(crate) fn answer(&self, packet: Packet, tail: Tail, counted: bool) -> bool {
         {
             let mut state = lock(&self.state);
             if state.calls.remove(&tail.call).is_none() || state.ended {
                 return false;
             }
             for object in &tail.objects {
-                if self.table.raise(*object) {
+                if counted || self.table.raise(*object) {
                     *state.leases.entry(*object).or_default() += 1;
                 }
             }

@@ -94,15 +94,15 @@ impl Server {
         let Call { object: number, method, mut args, answer, .. } = call;
         let mut value = Packet::new();
         let result = self.in_object(number, || {
-            let (result, objects) =
+            let (result, leases) =
                 context::collecting(self.access.epoch, || hosted.run(method, &mut args, &mut value));
-            result.map(|()| objects)
+            result.map(|()| leases)
         });
         // References that the arguments brought are given back first.
         drop(args);
         let panicked = matches!(&result, Err(Fault(FaultKind::Panicked(_))));
         match result {
-            Ok(objects) => drop(answer.packet(value, objects)),
+            Ok(leases) => drop(answer.packet(value, context::numbers(&leases))),
             Err(fault) => answer.fail(fault),
         }
         self.go_on(object, hosted, exclusive, panicked);
@@ -143,9 +143,9 @@ impl Server {
     fn place(&self, object: Object, answer: Answer) {
         match self.table.add(object) {
             Ok(number) => {
-                answer.value_with(&number, vec![number]);
-                // The caller has one of its own by now, or is gone.
-                self.table.lower(number);
+                if !answer.hand_over(&number, number) {
+                    self.table.lower(number);
+                }
             }
             Err(fault) => answer.fail(fault),
         }
@@ -233,7 +233,10 @@ impl Server {
             _ => arranged(&shelf.object, args),
         };
         match self.in_object(number, run) {
-            Ok(Changed { value, objects, .. }) => drop(answer.packet(value, objects)),
+            Ok(Changed { value, objects, leases, .. }) => {
+                answer.packet(value, objects);
+                drop(leases);
+            }
             Err(fault) => answer.fail(fault),
         }
     }
@@ -265,5 +268,5 @@ fn arranged(built_in: &Mutex<Box<dyn BuiltIn>>, mut args: Packet) -> Result<Chan
     lock(built_in).arrange(&mut |values| arrange(values))?;
     let mut value = Packet::new();
     value.append_item(&()).map_err(Fault::reply)?;
-    Ok(Changed { new: None, value, objects: Vec::new() })
+    Ok(Changed { new: None, value, objects: Vec::new(), leases: Vec::new() })
 }
