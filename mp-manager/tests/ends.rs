@@ -177,6 +177,7 @@ fn a_stopped_server_is_the_calls_deadline() {
     let list = manager.list_from(&[1]).unwrap().with_timeout(timeout);
     let queue = manager.queue::<u8>().unwrap().with_timeout(timeout);
     chaos::stop(manager.pid().unwrap()).unwrap();
+    soon("it runs on", || chaos::state(manager.pid().unwrap()) == Some('T'));
     let begun = Instant::now();
     assert!(list.to_vec().unwrap_err().is_timeout());
     assert!(begun.elapsed() >= timeout);
@@ -203,6 +204,7 @@ fn a_stopped_client_delays_nobody() {
     let child: Process<()> = Process::spawn(busy, (list.clone(), tx)).unwrap();
     rx.recv().unwrap();
     chaos::stop(child.pid()).unwrap();
+    soon("it runs on", || chaos::state(child.pid()) == Some('T'));
     (0..1000).for_each(|_| assert_eq!(list.len().unwrap(), 1));
     child.kill().unwrap();
     assert!(child.join().is_err());

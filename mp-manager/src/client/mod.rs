@@ -200,8 +200,8 @@ impl Client {
                         let next = request(0, Request::Cancel { object: 0, call: 0 });
                         once = Once { packet: next.map_err(Kind::Encode)?, taken: false };
                     }
-                    let read = |packet: &mut Packet| self.link.recv(packet, slice(deadline));
-                    let unasked = self.waiting.read_once(read);
+                    let read = |packet: &mut Packet, until| self.link.recv(packet, until);
+                    let unasked = self.waiting.read_some(slice(deadline), read);
                     unasked.into_iter().for_each(|object| self.release(object));
                 }
                 Err(SendError::Encode(error)) => return Err(Kind::Encode(error).into()),

@@ -119,22 +119,30 @@ impl Waiting {
         }
     }
 
-    /// Reads one answer for all, if nobody reads; the references of one that nobody
-    /// waits for.
-    pub(super) fn read_once(&self, read: impl Fn(&mut Packet) -> Result<(), RecvError>) -> Vec<u64> {
+    /// Reads the answers that are there for all, if nobody reads, and waits up to `until`
+    /// for the first; the references of those that nobody waits for.
+    pub(super) fn read_some(
+        &self,
+        until: Option<Instant>,
+        read: impl Fn(&mut Packet, Option<Instant>) -> Result<(), RecvError>,
+    ) -> Vec<u64> {
         if std::mem::replace(&mut lock(&self.0).has_reader, true) {
             return Vec::new();
         }
         let turn = Turn(self);
-        let mut packet = Packet::new();
-        let unasked = match read(&mut packet) {
-            Ok(()) => self.file(packet),
-            Err(RecvError::Timeout) => Vec::new(),
-            Err(error) => {
-                drop(self.close(&error.to_string()));
-                Vec::new()
+        let (mut unasked, mut until) = (Vec::new(), until);
+        loop {
+            let mut packet = Packet::new();
+            match read(&mut packet, until) {
+                Ok(()) => unasked.extend(self.file(packet)),
+                Err(RecvError::Timeout) => break,
+                Err(error) => {
+                    drop(self.close(&error.to_string()));
+                    break;
+                }
             }
-        };
+            until = Some(Instant::now());
+        }
         drop(turn);
         self.hand_over();
         unasked

@@ -166,8 +166,9 @@ impl Server {
     fn ring(&self) {
         // ORDERING: what was changed before the bell is seen by who hears it.
         if !self.has_rung.swap(true, Ordering::AcqRel) {
-            // A full pipe rings as well.
-            let _ = self.bell.send(&mut Packet::new(), Some(Instant::now()));
+            // The pipe has room: there are no more than two of these in it. Who rang last
+            // may not be back from it, which is waited for.
+            let _ = self.bell.send(&mut Packet::new(), None);
         }
     }
 
