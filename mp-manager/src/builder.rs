@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ipc_core::link::PipeLink;
 use ipc_core::{Address, AuthKey, Listener, ListenerOptions, Message, Packet, Receiver, Sender, pipe, wait};
 use mp_process::{Function, Process, ProcessError};
 use serde::{Deserialize, Serialize};
@@ -136,6 +137,7 @@ impl Builder {
         };
         let address = self.address.map_or_else(Address::auto, Ok).map_err(Kind::System)?;
         let (ready, started) = pipe().map_err(Kind::System)?;
+        let (stop, stopping) = PipeLink::pair().map_err(Kind::System)?;
         let orders = Orders {
             address,
             key: WireKey::from(&key),
@@ -147,12 +149,13 @@ impl Builder {
                 .map(|(name, make)| (name.to_owned(), Function::new(make)))
                 .collect(),
             ready,
+            stop: Receiver::over(stopping),
         };
         let builder = Process::builder().name(self.name).kill_on_drop(true);
         let process = (self.start)(builder, orders).map_err(Kind::Process)?;
         let address = await_start(&started, &process)?;
         let client = Client::connect(Access { address, key, epoch: 0 }, client::PATIENCE)?;
-        Ok(Manager::over(client, Some(Arc::new(ServerProcess::new(process)))))
+        Ok(Manager::over(client, Some(Arc::new(ServerProcess::new(process, Sender::over(stop))))))
     }
 
     /// Serves in this process, on threads of the library's.
@@ -212,6 +215,8 @@ struct Orders {
     max_message: usize,
     registered: Vec<Registered>,
     ready: Sender<Result<Address, String>>,
+    /// A message, or its end, has the server end.
+    stop: Receiver<()>,
 }
 
 type Registered = (String, Function<Packet, Result<Made, Fault>>);
@@ -260,7 +265,7 @@ impl From<WireLimits> for Limits {
 
 /// The function that a server's process runs.
 fn serve(orders: Orders) {
-    let Orders { address, key, limits, max_message, registered, ready } = orders;
+    let Orders { address, key, limits, max_message, registered, ready, stop } = orders;
     let access = Access { address, key: key.into(), epoch: 0 };
     // A process that serves serves until its end: the names live as long.
     let registered = registered.into_iter().map(|(name, make)| (&*name.leak(), *make)).collect();
@@ -269,6 +274,9 @@ fn serve(orders: Orders) {
             let told = ready.send(&Ok(server.access().address.clone()));
             drop(ready);
             if told.is_ok() {
+                // A message or an error: either way nobody wants the server any more.
+                let _ = stop.recv();
+                server.stop();
                 server.wait_stopped(None);
             }
         }

@@ -2,9 +2,9 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use ipc_core::{Address, AuthKey, EncodeError, Message, Packet};
+use ipc_core::{Address, AuthKey, EncodeError, Message, Packet, Sender};
 use mp_process::{Function, Process};
 use serde::de::{Deserializer, Error as _};
 use serde::ser::{Error as _, Serializer};
@@ -155,7 +155,7 @@ impl Manager {
     /// refuses.
     pub fn shutdown(&self, timeout: Duration) -> Result<(), ManagerError> {
         match &self.process {
-            Some(process) => process.end(&self.client, timeout),
+            Some(process) => process.end(timeout),
             None => Err(Kind::Start("only the process that started it can end it".to_owned()).into()),
         }
     }
@@ -221,31 +221,35 @@ fn reach(access: Access) -> Result<Arc<Client>, ManagerError> {
 pub(crate) struct ServerProcess {
     pid: u32,
     /// Gone once it has ended.
-    process: Mutex<Option<Process<()>>>,
+    running: Mutex<Option<Running>>,
     generation: u32,
+}
+
+struct Running {
+    process: Process<()>,
+    /// Dropped, it has the server end: not a request, which a server takes from anybody.
+    stop: Sender<()>,
 }
 
 /// How long a server may take to end by itself when its manager is dropped.
 const PARTING: Duration = Duration::from_millis(500);
 
 impl ServerProcess {
-    pub(crate) fn new(process: Process<()>) -> Self {
+    pub(crate) fn new(process: Process<()>, stop: Sender<()>) -> Self {
         let generation = ipc_core::raw::fork_generation();
-        Self { pid: process.pid(), process: Mutex::new(Some(process)), generation }
+        Self { pid: process.pid(), running: Mutex::new(Some(Running { process, stop })), generation }
     }
 
-    fn end(&self, client: &Arc<Client>, timeout: Duration) -> Result<(), ManagerError> {
-        let mut process = lock(&self.process);
-        let Some(child) = process.as_ref() else { return Ok(()) };
-        let begun = Instant::now();
-        // One that does not answer, or is gone already, is killed below.
-        let _ = client.call(Request::Shutdown, timeout, |_| Ok(()));
-        let left = timeout.saturating_sub(begun.elapsed());
-        if child.join_timeout(left).is_err_and(|error| error.is_timeout()) {
-            child.kill_tree().map_err(Kind::Process)?;
-            let _ = child.join_timeout(Duration::from_secs(5));
+    fn end(&self, timeout: Duration) -> Result<(), ManagerError> {
+        let mut running = lock(&self.running);
+        let Some(Running { process, stop }) = running.as_ref() else { return Ok(()) };
+        // One that is gone already does not hear it.
+        let _ = stop.send_timeout(&(), Duration::ZERO);
+        if process.join_timeout(timeout).is_err_and(|error| error.is_timeout()) {
+            process.kill_tree().map_err(Kind::Process)?;
+            let _ = process.join_timeout(Duration::from_secs(5));
         }
-        *process = None;
+        *running = None;
         Ok(())
     }
 }
@@ -256,7 +260,7 @@ impl Drop for Manager {
         let is_forks = process.generation != ipc_core::raw::fork_generation();
         if Arc::strong_count(process) == 1 && !is_forks {
             // Nothing is left to be done about a failure.
-            let _ = process.end(&self.client, PARTING);
+            let _ = process.end(PARTING);
         }
     }
 }

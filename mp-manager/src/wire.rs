@@ -69,7 +69,6 @@ pub(crate) enum Request {
         name: String,
     },
     Count,
-    Shutdown,
 }
 
 /// How long a caller waits, in microseconds.

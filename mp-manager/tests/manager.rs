@@ -15,6 +15,8 @@ fn main() -> ExitCode {
         a_started_manager_ends_with_its_last_clone,
         shutdown_can_be_repeated,
         shutdown_kills_a_stuck_server_by_its_deadline,
+        one_with_a_chosen_key_ends_when_asked,
+        one_whose_connections_are_taken_ends_when_asked,
         only_its_process_shuts_it_down,
         an_initializer_runs_in_the_server,
         a_failing_initializer_is_an_error,
@@ -105,6 +107,24 @@ fn shutdown_kills_a_stuck_server_by_its_deadline() {
     manager.shutdown(Duration::from_millis(100)).unwrap();
     assert!(begun.elapsed() < Duration::from_secs(20));
     assert!(sleeper.join().unwrap());
+}
+
+/// Neither a server's key nor who talks to it has to do with its end: it does not take the whole timeout,
+/// which is longer than a test may take.
+fn one_with_a_chosen_key_ends_when_asked() {
+    let manager = Manager::builder().authkey("chosen").start().unwrap();
+    let pid = manager.pid().unwrap();
+    manager.list::<u8>().unwrap().push(&1).unwrap();
+    manager.shutdown(Duration::from_secs(3600)).unwrap();
+    assert!(is_gone(pid));
+}
+
+fn one_whose_connections_are_taken_ends_when_asked() {
+    let manager = Manager::builder().authkey("full").max_clients(1).start().unwrap();
+    let pid = manager.pid().unwrap();
+    assert!(Manager::connect(manager.address(), "full").is_err());
+    manager.shutdown(Duration::from_secs(3600)).unwrap();
+    assert!(is_gone(pid));
 }
 
 fn only_its_process_shuts_it_down() {

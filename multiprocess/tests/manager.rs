@@ -362,7 +362,7 @@ fn a_server_is_started_again_at_its_address() {
     for _ in 0..2 {
         let manager = start_at(&address);
         manager.queue::<u32>().unwrap().put(&1).unwrap();
-        manager.shutdown(10 * SHORT).unwrap();
+        manager.shutdown(LONG).unwrap();
     }
 }
 
