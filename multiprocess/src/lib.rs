@@ -51,6 +51,12 @@
 //! | [`sync`] (`mp-sync`) | locks, shared values, queues |
 //! | [`pool`] (`mp-pool`) | workers, tasks, results |
 //! | [`manager`] (`mp-manager`) | a server of shared objects |
+//!
+//! # Features
+//! | feature | | for |
+//! |---|---|---|
+//! | `named` | on | memory that other programs find by name: `SharedMemory::create`, [`ShareableList`] |
+//! | `async` | off | `async` forms of what blocks in channels and listeners, for any runtime |
 
 #![forbid(unsafe_code)]
 
@@ -71,6 +77,8 @@ pub use mp_process as process;
 pub use mp_sync as sync;
 
 pub use error::{Error, Result};
+#[cfg(feature = "named")]
+pub use ipc_core::ShareableList;
 pub use ipc_core::{
     Address, AuthKey, Connection, Handle, Listener, Message, Receiver, RecvError, SendError, Sender,
     SharedMemory, Waitable, connect, duplex, pipe, wait,

@@ -1,6 +1,7 @@
 //! The harness that integrates the crates: `cargo xtask ci`, `tidy`, `parity`, `soak` and `bench`.
 
 mod bench;
+mod built;
 mod ci;
 mod parity;
 mod shell;

@@ -1,13 +1,16 @@
 //! `cargo xtask parity`: what the parity table says is there is there.
 //!
-//! The tests it names are looked for in the suites, and paths that begin with a crate in that
-//! crate's sources. The links are checked by rustdoc, as the table is part of the facade's docs.
+//! The tests it names are looked for in what the built suites list, so each of them runs in
+//! `cargo test --workspace`; paths that begin with a crate, in that crate's sources. The links are
+//! checked by rustdoc, as the table is part of the facade's docs.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::fs;
 use std::path::Path;
 
 use crate::Failure;
+use crate::built;
 use crate::shell::{command, show};
 use crate::text::without_comments;
 use crate::workspace::Workspace;
@@ -47,7 +50,8 @@ impl fmt::Display for Counts {
 pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
     let text = workspace.read(Path::new(TABLE))?;
     let (counts, mut problems) = read(&text);
-    problems.extend(names(&text).filter_map(|(line, name)| missing(workspace, line, name)));
+    let tests = tests(workspace)?;
+    problems.extend(names(&text).filter_map(|(line, name)| missing(workspace, &tests, line, name)));
     for problem in &problems {
         println!("{TABLE}:{problem}");
     }
@@ -116,8 +120,31 @@ fn names(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
+/// Every test of every suite, as the table names it: `suite::name` of the facade, and
+/// `crate/suite::name`, without the module that it stands in and the start method that it runs under.
+fn tests(workspace: &Workspace) -> Result<HashSet<String>, Failure> {
+    let mut tests = HashSet::new();
+    for suite in built::suites(workspace)? {
+        let place = match suite.member() {
+            FACADE => suite.name.clone(),
+            member => format!("{member}/{}", suite.name),
+        };
+        let listed = suite.tests()?;
+        tests.extend(listed.iter().map(|test| format!("{place}::{}", bare(test))));
+    }
+    Ok(tests)
+}
+
+fn bare(test: &str) -> &str {
+    let (before, last) = test.rsplit_once("::").unwrap_or(("", test));
+    match last {
+        "spawn" | "forkserver" | "fork" => bare(before),
+        _ => last,
+    }
+}
+
 /// What is missing of what `name` names: an item of a crate, or a test of a suite.
-fn missing(workspace: &Workspace, line: usize, name: &str) -> Option<String> {
+fn missing(workspace: &Workspace, tests: &HashSet<String>, line: usize, name: &str) -> Option<String> {
     let (first, rest) = name.split_once("::")?;
     let folder = first.replace('_', "-");
     if workspace.root.join(&folder).join("src").is_dir() {
@@ -126,14 +153,8 @@ fn missing(workspace: &Workspace, line: usize, name: &str) -> Option<String> {
         let part = rest.split("::").find(|part| !is_there(part))?;
         return Some(format!("{line}: {name}: {first} has no `{part}`"));
     }
-    let (member, suite) = first.split_once('/').unwrap_or((FACADE, first));
-    let tests = workspace.root.join(member).join("tests");
-    let file = fs::read_to_string(tests.join(suite).with_extension("rs")).unwrap_or_default();
-    let sources = without_comments(&file) + &code(&tests.join(suite));
-    if is_listed(&sources, rest) {
-        return None;
-    }
-    Some(format!("{line}: {name}: no such test"))
+    let runs = tests.contains(name);
+    (!runs).then(|| format!("{line}: {name}: no suite runs such a test"))
 }
 
 /// What an item of a library begins with.
@@ -143,18 +164,6 @@ fn defines(sources: &str, word: &str, name: &str) -> bool {
     let begins = format!("{word} {name}");
     let mut places = sources.match_indices(&begins);
     places.any(|(at, _)| ends_word(&sources[at + begins.len()..]))
-}
-
-/// Whether a suite runs a test of this name: functions stand in a list there, beside their own
-/// place, and those of libtest below `#[test]`; other names are texts.
-fn is_listed(sources: &str, name: &str) -> bool {
-    let is_text = sources.contains(&format!("\"{name}\""));
-    let is_libtest = sources.contains(&format!("#[test]\nfn {name}("));
-    let mut uses = sources.match_indices(name).filter(|(at, _)| {
-        let before = sources[..*at].chars().next_back();
-        !before.is_some_and(is_of_word) && ends_word(&sources[at + name.len()..])
-    });
-    is_text || is_libtest || (defines(sources, "fn", name) && uses.nth(1).is_some())
 }
 
 fn ends_word(rest: &str) -> bool {
@@ -213,11 +222,9 @@ mod tests {
     }
 
     #[test]
-    fn a_test_is_listed_where_it_runs() {
-        assert!(is_listed("suite![works]; fn works() {}", "works"));
-        assert!(is_listed("#[test]\nfn works() {}", "works"));
-        assert!(is_listed("(\"works\", other)", "works"));
-        assert!(!is_listed("fn works() {}", "works"));
-        assert!(!is_listed("fn works_well() {} works_well", "works"));
+    fn a_name_stands_without_module_and_start_method() {
+        assert_eq!(bare("works::fork"), "works");
+        assert_eq!(bare("names::works"), "works");
+        assert_eq!(bare("works"), "works");
     }
 }

@@ -107,14 +107,23 @@ pub(crate) fn eventually(what: &str, done: impl Fn() -> bool) {
 
 /// Runs the tests one after the other, those whose name contains the first argument.
 pub(crate) fn run(tests: &[(&str, fn())]) {
-    let filter = std::env::args().nth(1).filter(|argument| !argument.starts_with('-')).unwrap_or_default();
-    for (name, test) in tests.iter().filter(|(name, _)| name.contains(&filter)) {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|argument| argument == "--list") {
+        tests.iter().for_each(|(name, _)| println!("{name}: test"));
+        return;
+    }
+    let filter = arguments.first().filter(|argument| !argument.starts_with('-')).map_or("", String::as_str);
+    let mut passed = 0;
+    for (name, test) in tests.iter().filter(|(name, _)| name.contains(filter)) {
         let begun = Instant::now();
         // SAFETY: the default action of the signal ends a test that hangs.
         unsafe { libc::alarm(120) };
         test();
         println!("test {name} ... ok ({:.2} s)", begun.elapsed().as_secs_f64());
+        passed += 1;
     }
     // SAFETY: no test runs any more.
     unsafe { libc::alarm(0) };
+    let others = tests.len() - passed;
+    println!("test result: ok. {passed} passed; 0 failed; 0 ignored; 0 measured; {others} filtered out");
 }

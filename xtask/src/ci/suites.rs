@@ -2,10 +2,10 @@
 
 use std::fmt;
 use std::fs;
-use std::path::Path;
 
 use super::{Done, passed, skipped};
 use crate::Failure;
+use crate::built;
 use crate::shell::{command, output, watch};
 use crate::workspace::Workspace;
 
@@ -62,33 +62,18 @@ pub(super) fn on_one_core(workspace: &Workspace, totals: &mut Totals) -> Result<
         return skipped(failure);
     }
     let mut first_failure = Ok(());
-    for (folder, suite) in built(workspace)? {
-        println!("     one core: {suite}");
+    let suites = built::suites(workspace)?;
+    for suite in suites.iter().filter(|suite| ON_ONE_CORE.contains(&suite.member())) {
+        println!("     one core: {}", suite.program);
         let mut seen = Totals::default();
-        let mut pinned = command(Path::new(&folder), &format!("taskset -c {core} {suite}"));
-        pinned.env("CARGO_MANIFEST_DIR", &folder);
+        let mut pinned = command(&suite.folder, &format!("taskset -c {core} {}", suite.program));
+        pinned.env("CARGO_MANIFEST_DIR", &suite.folder);
         let result = watch(&mut pinned, |line| seen.see(line));
         seen.count_the_silent(0, &result);
         totals.failed += seen.failed;
         first_failure = first_failure.and(result);
     }
     passed(first_failure)
-}
-
-/// The folder and the built program of each suite, as cargo tells them.
-fn built(workspace: &Workspace) -> Result<Vec<(String, String)>, Failure> {
-    let build = "cargo test --workspace --no-run --quiet --message-format json";
-    let messages = output(&mut command(&workspace.root, build))?;
-    let is_test = |line: &&str| line.contains("\"kind\":[\"test\"]");
-    let suites = messages.lines().filter(is_test).filter_map(|line| {
-        let manifest = field(line, "manifest_path")?;
-        let folder = Path::new(manifest).parent()?;
-        let name = folder.file_name()?.to_str()?;
-        let program = field(line, "executable")?;
-        let wanted = ON_ONE_CORE.contains(&name);
-        wanted.then(|| (folder.display().to_string(), program.to_owned()))
-    });
-    Ok(suites.collect())
 }
 
 /// The first core that this process may run on.
@@ -103,12 +88,6 @@ fn count(result: &str, what: &str) -> u64 {
     let parts = result.split([';', '.']).map(str::trim);
     let mut numbers = parts.filter_map(|part| part.strip_suffix(what)?.trim().parse().ok());
     numbers.next().unwrap_or(0)
-}
-
-/// A string in a line of JSON. Paths of this workspace hold no character that JSON escapes.
-fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
-    let (_, rest) = line.split_once(&format!("\"{name}\":\""))?;
-    rest.split('"').next()
 }
 
 #[cfg(test)]
@@ -129,12 +108,5 @@ mod tests {
         let mut totals = Totals::default();
         totals.count_the_silent(0, &Err("signal".into()));
         assert_eq!(totals.failed, 1);
-    }
-
-    #[test]
-    fn fields_of_a_message_are_found() {
-        let line = r#"{"manifest_path":"/a/b/Cargo.toml","executable":"/t/x-1","fresh":true}"#;
-        assert_eq!(field(line, "executable"), Some("/t/x-1"));
-        assert_eq!(field(r#"{"executable":null}"#, "executable"), None);
     }
 }
