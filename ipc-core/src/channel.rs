@@ -125,14 +125,6 @@ impl<T: Message> Sender<T> {
     pub fn send_timeout(&self, value: &T, timeout: Duration) -> Result<(), SendError> {
         self.end.send(self.hash, value, deadline::after(timeout))
     }
-
-    /// Sends bytes as they are, for [`Receiver::recv_bytes`]; also none at all.
-    ///
-    /// # Errors
-    /// As [`send`](Self::send).
-    pub fn send_bytes(&self, bytes: &[u8]) -> Result<(), SendError> {
-        self.end.send_bytes(bytes, None)
-    }
 }
 
 impl<T: Message> Receiver<T> {
@@ -180,14 +172,6 @@ impl<T: Message> Receiver<T> {
     /// What the system says.
     pub fn poll(&self, timeout: Duration) -> Result<bool, RecvError> {
         self.end.poll(deadline::after(timeout))
-    }
-
-    /// Receives the bytes of the next message into `buffer`, which is emptied first.
-    ///
-    /// # Errors
-    /// As [`recv`](Self::recv).
-    pub fn recv_bytes(&self, buffer: &mut Vec<u8>) -> Result<(), RecvError> {
-        self.end.recv_bytes(buffer, None)
     }
 
     /// The values one after the other, until the channel ends.
@@ -268,22 +252,6 @@ impl<A: Message, B: Message> Connection<A, B> {
     /// What the system says.
     pub fn poll(&self, timeout: Duration) -> Result<bool, RecvError> {
         self.end.poll(deadline::after(timeout))
-    }
-
-    /// Sends bytes as they are; also none at all.
-    ///
-    /// # Errors
-    /// As [`Sender::send`].
-    pub fn send_bytes(&self, bytes: &[u8]) -> Result<(), SendError> {
-        self.end.send_bytes(bytes, None)
-    }
-
-    /// Receives the bytes of the next message into `buffer`, which is emptied first.
-    ///
-    /// # Errors
-    /// As [`Receiver::recv`].
-    pub fn recv_bytes(&self, buffer: &mut Vec<u8>) -> Result<(), RecvError> {
-        self.end.recv_bytes(buffer, None)
     }
 }
 
@@ -366,13 +334,6 @@ impl End {
         self.link().send(&mut Typed { hash, value, bytes: Vec::new(), luggage: Luggage::default() }, deadline)
     }
 
-    fn send_bytes(&self, bytes: &[u8], deadline: Option<Instant>) -> Result<(), SendError> {
-        if self.has_moved() {
-            return Err(SendError::Moved);
-        }
-        self.link().send(&mut Raw(bytes), deadline)
-    }
-
     fn recv<T: Message>(&self, hash: u64, deadline: Option<Instant>) -> Result<T, RecvError> {
         if self.has_moved() {
             return Err(RecvError::Moved);
@@ -381,18 +342,6 @@ impl End {
             self.link().recv(packet, deadline)?;
             check_type::<T>(packet, hash)?;
             Ok(packet.read_message()?)
-        })
-    }
-
-    fn recv_bytes(&self, buffer: &mut Vec<u8>, deadline: Option<Instant>) -> Result<(), RecvError> {
-        if self.has_moved() {
-            return Err(RecvError::Moved);
-        }
-        with_packet(|packet| {
-            std::mem::swap(&mut packet.bytes, buffer);
-            let result = self.link().recv(packet, deadline);
-            std::mem::swap(&mut packet.bytes, buffer);
-            result
         })
     }
 
@@ -450,27 +399,4 @@ impl<T: Message> link::Outgoing for Typed<'_, T> {
     fn sent(&mut self) {
         self.luggage.commit();
     }
-}
-
-/// Bytes on their way out.
-struct Raw<'a>(&'a [u8]);
-
-impl link::Outgoing for Raw<'_> {
-    fn write_into(&mut self, space: &mut [u8]) -> Result<Option<usize>, EncodeError> {
-        let Some(space) = space.get_mut(..self.0.len()) else {
-            return Ok(None);
-        };
-        space.copy_from_slice(self.0);
-        Ok(Some(self.0.len()))
-    }
-
-    fn bytes(&mut self) -> Result<&[u8], EncodeError> {
-        Ok(self.0)
-    }
-
-    fn handles(&self) -> &[Handle] {
-        &[]
-    }
-
-    fn sent(&mut self) {}
 }

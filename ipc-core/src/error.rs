@@ -52,6 +52,14 @@ pub enum RecvError {
     /// The deadline passed first; nothing is lost.
     #[error("no message arrived before the deadline")]
     Timeout,
+    /// The next message is longer than the buffer; it stays, and the next call receives it.
+    #[error(
+        "the next message is {needed} bytes long and the buffer is shorter: call again with a longer one"
+    )]
+    BufferTooShort {
+        /// How long the message is.
+        needed: usize,
+    },
     /// The message is not a value of the type expected; it is gone, and the next can be received.
     #[error(transparent)]
     Decode(#[from] DecodeError),

@@ -37,6 +37,7 @@
 
 #[cfg(feature = "async")]
 mod asynchronous;
+mod bytes;
 mod channel;
 mod codec;
 mod deadline;

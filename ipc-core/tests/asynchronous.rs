@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         a_dropped_send_sends_all_or_nothing,
         the_end_of_the_peer,
         both_ways_at_once,
+        bytes_as_they_are,
         a_listener,
         the_end_of_a_process,
     ];
@@ -231,5 +232,32 @@ fn the_end_of_a_process() -> Outcome {
     let sentinel = child.sentinel();
     block_on(ready(&sentinel))?;
     assert!(!child.is_alive());
+    Ok(())
+}
+
+fn bytes_as_they_are() -> Outcome {
+    for (name, tx, rx) in ends::<()>()? {
+        let sending = async {
+            for bytes in [&b""[..], b"as they are", &[7; 300_000]] {
+                tx.send_bytes_async(bytes).await?;
+            }
+            Outcome::Ok(())
+        };
+        let receiving = async {
+            let mut bytes = vec![1];
+            rx.recv_bytes_async(&mut bytes).await?;
+            assert!(bytes.is_empty(), "{name}");
+            let mut buffer = [0; 16];
+            let result = rx.recv_bytes_into_async(&mut buffer[..3]).await;
+            assert!(matches!(result, Err(RecvError::BufferTooShort { needed: 11 })), "{name}: {result:?}");
+            assert_eq!(rx.recv_bytes_into_async(&mut buffer).await?, 11, "{name}");
+            assert_eq!(&buffer[..11], b"as they are", "{name}");
+            rx.recv_bytes_async(&mut bytes).await?;
+            assert_eq!(bytes, [7; 300_000], "{name}");
+            Outcome::Ok(())
+        };
+        let (sent, received) = block_on(zip(sending, receiving));
+        sent.and(received)?;
+    }
     Ok(())
 }

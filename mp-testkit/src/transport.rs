@@ -58,6 +58,7 @@ const CHECKS: &[Check] = &[
     ("order", order),
     ("boundaries", boundaries),
     ("sizes", sizes),
+    ("short buffers", short_buffers),
     ("receive deadlines", receive_deadlines),
     ("messages that arrive bit by bit", slow_arrival),
     ("send deadlines", send_deadlines),
@@ -108,6 +109,49 @@ fn sizes(sender: Box<dyn Link>, receiver: Box<dyn Link>) {
         scope.spawn(|| sizes().for_each(|size| send(&*sender, &pattern(size))));
         sizes().for_each(|size| assert!(recv(&*receiver) == pattern(size), "{size} bytes"));
     });
+}
+
+fn short_buffers(sender: Box<dyn Link>, receiver: Box<dyn Link>) {
+    // The last is larger than what a link holds at once.
+    const SIZES: [usize; 4] = [0, 1, 100, 3_000_000];
+    let at_most = |most: usize| {
+        let mut packet = Packet::new();
+        receiver.recv_at_most(&mut packet, most, after(LATE)).map(|()| packet.bytes().to_vec())
+    };
+    let result = receiver.recv_at_most(&mut Packet::new(), 0, in_past());
+    assert!(matches!(result, Err(RecvError::Timeout)), "{result:?}");
+    thread::scope(|scope| {
+        scope.spawn(|| SIZES.map(|size| send(&*sender, &pattern(size))));
+        for size in SIZES {
+            for most in [0, size / 2, size.saturating_sub(1)].into_iter().filter(|most| *most < size) {
+                let result = at_most(most);
+                let is_told = matches!(result, Err(RecvError::BufferTooShort { needed }) if needed == size);
+                assert!(is_told, "{size} bytes where {most} fit");
+                assert!(receiver.poll(after(LATE)).unwrap(), "it stays");
+            }
+            // At times by a receive that asks for no more than it needs, at times by any.
+            let message = if size % 2 == 0 { at_most(size).unwrap() } else { recv(&*receiver) };
+            assert!(message == pattern(size), "a short buffer cost something of {size} bytes");
+        }
+    });
+    // A part has come when the buffer proves to be too short.
+    thread::scope(|scope| {
+        scope.spawn(|| send(&*sender, &pattern(2_000_000)));
+        let mut packet = Packet::new();
+        let result = loop {
+            match receiver.recv_at_most(&mut packet, 2_000_000, in_past()) {
+                Err(RecvError::Timeout) => {}
+                other => break other,
+            }
+            let result = receiver.recv_at_most(&mut packet, 1_999_999, in_past());
+            let is_told = matches!(result, Err(RecvError::BufferTooShort { needed: 2_000_000 }));
+            assert!(is_told || matches!(result, Err(RecvError::Timeout)), "{result:?}");
+        };
+        result.unwrap();
+        assert!(packet.bytes() == pattern(2_000_000), "a part was lost");
+    });
+    drop(sender);
+    assert!(matches!(at_most(0), Err(RecvError::Closed)));
 }
 
 fn receive_deadlines(sender: Box<dyn Link>, receiver: Box<dyn Link>) {

@@ -137,6 +137,61 @@ impl<T: Message> Sender<T> {
     }
 }
 
+/// Bytes, as they are.
+macro_rules! bytes {
+    (sends $type:ident<$($parameter:ident),+>) => {
+        impl<$($parameter: Message),+> $type<$($parameter),+> {
+            /// As [`send_bytes`](Self::send_bytes), without blocking the thread; what
+            /// [`send_async`](Self::send_async) says of a dropped future holds here too.
+            /// The feature `async`.
+            ///
+            /// # Errors
+            /// As [`send`](Self::send).
+            pub async fn send_bytes_async(&self, bytes: &[u8]) -> Result<(), SendError> {
+                let mut packet = Packet::new();
+                packet.extend_bytes(bytes);
+                send(&self.end, packet).await
+            }
+        }
+    };
+    (receives $type:ident<$($parameter:ident),+>) => {
+        impl<$($parameter: Message),+> $type<$($parameter),+> {
+            /// As [`recv_bytes`](Self::recv_bytes), without blocking the thread. Dropping
+            /// the future loses nothing. The feature `async`.
+            ///
+            /// # Errors
+            /// As [`recv`](Self::recv).
+            pub async fn recv_bytes_async(&self, buffer: &mut Vec<u8>) -> Result<(), RecvError> {
+                loop {
+                    match self.try_recv_bytes(buffer) {
+                        Err(RecvError::Timeout) => ready(self).await?,
+                        other => return other,
+                    }
+                }
+            }
+
+            /// As [`recv_bytes_into`](Self::recv_bytes_into), without blocking the thread.
+            /// Dropping the future loses nothing. The feature `async`.
+            ///
+            /// # Errors
+            /// As [`recv_bytes_into`](Self::recv_bytes_into).
+            pub async fn recv_bytes_into_async(&self, buffer: &mut [u8]) -> Result<usize, RecvError> {
+                loop {
+                    match self.try_recv_bytes_into(buffer) {
+                        Err(RecvError::Timeout) => ready(self).await?,
+                        other => return other,
+                    }
+                }
+            }
+        }
+    };
+}
+
+bytes!(sends Sender<T>);
+bytes!(sends Connection<A, B>);
+bytes!(receives Receiver<T>);
+bytes!(receives Connection<A, B>);
+
 impl Listener {
     /// As [`accept_link`](Self::accept_link), without blocking the thread. The feature `async`.
     ///

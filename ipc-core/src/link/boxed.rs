@@ -20,6 +20,15 @@ impl Link for Box<dyn Link> {
         (**self).recv(packet, deadline)
     }
 
+    fn recv_at_most(
+        &self,
+        packet: &mut Packet,
+        most: usize,
+        deadline: Option<Instant>,
+    ) -> Result<(), RecvError> {
+        (**self).recv_at_most(packet, most, deadline)
+    }
+
     fn poll(&self, deadline: Option<Instant>) -> Result<bool, RecvError> {
         (**self).poll(deadline)
     }

@@ -57,7 +57,8 @@ impl Capabilities {
 /// Whoever implements it keeps these promises:
 /// * messages arrive whole, in order, each once, an empty one too;
 /// * a receive that reaches its deadline has lost nothing: what arrived of a
-///   message so far is kept for the next call;
+///   message so far is kept for the next call, as is a message that is longer
+///   than was asked for;
 /// * a send that reaches its deadline has either not begun, or its message is
 ///   completed by the next send, or withdrawn;
 /// * the end of the peer is told from a message cut off by it
@@ -82,7 +83,22 @@ pub trait Link: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// See [`RecvError`].
-    fn recv(&self, packet: &mut Packet, deadline: Option<Instant>) -> Result<(), RecvError>;
+    fn recv(&self, packet: &mut Packet, deadline: Option<Instant>) -> Result<(), RecvError> {
+        self.recv_at_most(packet, usize::MAX, deadline)
+    }
+
+    /// As [`recv`](Self::recv), of a message of at most `most` bytes. A longer one
+    /// is the error [`RecvError::BufferTooShort`], as soon as its length is known;
+    /// it stays, and so does everything behind it.
+    ///
+    /// # Errors
+    /// See [`RecvError`].
+    fn recv_at_most(
+        &self,
+        packet: &mut Packet,
+        most: usize,
+        deadline: Option<Instant>,
+    ) -> Result<(), RecvError>;
 
     /// Waits until [`recv`](Self::recv) would find a message, or the beginning
     /// of one, or the end; takes nothing. `false` at the deadline.

@@ -133,8 +133,13 @@ impl Link for PipeLink {
         if self.is_writer { self.framed.send(message, deadline) } else { Err(SendError::WrongDirection) }
     }
 
-    fn recv(&self, packet: &mut Packet, deadline: Option<Instant>) -> Result<(), RecvError> {
-        if self.is_writer { Err(RecvError::WrongDirection) } else { self.framed.recv(packet, deadline) }
+    fn recv_at_most(
+        &self,
+        packet: &mut Packet,
+        most: usize,
+        deadline: Option<Instant>,
+    ) -> Result<(), RecvError> {
+        if self.is_writer { Err(RecvError::WrongDirection) } else { self.framed.recv(packet, most, deadline) }
     }
 
     fn poll(&self, deadline: Option<Instant>) -> Result<bool, RecvError> {
@@ -169,8 +174,13 @@ impl Link for SocketLink {
         self.framed.send(message, deadline)
     }
 
-    fn recv(&self, packet: &mut Packet, deadline: Option<Instant>) -> Result<(), RecvError> {
-        self.framed.recv(packet, deadline)?;
+    fn recv_at_most(
+        &self,
+        packet: &mut Packet,
+        most: usize,
+        deadline: Option<Instant>,
+    ) -> Result<(), RecvError> {
+        self.framed.recv(packet, most, deadline)?;
         if self.foreign {
             packet.mark_foreign();
         }
@@ -306,10 +316,15 @@ impl Framed {
         if writing.broken { Err(SendError::Closed) } else { writing.finish(&self.stream, deadline) }
     }
 
-    pub(super) fn recv(&self, packet: &mut Packet, deadline: Option<Instant>) -> Result<(), RecvError> {
+    pub(super) fn recv(
+        &self,
+        packet: &mut Packet,
+        most: usize,
+        deadline: Option<Instant>,
+    ) -> Result<(), RecvError> {
         let mut reading = self.reading.take(deadline).map_err(no_turn)?;
         packet.clear();
-        reading.frame(&self.stream, deadline)?;
+        reading.frame(&self.stream, most, deadline)?;
         reading.hand_over(packet)
     }
 
@@ -391,7 +406,7 @@ fn is_closed(error: &io::Error) -> bool {
 
 impl Reading {
     /// Reads until `head` and `body` hold a whole frame.
-    fn frame(&mut self, stream: &Stream, deadline: Option<Instant>) -> Result<(), RecvError> {
+    fn frame(&mut self, stream: &Stream, most: usize, deadline: Option<Instant>) -> Result<(), RecvError> {
         if let Some(what) = self.broken {
             return Err(RecvError::Protocol(what));
         }
@@ -405,6 +420,9 @@ impl Reading {
             self.head_len += self.check(read, stream, deadline)?;
         }
         let len = self.check_head()?;
+        if len > most {
+            return Err(RecvError::BufferTooShort { needed: len });
+        }
         self.read_body(stream, len, deadline)
     }
 

@@ -57,8 +57,13 @@ impl Link for TcpLink {
         self.framed.send(message, deadline)
     }
 
-    fn recv(&self, packet: &mut Packet, deadline: Option<Instant>) -> Result<(), RecvError> {
-        self.framed.recv(packet, deadline)?;
+    fn recv_at_most(
+        &self,
+        packet: &mut Packet,
+        most: usize,
+        deadline: Option<Instant>,
+    ) -> Result<(), RecvError> {
+        self.framed.recv(packet, most, deadline)?;
         if self.foreign {
             packet.mark_foreign();
         }

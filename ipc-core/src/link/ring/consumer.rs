@@ -70,6 +70,7 @@ impl Consumer {
         &mut self,
         end: &End,
         packet: &mut Packet,
+        most: usize,
         deadline: Option<Instant>,
     ) -> Result<(), RecvError> {
         packet.clear();
@@ -78,6 +79,11 @@ impl Consumer {
             let arrived = self.await_frame(end, deadline);
             arrived.map_err(|error| self.end_of_message(error))?;
             let frame = self.frame(end)?;
+            if most != usize::MAX
+                && let Some(needed) = self.message_len(end, frame).filter(|len| *len > most)
+            {
+                return Err(RecvError::BufferTooShort { needed });
+            }
             let handles = self.handles(end, frame, deadline)?;
             let done = self.take(end, frame, handles, packet);
             self.free(end, frame);
@@ -152,6 +158,17 @@ impl Consumer {
             return Err(self.give_up("a frame longer than what was written"));
         }
         Ok(frame)
+    }
+
+    /// How long the message is that the next frame belongs to, as far as it says so.
+    fn message_len(&self, end: &End, frame: Frame) -> Option<usize> {
+        let len = match (frame.kind, &self.partial) {
+            (Kind::Whole, _) => frame.len.into(),
+            (Kind::First, _) => end.lane.read_u64(self.tail.wrapping_add(HEAD as u64)),
+            (Kind::Next, Some(partial)) => partial.missing.saturating_add(partial.packet.bytes.len() as u64),
+            (Kind::Next, None) | (Kind::Withdrawn, _) => return None,
+        };
+        Some(usize::try_from(len).unwrap_or(usize::MAX))
     }
 
     fn give_up(&mut self, what: &'static str) -> RecvError {

@@ -195,9 +195,14 @@ impl Link for RingLink {
         producer.send(&direction.end, message, deadline)
     }
 
-    fn recv(&self, packet: &mut Packet, deadline: Option<Instant>) -> Result<(), RecvError> {
+    fn recv_at_most(
+        &self,
+        packet: &mut Packet,
+        most: usize,
+        deadline: Option<Instant>,
+    ) -> Result<(), RecvError> {
         let direction = self.receiving.as_ref().ok_or(RecvError::WrongDirection)?;
-        direction.turn.take(deadline).map_err(no_turn)?.recv(&direction.end, packet, deadline)
+        direction.turn.take(deadline).map_err(no_turn)?.recv(&direction.end, packet, most, deadline)
     }
 
     fn poll(&self, deadline: Option<Instant>) -> Result<bool, RecvError> {
