@@ -64,13 +64,26 @@ impl Writer<'_> {
     /// As [`value`](Self::value), and for an item of 4 GiB and more.
     #[inline]
     pub fn item<T: Message>(&mut self, value: &T) -> Result<(), EncodeError> {
-        if let Some(width) = plain::item_width::<T>() {
-            let head = self.bytes.len();
-            self.bytes.resize(head + width, 0);
-            plain::put_number(value, &mut self.bytes[head..]);
+        if plain::item_width::<T>().is_some() {
+            plain::push_number(value, self.bytes);
             return Ok(());
         }
         self.item_with_length(value)
+    }
+
+    /// Writes up to `most` items of a fixed width ([`item_width`](crate::item_width)),
+    /// as [`item`](Self::item) would one by one; how many there were. Of other types
+    /// it takes none.
+    pub fn numbers<T: Message>(&mut self, items: &mut impl Iterator<Item = T>, most: usize) -> usize {
+        plain::push_numbers(items, most, self.bytes)
+    }
+
+    /// Writes `bytes` over what stands at `at`.
+    ///
+    /// # Panics
+    /// If there is less.
+    pub fn overwrite(&mut self, at: usize, bytes: &[u8]) {
+        self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
     }
 
     fn item_with_length<T: Message>(&mut self, value: &T) -> Result<(), EncodeError> {
@@ -128,6 +141,16 @@ impl Reader<'_> {
         let len = head.map(u32::from_le_bytes).ok_or_else(|| DecodeError::new::<T>(CUT))?;
         let bytes = self.take(len as usize).ok_or_else(|| DecodeError::new::<T>(CUT))?;
         codec::decode_message(bytes)
+    }
+
+    /// Reads `count` items of a fixed width to the end of `numbers`; whether they were
+    /// there. If not, nothing is read.
+    pub fn numbers<T: Message>(&mut self, count: usize, numbers: &mut Vec<T>) -> bool {
+        let len = plain::item_width::<T>().and_then(|width| width.checked_mul(count));
+        let Some(bytes) = len.and_then(|len| self.bytes.get(*self.at..)?.get(..len)) else { return false };
+        *self.at += bytes.len();
+        plain::get_numbers(bytes, numbers);
+        true
     }
 
     /// The next `len` bytes; with fewer left, none, and the packet is at its end.

@@ -26,11 +26,46 @@ macro_rules! for_numbers {
             $(this == TypeId::of::<Vec<$number>>())||*
         }
 
-        /// Writes a number into exactly its width.
-        pub(crate) fn put_number<T: 'static>(value: &T, space: &mut [u8]) {
+        /// Writes a number behind what is there.
+        #[inline]
+        pub(crate) fn push_number<T: 'static>(value: &T, bytes: &mut Vec<u8>) {
             let value: &dyn Any = value;
             $(if let Some(number) = value.downcast_ref::<$number>() {
-                space.copy_from_slice(&number.to_le_bytes());
+                bytes.extend_from_slice(&number.to_le_bytes());
+            })*
+        }
+
+        /// Writes up to `most` numbers behind what is there; how many there were.
+        pub(crate) fn push_numbers<T: 'static>(
+            items: &mut impl Iterator<Item = T>,
+            most: usize,
+            bytes: &mut Vec<u8>,
+        ) -> usize {
+            let start = bytes.len();
+            $(if TypeId::of::<T>() == TypeId::of::<$number>() {
+                const WIDTH: usize = size_of::<$number>();
+                bytes.resize(start + most * WIDTH, 0);
+                let mut count = 0;
+                for place in bytes[start..].chunks_exact_mut(WIDTH) {
+                    let Some(item) = items.next() else { break };
+                    if let Some(number) = (&item as &dyn Any).downcast_ref::<$number>() {
+                        place.copy_from_slice(&number.to_le_bytes());
+                    }
+                    count += 1;
+                }
+                bytes.truncate(start + count * WIDTH);
+                return count;
+            })*
+            0
+        }
+
+        /// Puts the numbers that lie in `bytes` at the end of `numbers`.
+        #[allow(clippy::ptr_arg, reason = "it grows, as the vector it is found to be")]
+        pub(crate) fn get_numbers<T: 'static>(bytes: &[u8], numbers: &mut Vec<T>) {
+            let numbers: &mut dyn Any = numbers;
+            $(if let Some(numbers) = numbers.downcast_mut::<Vec<$number>>() {
+                let (there, _) = bytes.as_chunks::<{ size_of::<$number>() }>();
+                numbers.extend(there.iter().map(|bytes| $number::from_le_bytes(*bytes)));
             })*
         }
 
@@ -97,10 +132,23 @@ mod tests {
 
     #[test]
     fn a_number_comes_back() {
-        let mut space = [0; 8];
-        put_number(&-2.5f64, &mut space);
+        let mut space = Vec::new();
+        push_number(&-2.5f64, &mut space);
         assert_eq!(get_number::<f64>(&space), Some(-2.5));
         assert_eq!(get_number::<f64>(&space[1..]), None);
+    }
+
+    #[test]
+    fn numbers_come_back() {
+        let mut space = vec![7];
+        let mut items = 1u16..6;
+        assert_eq!(push_numbers(&mut items, 3, &mut space), 3);
+        assert_eq!(space, [7, 1, 0, 2, 0, 3, 0]);
+        assert_eq!(push_numbers(&mut items, 3, &mut space), 2);
+        let mut numbers = vec![0u16];
+        get_numbers(&space[1..], &mut numbers);
+        assert_eq!(numbers, [0, 1, 2, 3, 4, 5]);
+        assert_eq!(push_numbers(&mut ["text"].into_iter(), 3, &mut space), 0);
     }
 
     #[test]

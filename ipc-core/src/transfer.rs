@@ -6,7 +6,7 @@
 //! handle that came beside the bytes. Outside of both there is no list, and a
 //! handle refuses to be serialised.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt::Display;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -91,30 +91,38 @@ pub(crate) type Slot = Option<Handle>;
 enum Context {
     Packing(Luggage),
     Unpacking(Vec<Slot>, bool),
-    /// Other code runs, which has nothing to do with the messages around it.
-    Outside,
+}
+
+/// The messages that the code which runs now may see.
+fn in_sight(stack: &mut [Context]) -> impl Iterator<Item = &mut Context> {
+    stack.iter_mut().skip(FLOOR.get()).rev()
 }
 
 /// The list that handles go to, of the innermost message being encoded.
 fn packing_now(stack: &mut [Context]) -> Option<&mut Luggage> {
-    let here = stack.iter_mut().rev().take_while(|context| !matches!(context, Context::Outside));
-    here.filter_map(|context| if let Context::Packing(luggage) = context { Some(luggage) } else { None })
+    in_sight(stack)
+        .filter_map(|context| if let Context::Packing(luggage) = context { Some(luggage) } else { None })
         .next()
 }
 
 /// The list that handles come from, of the innermost message being decoded, and
 /// whether a stranger sent it.
 fn unpacking_now(stack: &mut [Context]) -> Option<(&mut Vec<Slot>, bool)> {
-    let here = stack.iter_mut().rev().take_while(|context| !matches!(context, Context::Outside));
-    here.filter_map(|context| {
-        if let Context::Unpacking(handles, foreign) = context { Some((handles, *foreign)) } else { None }
-    })
-    .next()
+    in_sight(stack)
+        .filter_map(|context| {
+            if let Context::Unpacking(handles, foreign) = context { Some((handles, *foreign)) } else { None }
+        })
+        .next()
 }
 
 thread_local! {
     // A stack, because a user's `Serialize` may itself encode a message.
     static CONTEXTS: RefCell<Vec<Context>> = const { RefCell::new(Vec::new()) };
+    // How many contexts there are.
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+    // How many of them the code that runs now does not see. Two plain words, because
+    // a pool's worker enters and leaves once for each item.
+    static FLOOR: Cell<usize> = const { Cell::new(0) };
     // postcard keeps no error texts, so ours wait here for the codec.
     static NOTE: RefCell<Option<String>> = const { RefCell::new(None) };
 }
@@ -137,19 +145,25 @@ struct Scope;
 impl Scope {
     fn enter(context: Context) -> Self {
         contexts(|stack| stack.push(context));
+        DEPTH.set(DEPTH.get() + 1);
         Self
     }
 
     fn leave(self) -> Option<Context> {
-        let context = contexts(Vec::pop);
+        let context = Self::pop();
         std::mem::forget(self);
         context
+    }
+
+    fn pop() -> Option<Context> {
+        DEPTH.set(DEPTH.get() - 1);
+        contexts(Vec::pop)
     }
 }
 
 impl Drop for Scope {
     fn drop(&mut self) {
-        contexts(Vec::pop);
+        Self::pop();
     }
 }
 
@@ -261,11 +275,21 @@ pub(crate) fn take(place: u32) -> Result<Handle, String> {
 
 /// Runs code that has nothing to do with the messages being written or read
 /// around it: a handle that it serialises by itself does not slip into them.
+#[inline]
 pub fn outside_messages<R>(run: impl FnOnce() -> R) -> R {
-    let scope = Scope::enter(Context::Outside);
-    let result = run();
-    drop(scope);
-    result
+    let _restored = Outside { floor: FLOOR.replace(DEPTH.get()) };
+    run()
+}
+
+/// Lets the messages around be seen again, also when the user's code panics.
+struct Outside {
+    floor: usize,
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        FLOOR.set(self.floor);
+    }
 }
 
 /// Whether a message is being decoded, on this thread, that came from a process

@@ -1,6 +1,6 @@
 //! Items put together into tasks.
 
-use ipc_core::{EncodeError, Message, Packet};
+use ipc_core::{EncodeError, Message, Packet, item_width};
 
 /// A task's items are no more bytes than this, so that several fit a link.
 const CHUNK_BYTES: usize = 24 << 10;
@@ -59,6 +59,11 @@ impl<A: Message, I: Iterator<Item = A>> Iterator for Chunks<I> {
         let mut packet = Packet::new();
         let (index, mut count) = (self.next_index, 0);
         packet.writing(|writer| {
+            if let Some(width) = item_width::<A>() {
+                count = writer.numbers(&mut self.items, self.size.min(CHUNK_BYTES / width));
+                self.next_index += count;
+                return;
+            }
             while count < self.size && writer.len() < CHUNK_BYTES && writer.handle_count() == 0 {
                 let Some(item) = self.items.next() else { break };
                 let place = self.next_index;

@@ -40,6 +40,9 @@ pub(crate) struct AnswerHead {
 pub(crate) const VALUE: u8 = 0;
 /// The byte in front of a [`Failure`].
 pub(crate) const FAILURE: u8 = 1;
+/// The byte in front of values of a fixed width, one behind the other: their number
+/// stands before them in four bytes, little end first.
+pub(crate) const NUMBERS: u8 = 2;
 
 /// Why an item has no value.
 #[derive(Debug, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ use crate::core::{Code, JobId, Reply, What};
 use crate::driver::Driver;
 use crate::error::{PoolError, TaskError, TaskKind};
 use crate::values::Values;
-use crate::wire::{Failure, VALUE};
+use crate::wire::{Failure, NUMBERS, VALUE};
 use crate::worker;
 
 /// Values that come out of turn wait for theirs: so many for each task under way.
@@ -201,8 +201,11 @@ impl<R: Message> Gathered<R> {
         Self { values: Values::new(expected), first_error: None }
     }
 
-    pub(crate) fn take(&mut self, reply: Reply) {
+    pub(crate) fn take(&mut self, mut reply: Reply) {
         let run = self.values.begin(reply.index, reply.items as usize);
+        if reply.take_numbers(run) {
+            return;
+        }
         let first_error = &mut self.first_error;
         reply.for_each(|index, outcome| match outcome {
             Ok(value) => run.push(value),
@@ -228,6 +231,14 @@ pub(crate) fn all_chunks<A: Message>(
 }
 
 impl Reply {
+    /// Puts all values at the end of `numbers`, if they are numbers and none is missing.
+    fn take_numbers<R: Message>(&mut self, numbers: &mut Vec<R>) -> bool {
+        let What::Outcomes(packet) = &mut self.what else { return false };
+        let count = self.items as usize;
+        let is_one_run = packet.bytes().split_first_chunk().is_some_and(|(head, _)| is_run_of(*head, count));
+        is_one_run && packet.reading(|reader| skip_run_head(reader) && reader.numbers(count, numbers))
+    }
+
     /// Decodes each item's outcome and hands it on with its place.
     pub(crate) fn for_each<R: Message>(self, mut each: impl FnMut(usize, Result<R, TaskError>)) {
         let places = self.index..self.index + self.items as usize;
@@ -249,12 +260,14 @@ fn decode<R: Message>(
     mut places: Range<usize>,
     mut each: impl FnMut(usize, Result<R, TaskError>),
 ) {
+    // How many of the next outcomes are numbers, one behind the other.
+    let run = Cell::new(0);
     while !places.is_empty() {
         let current = Cell::new(places.start);
         let caught = mp_process::catch_panic(|| {
             for index in places.by_ref() {
                 current.set(index);
-                let outcome = outcome(reader);
+                let outcome = outcome(reader, &run);
                 each(index, outcome);
             }
         });
@@ -265,9 +278,19 @@ fn decode<R: Message>(
     }
 }
 
-fn outcome<R: Message>(reader: &mut Reader<'_>) -> Result<R, TaskError> {
-    if reader.byte() == Some(VALUE) {
-        return reader.item::<R>().map_err(|error| TaskKind::Undecodable(error).into());
+fn outcome<R: Message>(reader: &mut Reader<'_>, run: &Cell<u32>) -> Result<R, TaskError> {
+    if let Some(left) = run.get().checked_sub(1) {
+        run.set(left);
+        return value(reader);
+    }
+    match reader.byte() {
+        Some(VALUE) => return value(reader),
+        Some(NUMBERS) => {
+            let count = std::array::from_fn(|_| reader.byte().unwrap_or_default());
+            run.set(u32::from_le_bytes(count).saturating_sub(1));
+            return value(reader);
+        }
+        _ => {}
     }
     Err(match reader.value::<Failure>().map_err(TaskKind::Undecodable)? {
         Failure::Panicked(panic) => TaskKind::Panicked(panic),
@@ -275,4 +298,17 @@ fn outcome<R: Message>(reader: &mut Reader<'_>) -> Result<R, TaskError> {
         Failure::BadResult(reason) => TaskKind::BadResult(reason),
     }
     .into())
+}
+
+fn value<R: Message>(reader: &mut Reader<'_>) -> Result<R, TaskError> {
+    reader.item::<R>().map_err(|error| TaskKind::Undecodable(error).into())
+}
+
+/// Whether a packet that begins with `head` has so many numbers in one run.
+fn is_run_of([mark, count @ ..]: [u8; 5], items: usize) -> bool {
+    mark == NUMBERS && u32::from_le_bytes(count) as usize == items
+}
+
+fn skip_run_head(reader: &mut Reader<'_>) -> bool {
+    (0..5).all(|_| reader.byte().is_some())
 }

@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         an_imap_dropped_midway_leaves_the_pool_usable,
         a_failing_item_is_one_error_and_the_rest_go_on,
         the_first_error_in_order_is_the_maps_error,
+        numbers_before_and_after_failures_are_in_place,
         every_way_to_fail_is_its_own_error,
         an_argument_that_does_not_encode_is_that_items_error,
         a_killed_worker_is_one_tasks_error,
@@ -181,6 +182,23 @@ fn the_first_error_in_order_is_the_maps_error() {
     assert_eq!(error.index(), Some(1));
     assert_eq!(error.to_string().lines().count(), 1, "{error}");
     assert_eq!(pool.map(square, 0..10).unwrap()[3], 9);
+}
+
+fn numbers_before_and_after_failures_are_in_place() {
+    let pool = Pool::new(2).unwrap();
+    // First, last, two in a row, and each one.
+    for bad in [&[0][..], &[999], &[500, 501], &[0, 1, 2, 997, 998, 999]] {
+        let items = (0..1000).map(|x: u64| if bad.contains(&x) { u64::MAX } else { x });
+        let fail = |x: u64| if x == u64::MAX { panic!("bad") } else { x };
+        let outcomes: Vec<_> = pool.imap(fail, items).chunk_size(300).collect();
+        assert_eq!(outcomes.len(), 1000);
+        for (x, outcome) in (0..).zip(outcomes) {
+            match outcome {
+                Ok(value) => assert!(value == x && !bad.contains(&x), "{x}"),
+                Err(error) => assert!(error.is_panic() && bad.contains(&x), "{x}: {error}"),
+            }
+        }
+    }
 }
 
 fn dig(depth: u32) -> u32 {

@@ -5,11 +5,11 @@ use std::cell::Cell;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use ipc_core::{Message, Packet, Reader, Writer, outside_messages};
+use ipc_core::{EncodeError, Message, Packet, Reader, Writer, item_width, outside_messages};
 use mp_process::{Panic, catch_panic};
 
 use super::board::Board;
-use crate::wire::{AnswerHead, FAILURE, Failure, TaskHead, VALUE};
+use crate::wire::{AnswerHead, FAILURE, Failure, NUMBERS, TaskHead, VALUE};
 
 /// An answer that is this old goes out before the next item begins, so that a
 /// worker which dies takes few results with it.
@@ -46,45 +46,105 @@ pub(super) fn run<A: Message, R: Message>(
     answer: &mut Writer<'_>,
     progress: &mut Progress<'_>,
 ) {
+    let mut outcomes = Outcomes::new::<R>(answer);
     while !progress.is_over() {
         let step = Cell::new(Step::Argument);
-        let begun = Cell::new(answer.len());
         let caught = catch_panic(|| {
-            while progress.begin_next(answer.len()) {
-                begun.set(answer.len());
-                run_one(&mut function, items, answer, &step);
+            while let Some(burst) = progress.next_burst(outcomes.answer.len()) {
+                for _ in 0..burst {
+                    progress.begin_next();
+                    outcomes.begin();
+                    run_one(&mut function, items, &mut outcomes, &step);
+                    if outcomes.answer.len() >= ANSWER_BYTES {
+                        break;
+                    }
+                }
             }
         });
         match caught {
-            Ok(()) => return,
-            Err(panic) => {
-                answer.truncate(begun.get());
-                fail(answer, &failure(step.get(), panic));
-            }
+            Ok(()) => break,
+            Err(panic) => outcomes.fail(&failure(step.get(), panic)),
         }
     }
+    outcomes.end_run();
 }
 
+#[inline]
 fn run_one<A: Message, R: Message>(
     function: &mut impl FnMut(A) -> R,
     items: &mut Reader<'_>,
-    answer: &mut Writer<'_>,
+    outcomes: &mut Outcomes<'_, '_>,
     step: &Cell<Step>,
 ) {
     // A user's `Deserialize` and `Serialize` run here as well, and may panic.
     step.set(Step::Argument);
     let argument = match items.item::<A>() {
         Ok(argument) => argument,
-        Err(error) => return fail(answer, &Failure::BadArgument(error.to_string())),
+        Err(error) => return outcomes.fail(&Failure::BadArgument(error.to_string())),
     };
     step.set(Step::Function);
     let value = outside_messages(|| function(argument));
     step.set(Step::Result);
-    let before = answer.len();
-    answer.byte(VALUE);
-    if let Err(error) = answer.item(&value) {
-        answer.truncate(before);
-        fail(answer, &Failure::BadResult(error.to_string()));
+    if let Err(error) = outcomes.value(&value) {
+        outcomes.fail(&Failure::BadResult(error.to_string()));
+    }
+}
+
+/// The outcomes of a task's items on their way into an answer.
+struct Outcomes<'a, 'w> {
+    answer: &'a mut Writer<'w>,
+    /// How many bytes a value takes, if that is the same for all.
+    width: Option<usize>,
+    /// Where the numbers begin that lie one behind the other at the answer's end.
+    run: Option<usize>,
+    /// Where the outcome begins that is being written.
+    begun: usize,
+}
+
+/// What stands in front of numbers: the mark, and how many.
+const RUN_HEAD: [u8; 5] = [NUMBERS, 0, 0, 0, 0];
+
+impl<'a, 'w> Outcomes<'a, 'w> {
+    fn new<R: 'static>(answer: &'a mut Writer<'w>) -> Self {
+        Self { answer, width: item_width::<R>(), run: None, begun: 0 }
+    }
+
+    #[inline]
+    fn begin(&mut self) {
+        if self.width.is_some() && self.run.is_none() {
+            self.begin_run();
+        }
+        self.begun = self.answer.len();
+    }
+
+    #[inline]
+    fn value<R: Message>(&mut self, value: &R) -> Result<(), EncodeError> {
+        if self.width.is_none() {
+            self.answer.byte(VALUE);
+        }
+        self.answer.item(value)
+    }
+
+    /// Writes a failure in the place of the outcome that was begun.
+    fn fail(&mut self, failure: &Failure) {
+        self.answer.truncate(self.begun);
+        self.end_run();
+        fail(self.answer, failure);
+    }
+
+    fn begin_run(&mut self) {
+        RUN_HEAD.iter().for_each(|byte| self.answer.byte(*byte));
+        self.run = Some(self.answer.len());
+    }
+
+    fn end_run(&mut self) {
+        let (Some(start), Some(width)) = (self.run.take(), self.width) else { return };
+        let count = (self.answer.len() - start) / width;
+        if count == 0 {
+            self.answer.truncate(start - RUN_HEAD.len());
+        } else {
+            self.answer.overwrite(start - size_of::<u32>(), &(count as u32).to_le_bytes());
+        }
     }
 }
 
@@ -135,18 +195,21 @@ impl<'a> Progress<'a> {
         self.next == self.items || self.due
     }
 
-    /// Marks the next item as begun; `false` if there is none, or the answer,
-    /// which now has `len` bytes, is to go out first.
-    fn begin_next(&mut self, len: usize) -> bool {
+    /// How many items may be begun before the next look at the clock and at the
+    /// answer, which has `len` bytes now; `None` if it is to go out first, or there
+    /// are no more.
+    fn next_burst(&mut self, len: usize) -> Option<u32> {
         if self.next > self.unanswered {
             self.due |= len >= ANSWER_BYTES || self.pace.is_due(self.began);
         }
-        if self.is_over() {
-            return false;
-        }
+        (!self.is_over()).then(|| self.pace.stride.min(self.items - self.next))
+    }
+
+    /// Marks the next item as begun.
+    #[inline]
+    fn begin_next(&mut self) {
         self.board.begin(self.task, self.next);
         self.next += 1;
-        true
     }
 
     /// The head of an answer with all outcomes so far; the next answer begins here.
@@ -161,8 +224,11 @@ impl<'a> Progress<'a> {
 
 /// Answers the remaining items with one failure.
 pub(super) fn refuse_rest(answer: &mut Writer<'_>, progress: &mut Progress<'_>, why: &str) {
-    while progress.begin_next(answer.len()) {
-        fail(answer, &Failure::BadArgument(why.to_owned()));
+    while let Some(burst) = progress.next_burst(answer.len()) {
+        (0..burst).for_each(|_| progress.begin_next());
+        for _ in 0..burst {
+            fail(answer, &Failure::BadArgument(why.to_owned()));
+        }
     }
 }
 
@@ -173,7 +239,7 @@ pub(super) fn refuse_all(answer: &mut Packet, progress: &mut Progress<'_>, why: 
 
 /// Reads the clock seldom while items are quick, and after each one that is not.
 struct Pace {
-    items: u32,
+    /// How many items may begin before the next reading.
     stride: u32,
     read_at: Instant,
 }
@@ -185,17 +251,13 @@ impl Pace {
     const QUICK: Duration = Duration::from_micros(5);
 
     fn new(now: Instant) -> Self {
-        Self { items: 0, stride: 1, read_at: now }
+        Self { stride: 1, read_at: now }
     }
 
     fn is_due(&mut self, begun_at: Instant) -> bool {
-        self.items += 1;
-        if self.items < self.stride {
-            return false;
-        }
         let now = Instant::now();
         self.stride = if now - self.read_at < Self::QUICK { (self.stride * 2).min(Self::LONGEST) } else { 1 };
-        (self.items, self.read_at) = (0, now);
+        self.read_at = now;
         now - begun_at >= ANSWER_AGE
     }
 }
