@@ -132,7 +132,9 @@ impl<S: 'static> Pool<S> {
         size: impl FnOnce(usize) -> usize,
     ) -> Result<JobId, TaskError> {
         let job = self.driver.open()?;
-        self.driver.submit_async(job, &code?, work::all_chunks(items, size));
+        let mut code = code?;
+        Arc::make_mut(&mut code).whole = true;
+        self.driver.submit_async(job, &code, work::all_chunks(items, size));
         Ok(job)
     }
 

@@ -15,6 +15,8 @@ pub(crate) struct TaskHead {
     pub(crate) items: u32,
     /// How many bytes of `Job` stand between the head and the items.
     pub(crate) job_len: u32,
+    /// Whether nobody need be woken before the last item is done.
+    pub(crate) whole: bool,
     /// Whether it pays to poll for the next task before sleeping.
     pub(crate) poll: bool,
 }
@@ -104,7 +106,7 @@ impl Outgoing for TaskFrame<'_> {
 /// Asks a worker to end once it has done what it holds.
 pub(crate) fn send_stop(link: &dyn Link) {
     let mut packet = Packet::new();
-    let _ = packet.append(&TaskHead { task: 0, items: 0, job_len: 0, poll: false });
+    let _ = packet.append(&TaskHead { task: 0, items: 0, job_len: 0, whole: false, poll: false });
     // One that does not even take this is ended by other means.
     let _ = link.send(&mut packet, Some(std::time::Instant::now()));
 }

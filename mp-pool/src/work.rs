@@ -83,7 +83,7 @@ where
 /// The job's bytes, for items of type `A`.
 fn code<A: 'static>(bytes: Result<Vec<u8>, EncodeError>) -> Result<Arc<Code>, TaskError> {
     let bytes = bytes.map_err(TaskKind::Argument)?;
-    Ok(Arc::new(Code { bytes, item_width: item_width::<A>() }))
+    Ok(Arc::new(Code { bytes, whole: false, item_width: item_width::<A>() }))
 }
 
 impl<'pool, A: Message, I: Iterator<Item = A>> Work<'pool, I> {
@@ -128,6 +128,7 @@ impl<'pool, A: Message, I: Iterator<Item = A>> Work<'pool, I> {
 
     /// All values in order, or the error of the first item, in order, that failed.
     pub(crate) fn gather<R: Message>(mut self, expected: usize) -> Result<Vec<R>, TaskError> {
+        Arc::make_mut(&mut self.code).whole = true;
         let mut gathered = Gathered::new(expected);
         while let Some(replies) = self.next_replies(None)? {
             replies.into_iter().for_each(|reply| gathered.take(reply));

@@ -16,6 +16,10 @@ impl Link for Box<dyn Link> {
         (**self).send(message, deadline)
     }
 
+    fn send_unhurried(&self, message: &mut dyn Outgoing, deadline: Option<Instant>) -> Result<(), SendError> {
+        (**self).send_unhurried(message, deadline)
+    }
+
     fn recv(&self, packet: &mut Packet, deadline: Option<Instant>) -> Result<(), RecvError> {
         (**self).recv(packet, deadline)
     }

@@ -77,6 +77,18 @@ pub trait Link: Send + Sync + fmt::Debug {
     /// See [`SendError`].
     fn send(&self, message: &mut dyn Outgoing, deadline: Option<Instant>) -> Result<(), SendError>;
 
+    /// As [`send`](Self::send), but a peer that sleeps need not be woken for it: it
+    /// finds the message when something else wakes it. For news that can wait, while
+    /// the CPU has better to do. Once the link fills up the peer is woken all the same.
+    ///
+    /// By default it is `send`.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    fn send_unhurried(&self, message: &mut dyn Outgoing, deadline: Option<Instant>) -> Result<(), SendError> {
+        self.send(message, deadline)
+    }
+
     /// Receives the next message into `packet`, whose old content goes.
     ///
     /// Blocks while there is none.

@@ -24,9 +24,11 @@ pub(crate) struct Task {
 }
 
 /// What a job runs, and on what.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Code {
     pub(crate) bytes: Vec<u8>,
+    /// Outcomes are of use only when all have come, so that nobody need be woken for some.
+    pub(crate) whole: bool,
     /// How many bytes each item takes, if that is the same for all.
     pub(crate) item_width: Option<usize>,
 }

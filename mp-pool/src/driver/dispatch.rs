@@ -41,7 +41,8 @@ impl Driver {
             return state.core.refuse(worker, id);
         };
         let Some(task) = state.core.task_mut(id) else { return };
-        let head = TaskHead { task: id, items: task.items, job_len: task.code.bytes.len() as u32, poll };
+        let job_len = task.code.bytes.len() as u32;
+        let head = TaskHead { task: id, items: task.items, job_len, whole: task.code.whole, poll };
         let code = Arc::clone(&task.code);
         let lumps = 1 + task.packet.bytes().len() / BYTES_PER_TIMEOUT;
         let patience = LARGE_FRAME_TIMEOUT.saturating_mul(u32::try_from(lumps).unwrap_or(u32::MAX));

@@ -85,7 +85,7 @@ impl Worker<'_> {
         self.board.begin(head.task, 0);
         if self.board.is_skipped(head.task) {
             refuse_all(&mut self.answer, &mut progress, "it was cancelled");
-            return self.send(progress.head());
+            return self.send(progress.head(), false);
         }
         while progress.unanswered < head.items {
             let Self { runner, state, answer, .. } = self;
@@ -95,17 +95,24 @@ impl Worker<'_> {
                     None => refuse_rest(answer, &mut progress, UNKNOWN_JOB),
                 });
             });
-            if !self.send(progress.head()) {
+            let answer = progress.head();
+            let unhurried = head.whole && progress.unanswered < head.items;
+            if !self.send(answer, unhurried) {
                 return false;
             }
         }
         true
     }
 
-    fn send(&mut self, head: AnswerHead) -> bool {
+    fn send(&mut self, head: AnswerHead, unhurried: bool) -> bool {
         // The head goes last: it is known only now, and the pool reads it first.
-        let sent =
-            self.answer.append_tail(&head).is_ok() && self.link.link().send(&mut self.answer, None).is_ok();
+        let link = self.link.link();
+        let sent = self.answer.append_tail(&head).is_ok()
+            && match unhurried {
+                true => link.send_unhurried(&mut self.answer, None),
+                false => link.send(&mut self.answer, None),
+            }
+            .is_ok();
         self.answer.clear();
         sent
     }

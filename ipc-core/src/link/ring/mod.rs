@@ -33,7 +33,7 @@ mod atomic {
 use consumer::Consumer;
 use end::{Common, End};
 use layout::{LARGEST, Lane};
-use producer::Producer;
+use producer::{Producer, Wake};
 
 /// A link through shared memory between two processes of this machine.
 ///
@@ -176,6 +176,22 @@ impl RingLink {
     }
 }
 
+impl RingLink {
+    fn send_and_wake(
+        &self,
+        message: &mut dyn Outgoing,
+        deadline: Option<Instant>,
+        wake: Wake,
+    ) -> Result<(), SendError> {
+        let direction = self.sending.as_ref().ok_or(SendError::WrongDirection)?;
+        let mut producer = direction.turn.take(deadline).map_err(|error| match error {
+            NoTurn::Timeout => SendError::Timeout,
+            NoTurn::Reentrant => SendError::Reentrant,
+        })?;
+        producer.send(&direction.end, message, deadline, wake)
+    }
+}
+
 impl Link for RingLink {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
@@ -187,12 +203,11 @@ impl Link for RingLink {
     }
 
     fn send(&self, message: &mut dyn Outgoing, deadline: Option<Instant>) -> Result<(), SendError> {
-        let direction = self.sending.as_ref().ok_or(SendError::WrongDirection)?;
-        let mut producer = direction.turn.take(deadline).map_err(|error| match error {
-            NoTurn::Timeout => SendError::Timeout,
-            NoTurn::Reentrant => SendError::Reentrant,
-        })?;
-        producer.send(&direction.end, message, deadline)
+        self.send_and_wake(message, deadline, Wake::Always)
+    }
+
+    fn send_unhurried(&self, message: &mut dyn Outgoing, deadline: Option<Instant>) -> Result<(), SendError> {
+        self.send_and_wake(message, deadline, Wake::WhenHalfFull)
     }
 
     fn recv_at_most(

@@ -14,6 +14,14 @@ use crate::error::SendError;
 use crate::link::Outgoing;
 use crate::sys::Handle;
 
+/// Whether a consumer that sleeps is woken for a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wake {
+    Always,
+    /// Only when more than half of the ring is filled.
+    WhenHalfFull,
+}
+
 /// What the producer alone knows.
 #[derive(Debug)]
 pub(super) struct Producer {
@@ -21,6 +29,8 @@ pub(super) struct Producer {
     head: u64,
     /// The consumer's counter when it was last read.
     tail: u64,
+    /// Of the message that is being sent.
+    wake: Wake,
     /// The last holder left a counter between two frames, which no correct one does.
     broken: bool,
 }
@@ -32,7 +42,7 @@ impl Producer {
         // ORDERING: what the last holder wrote below `head` is visible.
         let head = header.head.0.load(Ordering::Acquire);
         let tail = header.tail.0.load(Ordering::Acquire);
-        Self { head, tail, broken: !head.is_multiple_of(FRAME_UNIT) }
+        Self { head, tail, wake: Wake::Always, broken: !head.is_multiple_of(FRAME_UNIT) }
     }
 
     pub(super) fn send(
@@ -40,7 +50,9 @@ impl Producer {
         end: &End,
         message: &mut dyn Outgoing,
         deadline: Option<Instant>,
+        wake: Wake,
     ) -> Result<(), SendError> {
+        self.wake = wake;
         if end.common.is_detached() {
             return Err(SendError::Moved);
         }
@@ -159,7 +171,9 @@ impl Producer {
         // ORDERING: the frame's bytes are visible before the counter is.
         end.lane.header().head.0.store(self.head, Ordering::Release);
         end.own().publish_cpu();
-        end.wake_peer();
+        if self.wake == Wake::Always || self.free(end) < end.lane.capacity() / 2 {
+            end.wake_peer();
+        }
     }
 
     fn await_room(&mut self, end: &End, room: usize, deadline: Option<Instant>) -> Result<(), SendError> {

@@ -153,3 +153,54 @@ fn a_bell_that_another_thread_waits_for_is_left_to_it() {
     });
     assert!(!rx.common.companion.has_bell());
 }
+
+#[test]
+fn what_is_not_hurried_wakes_once_the_ring_is_half_full() {
+    let (tx, rx) = RingLink::pipe(RingOptions::default().capacity(4096)).unwrap();
+    rx.set_polling(Polling::Off);
+    std::thread::scope(|scope| {
+        let receiver = scope.spawn(|| {
+            let mut packet = Packet::new();
+            rx.recv(&mut packet, None).unwrap();
+            packet.read::<u64>().unwrap()
+        });
+        // It sleeps; were it never woken, the test would not end.
+        std::thread::sleep(Duration::from_millis(20));
+        for number in 0..200u64 {
+            tx.send_unhurried(&mut packet_of(number), None).unwrap();
+        }
+        assert_eq!(receiver.join().unwrap(), 0);
+    });
+}
+
+#[test]
+fn what_is_not_hurried_is_found_with_what_is_and_at_the_deadline() {
+    let (tx, rx) = RingLink::pipe(RingOptions::default()).unwrap();
+    rx.set_polling(Polling::Off);
+    let mut packet = Packet::new();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(20));
+            tx.send_unhurried(&mut packet_of(1), None).unwrap();
+            tx.send(&mut packet_of(2), None).unwrap();
+        });
+        for expected in 1..=2u64 {
+            rx.recv(&mut packet, None).unwrap();
+            assert_eq!(packet.read::<u64>().unwrap(), expected);
+        }
+    });
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(20));
+            tx.send_unhurried(&mut packet_of(3), None).unwrap();
+        });
+        rx.recv(&mut packet, crate::deadline::after(Duration::from_millis(200))).unwrap();
+        assert_eq!(packet.read::<u64>().unwrap(), 3);
+    });
+}
+
+fn packet_of(number: u64) -> Packet {
+    let mut packet = Packet::new();
+    packet.append(&number).unwrap();
+    packet
+}
