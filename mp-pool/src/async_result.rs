@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use ipc_core::Message;
@@ -13,24 +13,46 @@ use ipc_core::Message;
 use crate::core::{JobId, Reply};
 use crate::driver::Driver;
 use crate::error::{PoolError, TaskError, TaskKind};
+use crate::scope::{End, Note};
+use crate::threads::Slot;
 use crate::work::Gathered;
 
 /// The result of a task that runs by itself; made by
-/// [`Pool::apply_async`](crate::Pool::apply_async) and
-/// [`Pool::map_async`](crate::Pool::map_async).
+/// [`Pool::apply_async`](crate::Pool::apply_async),
+/// [`Pool::map_async`](crate::Pool::map_async) and their like of a
+/// [`ThreadPool`](crate::ThreadPool).
 ///
-/// It is also a future, for any async runtime. Dropping it lets the tasks run
-/// that workers have begun, drops the others, and forgets the result.
+/// It is also a future, for any async runtime; [`wait`](crate::wait) and
+/// [`as_completed`](crate::as_completed) wait for many. Dropping it lets the tasks
+/// run that workers have begun, drops the others, and forgets the result; in a
+/// [`scope`](crate::Pool::scope) it lets all of them run.
 pub struct AsyncResult<T> {
-    driver: Arc<Driver>,
-    job: Option<JobId>,
-    gather: Option<Gather<T>>,
+    source: Source<T>,
     /// Known without the pool's help: it takes no work, or the result was decoded.
     known: Option<Result<T, TaskError>>,
+    /// The scope's note of it, if it belongs to one.
+    note: Option<Arc<Note>>,
+}
+
+/// Where a result comes from.
+enum Source<T> {
+    /// From worker processes.
+    Job(Job<T>),
+    /// From a thread.
+    Slot(Arc<Slot<T>>),
+    /// It has been taken, or never came from anywhere.
+    Nowhere,
+}
+
+/// A job of a pool, and what makes the result of its replies.
+struct Job<T> {
+    driver: Arc<Driver>,
+    id: JobId,
+    gather: Gather<T>,
 }
 
 /// Makes the result of all replies.
-pub(crate) type Gather<T> = Box<dyn FnOnce(VecDeque<Reply>) -> Result<T, TaskError> + Send>;
+pub(crate) type Gather<T> = fn(VecDeque<Reply>) -> Result<T, TaskError>;
 
 /// For one task: its outcome.
 pub(crate) fn one<R: Message>(replies: VecDeque<Reply>) -> Result<R, TaskError> {
@@ -51,12 +73,19 @@ pub(crate) fn many<R: Message>(replies: VecDeque<Reply>) -> Result<Vec<R>, TaskE
 }
 
 impl<T> AsyncResult<T> {
-    pub(crate) fn new(driver: &Arc<Driver>, job: Result<JobId, TaskError>, gather: Gather<T>) -> Self {
-        let (job, known) = match job {
-            Ok(job) => (Some(job), None),
-            Err(error) => (None, Some(Err(error))),
-        };
-        Self { driver: Arc::clone(driver), job, gather: Some(gather), known }
+    pub(crate) fn of_job(driver: &Arc<Driver>, job: Result<JobId, TaskError>, gather: Gather<T>) -> Self {
+        match job {
+            Ok(id) => Self::of(Source::Job(Job { driver: Arc::clone(driver), id, gather }), None),
+            Err(error) => Self::of(Source::Nowhere, Some(Err(error))),
+        }
+    }
+
+    pub(crate) fn of_slot(slot: Arc<Slot<T>>) -> Self {
+        Self::of(Source::Slot(slot), None)
+    }
+
+    fn of(source: Source<T>, known: Option<Result<T, TaskError>>) -> Self {
+        Self { source, known, note: None }
     }
 
     /// Waits for the result.
@@ -90,7 +119,7 @@ impl<T> AsyncResult<T> {
     /// Whether the result has come. Does not wait.
     #[must_use]
     pub fn ready(&self) -> bool {
-        self.job.is_none_or(|job| self.driver.poll_end(job, None))
+        self.is_over(None)
     }
 
     /// Whether the result has come and is a value; `None` if it has not come.
@@ -107,9 +136,12 @@ impl<T> AsyncResult<T> {
     /// Cancels what has not been done: queued tasks are dropped, a running one is
     /// killed with its worker, which is replaced. The result is then an error for
     /// which [`is_cancelled`](TaskError::is_cancelled) holds, unless it had come.
+    /// What a thread runs, runs on.
     pub fn cancel(&self) {
-        if let Some(job) = self.job {
-            self.driver.cancel(job);
+        match &self.source {
+            Source::Job(job) => job.driver.cancel(job.id),
+            Source::Slot(slot) => slot.cancel(),
+            Source::Nowhere => {}
         }
     }
 
@@ -127,33 +159,83 @@ impl<T> AsyncResult<T> {
             let run = std::panic::AssertUnwindSafe(|| callback(result));
             let _ = tell.send(std::panic::catch_unwind(run).map_err(|payload| text(&*payload)));
         };
-        match (self.job.take(), self.gather.take(), self.known.take()) {
-            (Some(job), Some(gather), None) => {
+        self.note = None;
+        match (std::mem::replace(&mut self.source, Source::Nowhere), self.known.take()) {
+            (_, Some(known)) => run(known),
+            (Source::Job(Job { driver, id, gather }), None) => {
                 let call = move |replies, broken: Option<PoolError>| {
                     run(broken.map_or_else(|| gather(replies), |error| Err(error.into())));
                 };
-                self.driver.on_end(job, call);
+                driver.on_end(id, call);
             }
-            (_, _, Some(known)) => run(known),
-            _ => {}
+            (Source::Slot(slot), None) => slot.on_end(Box::new(run)),
+            (Source::Nowhere, None) => {}
         }
         CallbackHandle(told)
     }
 
     fn await_end(&self, deadline: Option<Instant>) -> bool {
-        self.job.is_none_or(|job| self.driver.await_end(job, deadline))
+        match &self.source {
+            Source::Job(job) => job.driver.await_end(job.id, deadline),
+            Source::Slot(slot) => slot.await_end(deadline),
+            Source::Nowhere => true,
+        }
+    }
+
+    /// Whether the result has come; if not, `waker` is woken when it does.
+    pub(crate) fn is_over(&self, waker: Option<&Waker>) -> bool {
+        match &self.source {
+            Source::Job(job) => job.driver.poll_end(job.id, waker),
+            Source::Slot(slot) => slot.poll_end(waker),
+            Source::Nowhere => true,
+        }
     }
 
     /// The result, which has come.
-    fn take(&mut self) -> Result<T, TaskError> {
+    pub(crate) fn take(&mut self) -> Result<T, TaskError> {
         if let Some(known) = self.known.take() {
             return known;
         }
-        let (Some(job), Some(gather)) = (self.job.take(), self.gather.take()) else {
-            return Err(TaskKind::BadResult("the result has been taken already".to_owned()).into());
+        match std::mem::replace(&mut self.source, Source::Nowhere) {
+            Source::Job(Job { driver, id, gather }) => gather(driver.take_replies(id)?),
+            Source::Slot(slot) => slot.take(),
+            Source::Nowhere => {
+                Err(TaskKind::BadResult("the result has been taken already".to_owned()).into())
+            }
+        }
+    }
+}
+
+impl<T: Send + 'static> AsyncResult<T> {
+    /// Has a scope take note of it; `None` if nothing is to be waited for.
+    pub(crate) fn noted(mut self) -> (Self, Option<Arc<Note>>) {
+        let end: Box<dyn End> = match &self.source {
+            Source::Job(Job { driver, id, gather }) => {
+                Box::new(Job { driver: Arc::clone(driver), id: *id, gather: *gather })
+            }
+            Source::Slot(slot) => Box::new(Arc::clone(slot)),
+            Source::Nowhere => return (self, None),
         };
-        let replies = self.driver.take_replies(job)?;
-        gather(replies)
+        let note = Arc::new(Note::new(end));
+        self.note = Some(Arc::clone(&note));
+        (self, Some(note))
+    }
+}
+
+impl<T> End for Job<T> {
+    fn wait(&self) {
+        self.driver.await_end(self.id, None);
+    }
+
+    fn is_over(&self) -> bool {
+        self.driver.poll_end(self.id, None)
+    }
+
+    fn take_error(&self) -> Option<TaskError> {
+        match self.driver.take_replies(self.id) {
+            Ok(replies) => (self.gather)(replies).err(),
+            Err(error) => Some(error.into()),
+        }
     }
 }
 
@@ -166,22 +248,28 @@ impl<T: Unpin> Future for AsyncResult<T> {
     type Output = Result<T, TaskError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let is_over = self.job.is_none_or(|job| self.driver.poll_end(job, Some(context.waker())));
-        if is_over { Poll::Ready(self.take()) } else { Poll::Pending }
+        if self.is_over(Some(context.waker())) { Poll::Ready(self.take()) } else { Poll::Pending }
     }
 }
 
 impl<T> Drop for AsyncResult<T> {
     fn drop(&mut self) {
-        if let Some(job) = self.job {
-            self.driver.close_job(job);
+        let unread = !matches!(self.source, Source::Nowhere);
+        if unread && self.note.as_ref().is_some_and(|note| note.leave()) {
+            return;
+        }
+        match &self.source {
+            Source::Job(job) => job.driver.close_job(job.id),
+            Source::Slot(slot) => slot.forget(),
+            Source::Nowhere => {}
         }
     }
 }
 
 impl<T> fmt::Debug for AsyncResult<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AsyncResult").field("job", &self.job).finish_non_exhaustive()
+        let job = if let Source::Job(job) = &self.source { Some(job.id) } else { None };
+        f.debug_struct("AsyncResult").field("job", &job).finish_non_exhaustive()
     }
 }
 

@@ -26,6 +26,8 @@ pub(crate) enum PoolKind {
     Dying { deaths: u32, last: Arc<Death> },
     #[error("the initializer failed in {tries} workers in a row: {last}")]
     Initializer { tries: u32, last: Arc<Death> },
+    #[error("the initializer failed: {0}")]
+    ThreadInitializer(Panic),
     #[error("the argument of the initializer could not be sent: {0}")]
     Setup(EncodeError),
     #[error("the workers cannot start: {0}")]
@@ -56,6 +58,7 @@ impl PoolError {
             *self.0,
             PoolKind::Dying { .. }
                 | PoolKind::Initializer { .. }
+                | PoolKind::ThreadInitializer(_)
                 | PoolKind::NoStart(_)
                 | PoolKind::Start(_)
                 | PoolKind::System(_)
@@ -80,6 +83,11 @@ impl From<std::io::Error> for PoolError {
         PoolKind::System(error).into()
     }
 }
+
+/// The time passed before there was a result; it can be waited for again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("there was no result within the time allowed; ask again, or allow more")]
+pub struct TimeoutError;
 
 /// A task has no value, and why.
 ///

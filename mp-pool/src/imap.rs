@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::{Duration, Instant};
 
 use ipc_core::Message;
 
-use crate::error::TaskError;
+use crate::error::{TaskError, TimeoutError};
 use crate::work::{Outcomes, Work};
 
 /// Values in completion order; made by [`Pool::imap_unordered`](crate::Pool::imap_unordered).
@@ -71,28 +72,85 @@ impl<I, R> Imap<'_, I, R> {
     }
 }
 
+/// An outcome with the place of its item.
+type Placed<R> = (usize, Result<R, TaskError>);
+
 impl<A: Message, R: Message, I: Iterator<Item = A>> ImapUnordered<'_, I, R> {
-    /// The next value with the place of its item. The end of the pool is one error.
-    fn next_placed(&mut self) -> Option<(usize, Result<R, TaskError>)> {
-        if let Some((index, outcome)) = self.outcomes.pop_front() {
-            return Some((index, outcome.map_err(|error| error.at(index))));
-        }
-        let State::Going(work) = &mut self.state else {
-            return match std::mem::replace(&mut self.state, State::Over) {
-                State::Refused(error) => Some((usize::MAX, Err(error))),
-                _ => None,
+    /// As [`next`](Iterator::next), and waits up to `timeout`; after an error the
+    /// iterator can be asked again, and has lost nothing. The time that the input
+    /// takes for its items is not limited.
+    ///
+    /// # Errors
+    /// [`TimeoutError`] if no value has come by then.
+    pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<Result<R, TaskError>>, TimeoutError> {
+        let placed = self.next_placed(Instant::now().checked_add(timeout))?;
+        Ok(placed.map(|(_, outcome)| outcome))
+    }
+
+    /// The next value. The end of the pool is one error.
+    fn next_placed(&mut self, deadline: Option<Instant>) -> Result<Option<Placed<R>>, TimeoutError> {
+        loop {
+            if let Some((index, outcome)) = self.outcomes.pop_front() {
+                return Ok(Some((index, outcome.map_err(|error| error.at(index)))));
+            }
+            let State::Going(work) = &mut self.state else {
+                return Ok(match std::mem::replace(&mut self.state, State::Over) {
+                    State::Refused(error) => Some((usize::MAX, Err(error))),
+                    _ => None,
+                });
             };
-        };
-        match work.fetch(&mut self.outcomes, None) {
-            Ok(true) => self.next_placed(),
-            Ok(false) => {
-                self.state = State::Over;
-                None
+            match work.fetch(&mut self.outcomes, deadline) {
+                Ok(true) if self.outcomes.is_empty() => return Err(TimeoutError),
+                Ok(true) => {}
+                Ok(false) => self.state = State::Over,
+                Err(error) => self.state = State::Refused(error.into()),
             }
-            Err(error) => {
-                self.state = State::Over;
-                Some((usize::MAX, Err(error.into())))
+        }
+    }
+}
+
+impl<A: Message, R: Message, I: Iterator<Item = A>> Imap<'_, I, R> {
+    /// As [`next`](Iterator::next), and waits up to `timeout`; after an error the
+    /// iterator can be asked again, and has lost nothing. The time that the input
+    /// takes for its items is not limited.
+    ///
+    /// # Errors
+    /// [`TimeoutError`] if the next value, in order, has not come by then.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// use std::time::Duration;
+    ///
+    /// let pool = mp_pool::Pool::new(1)?;
+    /// let nap = |millis| std::thread::sleep(Duration::from_millis(millis));
+    /// let mut naps = pool.imap(nap, [200]);
+    /// assert!(naps.next_timeout(Duration::from_millis(1)).is_err());
+    /// assert!(naps.next_timeout(Duration::from_secs(60))?.is_some_and(|nap| nap.is_ok()));
+    /// assert!(naps.next_timeout(Duration::ZERO)?.is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<Result<R, TaskError>>, TimeoutError> {
+        self.next_deadline(Instant::now().checked_add(timeout))
+    }
+
+    fn next_deadline(
+        &mut self,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Result<R, TaskError>>, TimeoutError> {
+        loop {
+            if let Some(outcome) = self.early.remove(&self.next) {
+                self.next += 1;
+                return Ok(Some(outcome));
             }
+            if let State::Going(work) = &mut self.unordered.state {
+                work.limit_to(self.next);
+            }
+            match self.unordered.next_placed(deadline)? {
+                Some((index, outcome)) => self.early.insert(index, outcome),
+                // What is left has a gap before it, which only the pool's end can leave.
+                None => return Ok(self.early.pop_first().map(|(_, outcome)| outcome)),
+            };
         }
     }
 }
@@ -101,7 +159,8 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Iterator for ImapUnordered<'
     type Item = Result<R, TaskError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.next_placed().map(|(_, outcome)| outcome)
+        // Without a deadline there is no other error.
+        self.next_placed(None).ok().flatten().map(|(_, outcome)| outcome)
     }
 }
 
@@ -109,20 +168,7 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Iterator for Imap<'_, I, R> 
     type Item = Result<R, TaskError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some(outcome) = self.early.remove(&self.next) {
-                self.next += 1;
-                return Some(outcome);
-            }
-            if let State::Going(work) = &mut self.unordered.state {
-                work.limit_to(self.next);
-            }
-            match self.unordered.next_placed() {
-                Some((index, outcome)) => self.early.insert(index, outcome),
-                // What is left has a gap before it, which only the pool's end can leave.
-                None => return self.early.pop_first().map(|(_, outcome)| outcome),
-            };
-        }
+        self.next_deadline(None).ok().flatten()
     }
 }
 

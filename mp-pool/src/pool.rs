@@ -13,6 +13,8 @@ use crate::core::{Code, JobId};
 use crate::driver::Driver;
 use crate::error::{PoolError, TaskError, TaskKind};
 use crate::imap::{Imap, ImapUnordered};
+use crate::scope::Scope;
+use crate::task_pool::TaskPool;
 use crate::work::{self, Outcomes, Work};
 
 /// Worker processes that run functions of this program.
@@ -101,7 +103,7 @@ impl<S: 'static> Pool<S> {
     #[doc(alias = "submit")]
     pub fn apply_async<A: Message, R: Message>(&self, function: fn(A) -> R, argument: A) -> AsyncResult<R> {
         let job = self.start(work::plain(function), std::iter::once(argument), |_| 1);
-        AsyncResult::new(&self.driver, job, Box::new(async_result::one))
+        AsyncResult::of_job(&self.driver, job, async_result::one)
     }
 
     /// Has `function` run with each of `items`, and returns at once. The items are
@@ -122,7 +124,7 @@ impl<S: 'static> Pool<S> {
         I: IntoIterator<Item = A>,
     {
         let job = self.start(work::plain(function), items.into_iter(), |count| self.driver.chunk_size(count));
-        AsyncResult::new(&self.driver, job, Box::new(async_result::many))
+        AsyncResult::of_job(&self.driver, job, async_result::many)
     }
 
     fn start<A: Message>(
@@ -238,7 +240,7 @@ impl<S: 'static> Pool<S> {
         I: IntoIterator<Item = (A, B)>,
     {
         let job = self.start(work::star2(function), items.into_iter(), |count| self.driver.chunk_size(count));
-        AsyncResult::new(&self.driver, job, Box::new(async_result::many))
+        AsyncResult::of_job(&self.driver, job, async_result::many)
     }
 
     /// As [`map`](Self::map), each item with the state of the worker that runs it.
@@ -344,6 +346,24 @@ impl<S: 'static> Pool<S> {
         I: Iterator<Item = A>,
     {
         Work::begin(&self.driver, work::plain(function)?, Chunks::new(items, 1))
+    }
+
+    /// How many workers there are.
+    #[must_use]
+    pub fn workers(&self) -> usize {
+        self.driver.workers()
+    }
+
+    /// Runs `block`, in which tasks can be submitted, and waits until all of them are
+    /// done; see [`TaskPool::scope`].
+    ///
+    /// # Errors
+    /// The first error of a task whose result was dropped unread.
+    pub fn scope<'pool, T>(
+        &'pool self,
+        block: impl FnOnce(&Scope<'pool, Self>) -> T,
+    ) -> Result<T, TaskError> {
+        TaskPool::scope(self, block)
     }
 
     /// The ids of the worker processes.

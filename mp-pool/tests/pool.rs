@@ -23,6 +23,8 @@ fn main() -> ExitCode {
         more_large_tasks_than_workers_do_not_deadlock,
         imap_is_lazy_and_in_order,
         imap_unordered_brings_all,
+        a_late_value_can_be_asked_for_again,
+        errors_stand_in_their_places_whatever_travels_together,
         an_imap_dropped_midway_leaves_the_pool_usable,
         a_failing_item_is_one_error_and_the_rest_go_on,
         the_first_error_in_order_is_the_maps_error,
@@ -146,6 +148,46 @@ fn imap_unordered_brings_all() {
     let mut squares: Vec<u64> = pool.imap_unordered(square, 0..20_000).map(Result::unwrap).collect();
     squares.sort_unstable();
     assert_eq!(squares, (0..20_000).map(square).collect::<Vec<_>>());
+}
+
+fn a_late_value_can_be_asked_for_again() {
+    let nap = |millis| {
+        thread::sleep(Duration::from_millis(millis));
+        millis
+    };
+    let pool = Pool::new(2).unwrap();
+    let mut naps = pool.imap(nap, [300, 1, 2]);
+    assert!(naps.next_timeout(Duration::ZERO).is_err());
+    assert!(naps.next_timeout(Duration::from_millis(10)).is_err());
+    assert_eq!(naps.next().unwrap().unwrap(), 300);
+    assert_eq!(naps.next_timeout(Duration::MAX).unwrap().unwrap().unwrap(), 1);
+    assert_eq!(naps.next_timeout(Duration::from_secs(20)).unwrap().unwrap().unwrap(), 2);
+    assert!(naps.next_timeout(Duration::ZERO).unwrap().is_none());
+    let mut naps = pool.imap_unordered(nap, [300, 1]);
+    assert!(naps.next_timeout(Duration::ZERO).is_err());
+    let mut order = Vec::new();
+    while let Ok(Some(nap)) = naps.next_timeout(Duration::from_secs(20)) {
+        order.push(nap.unwrap());
+    }
+    assert_eq!(order, [1, 300]);
+    // One whose worker is killed meanwhile is an error, and no timeout.
+    let mut naps = pool.imap(nap, [20_000, 1]);
+    assert!(naps.next_timeout(Duration::from_millis(30)).is_err());
+    pool.pids().into_iter().for_each(|pid| chaos::kill(pid).unwrap());
+    let killed = naps.next_timeout(Duration::from_secs(20)).unwrap().unwrap();
+    assert!(killed.unwrap_err().is_worker_died());
+    assert!(naps.next_timeout(Duration::from_secs(20)).unwrap().is_some());
+}
+
+fn errors_stand_in_their_places_whatever_travels_together() {
+    let pool = Pool::new(2).unwrap();
+    for size in [1, 7, 64] {
+        let outcomes: Vec<Result<u32, TaskError>> = pool.imap(odd_panics, 0..100).chunk_size(size).collect();
+        let errors: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()?.index()).collect();
+        assert_eq!((outcomes.len(), errors), (100, (0..50).map(|i| 2 * i + 1).collect()));
+        let values = outcomes.into_iter().flatten();
+        assert!(values.eq((0..50).map(|i| 2 * i)), "chunks of {size}");
+    }
 }
 
 fn an_imap_dropped_midway_leaves_the_pool_usable() {

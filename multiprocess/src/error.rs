@@ -16,6 +16,9 @@ pub enum Error {
     /// A task has no value.
     #[error(transparent)]
     Task(#[from] mp_pool::TaskError),
+    /// A result did not come in time.
+    #[error(transparent)]
+    Timeout(#[from] mp_pool::TimeoutError),
     /// A message was not sent.
     #[error(transparent)]
     Send(#[from] ipc_core::SendError),

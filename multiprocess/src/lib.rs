@@ -84,7 +84,7 @@ pub use ipc_core::{
     SharedMemory, Waitable, connect, duplex, pipe, wait,
 };
 pub use mp_manager::{Manager, ManagerError, object};
-pub use mp_pool::{AsyncResult, Pool, PoolError, TaskError};
+pub use mp_pool::{AsyncResult, Pool, PoolError, TaskError, TaskPool, ThreadPool, as_completed};
 pub use mp_process::{
     ExitStatus, Function, Panic, Process, ProcessError, StartMethod, active_children, cpu_count,
     current_process, init, parent_process, test_support,

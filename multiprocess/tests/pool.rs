@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use common::{LONG, SHORT, suite};
 use mp_testkit::chaos;
+use multiprocess::pool::{Until, as_completed, wait};
 use multiprocess::{Pool, SharedAtomicU64, StartMethod, TaskError, Value};
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,10 @@ suite! {
         map_of_nothing_is_nothing,
         imap_keeps_the_order_and_ends,
         imap_unordered_gives_all,
+        a_value_of_imap_is_waited_for_so_long,
+        the_first_of_many_results_is_waited_for,
+        results_are_taken_as_they_come,
+        a_scope_is_left_when_its_tasks_are_done,
         an_endless_input_is_taken_as_it_is_needed,
         an_async_result_is_waited_for,
         a_callback_gets_the_value_or_the_error,
@@ -129,6 +134,60 @@ fn imap_unordered_gives_all(method: StartMethod) {
         values.sort_unstable();
         assert_eq!(values, squares(0..1000));
     }
+}
+
+fn a_value_of_imap_is_waited_for_so_long(method: StartMethod) {
+    let pool = pool_of(2, method);
+    let mut values = pool.imap(|millis: u64| sleep(Duration::from_millis(millis)), [200, 0]);
+    assert!(values.next_timeout(SHORT).is_err());
+    assert!(values.next_timeout(LONG).unwrap().unwrap().is_ok());
+    assert!(values.next_timeout(LONG).unwrap().unwrap().is_ok());
+    assert!(values.next_timeout(LONG).unwrap().is_none());
+}
+
+fn nap(millis: u64) -> u64 {
+    sleep(Duration::from_millis(millis));
+    millis
+}
+
+fn the_first_of_many_results_is_waited_for(method: StartMethod) {
+    let pool = pool_of(2, method);
+    let mut naps = [20_000, 1].map(|millis| pool.apply_async(nap, millis));
+    assert_eq!(wait(&mut naps, Until::FirstCompleted, Some(LONG)), [1]);
+    assert_eq!(wait(&mut naps, Until::AllCompleted, Some(SHORT)), [1]);
+    let mut failing = [pool.apply_async(divides, 1), pool.apply_async(divides, 3)];
+    assert!(wait(&mut failing, Until::FirstError, Some(LONG)).contains(&1));
+    assert_eq!(wait(&mut failing, Until::AllCompleted, Some(LONG)), [0, 1]);
+    naps[0].cancel();
+    assert_eq!(wait(&mut naps, Until::AllCompleted, Some(LONG)), [0, 1]);
+}
+
+fn results_are_taken_as_they_come(method: StartMethod) {
+    let pool = pool_of(2, method);
+    let mut naps = as_completed([400, 1].map(|millis| pool.apply_async(nap, millis)));
+    assert_eq!(naps.next_timeout(LONG).unwrap().map(|(place, nap)| (place, nap.unwrap())), Some((1, 1)));
+    assert!(naps.next_timeout(Duration::ZERO).is_err());
+    assert_eq!(naps.next().map(|(place, nap)| (place, nap.unwrap())), Some((0, 400)));
+    assert!(naps.next().is_none());
+    let all = as_completed((0..200).map(|x| pool.apply_async(sqr, x)));
+    assert_eq!(all.map(|(_, square)| square.unwrap()).sum::<u64>(), squares(0..200).into_iter().sum());
+}
+
+fn a_scope_is_left_when_its_tasks_are_done(method: StartMethod) {
+    let pool = pool_of(2, method);
+    let count = SharedAtomicU64::new(0).unwrap();
+    let add = |(count, x): (SharedAtomicU64, u64)| {
+        sleep(Duration::from_millis(1));
+        count.fetch_add(x, std::sync::atomic::Ordering::SeqCst);
+    };
+    let items = (0..30).map(|x| (count.clone(), x));
+    pool.scope(|scope| {
+        items.clone().for_each(|item| drop(scope.apply_async(add, item)));
+        drop(scope.map_async(add, items.clone()));
+    })
+    .unwrap();
+    assert_eq!(count.load(std::sync::atomic::Ordering::SeqCst), 2 * (0..30).sum::<u64>());
+    assert!(pool.scope(|scope| drop(scope.apply_async(divides, 3))).unwrap_err().is_panic());
 }
 
 fn an_endless_input_is_taken_as_it_is_needed(method: StartMethod) {
@@ -348,10 +407,6 @@ fn a_task_over_its_time_is_an_error(method: StartMethod) {
 }
 
 fn a_running_task_is_cancelled(method: StartMethod) {
-    if method == StartMethod::Fork {
-        // The pool's own thread would have to fork, which is refused.
-        return;
-    }
     let pool = pool_of(1, method);
     let running = pool.apply_async(|()| sleep(LONG), ());
     let queued = pool.apply_async(sqr, 3);
@@ -405,10 +460,6 @@ fn max_tasks_per_child_replaces_workers(method: StartMethod) {
 }
 
 fn a_pool_with_one_task_per_child_is_closed_early(method: StartMethod) {
-    if method == StartMethod::Fork {
-        // The pool's own thread would have to fork, which is refused.
-        return;
-    }
     let builder = Pool::builder().processes(3).start_method(method);
     let pool = builder.max_tasks_per_child(1).build().unwrap();
     let tasks: Vec<_> = (0..6).map(|x| pool.apply_async(sqr, x)).collect();

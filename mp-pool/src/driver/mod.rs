@@ -25,6 +25,8 @@ mod dispatch;
 mod locked;
 mod supervisor;
 
+pub(crate) use supervisor::run_elsewhere;
+
 /// A pool's state and its workers, shared by all who use it.
 #[derive(Debug)]
 pub(crate) struct Driver {
@@ -99,6 +101,11 @@ impl Driver {
 
     pub(crate) fn pids(&self) -> Vec<u32> {
         self.lock().stations.iter().flatten().map(|station| station.process().pid()).collect()
+    }
+
+    /// How many workers there are.
+    pub(crate) fn workers(&self) -> usize {
+        self.lock().stations.len()
     }
 
     /// How many items a task of a map of `items` should have.

@@ -12,7 +12,7 @@ use crate::chunks::Chunk;
 use crate::core::{Callback, Code, JobId, Reply};
 use crate::error::PoolError;
 
-type Call = Box<dyn FnOnce() + Send>;
+pub(crate) type Call = Box<dyn FnOnce() + Send>;
 
 impl Driver {
     /// Gives the pool all tasks of a job that nobody need wait for.
@@ -59,7 +59,7 @@ impl Driver {
         if job.open == 0 {
             return true;
         }
-        let old = std::mem::replace(&mut job.waker, waker.cloned());
+        let old = waker.and_then(|waker| job.waker.replace(waker.clone()));
         self.watch_over(&mut state);
         drop(state);
         // Dropping a waker may run anything, so it is done without the lock.
@@ -138,7 +138,7 @@ impl Driver {
 
 /// Runs callbacks one after the other on a thread of their own, so that a slow one
 /// holds up no pool. A panic in one is caught where it was made.
-fn run_elsewhere(call: Call) {
+pub(crate) fn run_elsewhere(call: Call) {
     static CALLS: OnceLock<Mutex<Option<Sender<Call>>>> = OnceLock::new();
     let mut calls = CALLS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
     let sender = calls.get_or_insert_with(|| {

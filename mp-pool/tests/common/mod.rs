@@ -1,0 +1,63 @@
+//! What several suites need.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use ipc_core::{SharedMemory, pipe};
+use mp_process::{Process, StartMethod};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Longer than anything takes that does happen.
+#[allow(dead_code)]
+pub(crate) const LONG: Duration = Duration::from_secs(20);
+
+/// The library's threads and the fork server keep a few handles for good.
+pub(crate) fn start_library_threads() {
+    for method in [StartMethod::Spawn, StartMethod::ForkServer] {
+        Process::builder().start_method(method).spawn(|()| (), ()).unwrap().join().unwrap();
+    }
+    let (_tx, rx) = pipe::<u8>().unwrap();
+    assert!(rx.recv_timeout(Duration::from_millis(1)).is_err());
+}
+
+/// Numbers that all processes see which have a clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Tally(Arc<SharedMemory>);
+
+#[allow(dead_code)]
+impl Tally {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(SharedMemory::anonymous(64).unwrap()))
+    }
+
+    /// Adds to one of eight numbers; what it was.
+    pub(crate) fn add(&self, place: usize, number: u64) -> u64 {
+        self.0.atomic_u64(8 * place).fetch_add(number, Ordering::SeqCst)
+    }
+
+    pub(crate) fn get(&self, place: usize) -> u64 {
+        self.0.atomic_u64(8 * place).load(Ordering::SeqCst)
+    }
+
+    /// Waits until a number is at least `least`.
+    pub(crate) fn await_at_least(&self, place: usize, least: u64) {
+        let begun = Instant::now();
+        while self.get(place) < least {
+            assert!(begun.elapsed() < LONG, "number {place} is only {}", self.get(place));
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+impl Serialize for Tally {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Tally {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        SharedMemory::deserialize(deserializer).map(|memory| Self(Arc::new(memory)))
+    }
+}

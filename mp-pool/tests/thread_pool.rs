@@ -1,0 +1,276 @@
+//! The pool of threads: the same verbs, without processes.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::Duration;
+
+use mp_pool::{Pool, Results, TaskPool, ThreadPool};
+use mp_testkit::harness::{Suite, variants};
+
+fn main() -> ExitCode {
+    let mut trials = mp_testkit::trials![
+        no_threads_is_an_error,
+        functions_may_capture,
+        values_are_moved_and_not_encoded,
+        arguments_are_dropped_when_done,
+        an_initializer_runs_in_each_thread,
+        a_failing_initializer_fails_the_tasks,
+        a_queued_task_is_cancelled_and_a_running_one_runs_on,
+        an_endless_input_is_taken_as_it_is_needed,
+        an_input_that_panics_leaves_the_pool_usable,
+        join_waits_for_what_was_queued,
+        terminate_drops_what_was_queued,
+        a_callback_gets_the_result,
+    ];
+    let kinds = [("processes", true), ("threads", false)];
+    trials.extend(variants("every_verb_gives_what_the_other_pool_gives", kinds, |processes| {
+        if processes { verbs(Pool::new(2).unwrap()) } else { verbs(ThreadPool::new(2).unwrap()) }
+    }));
+    trials.extend(variants("errors_are_the_same", kinds, |processes| {
+        if processes { errors(&Pool::new(2).unwrap()) } else { errors(&ThreadPool::new(2).unwrap()) }
+    }));
+    trials.extend(variants("a_closed_pool_takes_no_more", kinds, |processes| {
+        if processes { closed(&Pool::new(2).unwrap()) } else { closed(&ThreadPool::new(2).unwrap()) }
+    }));
+    Suite::new(trials).warm_up(|| drop(Pool::new(1).unwrap().apply(square, 1))).run()
+}
+
+fn square(x: u64) -> u64 {
+    x * x
+}
+
+fn picky(x: u64) -> u64 {
+    assert!(x % 10 != 3, "{x} is not liked");
+    x
+}
+
+fn half(x: u64) -> Result<u64, String> {
+    if x.is_multiple_of(2) { Ok(x / 2) } else { Err(format!("{x} is odd")) }
+}
+
+fn verbs(pool: impl TaskPool) {
+    let squares: Vec<u64> = (0..1000).map(square).collect();
+    assert_eq!(pool.workers(), 2);
+    assert_eq!(pool.apply(square, 7).unwrap(), 49);
+    assert_eq!(pool.apply_async(square, 7).get().unwrap(), 49);
+    assert_eq!(pool.map(square, 0..1000).unwrap(), squares);
+    assert_eq!(pool.map(square, (0..2000).filter(|x| *x < 1000)).unwrap(), squares);
+    assert_eq!(pool.map(square, []).unwrap(), []);
+    assert_eq!(pool.map_async(square, 0..1000).get().unwrap(), squares);
+    assert_eq!(pool.map_async(square, []).get().unwrap(), []);
+    assert_eq!(pool.starmap(|a: u64, b: u64| a * b, (0..1000).map(|x| (x, x))).unwrap(), squares);
+    assert_eq!(pool.starmap_async(|a: u64, b: u64| a * b, (0..1000).map(|x| (x, x))).get().unwrap(), squares);
+    assert_eq!(pool.try_map(half, (0..100).map(|x| 2 * x)).unwrap().unwrap(), (0..100).collect::<Vec<_>>());
+    for size in [1, 64] {
+        let values: Result<Vec<u64>, _> = pool.imap(square, 0..1000).chunk_size(size).collect();
+        assert_eq!(values.unwrap(), squares);
+        let mut values: Vec<u64> =
+            pool.imap_unordered(square, 0..1000).chunk_size(size).map(Result::unwrap).collect();
+        values.sort_unstable();
+        assert_eq!(values, squares);
+    }
+    assert_eq!(pool.imap(square, []).count() + pool.imap_unordered(square, []).count(), 0);
+    let nap = |millis| thread::sleep(Duration::from_millis(millis));
+    let mut naps = pool.imap(nap, [150, 1]);
+    assert!(naps.next_timeout(Duration::from_millis(1)).is_err());
+    assert!(naps.next().unwrap().is_ok() && naps.next_timeout(Duration::MAX).unwrap().unwrap().is_ok());
+    assert!(naps.next_timeout(Duration::MAX).unwrap().is_none());
+    drop(naps);
+    pool.join();
+}
+
+fn errors(pool: &impl TaskPool) {
+    let panic = pool.apply(picky, 3).unwrap_err();
+    assert_eq!(panic.panic().unwrap().message(), "3 is not liked");
+    assert!(pool.apply_async(picky, 3).get().unwrap_err().is_panic());
+    assert_eq!(pool.map(picky, 0..100).unwrap_err().index(), Some(3));
+    assert_eq!(pool.map_async(picky, 0..100).get().unwrap_err().index(), Some(3));
+    assert_eq!(pool.try_map(half, [2, 4, 5]).unwrap().unwrap_err(), "5 is odd");
+    for size in [1, 7] {
+        let outcomes: Vec<_> = pool.imap(picky, 0..100).chunk_size(size).collect();
+        assert_eq!(outcomes.len(), 100);
+        for (x, outcome) in outcomes.into_iter().enumerate() {
+            match outcome {
+                Ok(value) => assert_eq!(value as usize, x),
+                Err(error) => assert_eq!((error.index(), x % 10), (Some(x), 3)),
+            }
+        }
+        let failed = pool.imap_unordered(picky, 0..100).chunk_size(size).filter(Result::is_err).count();
+        assert_eq!(failed, 10);
+    }
+}
+
+fn closed(pool: &impl TaskPool) {
+    let later = pool.apply_async(square, 3);
+    pool.close();
+    assert_eq!(later.get().unwrap(), 9, "what was taken is done");
+    let is_closed = |error: mp_pool::TaskError| error.pool_error().is_some_and(|error| error.is_closed());
+    assert!(is_closed(pool.apply(square, 1).unwrap_err()));
+    assert!(is_closed(pool.map(square, [1]).unwrap_err()));
+    assert!(is_closed(pool.map_async(square, [1]).get().unwrap_err()));
+    let mut outcomes = pool.imap(square, [1, 2]);
+    assert!(is_closed(outcomes.next().unwrap().unwrap_err()));
+    assert!(outcomes.next().is_none());
+}
+
+fn no_threads_is_an_error() {
+    assert!(ThreadPool::new(0).unwrap_err().to_string().contains("at least one"));
+}
+
+fn functions_may_capture() {
+    let pool = ThreadPool::new(3).unwrap();
+    let (factor, count) = (3, Arc::new(AtomicUsize::new(0)));
+    let counting = Arc::clone(&count);
+    let times = move |x: usize| {
+        counting.fetch_add(1, Ordering::Relaxed);
+        x * factor
+    };
+    assert_eq!(pool.map(times, 0..100).unwrap()[99], 297);
+    assert_eq!(count.load(Ordering::Relaxed), 100);
+}
+
+fn values_are_moved_and_not_encoded() {
+    let pool = ThreadPool::new(1).unwrap();
+    let text = String::from("at one address");
+    let address = text.as_ptr() as usize;
+    let back = pool.apply(|text: String| text, text).unwrap();
+    assert_eq!((back.as_ptr() as usize, back.as_str()), (address, "at one address"));
+    // A channel of std encodes as nothing at all.
+    let (tx, rx) = channel();
+    pool.apply(move |()| tx.send(1).unwrap(), ()).unwrap();
+    assert_eq!(rx.recv().unwrap(), 1);
+}
+
+fn arguments_are_dropped_when_done() {
+    let pool = ThreadPool::new(2).unwrap();
+    let watched: Vec<Arc<u64>> = (0..50).map(Arc::new).collect();
+    assert_eq!(pool.map(|x: Arc<u64>| *x, watched.clone()).unwrap().len(), 50);
+    drop(pool.map_async(|x: Arc<u64>| x, watched.clone()));
+    pool.join();
+    assert!(watched.iter().all(|one| Arc::strong_count(one) == 1));
+}
+
+fn an_initializer_runs_in_each_thread() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let begin = |count: Arc<AtomicUsize>| {
+        count.fetch_add(1, Ordering::Relaxed);
+    };
+    let pool = ThreadPool::with_initializer(3, begin, Arc::clone(&count)).unwrap();
+    pool.map(square, 0..100).unwrap();
+    pool.join();
+    assert_eq!(count.load(Ordering::Relaxed), 3);
+}
+
+fn a_failing_initializer_fails_the_tasks() {
+    let pool = ThreadPool::with_initializer(2, |()| panic!("no beginning"), ()).unwrap();
+    let error = pool.apply(square, 1).unwrap_err();
+    // The first tasks may have been queued before it was known.
+    let broken = error.pool_error().is_some();
+    assert!(broken, "{error}");
+    let error = pool.map(square, 0..10).unwrap_err();
+    assert!(error.to_string().contains("no beginning"), "{error}");
+}
+
+fn a_queued_task_is_cancelled_and_a_running_one_runs_on() {
+    let pool = ThreadPool::new(1).unwrap();
+    let (go, wait) = channel::<()>();
+    let (tell, told) = channel();
+    let running = pool.apply_async(
+        move |()| {
+            tell.send(()).unwrap();
+            wait.recv().unwrap();
+            1
+        },
+        (),
+    );
+    told.recv().unwrap();
+    let queued = pool.apply_async(square, 2);
+    let map = pool.map_async(square, 0..10);
+    running.cancel();
+    queued.cancel();
+    map.cancel();
+    assert!(queued.get().unwrap_err().is_cancelled() && map.get().unwrap_err().is_cancelled());
+    go.send(()).unwrap();
+    assert_eq!(running.get().unwrap(), 1);
+}
+
+fn an_endless_input_is_taken_as_it_is_needed() {
+    let pool = ThreadPool::new(2).unwrap();
+    let mut pulled = 0;
+    let items = std::iter::from_fn(|| {
+        pulled += 1;
+        Some(pulled)
+    });
+    let firsts: Vec<u64> = pool.imap(square, items).take(50).map(Result::unwrap).collect();
+    assert_eq!(firsts, (1..=50).map(square).collect::<Vec<_>>());
+    assert!(pulled < 200, "{pulled} items were pulled for 50 results");
+    // One that is slow holds up those behind it, and the input.
+    let slow_first = |x: u64| {
+        if x == 0 {
+            thread::sleep(Duration::from_millis(100))
+        }
+    };
+    let mut pulled = 0;
+    let mut values = pool.imap(slow_first, (0..).inspect(|_| pulled += 1));
+    assert!(values.next().unwrap().is_ok());
+    drop(values);
+    assert!(pulled < 1000, "{pulled} items were pulled for the first result");
+}
+
+fn an_input_that_panics_leaves_the_pool_usable() {
+    let pool = ThreadPool::new(2).unwrap();
+    let input = || (0..10u64).inspect(|x| assert!(*x != 5, "no more"));
+    assert!(catch_unwind(AssertUnwindSafe(|| pool.map(square, input()))).is_err());
+    assert!(catch_unwind(AssertUnwindSafe(|| pool.imap(square, input()).count())).is_err());
+    assert_eq!(pool.map(square, 0..10).unwrap()[9], 81);
+}
+
+fn join_waits_for_what_was_queued() {
+    let pool = ThreadPool::new(2).unwrap();
+    let count = Arc::new(AtomicUsize::new(0));
+    let kept: Vec<_> = (0..20)
+        .map(|_| {
+            let count = Arc::clone(&count);
+            pool.apply_async(move |()| count.fetch_add(1, Ordering::Relaxed), ())
+        })
+        .collect();
+    pool.join();
+    assert_eq!(count.load(Ordering::Relaxed), 20);
+    assert!(kept.into_iter().all(|result| result.get().is_ok()));
+}
+
+fn terminate_drops_what_was_queued() {
+    let pool = ThreadPool::new(1).unwrap();
+    let (go, wait) = channel::<()>();
+    let (tell, told) = channel();
+    let running = pool.apply_async(move |()| tell.send(()).is_ok() && wait.recv().is_ok(), ());
+    told.recv().unwrap();
+    let queued: Vec<_> = (0..1000).map(|x| pool.apply_async(square, x)).collect();
+    let map = pool.map_async(square, 0..1000);
+    pool.terminate();
+    let is_closed = |error: mp_pool::TaskError| error.pool_error().is_some_and(|error| error.is_closed());
+    assert!(queued.into_iter().all(|result| is_closed(result.get().unwrap_err())));
+    assert!(is_closed(map.get().unwrap_err()));
+    assert!(is_closed(pool.apply(square, 1).unwrap_err()));
+    go.send(()).unwrap();
+    assert!(running.get().unwrap(), "a thread is not stopped");
+}
+
+fn a_callback_gets_the_result() {
+    let pool = ThreadPool::new(1).unwrap();
+    let (tell, told) = channel();
+    pool.apply_async(square, 4).on_done(move |result| tell.send(result.unwrap()).unwrap()).join().unwrap();
+    assert_eq!(told.recv().unwrap(), 16);
+    let panicked = pool.apply_async(square, 4).on_done(|_| panic!("in the callback"));
+    assert_eq!(panicked.join().unwrap_err(), "in the callback");
+    // One whose result has come already is called as well.
+    let done = pool.apply_async(square, 5);
+    done.wait();
+    let (tell, told) = channel();
+    done.on_done(move |result| tell.send(result.unwrap()).unwrap()).join().unwrap();
+    assert_eq!(told.recv().unwrap(), 25);
+}
