@@ -28,7 +28,8 @@
 //! machine or over TCP, and lets in those that prove a key.
 //!
 //! # Waiting
-//! [`wait`] waits for the first of many channels, handles and processes.
+//! [`wait`] waits for the first of many channels, handles and processes; a
+//! [`WaitSet`] keeps thousands of them, at the cost of those that are ready.
 //!
 //! # Who is trusted
 //! A peer that writes nonsense into a channel gets an error, not a panic, and
@@ -55,6 +56,7 @@ pub mod raw;
 mod sys;
 mod transfer;
 mod wait;
+mod wait_set;
 mod watch;
 
 #[cfg(feature = "async")]
@@ -75,3 +77,4 @@ pub use plain::item_width;
 pub use sys::Handle;
 pub use transfer::{decoding_from_own_tree, encoding_message, outside_messages};
 pub use wait::{Arm, Waitable, wait, wait_deadline};
+pub use wait_set::{Room, WaitSet};

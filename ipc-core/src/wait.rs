@@ -1,11 +1,13 @@
 //! Waiting for the first of many: messages, ends of processes, handles.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::deadline;
 use crate::sys::Handle;
 use crate::sys::poll::{Interest, poll};
+use crate::wait_set::Nudge;
 
 /// Something that [`wait`] can wait for.
 ///
@@ -29,6 +31,7 @@ pub trait Waitable {
 pub struct Arm<'a> {
     interests: Vec<(usize, Interest<'a>)>,
     current: usize,
+    nudge: Option<Arc<Nudge>>,
 }
 
 impl<'a> Arm<'a> {
@@ -43,8 +46,17 @@ impl<'a> Arm<'a> {
         self.push(Interest::writable(handle));
     }
 
+    /// For a set that stays armed.
+    pub(crate) fn nudged_by(nudge: Arc<Nudge>) -> Self {
+        Self { nudge: Some(nudge), ..Self::default() }
+    }
+
+    /// Whom to tell if the kernel's word is taken before the one who arms has seen it.
+    pub(crate) fn nudge(&self) -> Option<&Arc<Nudge>> {
+        self.nudge.as_ref()
+    }
+
     /// What was named so far.
-    #[cfg(feature = "async")]
     pub(crate) fn interests(self) -> impl Iterator<Item = Interest<'a>> {
         self.interests.into_iter().map(|(_, interest)| interest)
     }

@@ -11,8 +11,9 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
-use crate::sys::poll::{Interest, Set};
+use crate::sys::poll::Interest;
 use crate::sys::process;
+use crate::sys::set::Set;
 
 /// Somebody whose peer may die.
 pub(crate) trait Watched: Send + Sync {
@@ -161,7 +162,7 @@ impl Watcher {
     fn watch(&self) {
         loop {
             // No error of the kernel here is one that another try could not mend.
-            for number in self.set.wait().unwrap_or_default() {
+            for number in self.set.wait(None).unwrap_or_default() {
                 self.fired(number);
             }
         }

@@ -13,7 +13,7 @@
 //! | `stream::Stream` | one end of a byte stream, read and written without waiting; carries handles where the kernel can |
 //! | `socket::{Listening, connect_file, connect_abstract, connect_tcp, credentials}` | listen and connect: by file, by name, over TCP |
 //! | `poll::{Interest, poll}` | wait until one of many handles is ready |
-//! | `poll::Set` | the same for a set that lasts, whose cost does not grow with it |
+//! | `set::{Set, Place}` | the same for a set that lasts, whose cost does not grow with it |
 //! | `reactor::{Watch, first_of}` | the same for futures (feature `async`) |
 //! | `process::{Watch, start_time, current_id, current, id_space}` | know a process's end without asking it again and again |
 //! | `robust::{init, lock, try_lock, unlock}` | a mutex in shared memory that the system releases when its holder dies |
@@ -35,7 +35,7 @@ pub(crate) use linux::named;
 pub(crate) use linux::reactor;
 #[cfg(all(target_os = "linux", not(force_unsupported)))]
 pub(crate) use linux::{
-    companion, cpu, futex, identity, memory, poll, post, process, robust, socket, stream,
+    companion, cpu, futex, identity, memory, poll, post, process, robust, set, socket, stream,
 };
 
 #[cfg(any(not(target_os = "linux"), force_unsupported))]
@@ -48,5 +48,5 @@ pub(crate) use unsupported::named;
 pub(crate) use unsupported::reactor;
 #[cfg(any(not(target_os = "linux"), force_unsupported))]
 pub(crate) use unsupported::{
-    companion, cpu, futex, identity, memory, poll, post, process, robust, socket, stream,
+    companion, cpu, futex, identity, memory, poll, post, process, robust, set, socket, stream,
 };

@@ -1,10 +1,11 @@
 //! Peers that are killed or stopped.
 
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ipc_core::link::{Link, PipeLink, RingLink, RingOptions, SocketLink};
-use ipc_core::{Receiver, RecvError, SendError, Sender, pipe, wait};
+use ipc_core::{Receiver, RecvError, SendError, Sender, WaitSet, pipe, wait};
 
 use crate::child::{Job, Worker, signal_process};
 
@@ -77,6 +78,21 @@ pub(crate) fn sleepers() {
         });
         assert!(matches!(recv(&rx), Err(RecvError::Closed)), "{name}");
     }
+    for (name, (tx, rx)) in each() {
+        let mut worker = Worker::start(&Job::HoldSender(tx));
+        let (_keep, other) = pipe::<u8>().unwrap();
+        let set = WaitSet::new().unwrap();
+        let rx = Arc::new(rx);
+        set.add(1, Arc::new(other)).unwrap();
+        set.add(2, Arc::clone(&rx)).unwrap();
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| set.wait(None).unwrap());
+            thread::sleep(A_MOMENT);
+            worker.kill();
+            assert_eq!(waiting.join().unwrap(), [2], "{name}");
+        });
+        assert!(matches!(recv(&rx), Err(RecvError::Closed)), "{name}");
+    }
 }
 
 pub(crate) fn receiver() {
@@ -126,15 +142,31 @@ pub(crate) fn stopped() {
     }
 }
 
+/// How a death is waited for.
+enum Way {
+    Receive,
+    Wait,
+    Set,
+}
+
 pub(crate) fn sibling() {
-    for waits in [false, true] {
+    for waits in [Way::Receive, Way::Wait, Way::Set] {
         let (tx, rx) = pipe::<Vec<u8>>().unwrap();
         let mut worker = Worker::start(&Job::Fork(tx));
         let sibling = u32::from_le_bytes(recv(&rx).unwrap().try_into().unwrap());
+        let rx = Arc::new(rx);
         thread::scope(|scope| {
             let sleeper = scope.spawn(|| {
-                if waits {
-                    assert_eq!(wait(&[&rx], Some(NOTICED)).unwrap(), [0], "not noticed in a wait");
+                match waits {
+                    Way::Receive => {}
+                    Way::Wait => {
+                        assert_eq!(wait(&[&*rx], Some(NOTICED)).unwrap(), [0], "not noticed in a wait");
+                    }
+                    Way::Set => {
+                        let set = WaitSet::new().unwrap();
+                        set.add(0, Arc::clone(&rx)).unwrap();
+                        assert_eq!(set.wait(Some(NOTICED)).unwrap(), [0], "not noticed by a set");
+                    }
                 }
                 recv(&rx)
             });

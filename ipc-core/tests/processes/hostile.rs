@@ -7,10 +7,11 @@
 
 use std::fs::{self, OpenOptions};
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use ipc_core::{Receiver, RecvError, SendError, Sender, pipe, wait};
+use ipc_core::{Receiver, RecvError, SendError, Sender, WaitSet, pipe, wait};
 
 use crate::child::{Job, Worker};
 
@@ -33,15 +34,19 @@ pub(crate) fn sender() {
         let (tx, rx) = pipe().unwrap();
         let mut worker = Worker::start(&Job::ScribbleAsSender(tx, seed));
         let until = Instant::now() + Duration::from_millis(300);
-        while Instant::now() < until && receive(&rx) {}
+        let (rx, set) = (Arc::new(rx), WaitSet::new().unwrap());
+        set.add(0, Arc::clone(&rx)).unwrap();
+        while Instant::now() < until && receive(&rx, &set) {}
         worker.kill();
     }
 }
 
 /// Does what a receiver may do; `false` once the link is given up.
-fn receive(rx: &Receiver<Vec<u8>>) -> bool {
+fn receive(rx: &Receiver<Vec<u8>>, set: &WaitSet) -> bool {
     let begun = Instant::now();
     let _ = wait(&[rx], Some(STEP)).unwrap();
+    let _ = set.wait(Some(STEP)).unwrap();
+    let _ = rx.try_recv_bytes_into(&mut [0; 10]);
     let _ = rx.poll(STEP);
     let result = rx.recv_timeout(STEP);
     assert!(begun.elapsed() < Duration::from_secs(10), "it was kept past its deadline");

@@ -12,6 +12,7 @@ use super::sleep::{self, Sleeper};
 use crate::sys::companion::Companion;
 use crate::sys::poll::Interest;
 use crate::sys::{cpu, process};
+use crate::wait_set::Nudge;
 use crate::watch::{self, Name, Ticket, Watched};
 
 /// Nobody is followed yet.
@@ -225,10 +226,10 @@ impl End {
     }
 
     /// Has the peer ring from now on, unless there is something to receive already.
-    pub(super) fn arm(&self) {
+    pub(super) fn arm(&self, nudge: Option<&Arc<Nudge>>) {
         // Without a watch the kernel still tells of a peer that has closed everything.
         let _ = self.common.follow_peer();
-        let mut post = self.common.post.arm();
+        let mut post = self.common.post.arm(nudge);
         if self.is_ready() {
             return;
         }

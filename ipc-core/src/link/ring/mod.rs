@@ -235,7 +235,7 @@ impl Link for RingLink {
 
     fn arm<'a>(&'a self, arm: &mut Arm<'a>) {
         if let Some(direction) = &self.receiving {
-            direction.end.arm();
+            direction.end.arm(arm.nudge());
         }
         arm.push(self.common.companion.interest());
     }

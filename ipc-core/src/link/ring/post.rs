@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::deadline;
 use crate::sys::Handle;
 use crate::sys::companion::{Companion, HANDLES_PER_PACKET, Packet};
+use crate::wait_set::Nudge;
 
 /// The most handles that may wait for their frame: those of one message, and
 /// what came in one packet with them.
@@ -31,6 +32,8 @@ pub(super) struct State {
     arrived: VecDeque<Option<Handle>>,
     /// How many threads wait for the bell, or are about to.
     armed: usize,
+    /// Those of them that stay, and look again when they are told to.
+    nudges: Vec<Arc<Nudge>>,
 }
 
 /// Why the handles of a frame could not be had.
@@ -57,6 +60,7 @@ impl Post {
             // A bell that others wait for must reach them: they wake now, find
             // this very frame still there, and go.
             if state.armed > 0 && companion.has_bell() {
+                state.nudge();
                 state = self.let_them_hear(state, deadline)?;
             }
             match companion.receive().map_err(Missing::Io)? {
@@ -91,9 +95,13 @@ impl Post {
     }
 
     /// One more thread is about to wait for the bell.
-    pub(super) fn arm(&self) -> MutexGuard<'_, State> {
+    pub(super) fn arm(&self, nudge: Option<&Arc<Nudge>>) -> MutexGuard<'_, State> {
         let mut state = self.lock();
         state.armed += 1;
+        if let Some(nudge) = nudge {
+            state.nudges.retain(|nudge| nudge.is_armed());
+            state.nudges.push(Arc::clone(nudge));
+        }
         state
     }
 
@@ -126,6 +134,12 @@ impl Post {
 }
 
 impl State {
+    /// Tells sets that a bell is about to be taken, and counts them as disarmed.
+    fn nudge(&mut self) {
+        let told = self.nudges.drain(..).filter(|nudge| nudge.tell()).count();
+        self.armed = self.armed.saturating_sub(told);
+    }
+
     /// Empties the companion socket, so that only what comes from now on makes it
     /// readable; `false` once the peer is gone, or sends handles without end.
     pub(super) fn drain(&mut self, companion: &Companion) -> bool {

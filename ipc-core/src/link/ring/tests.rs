@@ -137,7 +137,7 @@ fn handles_that_never_came_are_against_the_protocol() {
 fn a_bell_that_another_thread_waits_for_is_left_to_it() {
     let (tx, rx) = pair();
     let end = &rx.receiving.as_ref().unwrap().end;
-    end.arm();
+    end.arm(None);
     let mut plain = Packet::new();
     tx.send(&mut plain, None).unwrap();
     let mut with_handle = Packet::new();

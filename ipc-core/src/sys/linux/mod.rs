@@ -1,4 +1,4 @@
-//! Linux: memfd, futex, pidfd, Unix sockets and `poll`.
+//! Linux: memfd, futex, pidfd, Unix sockets, `poll` and `epoll`.
 
 pub(crate) mod companion;
 pub(crate) mod cpu;
@@ -14,6 +14,7 @@ pub(crate) mod process;
 #[cfg(feature = "async")]
 pub(crate) mod reactor;
 pub(crate) mod robust;
+pub(crate) mod set;
 pub(crate) mod socket;
 mod socket_file;
 pub(crate) mod stream;

@@ -1,12 +1,10 @@
-//! Waiting for descriptors: `ppoll(2)`, and `epoll(7)` for a set that lasts.
+//! Waiting for descriptors: `ppoll(2)`.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
-use rustix::event::{PollFd, PollFlags, epoll};
-
-use super::Handle;
+use rustix::event::{PollFd, PollFlags};
 
 /// What a waiter wants of one handle.
 #[derive(Debug, Clone, Copy)]
@@ -25,12 +23,18 @@ impl<'a> Interest<'a> {
     }
 
     /// The handle once more, for a set that takes each only once.
-    #[cfg(feature = "async")]
-    pub(crate) fn duplicate(&self) -> io::Result<std::os::fd::OwnedFd> {
+    pub(crate) fn duplicate(&self) -> io::Result<OwnedFd> {
         self.fd.try_clone_to_owned()
     }
 
-    #[cfg(feature = "async")]
+    pub(super) fn fd(&self) -> BorrowedFd<'a> {
+        self.fd
+    }
+
+    pub(super) fn is_readable(&self) -> bool {
+        self.flags.contains(PollFlags::IN)
+    }
+
     pub(crate) fn is_writable(&self) -> bool {
         self.flags.contains(PollFlags::OUT)
     }
@@ -48,41 +52,4 @@ pub(crate) fn poll(interests: &[Interest<'_>], deadline: Option<Instant>) -> io:
         interests.iter().map(|one| PollFd::from_borrowed_fd(one.fd, one.flags)).collect();
     super::retry(|| rustix::event::poll(&mut fds, super::remaining(deadline).as_ref()))?;
     Ok(fds.iter().map(|fd| !fd.revents().is_empty()).collect())
-}
-
-/// A set of interests that lasts, each under a number.
-#[derive(Debug)]
-pub(crate) struct Set(Handle);
-
-impl Set {
-    pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self(epoll::create(epoll::CreateFlags::CLOEXEC)?.into()))
-    }
-
-    /// Reports `interest` once, as `number`; it must be removed before its handle is closed.
-    pub(crate) fn add(&self, interest: Interest<'_>, number: u64) -> io::Result<()> {
-        let readable = if interest.flags.contains(PollFlags::IN) {
-            epoll::EventFlags::IN
-        } else {
-            epoll::EventFlags::empty()
-        };
-        let flags = readable | epoll::EventFlags::ONESHOT;
-        let data = epoll::EventData::new_u64(number);
-        Ok(epoll::add(&self.0, interest.fd, data, flags)?)
-    }
-
-    pub(crate) fn remove(&self, interest: Interest<'_>) {
-        // One that is not there is as good as one removed.
-        let _ = epoll::delete(&self.0, interest.fd);
-    }
-
-    /// Waits for the first, and says the numbers of those that are ready.
-    pub(crate) fn wait(&self) -> io::Result<Vec<u64>> {
-        let mut events = Vec::with_capacity(64);
-        super::retry(|| {
-            let space = rustix::buffer::spare_capacity(&mut events);
-            epoll::wait(&self.0, space, None)
-        })?;
-        Ok(events.iter().map(|event: &epoll::Event| event.data.u64()).collect())
-    }
 }

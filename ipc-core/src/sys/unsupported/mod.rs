@@ -17,6 +17,7 @@ pub(crate) mod process;
 #[cfg(feature = "async")]
 pub(crate) mod reactor;
 pub(crate) mod robust;
+pub(crate) mod set;
 pub(crate) mod socket;
 pub(crate) mod stream;
 

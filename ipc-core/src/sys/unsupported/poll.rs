@@ -26,24 +26,3 @@ impl<'a> Interest<'a> {
 pub(crate) fn poll(_interests: &[Interest<'_>], _deadline: Option<Instant>) -> io::Result<Vec<bool>> {
     unsupported()
 }
-
-#[derive(Debug)]
-pub(crate) struct Set(Never);
-
-impl Set {
-    pub(crate) fn new() -> io::Result<Self> {
-        unsupported()
-    }
-
-    pub(crate) fn add(&self, _interest: Interest<'_>, _number: u64) -> io::Result<()> {
-        match self.0 {}
-    }
-
-    pub(crate) fn remove(&self, _interest: Interest<'_>) {
-        match self.0 {}
-    }
-
-    pub(crate) fn wait(&self) -> io::Result<Vec<u64>> {
-        match self.0 {}
-    }
-}
