@@ -29,6 +29,15 @@ impl Writer<'_> {
         self.bytes.is_empty()
     }
 
+    /// What was written after the first `from` bytes.
+    ///
+    /// # Panics
+    /// If there are fewer.
+    #[must_use]
+    pub fn written(&self, from: usize) -> &[u8] {
+        &self.bytes[from..]
+    }
+
     /// How many handles go with the bytes so far.
     #[must_use]
     pub fn handle_count(&self) -> usize {

@@ -345,7 +345,7 @@ impl<S: 'static> Pool<S> {
         R: Message,
         I: Iterator<Item = A>,
     {
-        Work::begin(&self.driver, work::plain(function)?, Chunks::new(items, 1))
+        Work::begin(&self.driver, work::plain(function)?, Chunks::bundles(items))
     }
 
     /// How many workers there are.

@@ -163,7 +163,9 @@ impl<'pool, A: Message, I: Iterator<Item = A>> Work<'pool, I> {
 
     /// Gives the pool as many items as it has use for.
     fn feed(&mut self) {
-        while !self.exhausted && self.chunks.taken() < self.limit && self.driver.wants_more(self.job) {
+        while !self.exhausted && self.chunks.taken() < self.limit {
+            let Some(bundle) = self.driver.wants_more(self.job) else { return };
+            self.chunks.set_bundle(bundle);
             match self.chunks.next() {
                 Some(chunk) => self.driver.submit(self.job, &self.code, chunk),
                 None => self.exhausted = true,
@@ -180,7 +182,7 @@ impl<I> Work<'_, I> {
 
     /// Lets the input run ahead of `place` by a bounded number of items.
     pub(crate) fn limit_to(&mut self, place: usize) {
-        self.limit = place + AHEAD * self.driver.appetite();
+        self.limit = place + AHEAD * self.driver.appetite() * self.chunks.bundle();
     }
 }
 

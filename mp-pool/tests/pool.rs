@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         every_way_to_fail_is_its_own_error,
         an_argument_that_does_not_encode_is_that_items_error,
         a_killed_worker_is_one_tasks_error,
+        a_killed_worker_costs_quick_items_nothing,
         retries_bring_the_result,
         a_poison_item_stops_after_its_tries,
         items_not_begun_are_not_lost,
@@ -326,6 +327,39 @@ fn a_killed_worker_is_one_tasks_error() {
 }
 
 /// Kills its worker the first time only; a folder remembers.
+fn die_at_times(x: u64) -> u64 {
+    if x % 1000 == 777 {
+        std::process::abort();
+    }
+    x
+}
+
+fn a_killed_worker_costs_quick_items_nothing() {
+    let pool = Pool::new(2).unwrap();
+    let check = |x: u64, value: Result<u64, TaskError>| match value {
+        Ok(value) => assert!(value == x && x % 1000 != 777, "{x}"),
+        Err(error) => assert!(x % 1000 == 777 && error.is_worker_died(), "{x}: {error}"),
+    };
+    let numbers: Vec<_> = pool.imap(die_at_times, 0..4000).collect();
+    assert_eq!(numbers.len(), 4000);
+    (0..).zip(numbers).for_each(|(x, value)| check(x, value));
+    // Values with a length, some of them too long to be kept together.
+    let text = |x: u64| "x".repeat(die_at_times(x) as usize % 2000);
+    let texts: Vec<_> = pool.imap(text, 0..4000).collect();
+    for (x, value) in (0..).zip(texts) {
+        check(x, value.map(|text| x - x % 2000 + text.len() as u64));
+    }
+    // Fifty at a time, and with panics before the end.
+    let panics = |x: u64| if x % 10 == 5 { panic!("five") } else { die_at_times(x) };
+    let pairs: Vec<_> = pool.imap(panics, 0..2000).chunk_size(50).collect();
+    for (x, value) in (0..).zip(pairs) {
+        match value {
+            Err(error) if error.is_panic() => assert_eq!(x % 10, 5),
+            value => check(x, value),
+        }
+    }
+}
+
 fn die_once((path, x): (String, u32)) -> u32 {
     let mark = std::path::Path::new(&path).join(x.to_string());
     if x % 3 == 0 && std::fs::create_dir(mark).is_ok() {

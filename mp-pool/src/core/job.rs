@@ -15,6 +15,8 @@ pub(crate) struct Job {
     pub(crate) inbox: VecDeque<Reply>,
     /// Tasks that have not been answered in full.
     pub(crate) open: usize,
+    /// What an item takes a worker, smoothed.
+    pub(crate) item_nanos: Option<u64>,
     /// Wakes the caller, if it sleeps.
     pub(crate) wake: Arc<Condvar>,
     /// Nobody need wait for it: the caller holds an `AsyncResult`.

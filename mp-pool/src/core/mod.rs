@@ -86,6 +86,10 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONG_TASK: u64 = 5_000_000;
 /// Tasks that take less are given ahead, so that the worker has this much to do.
 const WORK_AHEAD: u64 = 200_000;
+/// Items that together take less may travel together.
+const BUNDLE_NANOS: u64 = 20_000;
+/// The most items that do.
+const MOST_BUNDLED: u64 = 64;
 /// The most tasks that one worker holds.
 const MOST_HELD: u64 = 32;
 
@@ -146,6 +150,20 @@ impl Core {
     /// busy, and no more.
     pub(crate) fn appetite(&self) -> usize {
         self.workers.len() * (self.window() + 1)
+    }
+
+    /// How many of a job's items may travel together though each goes by itself: so
+    /// many that a worker is soon done with them.
+    pub(crate) fn bundle(&self, job: JobId) -> usize {
+        let nanos = self.jobs.get(&job).and_then(|job| job.item_nanos);
+        let items = nanos.map_or(1, |nanos| (BUNDLE_NANOS / nanos.max(1)).clamp(1, MOST_BUNDLED));
+        self.rules.chunk_size(items as usize)
+    }
+
+    /// The task that a worker is at, and how many of its items are answered.
+    pub(crate) fn current(&self, worker: usize) -> Option<(TaskId, u32)> {
+        let id = *self.workers[worker].held.front()?;
+        Some((id, self.tasks.get(&id)?.answered))
     }
 
     /// How many tasks a worker holds at the most.
@@ -332,9 +350,14 @@ impl Core {
         task.answered += head.items;
         self.fruitless = 0;
         (hands.full, hands.refusals) = (false, 0);
-        let nanos = head.busy_nanos * u64::from(task.items) / u64::from(head.items);
-        self.task_nanos = Some(self.task_nanos.map_or(nanos, |known| (3 * known + nanos) / 4));
         let (job, done) = (task.job, task.answered == task.items);
+        if head.busy_nanos > 0 {
+            let item_nanos = head.busy_nanos / u64::from(head.items);
+            smooth(&mut self.task_nanos, item_nanos.saturating_mul(u64::from(task.items)));
+            if let Some(job) = self.jobs.get_mut(&job) {
+                smooth(&mut job.item_nanos, item_nanos);
+            }
+        }
         if done {
             hands.held.retain(|id| *id != head.task);
             hands.deadline = None;
@@ -402,4 +425,9 @@ impl Core {
         }
         calls
     }
+}
+
+/// Takes a new reading into account.
+fn smooth(known: &mut Option<u64>, nanos: u64) {
+    *known = Some(known.map_or(nanos, |known| (3 * known + nanos) / 4));
 }

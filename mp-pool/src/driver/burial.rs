@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ipc_core::Packet;
 use mp_process::{ProcessError, StartMethod};
 
 use super::{Driver, State};
 use crate::error::{Death, PoolError, PoolKind, TaskKind};
 use crate::station::Station;
-use crate::wire::send_stop;
+use crate::wire::{AnswerHead, send_stop};
 
 /// How long workers may take to end after they were asked to.
 const END_GRACE: Duration = Duration::from_secs(1);
@@ -54,6 +55,7 @@ impl Driver {
         let error = station.process().join_timeout(Duration::ZERO).err();
         let death = Arc::new(Death { pid: station.process().pid(), error });
         let why = TaskKind::WorkerDied(Arc::clone(&death));
+        Self::recover(state, place, &station);
         let concerned = state.core.died(place, |task| station.board().begun(task), &why);
         Self::notify(state, concerned);
         if let Some(reason) = self.reason_to_give_up(state, death) {
@@ -61,6 +63,17 @@ impl Driver {
         } else {
             self.replace(state, place);
         }
+    }
+
+    /// What the worker had done of its task and not sent counts as answered.
+    fn recover(state: &mut State, place: usize, station: &Station) {
+        let Some((task, answered)) = state.core.current(place) else { return };
+        let Some((items, bytes)) = station.board().kept(task, answered) else { return };
+        let mut packet = Packet::new();
+        packet.extend_bytes(&bytes);
+        packet.mark_trusted();
+        let job = state.core.answer(place, AnswerHead { task, items, busy_nanos: 0 }, packet);
+        Self::notify(state, job);
     }
 
     fn reason_to_give_up(&self, state: &mut State, death: Arc<Death>) -> Option<PoolKind> {

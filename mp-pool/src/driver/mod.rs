@@ -149,11 +149,13 @@ impl Driver {
         state.leftovers.jobs.extend(closed);
     }
 
-    /// Whether more tasks of a job should come.
-    pub(crate) fn wants_more(&self, job: JobId) -> bool {
+    /// Whether another task of a job should come, and of how many items it may be if
+    /// their number is left to the pool.
+    pub(crate) fn wants_more(&self, job: JobId) -> Option<usize> {
         let state = self.lock();
         let open = state.core.jobs.get(&job).map_or(0, |job| job.open + job.inbox.len());
-        open < state.core.appetite() && state.core.broken.is_none()
+        let wants = open < state.core.appetite() && state.core.broken.is_none();
+        wants.then(|| state.core.bundle(job))
     }
 
     /// Adds a task to a job.

@@ -100,6 +100,7 @@ impl Worker<'_> {
             if !self.send(answer, unhurried) {
                 return false;
             }
+            progress.sent();
         }
         true
     }

@@ -46,7 +46,7 @@ pub(super) fn run<A: Message, R: Message>(
     answer: &mut Writer<'_>,
     progress: &mut Progress<'_>,
 ) {
-    let mut outcomes = Outcomes::new::<R>(answer);
+    let mut outcomes = Outcomes::new::<R>(answer, progress);
     while !progress.is_over() {
         let step = Cell::new(Step::Argument);
         let caught = catch_panic(|| {
@@ -55,7 +55,8 @@ pub(super) fn run<A: Message, R: Message>(
                     progress.begin_next();
                     outcomes.begin();
                     run_one(&mut function, items, &mut outcomes, &step);
-                    if outcomes.answer.len() >= ANSWER_BYTES {
+                    progress.keep(&outcomes);
+                    if progress.due || outcomes.answer.len() >= ANSWER_BYTES {
                         break;
                     }
                 }
@@ -63,7 +64,10 @@ pub(super) fn run<A: Message, R: Message>(
         });
         match caught {
             Ok(()) => break,
-            Err(panic) => outcomes.fail(&failure(step.get(), panic)),
+            Err(panic) => {
+                outcomes.fail(&failure(step.get(), panic));
+                progress.keep(&outcomes);
+            }
         }
     }
     outcomes.end_run();
@@ -93,8 +97,10 @@ fn run_one<A: Message, R: Message>(
 /// The outcomes of a task's items on their way into an answer.
 struct Outcomes<'a, 'w> {
     answer: &'a mut Writer<'w>,
-    /// How many bytes a value takes, if that is the same for all.
+    /// How many bytes a value takes, if it is a number and lies in a run of them.
     width: Option<usize>,
+    /// Values may bring handles along.
+    brings_handles: bool,
     /// Where the numbers begin that lie one behind the other at the answer's end.
     run: Option<usize>,
     /// Where the outcome begins that is being written.
@@ -105,8 +111,10 @@ struct Outcomes<'a, 'w> {
 const RUN_HEAD: [u8; 5] = [NUMBERS, 0, 0, 0, 0];
 
 impl<'a, 'w> Outcomes<'a, 'w> {
-    fn new<R: 'static>(answer: &'a mut Writer<'w>) -> Self {
-        Self { answer, width: item_width::<R>(), run: None, begun: 0 }
+    fn new<R: 'static>(answer: &'a mut Writer<'w>, progress: &Progress<'_>) -> Self {
+        let width = item_width::<R>();
+        let (run_width, brings_handles) = (width.filter(|_| !progress.keeps), width.is_none());
+        Self { answer, width: run_width, brings_handles, run: None, begun: 0 }
     }
 
     #[inline]
@@ -174,11 +182,19 @@ pub(super) struct Progress<'a> {
     began: Instant,
     pace: Pace,
     due: bool,
+    /// Each outcome is kept for the pool as it comes.
+    keeps: bool,
+    /// How many bytes of them are.
+    kept: usize,
 }
 
 impl<'a> Progress<'a> {
     pub(super) fn new(board: &'a Board, head: TaskHead) -> Self {
         let now = Instant::now();
+        let keeps = !head.whole && head.items > 1;
+        if keeps {
+            board.keep_from(head.task, 0);
+        }
         Self {
             board,
             task: head.task,
@@ -188,6 +204,8 @@ impl<'a> Progress<'a> {
             began: now,
             pace: Pace::new(now),
             due: false,
+            keeps,
+            kept: 0,
         }
     }
 
@@ -210,6 +228,31 @@ impl<'a> Progress<'a> {
     fn begin_next(&mut self) {
         self.board.begin(self.task, self.next);
         self.next += 1;
+    }
+
+    /// Keeps what has come, so that it outlives the worker; what cannot be kept is to
+    /// go out at once.
+    #[inline]
+    fn keep(&mut self, outcomes: &Outcomes<'_, '_>) {
+        if self.keeps {
+            self.keep_now(outcomes);
+        }
+    }
+
+    fn keep_now(&mut self, outcomes: &Outcomes<'_, '_>) {
+        let bytes = outcomes.answer.written(self.kept);
+        let fits = !(outcomes.brings_handles && outcomes.answer.handle_count() > 0)
+            && self.board.keep(self.next - self.unanswered, self.kept, bytes);
+        self.kept += bytes.len();
+        self.due |= !fits;
+    }
+
+    /// What was kept has been sent.
+    pub(super) fn sent(&mut self) {
+        if self.keeps {
+            self.board.keep_from(self.task, self.unanswered);
+            self.kept = 0;
+        }
     }
 
     /// The head of an answer with all outcomes so far; the next answer begins here.
