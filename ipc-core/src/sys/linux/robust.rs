@@ -11,7 +11,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use libc::{c_int, pthread_mutex_t, timespec};
 
@@ -41,14 +41,40 @@ pub(crate) unsafe fn init(mutex: *mut u8) -> io::Result<()> {
 /// `mutex` was initialised by [`init`] and stays mapped while it is held.
 #[inline]
 pub(crate) unsafe fn lock(mutex: *mut u8, deadline: Option<Instant>) -> Result<Acquired, LockFailure> {
-    let mutex = mutex.cast();
     // SAFETY: the caller's promise.
     unsafe {
-        let code = match deadline {
-            None => libc::pthread_mutex_lock(mutex),
-            Some(deadline) => lock_until(mutex, deadline),
-        };
-        acquired(mutex, code)
+        match libc::pthread_mutex_trylock(mutex.cast()) {
+            libc::EBUSY => lock_slowly(mutex.cast(), deadline),
+            code => acquired(mutex.cast(), code),
+        }
+    }
+}
+
+/// How long to sleep on a mutex at first, and how long at most, before it is looked at again.
+///
+/// The word of a mutex says whether somebody sleeps on it, and whoever takes a free one by
+/// luck, before the sleeper that was woken for it gets there, does not know of the others. If
+/// the one that was woken is killed then, nobody wakes the others any more: one who looks
+/// again says once more that it sleeps.
+const SLEEP: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(320)];
+
+/// # Safety
+/// As [`lock`].
+#[cold]
+unsafe fn lock_slowly(
+    mutex: *mut pthread_mutex_t,
+    deadline: Option<Instant>,
+) -> Result<Acquired, LockFailure> {
+    let [mut sleep, longest] = SLEEP;
+    loop {
+        let soon = Instant::now() + sleep;
+        // SAFETY: the caller's promise.
+        let code = unsafe { lock_until(mutex, deadline.map_or(soon, |deadline| deadline.min(soon))) };
+        if code != libc::ETIMEDOUT || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            // SAFETY: as above.
+            return unsafe { acquired(mutex, code) };
+        }
+        sleep = (2 * sleep).min(longest);
     }
 }
 
@@ -135,9 +161,7 @@ mod timed {
 
 #[cfg(not(target_env = "gnu"))]
 mod timed {
-    use std::time::Duration;
-
-    use super::{Instant, c_int, on_clock, pthread_mutex_t};
+    use super::{Duration, Instant, c_int, on_clock, pthread_mutex_t};
 
     /// How long to trust a clock that may be set while we wait on it.
     const SLICE: Duration = Duration::from_millis(50);
