@@ -4,6 +4,7 @@
 //! deaths of the others reported on its word, so that nobody need look again and
 //! again.
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use ipc_core::raw::{DeathNotice, ProcessId};
@@ -16,6 +17,24 @@ const BRIEFLY: Duration = Duration::from_millis(5);
 
 /// Where deaths cannot be reported, for want of a descriptor, how often to look.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// How long to look for what may come at once, before one goes to sleep: about as long
+/// as it takes to fall asleep and to be woken.
+const LOOK_FOR: Duration = Duration::from_micros(20);
+
+/// Looks for a while.
+pub(crate) fn look(is_there: impl Fn() -> bool) {
+    let until = Instant::now() + LOOK_FOR;
+    while !is_there() && Instant::now() < until {
+        (0..16).for_each(|_| std::hint::spin_loop());
+    }
+}
+
+/// How many processors this process may use at a time. Asked once.
+pub(crate) fn processors() -> usize {
+    static PROCESSORS: OnceLock<usize> = OnceLock::new();
+    *PROCESSORS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
 
 /// One wait, of possibly many sleeps.
 #[derive(Debug)]

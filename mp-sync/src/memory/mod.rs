@@ -4,4 +4,4 @@ mod slab;
 mod slot;
 
 pub(crate) use slab::allocate;
-pub(crate) use slot::{HEAD, Kind, Slot, Words, shared_words};
+pub(crate) use slot::{HEAD, Kind, SEAT, SEAT_OWN, Slot, Words, shared_words};

@@ -28,6 +28,14 @@ pub(crate) const HEAD: usize = 64;
 
 const MUTEX: usize = 8;
 
+/// How long a seat is: a mutex, and what [`SEAT_OWN`] says.
+pub(crate) const SEAT: usize = 64;
+
+/// Where in a seat the object's own words begin.
+pub(crate) const SEAT_OWN: usize = RobustMutex::SIZE;
+
+const _: () = assert!(SEAT_OWN.is_multiple_of(8) && SEAT_OWN < SEAT);
+
 /// The head of every slot, apart from the mutex.
 #[repr(C)]
 pub(crate) struct Head {
@@ -146,6 +154,7 @@ impl Slot {
         let origin = Origin::Here { epoch: fork_epoch(), sent: AtomicBool::new(false) };
         let slot = Self::over(region, offset, len, kind, origin);
         slot.mutex().init()?;
+        (0..slot.seats()).try_for_each(|seat| slot.seat_mutex(seat).init())?;
         slot.head().tag.store(tag(kind, len), Ordering::Relaxed);
         Ok(slot)
     }
@@ -175,17 +184,24 @@ impl Slot {
     /// The words of the body, or of its beginning.
     #[inline]
     pub(crate) fn words<T: Words>(&self) -> &T {
-        const { assert!(align_of::<T>() <= 64) };
-        assert!(size_of::<T>() <= self.body_len(), "words outside their slot");
-        // SAFETY: inside the slot, aligned as slots are, and any bits are valid `Words`.
-        unsafe { self.body().cast::<T>().as_ref() }
+        self.words_at(0)
+    }
+
+    /// The words at `offset` of the body.
+    #[inline]
+    pub(crate) fn words_at<T: Words>(&self, offset: usize) -> &T {
+        const { assert!(align_of::<T>() <= 8) };
+        assert!(
+            offset.is_multiple_of(8) && offset + size_of::<T>() <= self.body_len(),
+            "words outside their slot"
+        );
+        // SAFETY: inside the slot, aligned as the offset is, and any bits are valid `Words`.
+        unsafe { self.body().add(offset).cast::<T>().as_ref() }
     }
 
     /// The eight-byte word at `offset` of the body.
     pub(crate) fn word_at(&self, offset: usize) -> &AtomicU64 {
-        assert!(offset.is_multiple_of(8) && offset + 8 <= self.body_len(), "a word outside its slot");
-        // SAFETY: inside the slot and aligned; any bits are valid.
-        unsafe { self.body().add(offset).cast::<AtomicU64>().as_ref() }
+        self.words_at(offset)
     }
 
     /// Where `len` values of plain data lie, from `offset` of the body on.
@@ -211,6 +227,21 @@ impl Slot {
         // SAFETY: these bytes of a slot are a mutex, whatever the kind, and `fresh` has
         // initialised it; `Place::drop` keeps the region of one that is still held.
         unsafe { RobustMutex::from_address(self.0.at.add(MUTEX)) }
+    }
+
+    /// How many seats the body has behind its first [`SEAT`] bytes: as many as fit, in a
+    /// slot of a kind that has any.
+    pub(crate) fn seats(&self) -> usize {
+        if self.0.kind == Kind::Barrier { (self.body_len() / SEAT).saturating_sub(1) } else { 0 }
+    }
+
+    /// The mutex with which a seat begins.
+    #[inline]
+    pub(crate) fn seat_mutex(&self, seat: usize) -> RobustMutex<'_> {
+        assert!(seat < self.seats(), "a seat outside its slot");
+        // SAFETY: inside the slot, as just asserted, which is aligned; `fresh` has initialised
+        // the mutex of each seat. It is held only by one who borrows the slot meanwhile.
+        unsafe { RobustMutex::from_address(self.body().add(SEAT * (seat + 1))) }
     }
 
     /// The place of a word of this slot in its region.

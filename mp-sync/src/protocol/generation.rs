@@ -1,8 +1,9 @@
 //! A word that says which generation it is, for those who wait for its end, and how
 //! the last ones ended.
 //!
-//! The generation stands from bit 8 on; the bits below have sleepers look again while
-//! it lasts.
+//! The generation stands from bit 8 on. Bit 7 says that somebody sleeps, so that whoever
+//! ends a generation sees that in the same step; the bits below have sleepers look again
+//! while it lasts.
 
 use std::sync::atomic::Ordering;
 
@@ -11,8 +12,10 @@ use ipc_core::raw::Change;
 use super::words::{AtomicU32, AtomicU64, change_and_wake, wake};
 
 /// The bits that calls change.
-pub(crate) const CALLS: u32 = 0xff;
-const GENERATION: u32 = CALLS + 1;
+pub(crate) const CALLS: u32 = 0x7f;
+/// Somebody sleeps on the word, or did in this generation.
+const ASLEEP: u32 = 0x80;
+const GENERATION: u32 = 0x100;
 
 /// How a generation ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,11 +37,28 @@ pub(crate) fn end(word: &AtomicU32, endings: &AtomicU64, ending: Ending) {
         Ending::Open => endings.fetch_and(!bit, Ordering::SeqCst),
         Ending::Broken => endings.fetch_or(bit, Ordering::SeqCst),
     };
-    // Ended and woken in one step, so that nobody sleeps on if this process dies here.
-    if change_and_wake(word, Change::Add(GENERATION as u16), u32::MAX).is_err() {
-        word.fetch_add(GENERATION, Ordering::SeqCst);
+    let mut old = word.load(Ordering::SeqCst);
+    while old & ASLEEP == 0 {
+        let next = old.wrapping_add(GENERATION);
+        match word.compare_exchange_weak(old, next, Ordering::SeqCst, Ordering::SeqCst) {
+            Ok(_) => return,
+            Err(now) => old = now,
+        }
+    }
+    // Ended and woken in one step, so that nobody sleeps on if this process dies here. Only
+    // the mutex's holder takes the flag away.
+    let step = GENERATION - ASLEEP;
+    if change_and_wake(word, Change::Add(step as u16), u32::MAX).is_err() {
+        word.fetch_add(step, Ordering::SeqCst);
         wake(word, u32::MAX);
     }
+}
+
+/// Says that one is about to sleep: the word to sleep on, if it is still as `seen`.
+pub(crate) fn announce(word: &AtomicU32, seen: u32) -> Option<u32> {
+    let asleep = seen | ASLEEP;
+    let swap = || word.compare_exchange(seen, asleep, Ordering::SeqCst, Ordering::Relaxed);
+    (seen == asleep || swap().is_ok()).then_some(asleep)
 }
 
 /// How one of the last 64 generations ended.
@@ -102,7 +122,9 @@ mod models {
                 if of(seen) != generation {
                     return ending(&self.endings, generation);
                 }
-                wait_on(&self.word, seen, None).unwrap();
+                if let Some(asleep) = announce(&self.word, seen) {
+                    wait_on(&self.word, asleep, None).unwrap();
+                }
             }
         }
 
@@ -160,6 +182,18 @@ mod models {
     #[should_panic(expected = "deadlock")]
     fn mutant_that_ends_without_waking() {
         two_meet_twice(|word, _, _| _ = word.fetch_add(GENERATION, Ordering::SeqCst));
+    }
+
+    #[test]
+    #[should_panic(expected = "deadlock")]
+    fn mutant_that_looks_for_sleepers_first() {
+        two_meet_twice(|word, _, _| {
+            let is_asleep = word.load(Ordering::SeqCst) & ASLEEP != 0;
+            word.fetch_add(GENERATION, Ordering::SeqCst);
+            if is_asleep {
+                wake(word, u32::MAX);
+            }
+        });
     }
 
     #[test]

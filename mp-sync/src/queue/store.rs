@@ -34,6 +34,7 @@ use crate::memory::{Kind, Slot, allocate, shared_words};
 use crate::protocol::count::{self, ASLEEP, CLOSED, FAR, between, count, raise};
 use crate::protocol::robust::Patience;
 use crate::protocol::words::{AtomicU32, wait_on, wake};
+use crate::sleep::look;
 use crate::timeout;
 
 shared_words! {
@@ -76,9 +77,6 @@ const LARGEST_SPARE: usize = 4 << 20;
 
 /// How long one listens who may have missed that nobody wants that any more.
 const LISTEN_FOR: Duration = Duration::from_secs(1);
-
-/// How long to look for an item before going to sleep: about what a wake-up costs.
-const LOOK_FOR: Duration = Duration::from_micros(20);
 
 /// A handle to a store.
 #[derive(Clone)]
@@ -489,14 +487,6 @@ impl Store {
 
     fn head(&self, at: u64) -> &AtomicU64 {
         self.slot.word_at(ITEMS + at as usize)
-    }
-}
-
-/// Looks for a while.
-fn look(ready: impl Fn() -> bool) {
-    let until = Instant::now() + LOOK_FOR;
-    while !ready() && Instant::now() < until {
-        (0..16).for_each(|_| std::hint::spin_loop());
     }
 }
 

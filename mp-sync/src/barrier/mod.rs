@@ -1,18 +1,22 @@
 //! `Barrier`: nobody goes on before all have come.
 
+mod seats;
+
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use ipc_core::raw::{Acquired, LockFailure, ProcessId};
 
-use crate::memory::{Kind, Slot, allocate, shared_words};
+use crate::memory::{Kind, SEAT, Slot, allocate, shared_words};
 use crate::protocol::generation::{self, CALLS, Ending};
 use crate::protocol::words::{self, AtomicU32};
-use crate::sleep::Sleeper;
+use crate::sleep::{self, Sleeper};
 use crate::timeout;
 use crate::travel::travels;
+
+use seats::{Claim, Seat, Seats};
 
 /// A number of parties that wait for each other, again and again.
 ///
@@ -43,8 +47,8 @@ pub struct Barrier {
 
 shared_words! {
     struct BarrierWords {
-        /// The generation, from bit 8 on: it ends with a change of this word, which is
-        /// also what is slept on. The bits below count deaths and newcomers.
+        /// The generation, as in `protocol::generation`: it ends with a change of this word,
+        /// which is also what is slept on. The calls are deaths and newcomers.
         word: AtomicU32,
         /// Somebody watches over those who have come: newcomers say that they are here.
         watched: AtomicU32,
@@ -59,8 +63,7 @@ shared_words! {
     }
 }
 
-/// Where in the body it is written which process has come as which.
-const ARRIVALS: usize = 64;
+const _: () = assert!(size_of::<BarrierWords>() <= SEAT);
 
 /// One's place among those that went through together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,7 +125,7 @@ impl Barrier {
         if !(1..=0xffff).contains(&parties) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a barrier has 1 to 65535 parties"));
         }
-        let barrier = Self { slot: allocate(Kind::Barrier, ARRIVALS + 8 * parties as usize)? };
+        let barrier = Self { slot: allocate(Kind::Barrier, SEAT * (1 + parties as usize))? };
         barrier.words().parties.store(parties, Ordering::Relaxed);
         Ok(barrier)
     }
@@ -159,8 +162,7 @@ impl Barrier {
     /// What the system says.
     pub fn abort(&self) -> Result<(), BarrierError> {
         let _inside = self.enter(None)?;
-        self.words().broken.store(1, Ordering::Relaxed);
-        self.end(Ending::Broken);
+        self.give_up_inside();
         Ok(())
     }
 
@@ -211,8 +213,8 @@ impl Barrier {
         if of == self.generation() { arrived } else { 0 }
     }
 
-    fn arrival(&self, place: u32) -> &AtomicU64 {
-        self.slot.word_at(ARRIVALS + 8 * place as usize)
+    fn seats(&self) -> Seats<'_> {
+        Seats(&self.slot)
     }
 
     fn wait_until(
@@ -234,25 +236,37 @@ impl Barrier {
                 let _ = self.sleep(generation, deadline)?;
                 continue;
             }
-            self.arrive(place, own);
-            if place + 1 < self.parties() {
-                drop(inside);
-                return match self.sleep(generation, deadline)? {
-                    Ending::Open => Ok(BarrierTurn(place)),
-                    Ending::Broken => Err(BarrierError::Broken),
-                };
-            }
-            if self.has_lost_one() {
-                self.words().broken.store(1, Ordering::Relaxed);
-                self.end(Ending::Broken);
+            let is_last = place + 1 == self.parties();
+            // Each of those who have come holds its seat, or has died.
+            if is_last && self.seats().count_living(generation).map_err(failed)? < place {
+                self.give_up_inside();
                 return Err(BarrierError::Broken);
             }
-            let Some(action) = action else {
+            if is_last && action.is_none() {
                 self.end(Ending::Open);
                 return Ok(BarrierTurn(place));
+            }
+            let seat = match self.seats().claim(generation).map_err(failed)? {
+                Claim::Seat(seat) => seat,
+                Claim::HasLostOne => {
+                    self.give_up_inside();
+                    return Err(BarrierError::Broken);
+                }
+                Claim::AllHeld => {
+                    drop(inside);
+                    self.seats().await_leaver(generation, deadline).map_err(failed)?;
+                    continue;
+                }
             };
+            self.come(&seat, own, generation, place);
             drop(inside);
-            return self.act(generation, place, action);
+            return match action {
+                Some(action) if is_last => self.act(generation, place, action),
+                _ => match self.sleep(generation, deadline)? {
+                    Ending::Open => Ok(BarrierTurn(place)),
+                    Ending::Broken => Err(BarrierError::Broken),
+                },
+            };
         }
     }
 
@@ -270,27 +284,21 @@ impl Barrier {
 
     /// Takes the mutex. If the last one to hold it died, the barrier is broken.
     fn enter(&self, deadline: Option<Instant>) -> Result<Inside<'_>, BarrierError> {
-        let acquired = self.slot.mutex().lock(deadline).map_err(|failure| match failure {
-            LockFailure::Timeout => BarrierError::Timeout,
-            LockFailure::Io(error) => BarrierError::Io(error),
-            _ => BarrierError::Io(io::Error::other("this thread holds too many locks to wait")),
-        });
-        let inside = match acquired {
-            Ok(acquired) => (Inside(self), acquired),
-            Err(error) => return Err(error),
-        };
-        if inside.1 == Acquired::OwnerDied {
-            self.words().broken.store(1, Ordering::Relaxed);
-            self.end(Ending::Broken);
+        let acquired = self.slot.mutex().lock(deadline).map_err(failed)?;
+        let inside = Inside(self);
+        if acquired == Acquired::OwnerDied {
+            self.give_up_inside();
         }
-        Ok(inside.0)
+        Ok(inside)
     }
 
-    /// Inside: the place of the next one to come in `generation`.
+    /// Inside: how many have come in `generation`.
     fn open_generation(&self, generation: u32) -> u32 {
         let words = self.words();
         if words.arrivals_of.load(Ordering::Relaxed) != generation {
-            (0..self.parties()).for_each(|place| self.arrival(place).store(0, Ordering::Relaxed));
+            if generation == 0 {
+                self.seats().forget_all();
+            }
             words.arrived.store(0, Ordering::Relaxed);
             words.arrivals_of.store(generation, Ordering::Release);
         }
@@ -298,23 +306,14 @@ impl Barrier {
     }
 
     /// Inside: writes down who comes, lets those know who watch, and only then has come.
-    fn arrive(&self, place: u32, own: ProcessId) {
+    fn come(&self, seat: &Seat<'_>, own: ProcessId, generation: u32, place: u32) {
         let words = self.words();
-        // ORDERING: against `watched`, which is set before the arrivals are read.
-        self.arrival(place).store(own.to_word(), Ordering::SeqCst);
+        seat.come(own, generation);
+        // ORDERING: against `watched`, which is set before the seats are looked at.
         if words.watched.swap(0, Ordering::SeqCst) != 0 {
             generation::call(&words.word);
         }
         words.arrived.store(place + 1, Ordering::Release);
-    }
-
-    /// Inside: whether one of those who have come has died since.
-    fn has_lost_one(&self) -> bool {
-        let own = ProcessId::current().ok();
-        let arrivals = (0..self.parties()).map(|place| self.arrival(place).load(Ordering::Relaxed));
-        let others = arrivals.filter_map(ProcessId::from_word).filter(|other| Some(*other) != own);
-        let mut others = others;
-        others.any(ProcessId::has_ended)
     }
 
     /// Inside: ends the generation, for all at once.
@@ -326,26 +325,33 @@ impl Barrier {
     /// Sleeps until `generation` ends; how it did.
     fn sleep(&self, generation: u32, deadline: Option<Instant>) -> Result<Ending, BarrierError> {
         let words = self.words();
+        let is_over = || generation::of(words.word.load(Ordering::SeqCst)) != generation;
+        // Where each of them has a processor, the others may be about to come.
+        if sleep::processors() >= self.parties() as usize {
+            sleep::look(is_over);
+        }
         let mut sleeper = Sleeper::new(&self.slot, &words.word, CALLS);
         loop {
             let seen = words.word.load(Ordering::SeqCst);
-            if generation::of(seen) != generation {
+            if is_over() {
                 return Ok(generation::ending(&words.endings, generation));
             }
-            if !sleeper.watch(|| self.who_has_come()) {
+            if !sleeper.watch(|| self.who_has_come(generation)) {
                 self.give_up(generation)?;
                 continue;
             }
             if timeout::expired(deadline) && self.give_up(generation)? {
                 return Err(BarrierError::Timeout);
             }
-            sleeper.sleep(seen, deadline);
+            if let Some(asleep) = generation::announce(&words.word, seen) {
+                sleeper.sleep(asleep, deadline);
+            }
         }
     }
 
-    fn who_has_come(&self) -> impl Iterator<Item = u64> + '_ {
+    fn who_has_come(&self, generation: u32) -> impl Iterator<Item = u64> + '_ {
         self.words().watched.store(1, Ordering::SeqCst);
-        (0..self.parties()).map(|place| self.arrival(place).load(Ordering::SeqCst))
+        self.seats().processes(generation)
     }
 
     /// Breaks the barrier if `generation` still lasts; whether it did.
@@ -353,10 +359,15 @@ impl Barrier {
         let _inside = self.enter(None)?;
         let lasts = self.generation() == generation;
         if lasts {
-            self.words().broken.store(1, Ordering::Relaxed);
-            self.end(Ending::Broken);
+            self.give_up_inside();
         }
         Ok(lasts)
+    }
+
+    /// Inside: breaks the barrier.
+    fn give_up_inside(&self) {
+        self.words().broken.store(1, Ordering::Relaxed);
+        self.end(Ending::Broken);
     }
 }
 
@@ -370,11 +381,18 @@ impl fmt::Debug for Barrier {
     }
 }
 
-/// Refuses a barrier whose words say that it has more parties than places.
-fn checked(slot: Slot) -> Result<Barrier, &'static str> {
-    let barrier = Barrier { slot };
-    let places = barrier.slot.body_len().saturating_sub(ARRIVALS) / 8;
-    if (barrier.parties() as usize) <= places { Ok(barrier) } else { Err("not a barrier") }
+fn failed(failure: LockFailure) -> BarrierError {
+    match failure {
+        LockFailure::Timeout => BarrierError::Timeout,
+        LockFailure::Io(error) => BarrierError::Io(error),
+        _ => BarrierError::Io(io::Error::other("this thread holds too many locks to wait")),
+    }
 }
 
-travels!(Barrier, Kind::Barrier, ARRIVALS + 8, checked);
+/// Refuses a barrier whose words say that it has more parties than seats.
+fn checked(slot: Slot) -> Result<Barrier, &'static str> {
+    let barrier = Barrier { slot };
+    if (barrier.parties() as usize) <= barrier.slot.seats() { Ok(barrier) } else { Err("not a barrier") }
+}
+
+travels!(Barrier, Kind::Barrier, 2 * SEAT, checked);
