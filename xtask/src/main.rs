@@ -21,7 +21,8 @@ usage: cargo xtask COMMAND
   ci                                     all that a change must pass, in order
   tidy                                   the rules that no compiler checks
   parity                                 the table of the original's names, and what it names
-  soak [CRATE] [--seed N] [--seconds N]  the long suites, tests/soak.rs of each crate
+  soak [CRATE] [--seed N] [--seconds N] [--kills N]
+                                         the long suites, tests/soak.rs of each crate
   bench [ROW…] [--quick] [--json FILE] [--plot DIR] [--against REV] [--corpus DIR] [--no-rivals]
                                          measure us, the rivals and the bare kernel in turns";
 

@@ -1,12 +1,15 @@
 //! `cargo xtask soak`: the suites that go on for as long as they are told.
 //!
-//! Such a suite is `tests/soak.rs` of a crate. It is told how long by `MP_SOAK_SECONDS` and
-//! with which seed by `MP_TESTKIT_SEED`; `cargo test` runs it too, for a moment.
+//! Such a suite is `tests/soak.rs`, or `tests/soak`, of a crate. It is told how long by
+//! `MP_SOAK_SECONDS`, or until how many have been killed by `MP_SOAK_KILLS`, and with which
+//! seed by `MP_TESTKIT_SEED`; `cargo test` runs it too, for a moment. What the last run of each
+//! wrote is kept in `docs/soak`.
 
+use std::fs;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::Failure;
-use crate::shell;
+use crate::shell::{self, command, output};
 use crate::workspace::{Crate, Workspace};
 
 const DEFAULT_SECONDS: u64 = 60;
@@ -16,12 +19,16 @@ struct Options {
     name: Option<String>,
     seed: u64,
     seconds: u64,
+    /// Instead of a time, where the suite counts them.
+    kills: Option<u64>,
 }
 
 pub(crate) fn run(workspace: &Workspace, arguments: &[&str]) -> Result<(), Failure> {
     let options = parse(arguments)?;
     let asked = |member: &&Crate| options.name.as_ref().is_none_or(|name| *name == member.name);
-    let has_soak = |member: &&Crate| member.folder.join("tests/soak.rs").is_file();
+    let has_soak = |member: &&Crate| {
+        ["tests/soak.rs", "tests/soak/main.rs"].iter().any(|suite| member.folder.join(suite).is_file())
+    };
     let members: Vec<&Crate> = workspace.crates.iter().filter(asked).filter(has_soak).collect();
     if members.is_empty() {
         let names = workspace.crates.iter().filter(has_soak).map(|member| member.name.as_str());
@@ -35,24 +42,57 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[&str]) -> Result<(), Failu
 }
 
 fn soak(workspace: &Workspace, member: &Crate, options: &Options) -> bool {
-    let Options { seed, seconds, .. } = options;
-    println!("==> soak {} --seed {seed} --seconds {seconds}", member.name);
+    let asked = options.describe(&member.name);
+    println!("==> {asked}");
     let start = Instant::now();
     let line = format!("cargo test --release -p {} --test soak -- --include-ignored", member.name);
-    let mut command = shell::command(&workspace.root, &line);
-    command.env("MP_SOAK_SECONDS", seconds.to_string()).env("MP_TESTKIT_SEED", seed.to_string());
-    let result = shell::show(&mut command);
+    let mut command = command(&workspace.root, &line);
+    command.env("MP_SOAK_SECONDS", options.seconds.to_string());
+    command.env("MP_TESTKIT_SEED", options.seed.to_string());
+    if let Some(kills) = options.kills {
+        command.env("MP_SOAK_KILLS", kills.to_string());
+    }
+    let mut lines = Vec::new();
+    let result = shell::watch(&mut command, |line| lines.push(line.to_owned()));
     let verdict = match &result {
         Ok(()) => "passed".to_owned(),
         Err(failure) => format!("failed: {failure}"),
     };
-    let took = start.elapsed().as_secs_f64();
-    println!("    soak {} --seed {seed}: {verdict}, {took:.1} s", member.name);
-    result.is_ok()
+    let verdict = format!("{asked}: {verdict}, {:.1} s", start.elapsed().as_secs_f64());
+    println!("    {verdict}");
+    match keep(workspace, member, &verdict, &lines) {
+        Ok(()) => result.is_ok(),
+        Err(failure) => {
+            println!("    not kept: {failure}");
+            false
+        }
+    }
+}
+
+/// Writes down what came of it, in the place of the last one.
+fn keep(workspace: &Workspace, member: &Crate, verdict: &str, lines: &[String]) -> Result<(), Failure> {
+    let say = |line: &str| output(&mut command(&workspace.root, line)).map(|text| text.trim().to_owned());
+    let commit = say("git describe --always --dirty")?;
+    let (kernel, date) = (say("uname -sr")?, say("date -u +%Y-%m-%d")?);
+    let folder = workspace.root.join("docs/soak");
+    fs::create_dir_all(&folder)?;
+    let lines: String = lines.iter().map(|line| format!("{}\n", line.trim_end())).collect();
+    let text = format!("{verdict}\ncommit {commit}, {date}, {kernel}\n\n{lines}");
+    Ok(fs::write(folder.join(format!("{}.txt", member.name)), text)?)
+}
+
+impl Options {
+    fn describe(&self, name: &str) -> String {
+        let much = match self.kills {
+            Some(kills) => format!("--kills {kills}"),
+            None => format!("--seconds {}", self.seconds),
+        };
+        format!("soak {name} --seed {} {much}", self.seed)
+    }
 }
 
 fn parse(arguments: &[&str]) -> Result<Options, Failure> {
-    let mut options = Options { name: None, seed: fresh_seed(), seconds: DEFAULT_SECONDS };
+    let mut options = Options { name: None, seed: fresh_seed(), seconds: DEFAULT_SECONDS, kills: None };
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
         let mut number = || -> Result<u64, Failure> {
@@ -62,6 +102,7 @@ fn parse(arguments: &[&str]) -> Result<Options, Failure> {
         match *argument {
             "--seed" => options.seed = number()?,
             "--seconds" => options.seconds = number()?,
+            "--kills" => options.kills = Some(number()?),
             name if !name.starts_with('-') => options.name = Some(name.to_owned()),
             unknown => return Err(format!("soak knows no option {unknown}").into()),
         }
@@ -80,8 +121,8 @@ mod tests {
 
     #[test]
     fn options_stand_in_any_order() {
-        let options = parse(&["--seed", "7", "mp-pool", "--seconds", "9"]).unwrap();
-        assert_eq!((options.seed, options.seconds), (7, 9));
+        let options = parse(&["--seed", "7", "mp-pool", "--seconds", "9", "--kills", "5"]).unwrap();
+        assert_eq!((options.seed, options.seconds, options.kills), (7, 9, Some(5)));
         assert_eq!(options.name.as_deref(), Some("mp-pool"));
     }
 

@@ -19,6 +19,9 @@ pub(crate) fn fork(work: impl FnOnce()) -> Child {
         0 => {
             // SAFETY: the call takes numbers only.
             unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+            // Behind the parent, which has to go on beside many children that never sleep.
+            // SAFETY: as above.
+            unsafe { libc::nice(5) };
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
             // SAFETY: nothing of the parent's is to be run on the way out.
             unsafe { libc::_exit(i32::from(result.is_err())) }
@@ -31,34 +34,70 @@ pub(crate) fn fork(work: impl FnOnce()) -> Child {
 }
 
 impl Child {
-    pub(crate) fn kill(mut self) {
-        self.end();
+    /// Kills and reaps it; whether that was its end, and it had not come to one by itself.
+    ///
+    /// # Panics
+    /// If it has panicked before.
+    pub(crate) fn kill(mut self) -> bool {
+        self.signal();
+        let status = self.reap();
+        let has_panicked = libc::WIFEXITED(status) && libc::WEXITSTATUS(status) != 0;
+        assert!(!has_panicked, "a child has panicked");
+        libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGKILL
+    }
+
+    /// Kills it, and leaves it to be reaped.
+    pub(crate) fn signal(&self) {
+        // SAFETY: the id is of a child of ours that has not been reaped.
+        unsafe { libc::kill(self.0, libc::SIGKILL) };
+    }
+
+    /// Whether it has ended, and can be reaped at once.
+    pub(crate) fn has_ended(&self) -> bool {
+        // SAFETY: zeros are a value of it, which the call writes.
+        let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+        let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        // SAFETY: as above.
+        unsafe { libc::waitid(libc::P_PID, self.0 as libc::id_t, &raw mut info, options) };
+        // SAFETY: the field is there for a child that has ended, and zero else.
+        unsafe { info.si_pid() != 0 }
     }
 
     /// Waits for its end; whether it came to the end of its work.
     pub(crate) fn join(mut self) -> bool {
+        let status = self.reap();
+        libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
+    }
+
+    /// Whether it runs, or would if it had a processor.
+    pub(crate) fn is_runnable(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0)).unwrap_or_default();
+        let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
+        matches!(state, Some('R' | 'D'))
+    }
+
+    /// How often it has gone to sleep so far.
+    pub(crate) fn times_awoken(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0)).unwrap_or_default();
+        let number = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        number.and_then(|number| number.trim().parse().ok()).unwrap_or(0)
+    }
+
+    fn reap(&mut self) -> i32 {
         let mut status = 0;
         // SAFETY: the call writes the status.
         unsafe { libc::waitpid(self.0, &raw mut status, 0) };
         self.0 = 0;
-        libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
-    }
-
-    fn end(&mut self) {
-        if self.0 > 0 {
-            // SAFETY: the id is of a child of ours that has not been reaped.
-            unsafe {
-                libc::kill(self.0, libc::SIGKILL);
-                libc::waitpid(self.0, std::ptr::null_mut(), 0);
-            }
-            self.0 = 0;
-        }
+        status
     }
 }
 
 impl Drop for Child {
     fn drop(&mut self) {
-        self.end();
+        if self.0 > 0 {
+            self.signal();
+            self.reap();
+        }
     }
 }
 
@@ -87,12 +126,12 @@ pub(crate) fn seed() -> u64 {
 
 /// Does nothing for about so long, on the CPU where it is short.
 pub(crate) fn pause(time: Duration) {
-    if time > Duration::from_micros(100) {
+    if time > Duration::from_micros(60) {
         return std::thread::sleep(time);
     }
     let until = Instant::now() + time;
     while Instant::now() < until {
-        std::thread::yield_now();
+        std::hint::spin_loop();
     }
 }
 
