@@ -27,6 +27,8 @@ pub(crate) struct Function {
     pub(crate) value: TokenStream,
     pub(crate) signature: String,
     pub(crate) kind: Kind,
+    /// What the iterator brings that it returns, which stays in the manager.
+    pub(crate) items: Option<TokenStream>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -109,6 +111,7 @@ fn one(options: &Options, block: &ItemImpl, function: &ImplItemFn) -> syn::Resul
         value,
         signature: readable(signature),
         kind,
+        items: items(&signature.output).map(|of| own(block, of)),
     }))
 }
 
@@ -165,12 +168,29 @@ fn can_travel(function: &ImplItemFn) -> syn::Result<()> {
         )?;
     }
     match &signature.output {
+        output if items(output).is_some() => Ok(()),
         ReturnType::Type(_, of) => is_owned(
             of,
             "a value is sent to another process and cannot be borrowed: return a copy, or a proxy of another object",
         ),
         ReturnType::Default => Ok(()),
     }
+}
+
+/// The items of an iterator that is returned: `T` of `impl Iterator<Item = T>`.
+fn items(output: &ReturnType) -> Option<&Type> {
+    let ReturnType::Type(_, of) = output else { return None };
+    let Type::ImplTrait(of) = &**of else { return None };
+    let traits = of.bounds.iter().filter_map(|bound| match bound {
+        syn::TypeParamBound::Trait(bound) => bound.path.segments.last(),
+        _ => None,
+    });
+    let iterator = traits.into_iter().find(|last| last.ident == "Iterator")?;
+    let syn::PathArguments::AngleBracketed(arguments) = &iterator.arguments else { return None };
+    arguments.args.iter().find_map(|argument| match argument {
+        syn::GenericArgument::AssocType(item) if item.ident == "Item" => Some(&item.ty),
+        _ => None,
+    })
 }
 
 fn is_owned(of: &Type, borrowed: &str) -> syn::Result<()> {

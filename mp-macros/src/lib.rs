@@ -15,8 +15,13 @@ mod tests;
 ///
 /// On an `impl` block of `Counter` it writes `CounterProxy`, with the `pub`
 /// methods of the block. Each of them runs in the manager's server and returns a
-/// `Result`; `increment_async` of an `increment` returns before it has run. A `pub` function that returns `Self`, or a `Result` of it, becomes a
-/// constructor whose first argument is the manager; `new` becomes `create`.
+/// `Result`; `increment_async` of an `increment` returns before it has run. A `pub` function that
+/// returns `Self`, or a `Result` of it, becomes a constructor whose first argument is the manager;
+/// `new` becomes `create`.
+///
+/// Unless the block has methods of these names, `counter.view(|counter, x| .., x)` runs a plain
+/// function on the object where it lives, `update` one that changes it, as one step, and `later`
+/// one that keeps the right to answer, a `Later`, and gives its thread back meanwhile.
 ///
 /// `CounterProxy::host(counter)?`, in a method that runs in a server, gives a
 /// value a place there; so methods return proxies of new objects.
@@ -24,6 +29,10 @@ mod tests;
 /// Arguments and values travel: they own their data. Methods take `&self` or
 /// `&mut self`. The type is `Send` and `Sync`, because methods that take `&self`
 /// run side by side.
+///
+/// A method that returns `impl Iterator<Item = T>` leaves the iterator in the manager, and its
+/// proxy, an `IteratorProxy<T>`, is returned. It borrows nothing of the object: write
+/// `impl Iterator<Item = T> + Send + use<>`.
 ///
 /// # Options
 /// * `exposed(get, _peek)`: these methods, also private ones, and no others.

@@ -44,6 +44,7 @@ impl Writer<'_> {
         let doc = format!("Stands for a `{name}` in a manager.");
         let methods = exposed.methods.iter().map(|method| self.method(method));
         let constructors = exposed.constructors.iter().map(|one| self.constructor(one));
+        let functions = self.functions(exposed);
         quote! {
             #home::__proxy! {
                 #[doc = #doc]
@@ -62,16 +63,74 @@ impl Writer<'_> {
                     #home::__private::host(object).map(#home::Proxy::from_object)
                 }
 
+                #(#functions)*
                 #(#constructors)*
                 #(#methods)*
             }
         }
     }
 
+    /// What runs callers' functions on the object, unless it has methods of these names.
+    fn functions(&self, exposed: &Exposed) -> impl Iterator<Item = TokenStream> {
+        let (home, own) = (&self.home, &self.block.self_ty);
+        let private = quote!(#home::__private);
+        let bounds = quote!(<__A: #private::Message, __R: #private::Message>);
+        let error = quote!(#home::ManagerError);
+        let object = quote!(#home::Proxy::object(self));
+        let all = [
+            (
+                "view",
+                quote! {
+                    /// Runs a function in the manager that looks at the object. For processes of the
+                    /// manager's own tree.
+                    pub fn view #bounds(
+                        &self, function: fn(&#own, __A) -> __R, arg: __A,
+                    ) -> ::std::result::Result<__R, #error> {
+                        #private::view(#object, function, &arg)
+                    }
+                },
+            ),
+            (
+                "update",
+                quote! {
+                    /// Runs a function in the manager that may change the object, as one step. For
+                    /// processes of the manager's own tree.
+                    pub fn update #bounds(
+                        &self, function: fn(&mut #own, __A) -> __R, arg: __A,
+                    ) -> ::std::result::Result<__R, #error> {
+                        #private::update(#object, function, &arg)
+                    }
+                },
+            ),
+            (
+                "later",
+                quote! {
+                    /// As `view`, for a function that answers when it likes, from any thread:
+                    /// meanwhile the call holds no thread of the manager, and waits on.
+                    pub fn later #bounds(
+                        &self, function: fn(&#own, (__A, #home::Later<__R>)), arg: __A,
+                    ) -> ::std::result::Result<#home::AsyncReply<__R>, #error> {
+                        #private::later(#object, function, &arg)
+                    }
+                },
+            ),
+        ];
+        let taken = |name: &str| {
+            let mut functions = exposed.methods.iter().chain(&exposed.constructors);
+            functions.any(|one| one.name == name)
+        };
+        let free: Vec<_> = all.into_iter().filter(|(name, _)| !taken(name)).map(|(_, text)| text).collect();
+        free.into_iter()
+    }
+
     fn method(&self, method: &Function) -> TokenStream {
         let home = &self.home;
         let Function { name, visibility, attributes, conditions, value, .. } = method;
         let (names, types) = parts(method);
+        let value = match &method.items {
+            Some(item) => &quote!(#home::IteratorProxy<#item>),
+            None => value,
+        };
         let text = name.to_string();
         let later = format!("Sends [`{text}`](Self::{text}), whose value is fetched later.");
         let later_name = format_ident!("{text}_async", span = name.span());
@@ -187,11 +246,16 @@ impl Writer<'_> {
             let Function { name, conditions, .. } = method;
             let (names, types) = parts(method);
             let text = name.to_string();
+            let value = quote!(<#own>::#name(self, #(#names),*));
+            let value = match &method.items {
+                Some(_) => quote!(#home::__private::for_value(#value)?),
+                None => value,
+            };
             quote! {
                 #(#conditions)*
                 __known if __known == const { #home::__private::method_id(#text) } => {
                     let (#(#names,)*): (#(#types,)*) = __args.read()?;
-                    __value.write(&<#own>::#name(self, #(#names),*))
+                    __value.write(&#value)
                 }
             }
         };

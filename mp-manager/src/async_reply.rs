@@ -63,6 +63,26 @@ impl<R> AsyncReply<R> {
     }
 }
 
+impl<R: Message> AsyncReply<R> {
+    /// Waits until one of them is here, or will not come, and says which: its
+    /// [`get`](Self::get) waits no more. Those of one manager; `None` if there are none.
+    pub fn wait_any<'a>(replies: impl IntoIterator<Item = &'a Self>) -> Option<usize> {
+        let (mut client, mut calls) = (None, Vec::new());
+        for (place, reply) in replies.into_iter().enumerate() {
+            let Some(State::Begun { client: one, begun, patience }) = &reply.state else {
+                return Some(place);
+            };
+            let (first, _) = *client.get_or_insert((one, *patience));
+            if !Arc::ptr_eq(first, one) {
+                return Some(place);
+            }
+            calls.push(*begun);
+        }
+        let (client, patience) = client?;
+        Some(client.await_any(&calls, patience))
+    }
+}
+
 impl<R> Drop for AsyncReply<R> {
     fn drop(&mut self) {
         if let Some(State::Begun { client, begun, .. }) = self.state.take() {

@@ -2,11 +2,12 @@
 //! server runs them without knowing their types.
 
 use std::fmt;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use ipc_core::{Message, Packet};
 
 use crate::error::{Fault, FaultKind};
+use crate::functions::{self, Open};
 
 /// A type whose values live in a manager; implemented by [`object`](crate::object).
 pub trait Object: Send + Sync + Sized + 'static {
@@ -114,12 +115,15 @@ impl Fault {
 /// An object without its type.
 pub(crate) trait Erased: Send + Sync {
     fn name(&self) -> &'static str;
+    fn methods(&self) -> &'static [Method];
     fn poisons(&self) -> bool;
     /// Whether dropping it runs code.
     fn needs_drop(&self) -> bool;
     /// Whether a method runs alone; `None` if there is none such.
     fn is_exclusive(&self, method: u64) -> Option<bool>;
     fn run(&self, method: u64, args: &mut Packet, value: &mut Packet) -> Result<(), Fault>;
+    /// Runs a caller's function that answers by itself.
+    fn run_later(&self, call: Open);
 }
 
 /// The lock is never waited for: the server lets calls in one by one, or side by side.
@@ -128,6 +132,10 @@ struct Host<T>(RwLock<T>);
 impl<T: Object> Erased for Host<T> {
     fn name(&self) -> &'static str {
         T::NAME
+    }
+
+    fn methods(&self) -> &'static [Method] {
+        T::METHODS
     }
 
     fn poisons(&self) -> bool {
@@ -139,19 +147,48 @@ impl<T: Object> Erased for Host<T> {
     }
 
     fn is_exclusive(&self, method: u64) -> Option<bool> {
+        if let Some(is_exclusive) = functions::is_function(method) {
+            return Some(is_exclusive);
+        }
         let known = T::METHODS.iter().find(|known| crate::wire::method_id(known.name) == method);
         known.map(|known| known.changes)
     }
 
     fn run(&self, method: u64, args: &mut Packet, value: &mut Packet) -> Result<(), Fault> {
+        match method {
+            functions::VIEW => {
+                let look: functions::Look<T> = args.read().map_err(Fault::arguments)?;
+                *value = look(&self.look(), std::mem::take(args))?;
+                return Ok(());
+            }
+            functions::UPDATE => {
+                let change: functions::Change<T> = args.read().map_err(Fault::arguments)?;
+                let mut object = self.0.write().unwrap_or_else(PoisonError::into_inner);
+                *value = change(&mut object, std::mem::take(args))?;
+                return Ok(());
+            }
+            _ => {}
+        }
         let (args, value) = (Arguments(args), Value(value));
         if self.is_exclusive(method) == Some(true) {
             let mut object = self.0.write().unwrap_or_else(PoisonError::into_inner);
             object.run_mut(method, args, value)
         } else {
-            let object = self.0.read().unwrap_or_else(PoisonError::into_inner);
-            object.run(method, args, value)
+            self.look().run(method, args, value)
         }
+    }
+
+    fn run_later(&self, mut call: Open) {
+        match call.args.read::<functions::LookLater<T>>() {
+            Ok(look) => look(&self.look(), call),
+            Err(error) => call.answer.fail(Fault::arguments(error)),
+        }
+    }
+}
+
+impl<T> Host<T> {
+    fn look(&self) -> RwLockReadGuard<'_, T> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

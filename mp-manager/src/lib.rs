@@ -67,7 +67,10 @@ mod builtin;
 mod client;
 mod context;
 mod error;
+mod functions;
 mod hosted;
+mod info;
+mod iterator;
 mod lease;
 mod manager;
 mod object_ref;
@@ -90,7 +93,10 @@ pub use builtin::semaphore::{Permit, SemaphoreProxy};
 pub use builtin::set::SetProxy;
 pub use builtin::value::ValueProxy;
 pub use error::{Fault, ManagerError};
+pub use functions::Later;
 pub use hosted::{Arguments, Constructor, Made, Make, Method, Object, Value};
+pub use info::{MethodInfo, ObjectInfo};
+pub use iterator::{Items, IteratorProxy, ManagedIterator};
 pub use manager::Manager;
 pub use mp_macros::object;
 pub use object_ref::ObjectRef;
@@ -102,6 +108,8 @@ pub mod __private {
     pub use ipc_core::{Message, Packet};
     pub use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+    pub use crate::functions::{later, update, view};
+    pub use crate::iterator::for_value;
     pub use crate::server::host;
     pub use crate::wire::method_id;
 }

@@ -14,6 +14,7 @@ use crate::builder::Builder;
 use crate::client::{self, Client, lock};
 use crate::error::{Kind, ManagerError};
 use crate::hosted::Constructor;
+use crate::info::ObjectInfo;
 use crate::lease::Lease;
 use crate::object_ref::{ObjectRef, Reply};
 use crate::proxy::Proxy;
@@ -115,6 +116,26 @@ impl Manager {
     pub fn object_count(&self) -> Result<usize, ManagerError> {
         let count: u64 = self.ask(Request::Count)?.read()?;
         Ok(usize::try_from(count).unwrap_or(usize::MAX))
+    }
+
+    /// All objects, with what holds them: to find out who keeps what.
+    ///
+    /// # Errors
+    /// See [`ManagerError`].
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// # let manager = mp_manager::Manager::start()?;
+    /// let list = manager.list::<u8>()?;
+    /// let all = manager.objects()?;
+    /// assert_eq!((all[0].type_name.as_str(), all[0].references), ("list", 1));
+    /// # drop(list);
+    /// # Ok::<(), mp_manager::ManagerError>(())
+    /// ```
+    #[doc(alias = "_debug_info")]
+    pub fn objects(&self) -> Result<Vec<ObjectInfo>, ManagerError> {
+        self.ask(Request::List)?.read()
     }
 
     /// Lets everybody who is connected find the object under a name. The name holds a

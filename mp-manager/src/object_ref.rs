@@ -14,9 +14,10 @@ use crate::async_reply::AsyncReply;
 use crate::client::{self, Client};
 use crate::context::{self, Arriving};
 use crate::error::{Kind, ManagerError};
+use crate::info::MethodInfo;
 use crate::lease::{Lease, Route};
 use crate::server::{self, homes};
-use crate::wire::{AccessWire, Patience, Request};
+use crate::wire::{AccessWire, Patience, Request, method_id};
 
 /// A proxy without its methods: which object it means, and how to reach it.
 ///
@@ -55,13 +56,74 @@ impl ObjectRef {
         method: u64,
         args: &A,
     ) -> Result<AsyncReply<R>, ManagerError> {
+        self.begin(method, |packet| packet.append_item(args))
+    }
+
+    /// As [`call_async`](Self::call_async), with what is written raw.
+    pub(crate) fn begin<R: Message>(
+        &self,
+        method: u64,
+        write: impl FnOnce(&mut Packet) -> Result<(), EncodeError>,
+    ) -> Result<AsyncReply<R>, ManagerError> {
         let lease = self.here()?;
         let Route::Client(client) = lease.route() else {
-            return Ok(AsyncReply::done(self.call(method, args)));
+            return Ok(AsyncReply::done(self.exchange(method, None, write).and_then(Reply::read)));
         };
         let request = Request::Call { object: self.id(), method, patience: patience(None, self.patience) };
-        let begun = client.begin(request, self.patience, |packet| packet.append_item(args))?;
+        let begun = client.begin(request, self.patience, write)?;
         Ok(AsyncReply::begun(Arc::clone(client), begun, self.patience))
+    }
+
+    /// Runs a method by its name: for tools that have no proxy of the type. The arguments are a
+    /// tuple, and they and the value of the types that [`methods`](Self::methods) tells.
+    ///
+    /// # Errors
+    /// See [`ManagerError`]; one for which [`is_codec`](ManagerError::is_codec) holds if the types
+    /// are others.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// use mp_manager::{Manager, Proxy};
+    ///
+    /// struct Counter(u64);
+    ///
+    /// #[mp_manager::object]
+    /// impl Counter {
+    ///     pub fn new() -> Self { Self(0) }
+    ///     pub fn add(&mut self, by: u64) -> u64 { self.0 += by; self.0 }
+    /// }
+    ///
+    /// let manager = Manager::start()?;
+    /// let counter = CounterProxy::create(&manager)?;
+    /// let object = counter.object();
+    /// assert_eq!(object.methods()?[0].signature, "fn add(&mut self, by: u64) -> u64");
+    /// assert_eq!(object.call_by_name::<_, u64>("add", &(3u64,))?, 3);
+    /// # Ok::<(), mp_manager::ManagerError>(())
+    /// ```
+    #[doc(alias = "_callmethod")]
+    pub fn call_by_name<A: Message, R: Message>(&self, name: &str, args: &A) -> Result<R, ManagerError> {
+        self.call(method_id(name), args)
+    }
+
+    /// The methods that the object has for [`call_by_name`](Self::call_by_name). Those of this
+    /// crate have none: their proxies are known to everybody.
+    ///
+    /// # Errors
+    /// See [`ManagerError`].
+    pub fn methods(&self) -> Result<Vec<MethodInfo>, ManagerError> {
+        let lease = self.here()?;
+        match lease.route() {
+            Route::Client(client) => {
+                let request = Request::Describe { object: self.id() };
+                client.call(request, self.patience, |_| Ok(()))?.read()
+            }
+            Route::Home(server) => {
+                let object = server.upgrade().and_then(|server| server.table().get(self.id()));
+                let object = object.ok_or_else(server_ended)?;
+                Ok(object.methods().iter().map(MethodInfo::from).collect())
+            }
+        }
     }
 
     /// The same object, with another timeout for the calls made by this proxy.

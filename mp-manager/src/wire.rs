@@ -69,6 +69,12 @@ pub(crate) enum Request {
         name: String,
     },
     Count,
+    /// All objects.
+    List,
+    /// The methods of an object.
+    Describe {
+        object: u64,
+    },
 }
 
 /// How long a caller waits, in microseconds.

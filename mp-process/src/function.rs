@@ -107,6 +107,12 @@ travelling! {
 }
 
 travelling! {
+    /// A function that looks at something which stays where it runs; otherwise as
+    /// [`Function`].
+    ViewFunction<S, A, R> = fn(&S, A) -> R
+}
+
+travelling! {
     /// A function of two parameters; otherwise as [`Function`].
     Function2<A, B, R> = fn(A, B) -> R
 }

@@ -77,7 +77,7 @@ mod sys;
 pub use builder::Builder;
 pub use child::Sentinel;
 pub use error::ProcessError;
-pub use function::{Function, Function2, Function3, Function4, StateFunction};
+pub use function::{Function, Function2, Function3, Function4, StateFunction, ViewFunction};
 #[doc(hidden)]
 pub use init::__boot_before_main;
 pub use init::init;

@@ -50,6 +50,10 @@ impl Barrier {
 }
 
 impl BuiltIn for Barrier {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
     fn call(&mut self, _table: &Arc<Table>, args: &mut Packet, answer: Answer) {
         let Some((call, answer)) = decode(args, answer) else { return };
         match call {

@@ -83,6 +83,10 @@ impl Condition {
 }
 
 impl BuiltIn for Condition {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
     fn call(&mut self, _table: &Arc<Table>, args: &mut Packet, answer: Answer) {
         let Some((call, answer)) = decode(args, answer) else { return };
         let session = answer.key().session;

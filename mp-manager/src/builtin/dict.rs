@@ -110,6 +110,10 @@ impl Dict {
 }
 
 impl BuiltIn for Dict {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
     fn call(&mut self, table: &Arc<Table>, args: &mut Packet, answer: Answer) {
         let Some((call, answer)) = decode(args, answer) else { return };
         match call {

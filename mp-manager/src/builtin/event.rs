@@ -30,6 +30,10 @@ enum Call {
 }
 
 impl BuiltIn for Event {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
     fn call(&mut self, _table: &Arc<Table>, args: &mut Packet, answer: Answer) {
         let Some((call, answer)) = decode(args, answer) else { return };
         match call {

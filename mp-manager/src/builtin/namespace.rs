@@ -28,6 +28,10 @@ enum Call {
 }
 
 impl BuiltIn for Names {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
     fn call(&mut self, table: &Arc<Table>, args: &mut Packet, answer: Answer) {
         let Some((call, answer)) = decode(args, answer) else { return };
         match call {

@@ -111,6 +111,10 @@ impl Queue {
 }
 
 impl BuiltIn for Queue {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
     fn call(&mut self, table: &Arc<Table>, args: &mut Packet, answer: Answer) {
         let Some((call, answer)) = decode(args, answer) else { return };
         match call {

@@ -79,6 +79,10 @@ impl RLock {
 }
 
 impl BuiltIn for RLock {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
     fn call(&mut self, _table: &Arc<Table>, args: &mut Packet, answer: Answer) {
         let Some((call, answer)) = decode(args, answer) else { return };
         let session = answer.key().session;

@@ -99,6 +99,10 @@ impl Semaphore {
 }
 
 impl BuiltIn for Semaphore {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
     fn call(&mut self, _table: &Arc<Table>, args: &mut Packet, answer: Answer) {
         let Some((call, answer)) = decode(args, answer) else { return };
         let key = |call| CallKey { session: answer.key().session, call };

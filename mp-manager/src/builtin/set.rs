@@ -73,6 +73,10 @@ impl Set {
 }
 
 impl BuiltIn for Set {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
     fn call(&mut self, table: &Arc<Table>, args: &mut Packet, answer: Answer) {
         let Some((call, answer)) = decode(args, answer) else { return };
         match call {

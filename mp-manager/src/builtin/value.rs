@@ -31,6 +31,10 @@ impl Cell {
 }
 
 impl BuiltIn for Cell {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
     fn call(&mut self, table: &Arc<Table>, args: &mut Packet, answer: Answer) {
         let Some((call, answer)) = decode(args, answer) else { return };
         let (value, wants_old) = match call {

@@ -224,6 +224,18 @@ impl Client {
         )
     }
 
+    /// Waits until one of the calls has its answer, or will get none; its place.
+    pub(crate) fn await_any(&self, calls: &[Begun], patience: Duration) -> usize {
+        calls.iter().for_each(|begun| self.waiting.attend(begun.call));
+        let calls: Vec<u64> = calls.iter().map(|begun| begun.call).collect();
+        self.waiting.wait_any(
+            &calls,
+            patience,
+            |packet, deadline| self.link.recv(packet, deadline),
+            |unasked| unasked.into_iter().for_each(|object| self.release(object)),
+        )
+    }
+
     /// Says something that has no answer; what cannot be sent soon goes with the next call.
     pub(crate) fn post(&self, packet: Packet) {
         if self.is_inherited() {

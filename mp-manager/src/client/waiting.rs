@@ -119,6 +119,58 @@ impl Waiting {
         }
     }
 
+    /// As [`wait`](Self::wait), for the first of some calls: its place. Its answer stays where
+    /// it is.
+    pub(super) fn wait_any(
+        &self,
+        calls: &[u64],
+        patience: Duration,
+        read: impl Fn(&mut Packet, Option<Instant>) -> Result<(), RecvError>,
+        unasked: impl Fn(Vec<u64>),
+    ) -> usize {
+        loop {
+            match self.look_at(calls, patience) {
+                Err(place) => {
+                    self.hand_over();
+                    return place;
+                }
+                Ok(Found::Read(until)) => {
+                    let _turn = Turn(self);
+                    let mut packet = Packet::new();
+                    match read(&mut packet, until) {
+                        Ok(()) => unasked(self.file(packet)),
+                        Err(RecvError::Timeout) => {}
+                        Err(error) => drop(self.close(&error.to_string())),
+                    }
+                }
+                Ok(Found::Sleep(Some(until))) => {
+                    std::thread::park_timeout(until.saturating_duration_since(Instant::now()));
+                }
+                Ok(_) => std::thread::park(),
+            }
+        }
+    }
+
+    /// The place of one that need not be waited for, or what is to be done.
+    fn look_at(&self, calls: &[u64], patience: Duration) -> Result<Found, usize> {
+        let mut state = lock(&self.0);
+        let now = Instant::now();
+        let mut until = None;
+        for (place, call) in calls.iter().enumerate() {
+            let Some(call) = state.calls.get(call) else { return Err(place) };
+            let end = call.heard_at.checked_add(patience);
+            if call.answer.is_some() || state.closed.is_some() || end.is_some_and(|end| end <= now) {
+                return Err(place);
+            }
+            until = [until, end].into_iter().flatten().min();
+        }
+        if state.has_reader {
+            return Ok(Found::Sleep(until));
+        }
+        state.has_reader = true;
+        Ok(Found::Read(until))
+    }
+
     /// Reads the answers that are there for all, if nobody reads, and waits up to `until`
     /// for the first; the references of those that nobody waits for.
     pub(super) fn read_some(

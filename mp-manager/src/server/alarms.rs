@@ -40,8 +40,12 @@ struct State {
 const FEW: usize = 4096;
 
 impl Alarms {
-    pub(crate) fn set(&self, at: Instant, alarm: Alarm) {
-        lock(&self.0).heap.push(Reverse((at, alarm)));
+    /// Sets an alarm; whether it is the next one now.
+    pub(crate) fn set(&self, at: Instant, alarm: Alarm) -> bool {
+        let heap = &mut lock(&self.0).heap;
+        let is_next = heap.peek().is_none_or(|Reverse((next, _))| at < *next);
+        heap.push(Reverse((at, alarm)));
+        is_next
     }
 
     pub(crate) fn next(&self) -> Option<Instant> {

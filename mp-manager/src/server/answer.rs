@@ -50,6 +50,11 @@ impl Answer {
         self.key
     }
 
+    /// The client that gets it, if it is one.
+    pub(crate) fn session(&self) -> Option<Arc<Session>> {
+        if let Some(To::Client(session)) = &self.to { Some(Arc::clone(session)) } else { None }
+    }
+
     /// Answers with a value; whoever is gone does not get it.
     pub(crate) fn say<T: Message>(self, value: &T) {
         self.value(value);

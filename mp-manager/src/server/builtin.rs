@@ -24,6 +24,9 @@ pub(crate) fn runs_function(method: u64) -> bool {
 /// An object of this crate. Its methods are short and never wait: a call that has
 /// to wait is kept in the object, and answered when its time has come.
 pub(crate) trait BuiltIn: Send {
+    /// By which it is made.
+    fn name(&self) -> &'static str;
+
     /// Runs a call, or keeps it.
     fn call(&mut self, table: &Arc<Table>, args: &mut Packet, answer: Answer);
 

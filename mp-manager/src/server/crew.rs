@@ -72,6 +72,10 @@ fn run(server: &Arc<Server>, work: super::work::Work) {
 fn serve(server: &Arc<Server>) {
     loop {
         lock(&server.crew.state).idle += 1;
+        // Work may have been laid there by one at the helm who saw nobody idle.
+        if !lock(&server.backlog).is_empty() {
+            server.ring();
+        }
         let mut helm = lock(&server.helm);
         lock(&server.crew.state).idle -= 1;
         let work = helm.lead(server);

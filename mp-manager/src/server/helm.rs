@@ -155,7 +155,7 @@ fn fire_alarms(server: &Arc<Server>) {
             }
             Alarm::Hear { session, period } => {
                 if server.session(session).is_some_and(|session| session.tell_waiting(period)) {
-                    server.alarms.set(Instant::now() + period, alarm);
+                    server.set_alarm(Instant::now() + period, alarm);
                 }
             }
             Alarm::Lost { ticket } => server.lose(ticket),

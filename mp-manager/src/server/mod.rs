@@ -178,6 +178,13 @@ impl Server {
         self.ring();
     }
 
+    fn set_alarm(&self, at: Instant, alarm: Alarm) {
+        // Who is at the helm looks at the alarms before it waits.
+        if self.alarms.set(at, alarm) && !table::Hasty::is_now() {
+            self.ring();
+        }
+    }
+
     fn session(&self, id: u64) -> Option<Arc<Session>> {
         lock(&self.sessions).get(&id).map(Arc::clone)
     }
@@ -209,7 +216,7 @@ impl Server {
         }
         let lost_at = Instant::now() + flights::GRACE;
         for ticket in self.flights.of(id) {
-            self.alarms.set(lost_at, Alarm::Lost { ticket });
+            self.set_alarm(lost_at, Alarm::Lost { ticket });
         }
     }
 
@@ -256,7 +263,7 @@ impl Server {
         self.flights.start(ticket, object, session);
         if session == 0 {
             // No end of a client tells that it is lost.
-            self.alarms.set(Instant::now() + flights::GRACE, Alarm::Lost { ticket });
+            self.set_alarm(Instant::now() + flights::GRACE, Alarm::Lost { ticket });
         }
         Ok(ticket)
     }
@@ -307,7 +314,7 @@ pub(crate) fn call_at_home(
             if let Some((call, exclusive)) = hosted.enter(call) {
                 server.run_method(&found, call, exclusive);
             }
-            Some(patience)
+            (method != crate::functions::LATER).then_some(patience)
         }
         Object::BuiltIn(_) => {
             server.run_built_in(&found, call, None);

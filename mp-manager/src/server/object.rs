@@ -10,7 +10,8 @@ use super::answer::Answer;
 use super::builtin::BuiltIn;
 use crate::client::lock;
 use crate::error::{Fault, FaultKind};
-use crate::hosted::Erased;
+use crate::functions::Open;
+use crate::hosted::{Erased, Method};
 use crate::wire::Patience;
 
 /// One object.
@@ -22,6 +23,21 @@ pub(crate) enum Object {
 }
 
 impl Object {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Hosted(hosted) => hosted.value.name(),
+            Self::BuiltIn(shelf) => shelf.name,
+        }
+    }
+
+    /// The methods that can be called by their names.
+    pub(crate) fn methods(&self) -> &'static [Method] {
+        match self {
+            Self::Hosted(hosted) => hosted.value.methods(),
+            Self::BuiltIn(_) => &[],
+        }
+    }
+
     /// Whether dropping it runs code of a user's.
     pub(crate) fn runs_code_when_dropped(&self) -> bool {
         matches!(self, Self::Hosted(hosted) if hosted.value.needs_drop())
@@ -30,16 +46,14 @@ impl Object {
 
 /// An object of this crate, and whether clients may hold something in it.
 pub(crate) struct Shelf {
+    pub(crate) name: &'static str,
     pub(crate) is_held: bool,
     pub(crate) object: Mutex<Box<dyn BuiltIn>>,
 }
 
 impl fmt::Debug for Object {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Hosted(hosted) => f.write_str(hosted.value.name()),
-            Self::BuiltIn(_) => f.write_str("BuiltIn"),
-        }
+        f.write_str(self.name())
     }
 }
 
@@ -99,6 +113,11 @@ impl Hosted {
     /// Runs a method for which [`enter`](Self::enter) gave the turn.
     pub(crate) fn run(&self, method: u64, args: &mut Packet, value: &mut Packet) -> Result<(), Fault> {
         self.value.run(method, args, value)
+    }
+
+    /// As [`run`](Self::run), for a caller's function that answers by itself.
+    pub(crate) fn run_later(&self, call: Open) {
+        self.value.run_later(call);
     }
 
     /// Ends a call; the calls that may run now.

@@ -13,7 +13,9 @@ use super::{Object, Server};
 use crate::builtin;
 use crate::client::lock;
 use crate::error::{Fault, FaultKind};
+use crate::functions;
 use crate::hosted::Made;
+use crate::info::MethodInfo;
 use crate::wire::{Head, Request, VERSION, Welcome};
 
 /// What a client sent is not what a client sends: it goes.
@@ -113,6 +115,12 @@ impl Server {
                 }
             }
             Request::Count => answer.say(&(self.table.len() as u64)),
+            Request::List => answer.say(&self.table.list()),
+            Request::Describe { object } => {
+                let object = self.table.get(object).ok_or(Fault(FaultKind::NoObject));
+                let methods = |object: Arc<Object>| object.methods().iter().map(MethodInfo::from).collect();
+                reply::<Vec<MethodInfo>>(answer, object.map(methods));
+            }
             // They have no answer and were seen to before.
             Request::Release { .. } | Request::Cancel { .. } => {}
         }
@@ -125,6 +133,10 @@ impl Server {
             return None;
         };
         match &*object {
+            Object::Hosted(_) if functions::is_function(call.method).is_some() && !session.is_trusted() => {
+                call.answer.fail(FaultKind::NotTrusted);
+                None
+            }
             Object::Hosted(hosted) => {
                 let (call, exclusive) = hosted.enter(call)?;
                 Some(Work::Method { object, call, exclusive })

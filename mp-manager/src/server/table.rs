@@ -9,6 +9,7 @@ use mp_process::catch_panic;
 use super::object::Object;
 use crate::client::lock;
 use crate::error::{Fault, FaultKind};
+use crate::info::ObjectInfo;
 use crate::wire::{Bytes, Raw};
 
 /// Objects by number. A number is never given out again, so a proxy that is out of
@@ -78,6 +79,20 @@ impl Table {
         }
     }
 
+    /// Number, type and count of references of each object.
+    pub(crate) fn list(&self) -> Vec<ObjectInfo> {
+        let state = lock(&self.state);
+        let info = |(number, entry): (&u64, &Entry)| ObjectInfo {
+            number: *number,
+            type_name: entry.object.name().to_owned(),
+            references: entry.references,
+        };
+        let mut all: Vec<_> = state.entries.iter().map(info).collect();
+        drop(state);
+        all.sort_by_key(|info| info.number);
+        all
+    }
+
     pub(crate) fn len(&self) -> usize {
         lock(&self.state).entries.len()
     }
@@ -141,6 +156,10 @@ impl Hasty {
     pub(crate) fn begin() -> Self {
         HASTY.set(true);
         Self
+    }
+
+    pub(crate) fn is_now() -> bool {
+        HASTY.get()
     }
 }
 

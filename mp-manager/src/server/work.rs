@@ -16,8 +16,9 @@ use crate::builtin::change::{Changed, Changing};
 use crate::client::lock;
 use crate::context::{self, Arriving};
 use crate::error::{Fault, FaultKind};
+use crate::functions::{self, Open};
 use crate::hosted::Make;
-use crate::wire::Raw;
+use crate::wire::{Patience, Raw};
 
 /// Something that may take long.
 #[derive(Debug)]
@@ -91,6 +92,9 @@ impl Server {
     /// Runs a method whose turn it is, answers, and passes the turn on.
     pub(super) fn run_method(self: &Arc<Self>, object: &Arc<Object>, call: Call, exclusive: bool) {
         let Object::Hosted(hosted) = &**object else { return };
+        if call.method == functions::LATER {
+            return self.run_later(object, hosted, call);
+        }
         let Call { object: number, method, mut args, answer, .. } = call;
         let mut value = Packet::new();
         let result = self.in_object(number, || {
@@ -106,6 +110,23 @@ impl Server {
             Err(fault) => answer.fail(fault),
         }
         self.go_on(object, hosted, exclusive, panicked);
+    }
+
+    /// Runs a caller's function that keeps the right to answer: from then on the call waits in
+    /// the object.
+    fn run_later(self: &Arc<Self>, object: &Arc<Object>, hosted: &Hosted, call: Call) {
+        let Call { object: number, args, patience, answer, .. } = call;
+        let (key, session) = (answer.key(), answer.session());
+        let open = Open { args, answer, epoch: self.access.epoch };
+        // The caller is answered when a panic drops the right to.
+        let _ = self.in_object(number, || {
+            hosted.run_later(open);
+            Ok(())
+        });
+        self.go_on(object, hosted, false, false);
+        if let Some(session) = session {
+            self.park(&session, key, number, patience);
+        }
     }
 
     /// Runs users' code for an object: a panic is an error, and proxies in what it
@@ -135,7 +156,7 @@ impl Server {
     }
 
     pub(super) fn install(&self, object: Box<dyn BuiltIn>, answer: Answer) {
-        let shelf = Shelf { is_held: object.is_held(), object: Mutex::new(object) };
+        let shelf = Shelf { name: object.name(), is_held: object.is_held(), object: Mutex::new(object) };
         self.place(Object::BuiltIn(shelf), answer);
     }
 
@@ -203,15 +224,24 @@ impl Server {
         }
         object.call(&self.table, &mut args, answer);
         drop(object);
-        let Some(session) = session.filter(|session| session.park(key.call)) else { return };
+        if let Some(session) = session {
+            self.park(session, key, number, patience);
+        }
+    }
+
+    /// A call that has no answer yet waits in its object.
+    fn park(&self, session: &Session, key: CallKey, number: u64, patience: Patience) {
+        if !session.park(key.call) {
+            return;
+        }
         let now = Instant::now();
         let at = |micros| now.checked_add(Duration::from_micros(micros));
         if let Some(at) = patience.limit.and_then(at) {
-            self.alarms.set(at, Alarm::give_up(key, number));
+            self.set_alarm(at, Alarm::give_up(key, number));
         }
         let period = Duration::from_micros(patience.hear).max(HEAR_AT_LEAST);
         if let Some(at) = now.checked_add(period).filter(|_| session.start_hearing(period)) {
-            self.alarms.set(at, Alarm::Hear { session: session.id(), period });
+            self.set_alarm(at, Alarm::Hear { session: session.id(), period });
         }
     }
 
