@@ -19,6 +19,9 @@ pub enum Error {
     /// A result did not come in time.
     #[error(transparent)]
     Timeout(#[from] mp_pool::TimeoutError),
+    /// A task of a manager's pool has no value.
+    #[error(transparent)]
+    FailedTask(#[from] crate::FailedTask),
     /// A message was not sent.
     #[error(transparent)]
     Send(#[from] ipc_core::SendError),

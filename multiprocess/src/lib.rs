@@ -69,6 +69,7 @@ struct ReadmePrograms;
 struct WorkspaceReadmePrograms;
 
 mod error;
+mod managed_pool;
 
 pub use ipc_core as ipc;
 pub use mp_manager as manager;
@@ -83,6 +84,7 @@ pub use ipc_core::{
     Address, AuthKey, Connection, Handle, Listener, Message, Receiver, RecvError, SendError, Sender,
     SharedMemory, Waitable, connect, duplex, pipe, wait,
 };
+pub use managed_pool::{FailedTask, ManagedImap, ManagedPool, ManagedResult, PoolProxy};
 pub use mp_manager::{Manager, ManagerError, object};
 pub use mp_pool::{AsyncResult, Pool, PoolError, TaskError, TaskPool, ThreadPool, as_completed};
 pub use mp_process::{
