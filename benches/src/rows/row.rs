@@ -13,6 +13,8 @@ pub struct Row {
     pub question: &'static str,
     /// With which number.
     pub number: usize,
+    /// What the values are, where they are neither times nor rates.
+    pub metric: Option<&'static str>,
     /// Of the values.
     pub unit: &'static str,
     /// Which values are good.
@@ -26,7 +28,7 @@ pub struct Row {
 /// Which values are good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Better {
-    /// Times.
+    /// Times, and what is used up.
     Less,
     /// Rates.
     More,
@@ -58,6 +60,8 @@ pub enum By {
     Python(&'static str, &'static str),
     /// A program of the rivals' package, and what it is told to use.
     Rival(&'static str, &'static str),
+    /// Nobody: so much, in the row's unit, is allowed.
+    Limit(u32),
 }
 
 impl Row {
@@ -65,13 +69,28 @@ impl Row {
     #[must_use]
     pub fn times(name: impl Into<String>, mode: Mode, question: &'static str, number: usize) -> Self {
         let (name, systems, unit) = (name.into(), Vec::new(), "µs");
-        Self { name, mode, question, number, unit, better: Better::Less, systems, grows: false }
+        let (metric, better) = (None, Better::Less);
+        Self { name, mode, question, number, metric, unit, better, systems, grows: false }
     }
 
     /// A row of rates.
     #[must_use]
     pub fn rates(name: impl Into<String>, mode: Mode, question: &'static str, number: usize) -> Self {
         Self { unit: "/s", better: Better::More, ..Self::times(name, mode, question, number) }
+    }
+
+    /// A row of how much of something is used up.
+    #[must_use]
+    pub fn amounts(name: impl Into<String>, question: &'static str, number: usize) -> Self {
+        let row = Self::times(name, Mode::Free, question, number);
+        Self { metric: Some("bytes"), unit: "B", ..row }
+    }
+
+    /// With another thing that there is an amount of.
+    #[must_use]
+    pub fn of(mut self, metric: &'static str) -> Self {
+        (self.metric, self.unit) = (Some(metric), metric);
+        self
     }
 
     /// With another unit.
@@ -100,6 +119,12 @@ impl Row {
     pub fn against(mut self, name: &'static str, by: By, target: f64) -> Self {
         self.systems.push(System { name, by, target: Some(target) });
         self
+    }
+
+    /// With a limit that the value is to stay under.
+    #[must_use]
+    pub fn within(self, limit: u32) -> Self {
+        self.against("limit", By::Limit(limit), 1.0)
     }
 
     /// Above 1 means that the first value is better.

@@ -94,15 +94,20 @@ impl Measured {
 /// A contestant and what it has answered.
 struct Turn {
     contestant: Result<Contestant, String>,
+    limit: Option<u32>,
     answers: Vec<Answer>,
 }
 
 impl Turn {
     fn new(by: By, row: &Row, options: &Options) -> Self {
-        Self { contestant: Contestant::start(by, row, options), answers: Vec::new() }
+        let limit = if let By::Limit(limit) = by { Some(limit) } else { None };
+        Self { contestant: Contestant::start(by, row, options), limit, answers: Vec::new() }
     }
 
     fn take(&mut self, options: &Options, quiet: &mut Quiet) {
+        if let Some(limit) = self.limit {
+            return self.answers.push(Answer::of(limit.into()));
+        }
         let Ok(contestant) = &mut self.contestant else { return };
         let mut tries = 0;
         let result = loop {
@@ -125,6 +130,7 @@ impl Turn {
     /// One that failed in any round is out: its rounds would pair with others'.
     fn finish(self) -> Measured {
         match self.contestant {
+            _ if self.limit.is_some() => Measured { answers: self.answers, skipped: None },
             Ok(_) => Measured { answers: self.answers, skipped: None },
             Err(reason) => Measured { answers: Vec::new(), skipped: Some(reason) },
         }

@@ -98,6 +98,7 @@ impl Options {
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         Ok(match by {
             By::Ours | By::Ourselves(..) => (own()?, words(&["ours"])),
+            By::Limit(_) => return Err("a limit is nobody".to_owned()),
             By::Build => (self.build.clone().ok_or("no other build")?, words(&["ours"])),
             By::Bound(name) => (own()?, words(&["bound", name])),
             By::Python(script, what) => {

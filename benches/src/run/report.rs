@@ -130,7 +130,7 @@ fn figures_of<'a>(outcome: &'a Outcome, system: &'a str, measured: &'a Measured)
         verdict: None,
         skipped: measured.skipped.as_deref(),
     };
-    let main = if row.better == Better::Less { "p50" } else { "rate" };
+    let main = row.metric.unwrap_or(if row.better == Better::Less { "p50" } else { "rate" });
     let more = [
         ("p99", row.unit, measured.over_rounds(|answer| answer.p99)),
         ("p99.9", row.unit, measured.over_rounds(|answer| answer.p999)),
@@ -170,6 +170,8 @@ fn with_unit(value: f64, unit: &str) -> String {
         ("/s", 1e6..) => (value / 1e6, " M"),
         ("/s", 1e4..) => (value / 1e3, " k"),
         ("µs", 1e4..) => return format!("{} ms", figures(value / 1e3)),
+        ("B", 1e6..) => return format!("{} MB", figures(value / 1e6)),
+        ("B", 1e4..) => return format!("{} kB", figures(value / 1e3)),
         _ => (value, if unit == "/s" { "" } else { " " }),
     };
     format!("{}{letter}{unit}", figures(value))
@@ -213,6 +215,7 @@ mod tests {
         assert_eq!(with_unit(0.534, "µs"), "0.53 µs");
         assert_eq!(with_unit(43_650.0, "µs"), "43.6 ms");
         assert_eq!(with_unit(900.0, "/s"), "900/s");
+        assert_eq!(with_unit(18_500.0, "B"), "18.5 kB");
     }
 
     #[test]

@@ -1,0 +1,284 @@
+//! What do calls to objects in a server cost, and what do clients cost the server?
+//!
+//! The bound is a server of one thread, or one thread for each client, that looks a
+//! number up in a map, with the same requests by the codec alone over a bare socket.
+
+use std::time::Duration;
+
+use ipc_core::Address;
+use mp_manager::{DictProxy, Manager};
+use mp_process::Process;
+use mp_sync::Barrier;
+
+use super::{By, Row};
+use crate::clock::{apart, rate_each, time_each};
+use crate::contest::{Answer, Failure, Job, Mode};
+use crate::crowd;
+
+/// So many clients are there in the rows of memory and threads.
+const CROWD: usize = 500;
+/// Numbers of the kinds of sockets.
+const UNIX: usize = 0;
+const TCP: usize = 1;
+
+pub(super) fn rows() -> Vec<Row> {
+    let mut rows = calls();
+    rows.extend(crowds());
+    rows.extend(ends());
+    rows
+}
+
+/// One client, and how long one call of it takes.
+fn calls() -> Vec<Row> {
+    let row = |what: &str, mode, question| {
+        let row = Row::times(format!("manager/{what}"), mode, question, 1);
+        let cpython = if mode == Mode::Hot { 15.0 } else { 5.0 };
+        row.against("bound", By::Bound("echo"), 1.0 / 1.2)
+            .against("cpython", By::Python("manager.py", "unix"), cpython)
+            .against("tarpc", By::Rival("tarpc", "unix"), if mode == Mode::OneCore { 2.0 } else { 1.0 })
+            .against("redis", By::Rival("redis", "unix"), 1.0)
+    };
+    let mut rows = Vec::new();
+    for mode in [Mode::Hot, Mode::OneCore] {
+        rows.extend(["get", "set", "method"].map(|question| row(question, mode, question)));
+    }
+    rows.push(
+        Row::rates("manager/pipelined", Mode::Free, "pipelined", 1_000)
+            .beside("bound", By::Bound("echo"))
+            .against("cpython", By::Python("manager.py", "unix"), 50.0)
+            .beside("tarpc", By::Rival("tarpc", "unix"))
+            .beside("redis", By::Rival("redis", "unix")),
+    );
+    rows
+}
+
+/// Many clients, and how many calls a server answers.
+fn crowds() -> Vec<Row> {
+    let beside = |row: Row, cpython: Option<f64>, redis: Option<f64>| {
+        let others = [
+            ("bound", By::Bound("echo"), Some(0.75)),
+            ("bound-threads", By::Bound("echo-threads"), Some(0.75)),
+            ("cpython", By::Python("manager.py", "unix"), cpython),
+            ("tarpc", By::Rival("tarpc", "unix"), Some(1.0)),
+            ("redis", By::Rival("redis", "unix"), redis),
+        ];
+        others.into_iter().fold(row, |row, (name, by, target)| match target {
+            Some(target) => row.against(name, by, target),
+            None => row.beside(name, by),
+        })
+    };
+    let row = |question: &'static str, clients: usize| {
+        Row::rates(format!("manager/{question}-by-{clients}"), Mode::Free, question, clients)
+    };
+    let mut rows = vec![
+        row("get", 1)
+            .beside("bound", By::Bound("echo"))
+            .beside("bound-threads", By::Bound("echo-threads"))
+            .beside("cpython", By::Python("manager.py", "unix"))
+            .beside("tarpc", By::Rival("tarpc", "unix"))
+            .beside("redis", By::Rival("redis", "unix")),
+        beside(row("get", 4), Some(8.0), Some(3.0)),
+        beside(row("get", 16), Some(12.0), Some(1.1)).against("ours-by-4", By::Ourselves("get", 4), 1.0),
+        beside(row("get", 64), Some(7.0), Some(1.0)).against("ours-by-4", By::Ourselves("get", 4), 1.0),
+        beside(row("set", 4), Some(8.0), Some(3.0)),
+        beside(row("set", 16), Some(12.0), Some(1.1)),
+    ];
+    rows.extend([256, 1000].map(|clients| beside(row("get", clients), None, None).grows()));
+    rows
+}
+
+/// The beginnings and ends of objects, connections and servers, and what they hold.
+fn ends() -> Vec<Row> {
+    let times =
+        |what: &str, question, number| Row::times(format!("manager/{what}"), Mode::Free, question, number);
+    vec![
+        times("create-drop", "create", 1).against("cpython", By::Python("manager.py", "unix"), 50.0),
+        times("connect-unix", "connect", UNIX)
+            .against("bound", By::Bound("echo"), 0.5)
+            .against("cpython", By::Python("manager.py", "unix"), 7.0)
+            .against("tarpc", By::Rival("tarpc", "unix"), 1.0)
+            .beside("redis", By::Rival("redis", "unix")),
+        times("connect-tcp", "connect", TCP)
+            .against("bound", By::Bound("echo"), 0.5)
+            .against("cpython", By::Python("manager.py", "tcp"), 200.0)
+            .against("tarpc", By::Rival("tarpc", "tcp"), 1.0)
+            .beside("redis", By::Rival("redis", "tcp")),
+        times("start-call-end", "start", 0)
+            .against("cpython", By::Python("manager.py", "unix"), 3.0)
+            .against("cpython-tcp", By::Python("manager.py", "tcp"), 100.0),
+        Row::amounts("manager/idle-client", "idle", CROWD)
+            .within(2_000)
+            .beside("bound", By::Bound("echo"))
+            .against("cpython", By::Python("manager.py", "unix"), 9.0)
+            .beside("tarpc", By::Rival("tarpc", "unix"))
+            .against("redis", By::Rival("redis", "unix"), 4.0),
+        Row::amounts("manager/threads", "threads", CROWD)
+            .of("threads")
+            .against("ours-of-1", By::Ourselves("threads", 1), 1.0)
+            .beside("cpython", By::Python("manager.py", "unix")),
+    ]
+}
+
+pub(super) fn ours(job: &Job) -> Option<Result<Answer, Failure>> {
+    Some(match (job.question.as_str(), job.mode) {
+        ("get" | "set", Mode::Free) => crowd_of_processes(job),
+        ("get" | "set", _) => one_client(job),
+        ("method", _) => method(job),
+        ("pipelined", _) => pipelined(job),
+        ("create", _) => create(job),
+        ("connect", _) => connect(job),
+        ("start", _) => start(job),
+        ("idle" | "threads", _) => idle(job),
+        _ => return None,
+    })
+}
+
+/// A user's object.
+struct Counter(u64);
+
+#[mp_manager::object]
+#[allow(unreachable_pub, missing_docs)]
+impl Counter {
+    pub fn new(start: u64) -> Self {
+        Self(start)
+    }
+
+    pub fn increment(&mut self, by: u64) -> u64 {
+        self.0 += by;
+        self.0
+    }
+}
+
+type Dict = DictProxy<String, u64>;
+
+fn key() -> String {
+    "the key".to_owned()
+}
+
+fn one_client(job: &Job) -> Result<Answer, Failure> {
+    let (_manager, dict) = apart(job.mode, || {
+        let manager = Manager::start()?;
+        let dict: Dict = manager.dict()?;
+        dict.insert(&key(), &0)?;
+        Ok((manager, dict))
+    })?;
+    time_each(job.mode, job.budget, |turn| call(&job.question, &dict, turn))
+}
+
+fn call(question: &str, dict: &Dict, turn: u64) -> Result<(), Failure> {
+    let value = if question == "get" { dict.get(&key())? } else { dict.insert(&key(), &turn)? };
+    if value.is_some() { Ok(()) } else { Err("no value".into()) }
+}
+
+fn method(job: &Job) -> Result<Answer, Failure> {
+    let (_manager, counter) = apart(job.mode, || {
+        let manager = Manager::start()?;
+        let counter = CounterProxy::create(&manager, 0)?;
+        counter.increment(0)?;
+        Ok((manager, counter))
+    })?;
+    let mut counted = 0;
+    time_each(job.mode, job.budget, |_| {
+        counted += 1;
+        if counter.increment(1)? == counted { Ok(()) } else { Err("another count".into()) }
+    })
+}
+
+fn pipelined(job: &Job) -> Result<Answer, Failure> {
+    let manager = Manager::start()?;
+    let counter = CounterProxy::create(&manager, 0)?;
+    let mut counted = 0;
+    rate_each(job.budget, || {
+        let replies = (0..job.number).map(|_| counter.increment_async(1));
+        for reply in replies.collect::<Result<Vec<_>, _>>()? {
+            counted += 1;
+            if reply.get()? != counted {
+                return Err("another count".into());
+            }
+        }
+        Ok(job.number)
+    })
+}
+
+/// What a client's process is told.
+type Orders = (Address, usize, Barrier, String, Duration);
+
+const SECRET: &str = "bench";
+
+fn crowd_of_processes(job: &Job) -> Result<Answer, Failure> {
+    crowd::many_descriptors()?;
+    let manager = Manager::builder().authkey(SECRET).start()?;
+    let dict: Dict = manager.dict()?;
+    dict.insert(&key(), &0)?;
+    manager.publish("dict", &dict)?;
+    let shares = crowd::shares(job.number);
+    let start = Barrier::new(u32::try_from(shares.len())?)?;
+    let mut processes = Vec::new();
+    for share in shares {
+        let orders: Orders =
+            (manager.address().clone(), share, start.clone(), job.question.clone(), job.budget);
+        processes.push(Process::spawn(be_clients, orders)?);
+    }
+    let mut turns = Vec::new();
+    for process in processes {
+        turns.push(process.join()?);
+    }
+    Ok(crowd::of_calls(turns.into_iter()))
+}
+
+fn be_clients((address, count, start, question, budget): Orders) -> (u64, Duration) {
+    let connect = |_| {
+        let manager = Manager::connect(&address, SECRET).expect("a connection");
+        let dict: Dict = manager.find("dict").expect("the dict");
+        (manager, dict)
+    };
+    let mut clients: Vec<(Manager, Dict)> = (0..count).map(connect).collect();
+    start.wait().expect("nobody died");
+    crowd::take_turns(budget, &mut clients, |(_, dict), turn| call(&question, dict, turn)).expect("calls")
+}
+
+fn create(job: &Job) -> Result<Answer, Failure> {
+    let manager = Manager::start()?;
+    time_each(job.mode, job.budget, |_| {
+        drop(CounterProxy::create(&manager, 0)?);
+        Ok(())
+    })
+}
+
+/// Connects, and makes the first call.
+fn connect(job: &Job) -> Result<Answer, Failure> {
+    let builder = Manager::builder().authkey(SECRET);
+    let builder = if job.number == TCP { builder.address(Address::tcp("127.0.0.1", 0)) } else { builder };
+    let manager = builder.start()?;
+    time_each(job.mode, job.budget, |_| {
+        let client = Manager::connect(manager.address(), SECRET)?;
+        if client.object_count()? == 0 { Ok(()) } else { Err("an object".into()) }
+    })
+}
+
+fn start(job: &Job) -> Result<Answer, Failure> {
+    time_each(job.mode, job.budget, |_| {
+        let manager = Manager::start()?;
+        manager.dict::<u32, u32>()?.insert(&1, &1)?;
+        Ok(())
+    })
+}
+
+fn idle(job: &Job) -> Result<Answer, Failure> {
+    crowd::many_descriptors()?;
+    let manager = Manager::builder().authkey(SECRET).start()?;
+    let server = manager.pid().ok_or("no server")?;
+    let connect = || -> Result<Vec<Manager>, Failure> {
+        let clients = (0..job.number).map(|_| Manager::connect(manager.address(), SECRET));
+        let clients: Vec<Manager> = clients.collect::<Result<_, _>>()?;
+        for client in &clients {
+            client.object_count()?;
+        }
+        Ok(clients)
+    };
+    if job.question == "idle" {
+        return crowd::memory_per_client(server, job.number, connect);
+    }
+    let _clients = connect()?;
+    crowd::threads(server)
+}
