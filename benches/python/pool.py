@@ -43,6 +43,10 @@ class Pool:
     def map(self, function, items, chunksize=None):
         return self.pool.map(function, items, chunksize)
 
+    def apply_all(self, function, count):
+        later = [self.pool.apply_async(function, (x,)) for x in range(count)]
+        return [result.get() for result in later]
+
     def down(self):
         self.pool.terminate()
         self.pool.join()
@@ -67,8 +71,52 @@ class Executor:
 
     imap_unordered = imap
 
+    def apply_all(self, function, count):
+        later = [self.executor.submit(function, x) for x in range(count)]
+        return [result.result() for result in later]
+
     def down(self):
         self.executor.shutdown()
+
+
+class Loky(Executor):
+    """`loky`'s executor, which is the standard one with care for its workers."""
+
+    def __init__(self, workers):
+        try:
+            from loky import ProcessPoolExecutor as LokyExecutor
+        except ImportError as error:
+            raise Skip(str(error)) from error
+        self.workers = workers
+        self.executor = LokyExecutor(workers)
+
+
+class Mpire:
+    """`mpire`'s pool, kept alive between maps."""
+
+    def __init__(self, workers):
+        try:
+            from mpire import WorkerPool
+        except ImportError as error:
+            raise Skip(str(error)) from error
+        self.pool = WorkerPool(workers, keep_alive=True)
+        self.apply = self.pool.apply
+
+    def map(self, function, items, chunksize=None):
+        return self.pool.map(function, items, chunk_size=chunksize)
+
+    def imap(self, function, items):
+        return self.pool.imap(function, items, chunk_size=1)
+
+    def imap_unordered(self, function, items):
+        return self.pool.imap_unordered(function, items, chunk_size=1)
+
+    def apply_all(self, function, count):
+        later = [self.pool.apply_async(function, (x,)) for x in range(count)]
+        return [result.get() for result in later]
+
+    def down(self):
+        self.pool.terminate()
 
 
 def right(values, count):
@@ -79,11 +127,12 @@ def right(values, count):
 
 def measure(what, question, mode, number, budget):
     def new(workers):
-        if what == "executor":
-            return Executor(workers)
+        others = {"executor": Executor, "loky": Loky, "mpire": Mpire}
+        if what in others:
+            return others[what](workers)
         return Pool(workers, "spawn" if what == "spawn" else "fork")
 
-    if question == "up":
+    if question.startswith("up"):
         def up(turn):
             pool = new(number)
             if pool.apply(square, (turn,)) != square(turn):
@@ -116,6 +165,7 @@ def with_pool(pool, question, mode, number, budget):
         "chunk1": lambda: right(pool.map(square, range(number), 1), number),
         "chunk1-text": lambda: texts(pool, number),
         "imap": lambda: right(list(pool.imap(square, range(number))), number),
+        "apply-async": lambda: right(pool.apply_all(square, number), number),
         "imap-unordered": lambda: right(sorted(pool.imap_unordered(square, range(number))), number),
         "megabyte": lambda: megabytes(pool, number),
         "tasks": lambda: tasks(pool, number),

@@ -2,6 +2,7 @@
 //!
 //! Each bound is asked the same questions as the contestants, by its name.
 
+mod claims;
 mod locks;
 mod messages;
 mod ring;
@@ -24,6 +25,8 @@ pub fn measure(name: &str, job: &Job) -> Option<Result<Answer, Failure>> {
         ("lock" | "rlock" | "semaphore", _) => locks::uncontended(name, job),
         ("contended" | "contended-semaphore", _) => locks::contended(name, job),
         ("event" | "condition", "futex") => locks::event(job),
+        ("map", "claims") => claims::map(job, job.number.div_ceil(8)),
+        ("chunk1", "claims") => claims::map(job, 1),
         ("apply", _) => messages::roundtrip(name, &Job { number: 8, ..job.clone() }),
         ("get" | "set" | "method" | "pipelined" | "connect" | "idle", "echo" | "echo-threads") => {
             server::measure(name, job)

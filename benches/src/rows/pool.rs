@@ -1,6 +1,8 @@
 //! What does a pool of two add to the work itself?
 
-use mp_pool::Pool;
+use mp_pool::{AsyncResult, Pool};
+use mp_process::StartMethod;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::{By, Row};
 use crate::clock::{apart, rate_each, time_each};
@@ -16,6 +18,8 @@ pub(super) fn rows() -> Vec<Row> {
     let pool = By::Python("pool.py", "pool");
     let executor = By::Python("pool.py", "executor");
     let procspawn = By::Rival("procspawn", "pool");
+    let loky = By::Python("pool.py", "loky");
+    let mpire = By::Python("pool.py", "mpire");
     let rayon = By::Rival("threads", "rayon");
     let rates =
         |what: &str, question, number| Row::rates(format!("pool/{what}"), Mode::Free, question, number);
@@ -30,29 +34,49 @@ pub(super) fn rows() -> Vec<Row> {
             .beside("cpython", pool)
             .beside("procspawn", procspawn),
         rates("map-1e6", "map", 1_000_000)
+            .against("bound", By::Bound("claims"), 0.4)
             .against("cpython", pool, 20.0)
             .beside("executor", executor)
+            .beside("loky", loky)
+            .beside("mpire", mpire)
             .against("procspawn", procspawn, 2.5)
             .beside("rayon", rayon),
-        rates("chunk1", "chunk1", 5_000).against("cpython", pool, 70.0).beside("executor", executor).against(
-            "procspawn",
-            procspawn,
-            45.0,
-        ),
+        rates("chunk1", "chunk1", 5_000)
+            .beside("bound", By::Bound("claims"))
+            .against("cpython", pool, 70.0)
+            .beside("executor", executor)
+            .beside("loky", loky)
+            .beside("mpire", mpire)
+            .against("procspawn", procspawn, 45.0),
         rates("chunk1-text", "chunk1-text", 5_000)
             .against("cpython", pool, 15.0)
             .beside("executor", executor),
         rates("imap", "imap", 5_000).against("cpython", pool, 12.0).against("executor", executor, 70.0),
-        rates("imap-unordered", "imap-unordered", 5_000).against("cpython", pool, 12.0),
+        rates("imap-unordered", "imap-unordered", 5_000)
+            .against("cpython", pool, 12.0)
+            .beside("mpire", mpire),
+        rates("apply-async", "apply-async", 5_000)
+            .against("cpython", pool, 12.0)
+            .beside("executor", executor)
+            .beside("loky", loky)
+            .beside("mpire", mpire)
+            .beside("procspawn", procspawn),
         rates("1MB", "megabyte", MEGABYTE)
             .against("cpython", pool, 12.0)
             .beside("executor", executor)
+            .beside("loky", loky)
+            .beside("mpire", mpire)
             .against("procspawn", procspawn, 5.0)
             .beside("rayon", rayon),
         Row::times("pool/up-task-down", Mode::Free, "up", 2)
             .against("cpython-spawn", By::Python("pool.py", "spawn"), 14.0)
             .beside("cpython-fork", pool)
             .against("procspawn", procspawn, 1.2),
+        Row::times("pool/up-task-down-forkserver", Mode::Free, "up-forkserver", 2)
+            .against("cpython-fork", pool, 2.5)
+            .beside("ours-spawned", By::Ourselves("up", 2)),
+        Row::times("pool/replaced", Mode::Free, "replaced-forkserver", 1)
+            .beside("ours-spawned", By::Ourselves("replaced", 1)),
     ];
     for (what, count) in
         [("map-1e3", 1_000), ("map-1e4", 10_000), ("map-1e5", 100_000), ("map-1e7", 10_000_000)]
@@ -74,7 +98,11 @@ pub(super) fn ours(job: &Job) -> Option<Result<Answer, Failure>> {
         "chunk1-text" => texts(job),
         "imap" => imap(job),
         "megabyte" => megabytes(job),
-        "up" => up(job),
+        "apply-async" => apply_async(job),
+        "up" => up(job, StartMethod::Spawn),
+        "up-forkserver" => up(job, StartMethod::ForkServer),
+        "replaced" => replaced(job, StartMethod::Spawn),
+        "replaced-forkserver" => replaced(job, StartMethod::ForkServer),
         _ => return None,
     })
 }
@@ -160,9 +188,31 @@ fn through(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-fn up(job: &Job) -> Result<Answer, Failure> {
+fn apply_async(job: &Job) -> Result<Answer, Failure> {
+    let pool = Pool::new(2)?;
+    let count = job.number as u64;
+    rate_each(job.budget, || {
+        let later: Vec<_> = (0..count).map(|x| pool.apply_async(square, x)).collect();
+        let values: Result<Vec<u64>, _> = later.into_iter().map(AsyncResult::get).collect();
+        right(values?, count)
+    })
+}
+
+/// From the death of the only worker to the first value of the one in its place.
+fn replaced(job: &Job, method: StartMethod) -> Result<Answer, Failure> {
+    let pool = Pool::builder().processes(job.number).start_method(method).build()?;
     time_each(job.mode, job.budget, |turn| {
-        let pool = Pool::new(job.number)?;
+        for pid in pool.pids() {
+            let pid = Pid::from_raw(pid as i32).ok_or("a worker without an id")?;
+            kill_process(pid, Signal::KILL)?;
+        }
+        if pool.apply(square, turn)? == square(turn) { Ok(()) } else { Err("a wrong square".into()) }
+    })
+}
+
+fn up(job: &Job, method: StartMethod) -> Result<Answer, Failure> {
+    time_each(job.mode, job.budget, |turn| {
+        let pool = Pool::builder().processes(job.number).start_method(method).build()?;
         if pool.apply(square, turn)? == square(turn) { Ok(()) } else { Err("a wrong square".into()) }
     })
 }

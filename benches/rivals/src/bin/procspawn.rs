@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         "up" => Some(up(job)),
         "apply" => Some(apply(job)),
         "map" => Some(with_pool(|pool| chunked(job, pool, job.number.div_ceil(4 * WORKERS)))),
+        "apply-async" => Some(with_pool(|pool| apply_async(job, pool))),
         "chunk1" => Some(with_pool(|pool| chunked(job, pool, 1))),
         "megabyte" => Some(with_pool(|pool| megabytes(job, pool))),
         _ => None,
@@ -55,6 +56,22 @@ fn apply(job: &Job) -> Result<Answer, Failure> {
     })?;
     pool.shutdown();
     Ok(answer)
+}
+
+/// No more are under way than it has descriptors for.
+fn apply_async(job: &Job, pool: &Pool) -> Result<Answer, Failure> {
+    const UNDER_WAY: usize = 128;
+    rate_each(job.budget, || {
+        let mut numbers = 0..job.number as u64;
+        let mut under_way: VecDeque<_> =
+            numbers.by_ref().take(UNDER_WAY).map(|x| pool.spawn(x, square)).collect();
+        let mut values = Vec::with_capacity(job.number);
+        while let Some(handle) = under_way.pop_front() {
+            values.push(handle.join()?);
+            under_way.extend(numbers.next().map(|x| pool.spawn(x, square)));
+        }
+        right(&values, job.number)
+    })
 }
 
 /// It has no map: chunks are made by hand, and no more are under way than it has
