@@ -8,12 +8,14 @@ use ipc_core::Address;
 use mp_manager::{ListProxy, Manager};
 use mp_process::Process;
 use mp_testkit::harness::Suite;
+use rustix::process::{Resource, Rlimit};
 
 fn main() -> ExitCode {
     let trials = mp_testkit::trials![
         many_threads_over_one_connection,
         two_hundred_clients,
         two_hundred_idle_clients_and_a_bounded_server,
+        ten_thousand_idle_clients,
         one_object_and_many_callers,
         more_long_methods_than_threads,
         large_values,
@@ -109,6 +111,53 @@ fn two_hundred_idle_clients_and_a_bounded_server() {
     assert_eq!(before.find::<ListProxy<u64>>("list").unwrap().len().unwrap(), 100);
     drop(idle);
     assert_eq!(list.len().unwrap(), 100);
+}
+
+/// Kilobytes of memory that are this process's own.
+fn own_memory(pid: u32) -> usize {
+    let rollup = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let lines = rollup.lines().filter(|line| line.starts_with("Private_"));
+    lines.map(|line| line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap()).sum()
+}
+
+fn ten_thousand_idle_clients() {
+    const CLIENTS: usize = 10_000;
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    if limit.maximum.is_some_and(|most| most < CLIENTS as u64 + 1000) {
+        eprintln!("skipped: a process may have no more than {:?} handles here", limit.maximum);
+        return;
+    }
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    rustix::process::setrlimit(Resource::Nofile, raised).unwrap();
+    let manager = Manager::builder().authkey("ten thousand").start().unwrap();
+    let list = manager.list::<u64>().unwrap();
+    manager.publish("list", &list).unwrap();
+    let connect = |manager: &Manager| {
+        let manager = Manager::connect(manager.address(), "ten thousand").unwrap();
+        let list: ListProxy<u64> = manager.find("list").unwrap();
+        assert_eq!(list.len().unwrap(), 0);
+        list
+    };
+    let few: Vec<_> = (0..200).map(|_| connect(&manager)).collect();
+    let before = own_memory(manager.pid().unwrap());
+    let many = thread::scope(|scope| {
+        let all = || (0..CLIENTS / 4).map(|_| connect(&manager)).collect::<Vec<_>>();
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(all)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+    });
+    assert_eq!(manager.objects().unwrap()[0].references, (CLIENTS + 200 + 2) as u64);
+    let each = (own_memory(manager.pid().unwrap()) - before) * 1024 / CLIENTS;
+    assert!(each < 2048, "{each} bytes for each idle client");
+    // Each is served as if it were alone.
+    (0..100).for_each(|turn| many[turn * 97].push(&1).unwrap());
+    assert_eq!(list.len().unwrap(), 100);
+    let threads = std::fs::read_dir(format!("/proc/{}/task", manager.pid().unwrap())).unwrap().count();
+    assert!(threads < 10, "{threads} threads");
+    drop((few, many));
+    while manager.objects().unwrap()[0].references > 2 {
+        thread::sleep(Duration::from_millis(1));
+    }
+    rustix::process::setrlimit(Resource::Nofile, limit).unwrap();
 }
 
 fn one_object_and_many_callers() {

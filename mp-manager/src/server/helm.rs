@@ -1,12 +1,13 @@
 //! Waiting for all clients at once.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use ipc_core::link::{Link, PipeLink};
-use ipc_core::{Arm, Listener, Packet, Waitable, wait_deadline};
+use ipc_core::{Arm, Listener, Packet, WaitSet, Waitable};
 use mp_process::catch_panic;
 
 use super::alarms::Alarm;
@@ -18,16 +19,24 @@ use crate::client::lock;
 
 /// What the thread at the helm has before it.
 pub(super) struct Helm {
-    listener: Option<Listener>,
-    ear: PipeLink,
-    sessions: Vec<Arc<Session>>,
+    /// All that is waited for: clients by their numbers, and those below.
+    set: WaitSet,
+    listener: Option<Arc<Listener>>,
+    ear: Arc<Ear>,
+    sessions: HashMap<u64, Arc<Session>>,
     /// Those that have said something.
     ready: VecDeque<Arc<Session>>,
 }
 
+const EAR: u64 = u64::MAX;
+const LISTENER: u64 = u64::MAX - 1;
+
 impl Helm {
-    pub(super) fn new(listener: Listener, ear: PipeLink) -> Self {
-        Self { listener: Some(listener), ear, sessions: Vec::new(), ready: VecDeque::new() }
+    pub(super) fn new(listener: Listener, ear: PipeLink) -> io::Result<Self> {
+        let (set, listener, ear) = (WaitSet::new()?, Arc::new(listener), Arc::new(Ear(ear)));
+        set.add(EAR, Arc::clone(&ear))?;
+        set.add(LISTENER, Arc::clone(&listener))?;
+        Ok(Self { set, listener: Some(listener), ear, sessions: HashMap::new(), ready: VecDeque::new() })
     }
 
     /// Serves until there is something that this thread is to do itself, away from
@@ -44,6 +53,7 @@ impl Helm {
             }
             fire_alarms(server);
             self.part(server);
+            self.listen_again(server);
             if let Some(work) = buried(server) {
                 return Some(work);
             }
@@ -62,29 +72,34 @@ impl Helm {
     }
 
     fn wait(&mut self, server: &Arc<Server>) {
-        let listener = self.listener.as_ref();
-        let talking: Vec<&Arc<Session>> =
-            self.sessions.iter().filter(|session| session.takes_requests()).collect();
-        let ear = Ear(&self.ear);
-        let mut items: Vec<&dyn Waitable> = vec![&ear];
-        items.extend(listener.map(|listener| listener as &dyn Waitable));
-        let first = items.len();
-        items.extend(talking.iter().map(|session| &***session as &dyn Waitable));
         // Memory is short for the kernel; there is no other error.
-        let ready = wait_deadline(&items, server.alarms.next()).unwrap_or_default();
-        let sessions = ready.iter().filter_map(|place| place.checked_sub(first));
-        self.ready.extend(sessions.map(|place| Arc::clone(talking[place])));
-        if ready.first() == Some(&0) {
-            self.hear(server);
+        let ready = self.set.wait_deadline(server.alarms.next()).unwrap_or_default();
+        for key in ready {
+            match key {
+                EAR => self.hear(server),
+                LISTENER => self.let_in(server),
+                client => match self.sessions.get(&client) {
+                    Some(session) if session.takes_requests() => self.ready.push_back(Arc::clone(session)),
+                    // It is listened to again when it has read its answers.
+                    _ => drop(self.set.remove(client)),
+                },
+            }
         }
-        if first == 2 && ready.contains(&1) {
-            self.let_in(server);
+    }
+
+    /// Listens again to clients that have read their answers.
+    fn listen_again(&self, server: &Server) {
+        for id in std::mem::take(&mut *lock(&server.flushed)) {
+            if let Some(session) = self.sessions.get(&id) {
+                // One that was not even taken out is there already.
+                let _ = self.set.add(id, Arc::clone(session));
+            }
         }
     }
 
     fn hear(&self, server: &Server) {
         let mut packet = Packet::new();
-        while self.ear.recv(&mut packet, Some(Instant::now())).is_ok() {}
+        while self.ear.0.recv(&mut packet, Some(Instant::now())).is_ok() {}
         // ORDERING: see `Server::ring`. The bell is taken off last: who finds it rung has
         // made its change before, and everything is looked at after this.
         server.has_rung.swap(false, Ordering::AcqRel);
@@ -98,8 +113,11 @@ impl Helm {
             }
             let id = server.last_session.fetch_add(1, Ordering::Relaxed) + 1;
             let session = Session::new(id, accepted.into_link(), server.access.is_tree(), server);
-            lock(&server.sessions).insert(id, Arc::clone(&session));
-            self.sessions.push(session);
+            // Without memory for it in the kernel it is put out.
+            if self.set.add(id, Arc::clone(&session)).is_ok() {
+                lock(&server.sessions).insert(id, Arc::clone(&session));
+                self.sessions.insert(id, session);
+            }
         }
     }
 
@@ -109,16 +127,22 @@ impl Helm {
         if ending.is_empty() {
             return;
         }
-        ending.iter().for_each(|id| server.end_session(*id));
-        self.sessions.retain(|session| !ending.contains(&session.id()));
-        self.ready.retain(|session| !ending.contains(&session.id()));
+        for id in ending {
+            self.set.remove(id);
+            self.sessions.remove(&id);
+            server.end_session(id);
+        }
+        let sessions = &self.sessions;
+        self.ready.retain(|session| sessions.contains_key(&session.id()));
     }
 
     fn close(&mut self, server: &Server) {
+        self.set.remove(LISTENER);
         self.listener = None;
         self.ready.clear();
-        for session in self.sessions.drain(..) {
-            server.end_session(session.id());
+        for (id, _) in self.sessions.drain() {
+            self.set.remove(id);
+            server.end_session(id);
         }
         lock(&server.backlog).clear();
     }
@@ -184,9 +208,9 @@ fn serve(server: &Arc<Server>, session: &Arc<Session>) -> Option<Work> {
     }
 }
 
-struct Ear<'a>(&'a PipeLink);
+struct Ear(PipeLink);
 
-impl Waitable for Ear<'_> {
+impl Waitable for Ear {
     fn arm<'a>(&'a self, arm: &mut Arm<'a>) {
         self.0.arm(arm);
     }

@@ -87,6 +87,8 @@ pub(crate) struct Server {
     /// Clients to part with, found where the helm was not at hand.
     ending: Mutex<Vec<u64>>,
     flushing: Mutex<Flushing>,
+    /// Clients that have read their answers, and are to be listened to again.
+    flushed: Mutex<Vec<u64>>,
     bell: PipeLink,
     has_rung: AtomicBool,
     stopping: AtomicBool,
@@ -124,11 +126,12 @@ impl Server {
             sessions: Mutex::default(),
             last_session: AtomicU64::new(0),
             alarms: Alarms::default(),
-            helm: Mutex::new(Helm::new(listener, ear)),
+            helm: Mutex::new(Helm::new(listener, ear)?),
             crew: Crew::default(),
             backlog: Mutex::default(),
             ending: Mutex::default(),
             flushing: Mutex::default(),
+            flushed: Mutex::default(),
             bell,
             has_rung: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
@@ -244,6 +247,7 @@ impl Server {
             for (id, since) in sessions {
                 let Some(session) = self.session(id) else { continue };
                 if session.flush(Duration::from_millis(10)) {
+                    lock(&self.flushed).push(id);
                     self.ring();
                 } else if since.elapsed() > UNREAD {
                     self.end_later(id);
