@@ -10,6 +10,7 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::wary::{Budget, Wary};
 use crate::{plain, transfer};
 
 /// A value that can travel between processes.
@@ -17,7 +18,8 @@ use crate::{plain, transfer};
 /// Every `'static` type with serde's `Serialize` and `Deserialize` is one, and
 /// nothing else need be done. Attributes that need a self-describing format do
 /// not work with the wire format: `untagged`, `flatten`, `skip_serializing_if`,
-/// and types such as `serde_json::Value`.
+/// and types such as `serde_json::Value`. Of items that take no bytes, as those of a
+/// `Vec<()>`, a message may hold a million; more are refused when it is received.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot travel between processes",
     label = "not a message",
@@ -163,5 +165,10 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError
 
 /// Decodes a value from the front of `bytes` and returns the rest.
 pub(crate) fn decode_prefix<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), DecodeError> {
-    postcard::take_from_bytes(bytes).map_err(|error| DecodeError::new::<T>(reason(&error)))
+    let budget = Budget::of(bytes.len());
+    let mut deserializer = postcard::Deserializer::from_bytes(bytes);
+    let value = T::deserialize(Wary::new(&mut deserializer, &budget));
+    let value = value.map_err(|error| DecodeError::new::<T>(reason(&error)))?;
+    let rest = deserializer.finalize().map_err(|error| DecodeError::new::<T>(reason(&error)))?;
+    Ok((value, rest))
 }

@@ -57,6 +57,7 @@ mod sys;
 mod transfer;
 mod wait;
 mod wait_set;
+mod wary;
 mod watch;
 
 #[cfg(feature = "async")]

@@ -110,3 +110,27 @@ fn a_connection_speaks_bytes_both_ways() {
     here.recv_bytes_timeout(&mut bytes, Duration::from_secs(20)).unwrap();
     assert_eq!(bytes, b"question");
 }
+
+#[test]
+#[ignore = "takes 10 GiB of memory"]
+fn a_message_of_more_than_two_gigabytes() {
+    const LEN: usize = (2 << 30) + 4097;
+    let talk = |name: &str, send: &(dyn Fn(&[u8]) + Sync), receive: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = vec![1; LEN];
+        (0..LEN).step_by(1 << 20).for_each(|place| bytes[place] = (place >> 20) as u8);
+        let mut received = Vec::new();
+        thread::scope(|scope| {
+            scope.spawn(move || send(&bytes));
+            receive(&mut received);
+        });
+        assert_eq!(received.len(), LEN, "{name}");
+        let is_right = (0..LEN).step_by(1 << 20).all(|place| received[place] == (place >> 20) as u8);
+        assert!(is_right && received[LEN - 1] == 1, "{name}");
+        println!("{name}: {LEN} bytes came");
+    };
+    for (name, (tx, rx)) in each() {
+        talk(name, &|bytes| tx.send_bytes(bytes).unwrap(), &|buffer| rx.recv_bytes(buffer).unwrap());
+    }
+    let (server, client) = tcp();
+    talk("tcp", &|bytes| server.send_bytes(bytes).unwrap(), &|buffer| client.recv_bytes(buffer).unwrap());
+}

@@ -104,7 +104,7 @@ fn boundaries(sender: Box<dyn Link>, receiver: Box<dyn Link>) {
 
 fn sizes(sender: Box<dyn Link>, receiver: Box<dyn Link>) {
     let around = |bit: u32| [(1usize << bit) - 1, 1 << bit, (1 << bit) + 1];
-    let sizes = || (0..=20).flat_map(around).chain([(16 << 20) + 1]);
+    let sizes = || (0..=20).flat_map(around).chain([(16 << 20) + 1, 64 << 20]);
     thread::scope(|scope| {
         scope.spawn(|| sizes().for_each(|size| send(&*sender, &pattern(size))));
         sizes().for_each(|size| assert!(recv(&*receiver) == pattern(size), "{size} bytes"));
@@ -391,7 +391,14 @@ fn handles(sender: Box<dyn Link>, receiver: Box<dyn Link>) {
 
 /// Bytes that differ from place to place.
 fn pattern(len: usize) -> Vec<u8> {
-    (0..len).map(|place| (place * 31 + (place >> 8) + len) as u8).collect()
+    const PERIOD: usize = 1 << 16;
+    let begin: Vec<u8> = (0..len.min(PERIOD)).map(|place| (place * 31 + (place >> 8) + len) as u8).collect();
+    if len <= PERIOD {
+        return begin;
+    }
+    let mut bytes = begin.repeat(len.div_ceil(PERIOD));
+    bytes.truncate(len);
+    bytes
 }
 
 fn packet(bytes: &[u8]) -> Packet {
