@@ -116,11 +116,9 @@ impl SocketLink {
     }
 
     /// Gives up the link for its socket.
-    ///
-    /// # Errors
-    /// What the system says, if the socket cannot be duplicated.
-    pub fn into_handle(self) -> io::Result<Handle> {
-        self.framed.stream.handle().try_clone()
+    #[must_use]
+    pub fn into_handle(self) -> Handle {
+        self.framed.stream.into_handle()
     }
 }
 

@@ -173,6 +173,12 @@ pub fn fork_epoch() -> u32 {
     identity::epoch()
 }
 
+/// To be called first in a process that was forked by other means than the C
+/// library's `fork`, which tells of it by itself.
+pub fn note_fork() {
+    identity::note_fork();
+}
+
 /// What a thread knows of itself.
 struct Own {
     generation: Cell<u32>,

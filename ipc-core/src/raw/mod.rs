@@ -24,7 +24,7 @@ mod region;
 mod robust;
 
 pub use death::DeathNotice;
-pub use identity::{ProcessId, ThreadId, fork_epoch, fork_generation};
+pub use identity::{ProcessId, ThreadId, fork_epoch, fork_generation, note_fork};
 pub use post::{Post, PostError};
 pub use region::Region;
 pub use robust::{Acquired, LockFailure, MAX_HELD, RobustMutex};

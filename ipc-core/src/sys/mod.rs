@@ -17,7 +17,7 @@
 //! | `reactor::{Watch, first_of}` | the same for futures (feature `async`) |
 //! | `process::{Watch, start_time, current_id, current, id_space}` | know a process's end without asking it again and again |
 //! | `robust::{init, lock, try_lock, unlock}` | a mutex in shared memory that the system releases when its holder dies |
-//! | `identity::{generation, current_thread, thread_exists}` | who a thread is, and whether a fork has made its process |
+//! | `identity::{generation, note_fork, current_thread, thread_exists}` | who a thread is, and whether a fork has made its process |
 //! | `post::Post` | handles from any process to any other, each message whole |
 //! | `cpu::current` | the CPU this thread runs on, or `UNKNOWN` |
 //!

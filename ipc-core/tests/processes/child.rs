@@ -46,7 +46,7 @@ pub(crate) struct Worker(Child);
 impl Worker {
     pub(crate) fn start(job: &Job) -> Self {
         let (ours, theirs) = SocketLink::pair().unwrap();
-        let stdin = OwnedFd::from(theirs.into_handle().unwrap());
+        let stdin = OwnedFd::from(theirs.into_handle());
         let child = Command::new("/proc/self/exe").env(CHILD, "1").stdin(Stdio::from(stdin)).spawn().unwrap();
         Sender::over(ours).send(job).unwrap();
         Self(child)

@@ -48,6 +48,15 @@ unsafe extern "C" fn in_child() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
 }
 
+/// What the handlers do, for a process that was forked without them.
+pub(crate) fn note_fork() {
+    // Zero has been told to nobody yet.
+    if GENERATION.load(Ordering::Relaxed) != 0 {
+        // SAFETY: it only adds to numbers.
+        unsafe { in_child() };
+    }
+}
+
 pub(crate) fn current_thread() -> u32 {
     // SAFETY: the call has no preconditions.
     let id = unsafe { libc::syscall(libc::SYS_gettid) };

@@ -62,6 +62,10 @@ impl Stream {
         &self.handle
     }
 
+    pub(crate) fn into_handle(self) -> Handle {
+        self.handle
+    }
+
     pub(crate) fn readable(&self) -> Interest<'_> {
         Interest::readable(&self.handle)
     }

@@ -6,6 +6,8 @@ pub(crate) fn epoch() -> u32 {
     0
 }
 
+pub(crate) fn note_fork() {}
+
 pub(crate) fn current_thread() -> u32 {
     0
 }

@@ -36,6 +36,10 @@ impl Stream {
         &self.0
     }
 
+    pub(crate) fn into_handle(self) -> Handle {
+        self.0
+    }
+
     pub(crate) fn readable(&self) -> Interest<'_> {
         self.0.never()
     }
