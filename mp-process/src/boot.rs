@@ -80,8 +80,9 @@ pub(crate) fn orders<A: Message, R: Message>(
     packet.append(&Trampoline::new(run::<A, R>))?;
     packet.append(&Function::new(function))?;
     packet.append_item(arg)?;
-    // Orders that fit the socket are sent without waiting for the child to read them.
-    if packet.bytes().len() > LARGEST_INLINE {
+    // Orders that fit the socket are sent without waiting for the child to read them. A
+    // fork finds them in its memory.
+    if !is_fork && packet.bytes().len() > LARGEST_INLINE {
         let _ = packet.swap_bytes_for_handle(spill::store);
     }
     Ok(packet)
@@ -140,6 +141,12 @@ pub(crate) fn live(link: SocketLink) -> ! {
         leave::now(1);
     }
     end_with(obey(packet))
+}
+
+/// Lives the life of a fork, which has its orders in memory.
+pub(crate) fn live_by(link: SocketLink, orders: Packet) -> ! {
+    set_own_link(link);
+    end_with(obey(orders))
 }
 
 /// Lives the life of a fork, which has its function in memory.

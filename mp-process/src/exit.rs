@@ -66,12 +66,16 @@ pub(crate) fn living() -> Vec<Arc<Child>> {
 ///
 /// It takes no lock for long, as `exit` may be called by any thread at any time.
 pub(crate) fn wait_for_all() {
-    let began = Instant::now();
     let awaited = CHILDREN.try_with(PATIENCE, |children| {
         let held = children.held.drain(..).filter_map(|(child, grace)| Some((child.upgrade()?, grace)));
         held.chain(children.adopted.drain(..)).collect::<Vec<_>>()
     });
-    for (child, grace) in awaited.unwrap_or_default() {
+    let awaited = awaited.unwrap_or_default();
+    if awaited.is_empty() {
+        return;
+    }
+    let began = Instant::now();
+    for (child, grace) in awaited {
         if let Some(end) = child.try_end(PATIENCE) {
             let items: [&dyn Waitable; 1] = [&*end as &Handle];
             let _ = wait_deadline(&items, began.checked_add(grace));

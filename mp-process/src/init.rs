@@ -19,7 +19,7 @@ const DEEPEST: u32 = 64;
 ///
 /// It must come before threads are started, an async runtime included, and
 /// before the program reads its standard input. What stands before it runs in
-/// every child too, which neither has its orders then nor ends with its parent.
+/// every child too, which does not have its orders then.
 ///
 /// # Examples
 /// ```

@@ -20,14 +20,17 @@ impl<T: Default> PerProcess<T> {
     /// As [`with`](Self::with), for exit handlers: `exit` may have been called where
     /// the lock is held.
     pub(crate) fn try_with<U>(&self, patience: Duration, run: impl FnOnce(&mut T) -> U) -> Option<U> {
-        let deadline = Instant::now() + patience;
+        let mut deadline = None;
         loop {
             match self.0.try_lock() {
                 Ok(mut guard) => return Some(run(own(&mut guard))),
                 Err(TryLockError::Poisoned(poisoned)) => return Some(run(own(&mut poisoned.into_inner()))),
-                Err(TryLockError::WouldBlock) if Instant::now() >= deadline => return None,
-                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
+                Err(TryLockError::WouldBlock) => {}
             }
+            if Instant::now() >= *deadline.get_or_insert_with(|| Instant::now() + patience) {
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 

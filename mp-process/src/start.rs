@@ -1,10 +1,11 @@
 //! Ways to make a process.
 
+use std::cell::Cell;
 use std::ffi::OsString;
 use std::io;
 use std::time::Instant;
 
-use ipc_core::link::{Link, SocketLink};
+use ipc_core::link::{Link, Outgoing, SocketLink};
 use ipc_core::{Packet, SendError};
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +25,8 @@ pub enum StartMethod {
     Spawn,
     /// A server process without threads, started once, forks the children: fast, and
     /// independent of what this process has in memory. They see this process's
-    /// environment, directory and arguments; what `main` set up they do not see.
+    /// environment, directory and arguments; what `main` set up they do not see. One child
+    /// is forked ahead and waits for the next start.
     ForkServer,
     /// This process is forked: the child begins with a copy of all its memory. It is
     /// refused while the program has threads of its own, because whatever they have
@@ -61,45 +63,72 @@ pub(crate) fn start(launch: &Launch, orders: &mut Packet) -> Result<Started, Pro
                       `StartMethod::Spawn`";
         return Err(Kind::Start(io::Error::new(io::ErrorKind::Unsupported, reason)).into());
     }
+    if launch.method == StartMethod::Fork {
+        let started = fork(|link| boot::live_by(link, std::mem::take(orders)))?;
+        // What moves has left.
+        orders.sent();
+        return Ok(started);
+    }
+    if launch.method == StartMethod::ForkServer {
+        return by_server(orders);
+    }
+    // The orders wait in the socket until there is a child.
     let (ours, theirs) = SocketLink::pair().map_err(Kind::Start)?;
-    // They are short enough for the socket to hold them until there is a child.
-    let deadline = Instant::now().checked_add(boot::START_TIMEOUT);
-    ours.send(orders, deadline).map_err(|error| match error {
+    send(&ours, orders).map_err(unsent)?;
+    let born = sys::spawn(launch, theirs).map_err(Kind::Start)?;
+    Ok(Started { born, link: ours })
+}
+
+/// Gives the orders to a child of the server. One that was forked ahead may be killed at
+/// any time, and then has not read them.
+fn by_server(orders: &mut Packet) -> Result<Started, ProcessError> {
+    let mut tries = 0;
+    loop {
+        let (born, link) = sys::by_server(note_what_the_server_inherits).map_err(Kind::Start)?;
+        let Err(error) = send(&link, orders) else {
+            sys::fork_ahead();
+            return Ok(Started { born, link });
+        };
+        sys::discard(born);
+        tries += 1;
+        if tries == MOST_TRIES || !matches!(error, SendError::Closed) {
+            return Err(unsent(error).into());
+        }
+    }
+}
+
+const MOST_TRIES: u32 = 3;
+
+/// They are short enough to fit the socket.
+fn send(link: &SocketLink, orders: &mut Packet) -> Result<(), SendError> {
+    link.send(orders, Instant::now().checked_add(boot::START_TIMEOUT))
+}
+
+fn unsent(error: SendError) -> Kind {
+    match error {
         SendError::Encode(error) => Kind::Argument(error),
         error => Kind::Start(io::Error::other(error)),
-    })?;
-    match launch.method {
-        StartMethod::Spawn => sys::spawn(launch, theirs),
-        StartMethod::ForkServer => sys::by_server(theirs, note_what_the_server_inherits),
-        StartMethod::Fork => return fork_over(ours, theirs, |link| boot::live(link)),
     }
-    .map(|born| Started { born, link: ours })
-    .map_err(|error| Kind::Start(error).into())
 }
 
 /// Forks this process and runs `live` in the child.
 pub(crate) fn fork(live: impl FnOnce(SocketLink)) -> Result<Started, ProcessError> {
-    let (ours, theirs) = SocketLink::pair().map_err(Kind::Start)?;
-    fork_over(ours, theirs, live)
-}
-
-fn fork_over(
-    ours: SocketLink,
-    theirs: SocketLink,
-    live: impl FnOnce(SocketLink),
-) -> Result<Started, ProcessError> {
     let threads = sys::threads_of_the_program().map_err(Kind::Start)?;
     if !threads.is_empty() {
         return Err(Kind::Threads(threads.join(", ")).into());
     }
-    let not_its_own = ours.handle();
+    let (ours, theirs) = SocketLink::pair().map_err(Kind::Start)?;
+    let ours = Cell::new(Some(ours));
     let live = |link| {
-        setup::blind(not_its_own);
+        // The other end is not this process's, nor are those to the parent's other children.
+        drop(ours.take());
         exit::let_go_of_siblings(setup::blind);
         live(link);
     };
     let born = sys::fork(theirs, live).map_err(Kind::Start)?;
-    Ok(Started { born, link: ours })
+    // Only the child has taken it.
+    let link = ours.take().ok_or_else(|| Kind::Start(io::ErrorKind::Other.into()))?;
+    Ok(Started { born, link })
 }
 
 /// A process that was started, and this process's end of its link.

@@ -313,7 +313,8 @@ fn parents_and_children_know_each_other(method: StartMethod) {
     go_on.send(&()).unwrap();
     let (name, pid, system) = child.join().unwrap().unwrap();
     assert_eq!((name.as_str(), pid), ("MainProcess", std::process::id()));
-    assert_eq!(system == pid, method != StartMethod::ForkServer);
+    // A server may have to be the parent of what it forks.
+    assert!(system == pid || method == StartMethod::ForkServer);
     assert_eq!(active_children().len(), before);
 }
 

@@ -101,8 +101,14 @@ impl Census {
 
     fn new_processes(&self, now: Vec<Descendant>) -> Vec<Descendant> {
         let known = |member: &Descendant| self.processes.iter().any(|old| old.is_same(member));
-        now.into_iter().filter(|member| !known(member)).collect()
+        now.into_iter().filter(|member| !known(member) && !is_spare(member)).collect()
     }
+}
+
+/// Whether it is the child that a server of forks keeps ready for this process: each start
+/// replaces it by another one.
+fn is_spare(member: &Descendant) -> bool {
+    member.name == "fork-spare" && member.parent == process::id() && !member.is_zombie()
 }
 
 /// A handle and what it stands for, as the kernel names it.

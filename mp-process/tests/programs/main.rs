@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         a_variable_set_by_a_stranger_does_no_harm,
         a_captured_closure_is_forked,
         the_server_is_replaced_when_it_is_killed,
+        a_child_that_was_forked_ahead_may_be_killed,
     ];
     trials.extend(each("the_tree_dies_with_its_root", the_tree_dies_with_its_root));
     trials.extend(each("the_tree_dies_at_any_moment_of_a_start", the_tree_dies_at_any_moment));
@@ -131,6 +132,10 @@ fn the_tree_dies_at_any_moment(method: &'static str) {
 
 fn the_server_is_replaced_when_it_is_killed() {
     program("server_killed", "forkserver").run(LIMIT).unwrap().expect_success();
+}
+
+fn a_child_that_was_forked_ahead_may_be_killed() {
+    program("spare_killed", "forkserver").run(LIMIT).unwrap().expect_success();
 }
 
 fn children_are_awaited(method: &'static str) {

@@ -30,6 +30,7 @@ pub(super) const ROLES: &[Role] = &[
     ("threads_of_children", start_in_threads_of_children),
     ("blocked", with_blocked_signals),
     ("server_killed", lose_the_server),
+    ("spare_killed", lose_the_spare),
     ("ctrl_c", be_interrupted),
     ("depth", dig),
     ("handlers", with_handlers),
@@ -363,19 +364,50 @@ fn lose_the_server(method: StartMethod) {
     assert_eq!(spawn(method, |()| 4).join().unwrap(), 4);
     assert!(matches!(chaos::state(server.pid), Some('R' | 'S')));
     chaos::kill(server.pid).unwrap();
-    // It lives on, and its value comes; only its status has nobody to tell it.
+    // It lives on, and its value comes.
     assert!(child.is_alive());
     child.join().unwrap();
+    // One child was forked ahead; for the next one there is a new server.
+    assert_eq!(spawn(method, |()| 5).join().unwrap(), 5);
     let lost = spawn(method, sleep_long);
-    let server = descendants(process::id())
-        .into_iter()
-        .find(|below| below.name == "fork-server" && !below.is_zombie())
-        .unwrap();
-    chaos::kill(server.pid).unwrap();
+    chaos::kill(living("fork-server").unwrap()).unwrap();
     thread::sleep(Duration::from_millis(50));
     lost.kill().unwrap();
-    assert!(lost.join().unwrap_err().status().unwrap().is_unknown());
-    assert_eq!(spawn(method, |()| 3).join().unwrap(), 3);
+    // Where the server is its parent, its status has nobody to tell it.
+    let status = lost.join().unwrap_err().status().unwrap();
+    assert!(status.is_unknown() || status.signal() == Some(9), "{status}");
+    for _ in 0..3 {
+        assert_eq!(spawn(method, |()| 3).join().unwrap(), 3);
+    }
+}
+
+/// A process below this one that has this name.
+fn living(name: &str) -> Option<u32> {
+    let all = descendants(process::id());
+    all.into_iter().find(|below| below.name == name && !below.is_zombie()).map(|below| below.pid)
+}
+
+/// Kills the child that is kept ready, each time.
+fn lose_the_spare(method: StartMethod) {
+    for round in 0..20 {
+        assert_eq!(spawn(method, |()| 3).join().unwrap(), 3);
+        if round % 2 == 0 {
+            let deadline = Instant::now() + Duration::from_secs(20);
+            let spare = loop {
+                match living("fork-spare") {
+                    Some(spare) => break spare,
+                    None => assert!(Instant::now() < deadline, "no child is kept ready"),
+                }
+            };
+            chaos::kill(spare).unwrap();
+            while chaos::state(spare).is_some_and(|state| state != 'Z') {
+                thread::yield_now();
+            }
+        }
+    }
+    // The last of them was collected, and so was each that was killed.
+    let zombies = descendants(process::id()).into_iter().filter(|below| below.is_zombie()).count();
+    assert_eq!(zombies, 0);
 }
 
 fn be_interrupted(method: StartMethod) {

@@ -10,6 +10,7 @@
 
 use std::fs;
 use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
 use ipc_core::Handle;
@@ -76,10 +77,10 @@ pub(crate) fn fork(link: SocketLink, live: impl FnOnce(SocketLink)) -> io::Resul
         Forked::Parent { pid, end } => Ok(Born { pid, end, relay: None }),
         Forked::Child => {
             drop(gate);
-            let Some(link) = above_streams(link) else { leave::now(1) };
             boot::follow(parent);
             leave::without_handlers();
             signals::forget_handlers();
+            let Some(link) = above_streams(link) else { leave::now(1) };
             boot::settle();
             live(link);
             leave::now(0)
@@ -89,8 +90,12 @@ pub(crate) fn fork(link: SocketLink, live: impl FnOnce(SocketLink)) -> io::Resul
 
 /// Where the program has closed its streams, the link must not lie in their place.
 fn above_streams(link: SocketLink) -> Option<SocketLink> {
+    if link.handle().as_fd().as_raw_fd() > 2 {
+        return Some(link);
+    }
     // A duplicate never has the number of a stream.
-    link.into_handle().ok().map(|handle| SocketLink::from_handle(handle).trust_peer())
+    let handle = link.handle().try_clone().ok()?;
+    Some(SocketLink::from_handle(handle).trust_peer())
 }
 
 /// Which of the two this process is.

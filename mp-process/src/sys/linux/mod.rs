@@ -1,8 +1,9 @@
-//! Linux: `posix_spawn` through the standard library, `fork`, pidfds, `dl_iterate_phdr`.
+//! Linux: `clone` and `execve`, `fork`, pidfds, `dl_iterate_phdr`.
 
 pub(crate) mod before_main;
 pub(crate) mod boot;
 pub(crate) mod end;
+mod execute;
 mod fork;
 pub(crate) mod image;
 pub(crate) mod leave;

@@ -15,6 +15,7 @@ use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::ptr;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use ipc_core::Handle;
@@ -60,10 +61,11 @@ fn current_report() -> Option<&'static Report> {
 /// `pthread_getattr_np(3)` knows it too, but reads `/proc/self/maps` for it, which
 /// takes longer than all else that a child does first.
 fn stack_end() -> usize {
-    // SAFETY: both calls have no preconditions.
-    let (highest, page) = unsafe { (libc::getauxval(libc::AT_EXECFN), libc::sysconf(libc::_SC_PAGESIZE)) };
-    let (highest, page) = (highest as usize, usize::try_from(page).unwrap_or(4096));
-    // The kernel puts the program's name at the very top of the stack.
+    // The kernel puts the program's name at the very top of the stack. A fork has it there too.
+    static TOP: OnceLock<(usize, usize)> = OnceLock::new();
+    // SAFETY: the call has no preconditions.
+    let top = || (unsafe { libc::getauxval(libc::AT_EXECFN) } as usize, rustix::param::page_size());
+    let (highest, page) = *TOP.get_or_init(top);
     match getrlimit(Resource::Stack).current {
         Some(size) if highest != 0 => {
             let size = usize::try_from(size).unwrap_or(usize::MAX) / page * page;

@@ -7,11 +7,11 @@
 #![allow(unsafe_code)]
 
 use std::ffi::OsString;
-use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use ipc_core::Handle;
+use rustix::fs::{Mode, OFlags, open};
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 use rustix::process as sys;
 use rustix::process::Rlimit;
@@ -55,8 +55,12 @@ pub(super) fn fill_streams() {
 
 /// Leads standard stream `number` nowhere.
 pub(crate) fn silence_stream(number: usize) -> io::Result<()> {
-    let null = OpenOptions::new().read(number == 0).write(number != 0).open("/dev/null")?;
-    replace_stream(number, OwnedFd::from(null).into())
+    replace_stream(number, null(number != 0)?.into())
+}
+
+fn null(for_output: bool) -> io::Result<OwnedFd> {
+    let mode = if for_output { OFlags::WRONLY } else { OFlags::RDONLY };
+    Ok(open(c"/dev/null", mode | OFlags::CLOEXEC, Mode::empty())?)
 }
 
 /// Leads standard stream `number` to `handle`.
@@ -78,9 +82,15 @@ pub(crate) fn replace_stream(number: usize, handle: Handle) -> io::Result<()> {
 /// Puts the null device in the place of a descriptor that others in this process own
 /// and never use: they close it when they please, and what it led to is let go of.
 pub(crate) fn blind(handle: &Handle) {
-    let Ok(null) = OpenOptions::new().read(true).open("/dev/null") else { return };
+    let Ok(null) = null(false) else { return };
     // SAFETY: the number stays open and stays its owner's.
     unsafe { libc::dup3(null.as_raw_fd(), handle.as_fd().as_raw_fd(), libc::O_CLOEXEC) };
+}
+
+/// Closes a descriptor whose owner lies in memory that nobody uses any more.
+pub(super) fn abandon(handle: &Handle) {
+    // SAFETY: the owner is leaked, so nobody closes the number again.
+    unsafe { libc::close(handle.as_fd().as_raw_fd()) };
 }
 
 pub(crate) fn lead_group() -> io::Result<()> {

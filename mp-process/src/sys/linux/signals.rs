@@ -36,20 +36,6 @@ pub(crate) fn unblock_all() {
     set_mask(&none());
 }
 
-/// Runs `run` with no signal blocked: a program that is executed in it begins so,
-/// and can be terminated even before it looks after itself.
-pub(super) fn unblocked<T>(run: impl FnOnce() -> T) -> T {
-    let (none, mut before) = (none(), MaybeUninit::zeroed());
-    // SAFETY: see the head of this file.
-    let before = unsafe {
-        libc::pthread_sigmask(libc::SIG_SETMASK, &none, before.as_mut_ptr());
-        before.assume_init()
-    };
-    let result = run();
-    set_mask(&before);
-    result
-}
-
 fn none() -> libc::sigset_t {
     // SAFETY: see the head of this file.
     unsafe {
@@ -99,7 +85,17 @@ pub(super) fn restore_default(signal: libc::c_int) {
 /// that writes to a pipe of its own would tell the parent of this process's signals.
 pub(super) fn forget_handlers() {
     // What the standard library does about faults holds here too.
-    let kept = [libc::SIGSEGV, libc::SIGBUS];
+    forget_handlers_but(&[libc::SIGSEGV, libc::SIGBUS]);
+}
+
+/// Before a program is executed: none runs any more when signals are let through.
+pub(super) fn forget_all_handlers() {
+    forget_handlers_but(&[]);
+    // The standard library ignores it, which others do not expect to inherit.
+    restore_default(libc::SIGPIPE);
+}
+
+fn forget_handlers_but(kept: &[libc::c_int]) {
     for signal in (1..=libc::SIGRTMAX()).filter(|signal| !kept.contains(signal)) {
         // SAFETY: see the head of this file; what is no signal of ours is refused.
         let handler = unsafe {

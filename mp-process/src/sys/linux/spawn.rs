@@ -1,18 +1,19 @@
-//! Starting this program again: `std::process::Command`, which takes the
-//! `posix_spawn` path as long as nobody asks for `pre_exec`.
+//! Starting this program again.
 
+use std::collections::BTreeMap;
 use std::env;
+use std::ffi::OsString;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
-use std::process::{self, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use ipc_core::Handle;
 use ipc_core::link::SocketLink;
+use rustix::process::getpid;
+use rustix::thread::gettid;
 
 use super::boot::{self, VARIABLE};
-use super::end;
+use super::execute::Program;
 use super::signals;
 use super::start::Born;
 use crate::per_process::PerProcess;
@@ -21,45 +22,57 @@ use crate::start::Launch;
 /// The running program, whatever has become of its file since it was started.
 const THIS_PROGRAM: &str = "/proc/self/exe";
 
+/// Starts the program from a thread that lives as long as this process: a child dies
+/// with the *thread* that has started it, as that is what `PR_SET_PDEATHSIG` follows.
 pub(crate) fn spawn(launch: &Launch, link: SocketLink) -> io::Result<Born> {
+    let (program, socket) = (program(launch, &link)?, link.into_handle());
+    if gettid() == getpid() {
+        // When the main thread ends, so does the process.
+        return start(&program, &socket).map_err(|error| explain(launch, error));
+    }
     let (answer, answered) = channel();
-    let launch = launch.clone();
     with_spawner(move || {
         // A caller that has gone away drops the child's socket, and the child ends.
-        let _ = answer.send(start(&launch, link));
+        let _ = answer.send(start(&program, &socket));
     })?;
-    answered.recv().map_err(|_| io::Error::other("the thread that starts processes has ended"))?
+    let result =
+        answered.recv().map_err(|_| io::Error::other("the thread that starts processes has ended"))?;
+    result.map_err(|error| explain(launch, error))
 }
 
-fn start(launch: &Launch, link: SocketLink) -> io::Result<Born> {
+fn start(program: &Program, socket: &Handle) -> io::Result<Born> {
     let _busy = keep_forks_out();
-    let mut arguments = env::args_os();
-    let mut program = process::Command::new(launch.program.as_deref().unwrap_or(THIS_PROGRAM.as_ref()));
-    if let Some(name) = arguments.next() {
-        program.arg0(name);
+    let (pid, end) = program.execute(socket)?;
+    Ok(Born { pid, end: Some(end), relay: None })
+}
+
+fn program(launch: &Launch, link: &SocketLink) -> io::Result<Program> {
+    let mut own = env::args_os();
+    let name = own.next().into_iter();
+    let path = launch.program.clone().unwrap_or_else(|| THIS_PROGRAM.into());
+    let mut program = match &launch.args {
+        Some(args) => Program::new(path)?.arguments(name.chain(args.iter().cloned())),
+        None => Program::new(path)?.arguments(name.chain(own)),
+    }?;
+    // It comes first, so that one set by a stranger does not count.
+    program.variable(VARIABLE.into(), boot::summons_for(link.handle())?.into())?;
+    if launch.env.is_empty() {
+        env::vars_os().try_for_each(|(key, value)| program.variable(key, value))?;
+    } else {
+        changed(&launch.env).into_iter().try_for_each(|(key, value)| program.variable(key, value))?;
     }
-    match &launch.args {
-        Some(args) => program.args(args),
-        None => program.args(arguments),
-    };
-    for (key, value) in &launch.env {
+    Ok(program)
+}
+
+fn changed(changes: &[(OsString, Option<OsString>)]) -> BTreeMap<OsString, OsString> {
+    let mut all: BTreeMap<_, _> = env::vars_os().collect();
+    for (key, value) in changes {
         match value {
-            Some(value) => program.env(key, value),
-            None => program.env_remove(key),
+            Some(value) => all.insert(key.clone(), value.clone()),
+            None => all.remove(key),
         };
     }
-    let socket = link.into_handle()?;
-    program.env(VARIABLE, boot::summons_for(&socket)?).stdin(Stdio::from(OwnedFd::from(socket)));
-    let mut child = signals::unblocked(|| program.spawn()).map_err(|error| explain(launch, error))?;
-    match end::open(child.id()) {
-        Ok(end) => Ok(Born { pid: child.id(), end, relay: None }),
-        Err(error) => {
-            // Nobody could wait for it, and it has its orders.
-            let _ = child.kill();
-            let _ = child.wait();
-            Err(error)
-        }
-    }
+    all
 }
 
 /// Names what is missing where the kernel only says that something is.
@@ -81,11 +94,8 @@ pub(super) fn keep_forks_out() -> MutexGuard<'static, ()> {
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Runs `job` on the one thread that starts processes.
-///
-/// A child dies when the thread that started it ends (`PR_SET_PDEATHSIG` follows
-/// the thread, not its process), so that thread must never end: not before the
-/// whole process does.
+/// Runs `job` on the one thread that starts processes where the main thread does not. It
+/// must never end: not before the whole process does.
 fn with_spawner(job: impl FnOnce() + Send + 'static) -> io::Result<()> {
     static SPAWNER: PerProcess<Option<Sender<Job>>> = PerProcess::new();
     let sent = SPAWNER.with(|spawner| {

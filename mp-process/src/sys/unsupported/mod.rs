@@ -45,9 +45,13 @@ pub(crate) mod start {
         unsupported()
     }
 
-    pub(crate) fn by_server(_link: SocketLink, _before_launch: fn()) -> io::Result<Born> {
+    pub(crate) fn by_server(_before_launch: fn()) -> io::Result<(Born, SocketLink)> {
         unsupported()
     }
+
+    pub(crate) fn fork_ahead() {}
+
+    pub(crate) fn discard(_born: Born) {}
 
     pub(crate) fn fork(_link: SocketLink, _live: impl FnOnce(SocketLink)) -> io::Result<Born> {
         unsupported()

@@ -4,8 +4,11 @@
 //! no thread but its first, and nothing in memory that `main` has made. Each process
 //! has one of its own, started when it is first needed and again when it is found
 //! dead.
+//!
+//! It forks one child ahead, so that whoever starts one need not wait for the fork.
 
 mod serve;
+mod sibling;
 
 use std::io;
 use std::sync::Arc;
@@ -25,17 +28,23 @@ use crate::start::Launch;
 
 pub(super) const SERVER_NAME: &str = "fork-server";
 
-/// A child to be forked, which gets this socket.
+/// What a child is called until it has its orders.
+const SPARE_NAME: &str = "fork-spare";
+
+/// One more child, please.
 #[derive(Debug, Serialize, Deserialize)]
-struct Request {
-    socket: Handle,
-}
+struct Request;
 
 #[derive(Debug, Serialize, Deserialize)]
 enum Reply {
-    /// A handle follows that becomes ready at its end.
     Started {
         pid: i32,
+        /// The server is its parent, and passes its status on.
+        relayed: bool,
+        /// Becomes ready when it ends.
+        end: Handle,
+        /// Where it waits for its orders.
+        socket: Handle,
     },
     Failed(String),
 }
@@ -48,25 +57,38 @@ struct Gone;
 struct Server {
     link: SocketLink,
     end: Arc<Handle>,
+    /// A child has been asked for that nobody needs yet.
+    ahead: bool,
 }
 
 static SERVER: PerProcess<Option<Server>> = PerProcess::new();
 
-/// Has a child forked at the other end of `link`. A server is started if there is none,
-/// and `before_launch` is called then.
-pub(crate) fn by_server(link: SocketLink, before_launch: fn()) -> io::Result<Born> {
-    let socket = link.into_handle()?;
+/// A child that waits for its orders at the other end of a link. A server is started if
+/// there is none, and `before_launch` is called then.
+pub(crate) fn by_server(before_launch: fn()) -> io::Result<(Born, SocketLink)> {
     SERVER.with(|slot| {
-        if let Some(server) = slot.as_ref()
-            && let Ok(result) = server.start(&socket)
+        if let Some(server) = slot
+            && let Ok(result) = server.child()
         {
             return result;
         }
         // What is left of it goes before the next one comes.
         *slot = None;
         let server = slot.insert(Server::launch(before_launch)?);
-        server.start(&socket).unwrap_or_else(|Gone| Err(io::Error::other("the server of forks has ended")))
+        server.child().unwrap_or_else(|Gone| Err(io::Error::other("the server of forks has ended")))
     })
+}
+
+/// Has the next child forked meanwhile; to be called when the one before has its orders.
+pub(crate) fn fork_ahead() {
+    SERVER.with(|slot| {
+        if let Some(server) = slot
+            && !server.ahead
+        {
+            // A server that is gone is replaced when it is needed.
+            server.ahead = server.ask().is_ok();
+        }
+    });
 }
 
 impl Server {
@@ -85,7 +107,7 @@ impl Server {
         ours.send(&mut orders, deadline()).map_err(io::Error::other)?;
         let born = super::spawn::spawn(&Launch::default(), theirs)?;
         let gone = || io::Error::other("the server of forks ended at once");
-        let server = Self { link: ours, end: Arc::new(born.end.ok_or_else(gone)?) };
+        let server = Self { link: ours, end: Arc::new(born.end.ok_or_else(gone)?), ahead: false };
         let mut packet = Packet::new();
         server.link.recv(&mut packet, deadline()).map_err(io::Error::other)?;
         match packet.read::<Answer>().map_err(io::Error::other)? {
@@ -94,39 +116,64 @@ impl Server {
         }
     }
 
-    fn start(&self, socket: &Handle) -> Result<io::Result<Born>, Gone> {
-        let mut packet = Packet::new();
-        let request = || Ok(Request { socket: socket.try_clone()? });
-        if let Err(error) = request().and_then(|request| packet.append(&request).map_err(io::Error::other)) {
-            return Ok(Err(error));
+    /// Takes the child that is there already, or else has one forked.
+    fn child(&mut self) -> Result<io::Result<(Born, SocketLink)>, Gone> {
+        let spare = if std::mem::take(&mut self.ahead) { self.reply(deadline())?.ok() } else { None };
+        if let Some(child) = spare.and_then(alive) {
+            return Ok(Ok(child));
         }
-        self.link.send(&mut packet, deadline()).map_err(|_| Gone)?;
-        drop(packet);
+        // There was none, or it was killed, or could not be had then.
+        self.ask()?;
+        self.reply(deadline())
+    }
+
+    fn ask(&self) -> Result<(), Gone> {
+        let mut packet = Packet::new();
+        packet.append(&Request).map_err(|_| Gone)?;
+        self.link.send(&mut packet, deadline()).map_err(|_| Gone)
+    }
+
+    fn reply(&self, deadline: Option<Instant>) -> Result<io::Result<(Born, SocketLink)>, Gone> {
         let mut reply = Packet::new();
-        self.link.recv(&mut reply, deadline()).map_err(|_| Gone)?;
+        self.link.recv(&mut reply, deadline).map_err(|_| Gone)?;
         match reply.read::<Reply>().map_err(|_| Gone)? {
-            Reply::Started { pid } => Ok(self.born(pid, &mut reply)),
+            Reply::Started { pid, relayed, end, socket } => {
+                let relay = relayed.then(|| Arc::clone(&self.end));
+                let born = Born { pid: pid.unsigned_abs(), end: Some(end), relay };
+                Ok(Ok((born, SocketLink::from_handle(socket).trust_peer())))
+            }
             Reply::Failed(reason) => Ok(Err(io::Error::other(reason))),
         }
     }
+}
 
-    fn born(&self, pid: i32, reply: &mut Packet) -> io::Result<Born> {
-        match reply.read::<Handle>() {
-            Ok(end) => {
-                Ok(Born { pid: pid.unsigned_abs(), end: Some(end), relay: Some(Arc::clone(&self.end)) })
-            }
-            Err(error) => {
-                // This process had no room for the handle. Nobody could wait for the
-                // child, and it has its orders.
-                end::kill_and_collect(pid);
-                Err(io::Error::other(error))
-            }
-        }
+/// The child, unless it has ended.
+fn alive((born, link): (Born, SocketLink)) -> Option<(Born, SocketLink)> {
+    let end = born.end.as_ref()?;
+    let has_ended =
+        ipc_core::wait_deadline(&[end], Some(Instant::now())).is_ok_and(|ready| !ready.is_empty());
+    if has_ended {
+        let _ = end::collect(end);
+    }
+    (!has_ended).then_some((born, link))
+}
+
+/// Gives up a child that has no orders.
+pub(crate) fn discard(born: Born) {
+    // The server collects its own.
+    if born.relay.is_none() {
+        end::kill_and_collect(i32::try_from(born.pid).unwrap_or(0));
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
+        if self.ahead
+            && let Ok(Ok((born, link))) = self.reply(Some(Instant::now()))
+        {
+            drop(link);
+            discard(born);
+        }
         // One that does not answer any more is as good as dead.
         let _ = end::signal(&self.end, end::Request::Kill);
         let _ = ipc_core::wait_deadline(&[&*self.end], deadline());

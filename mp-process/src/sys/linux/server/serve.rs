@@ -9,10 +9,11 @@ use ipc_core::link::{Link, SocketLink};
 use ipc_core::{Handle, Packet, RecvError, Waitable, wait_deadline};
 use rustix::process::{Pid, PidfdFlags, WaitOptions, getppid, pidfd_open, wait};
 
-use super::{Reply, Request};
+use super::sibling::{self, Siblings};
+use super::{Reply, Request, SPARE_NAME};
 use crate::boot::{self, Answer};
 use crate::status::Ending;
-use crate::sys::linux::boot::settle;
+use crate::sys::linux::boot::{follow, set_process_name};
 use crate::sys::linux::fork::{Forked, fork_process};
 use crate::sys::linux::{setup, signals, watch};
 
@@ -27,12 +28,15 @@ pub(super) fn serve((): ()) {
 /// What is optional here a child gives up.
 struct Serving {
     link: &'static SocketLink,
+    /// How to fork children of the owner's, if that is possible.
+    siblings: Option<Siblings>,
+    parent: Pid,
     /// The process that asks for children, and with which they die.
     owner: Option<Handle>,
     /// Readable when a child has ended.
     ends: Option<Handle>,
     /// The children's own sockets: the owner learns by them how its child ended.
-    children: HashMap<i32, Handle>,
+    children: HashMap<i32, SocketLink>,
 }
 
 impl Serving {
@@ -44,7 +48,7 @@ impl Serving {
         }
         signals::restore_default(libc::SIGCHLD);
         let ends = Some(signals::as_descriptor(libc::SIGCHLD)?.into());
-        Ok(Self { link, owner, ends, children: HashMap::new() })
+        Ok(Self { link, siblings: Siblings::new(), parent, owner, ends, children: HashMap::new() })
     }
 
     fn step(&mut self) -> io::Result<()> {
@@ -68,42 +72,65 @@ impl Serving {
     }
 
     fn answer(&mut self, mut request: Packet) -> io::Result<()> {
-        let request = request.read::<Request>().map_err(io::Error::other);
+        let Request = request.read().map_err(io::Error::other)?;
+        let reply = self.start().unwrap_or_else(|error| Reply::Failed(error.to_string()));
         let mut packet = Packet::new();
-        match request.and_then(|Request { socket }| self.start(socket)) {
-            Ok((pid, end)) => {
-                packet.append(&Reply::Started { pid }).map_err(io::Error::other)?;
-                // Without it the owner kills the child, which has its orders already.
-                let _ = packet.append(&end);
-            }
-            Err(error) => packet.append(&Reply::Failed(error.to_string())).map_err(io::Error::other)?,
-        }
+        packet.append(&reply).map_err(io::Error::other)?;
         self.link.send(&mut packet, None).map_err(io::Error::other)
     }
 
-    fn start(&mut self, socket: Handle) -> io::Result<(i32, Handle)> {
+    fn start(&mut self) -> io::Result<Reply> {
+        let (ours, theirs) = SocketLink::pair()?;
+        let socket = ours.into_handle();
+        if let Some(siblings) = self.siblings {
+            match siblings.fork() {
+                Ok(sibling::Forked::Parent { pid, end }) => {
+                    return Ok(Reply::Started { pid, relayed: false, end, socket });
+                }
+                Ok(sibling::Forked::Child) => {
+                    drop(socket);
+                    self.become_sibling(theirs);
+                }
+                // It may be forbidden to this process.
+                Err(_) => self.siblings = None,
+            }
+        }
         match fork_process()? {
-            Forked::Child => self.become_child(socket),
+            Forked::Child => {
+                drop(socket);
+                self.become_child(theirs)
+            }
             Forked::Parent { pid, end } => {
                 // It is not collected before `collect` below does it.
                 let end = end.ok_or_else(|| io::Error::other("the child could not be watched"))?;
                 let pid = i32::try_from(pid).unwrap_or(0);
-                self.children.insert(pid, socket);
-                Ok((pid, end))
+                self.children.insert(pid, theirs);
+                Ok(Reply::Started { pid, relayed: true, end, socket })
             }
         }
     }
 
-    fn become_child(&mut self, socket: Handle) -> ! {
-        // The siblings' sockets, and the server's own, are not this process's.
-        self.children.clear();
-        self.ends = None;
-        setup::blind(self.link.handle());
-        settle();
+    fn become_sibling(&mut self, link: SocketLink) -> ! {
+        follow(self.parent);
+        self.owner = None;
+        self.live(link)
+    }
+
+    fn become_child(&mut self, link: SocketLink) -> ! {
         if !self.owner.take().is_some_and(watch::die_with) {
             std::process::exit(1);
         }
-        boot::live(SocketLink::from_handle(socket).trust_peer())
+        self.live(link)
+    }
+
+    fn live(&mut self, link: SocketLink) -> ! {
+        // The siblings' sockets, and the server's own, are not this process's.
+        self.children.clear();
+        self.ends = None;
+        setup::abandon(self.link.handle());
+        signals::unblock_all();
+        set_process_name(SPARE_NAME);
+        boot::live(link)
     }
 
     fn collect(&mut self) {
@@ -111,7 +138,7 @@ impl Serving {
             drain(ends);
         }
         while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
-            let Some(socket) = self.children.remove(&pid_number(pid)) else { continue };
+            let Some(link) = self.children.remove(&pid_number(pid)) else { continue };
             let raw = status.as_raw();
             let ending = if let Some(code) = status.exit_status() {
                 Ending::Exited(code)
@@ -120,7 +147,7 @@ impl Serving {
             };
             let mut packet = Packet::new();
             let _ = packet.append(&Answer::Ended(ending));
-            let _ = SocketLink::from_handle(socket).send(&mut packet, Some(Instant::now()));
+            let _ = link.send(&mut packet, Some(Instant::now()));
         }
     }
 }
