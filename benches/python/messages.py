@@ -81,7 +81,7 @@ def stream(what, mode, size, budget):
 
 
 def measure(what, question, mode, number, budget):
-    if question == "roundtrip":
+    if question in ("roundtrip", "roundtrip-pipe", "roundtrip-socket"):
         return roundtrip(what, mode, number, budget)
     if question == "stream":
         return stream(what, mode, number, budget)

@@ -1,12 +1,17 @@
 //! Work of a known length, for those who share it out.
 
+use std::env;
 use std::hint::black_box;
+use std::io;
+use std::process::{self, Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::contest::Job;
+use crate::clock::pin;
+use crate::contest::{Failure, Job};
 
 /// Work of a known length that no compiler takes away.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -31,6 +36,52 @@ impl Task {
             state = black_box(state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1));
         }
         state
+    }
+}
+
+/// Measures beside two processes that work all the time, one on each of the first two
+/// processors.
+///
+/// # Errors
+/// Those of the measurement, or a process cannot be made.
+pub fn beside_two<T>(measure: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    let _busy = [Busy::on(0)?, Busy::on(1)?];
+    measure()
+}
+
+/// The command of this program that works until its input ends.
+pub const BUSY: &str = "busy";
+
+/// Works until the input ends.
+///
+/// # Errors
+/// There is no such processor.
+pub fn work_on(processor: &str) -> Result<(), Failure> {
+    pin(Some(processor.parse()?))?;
+    thread::spawn(|| {
+        let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        process::exit(0);
+    });
+    loop {
+        let _ = black_box(Task { rounds: 1_000_000 }.run(1));
+    }
+}
+
+/// A process that works; it ends with this one, or when this is dropped.
+struct Busy(Child);
+
+impl Busy {
+    fn on(processor: usize) -> Result<Self, Failure> {
+        let mut command = Command::new(env::current_exe()?);
+        command.args([BUSY, &processor.to_string()]).stdin(Stdio::piped());
+        Ok(Self(command.spawn()?))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

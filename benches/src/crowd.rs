@@ -150,6 +150,17 @@ pub fn threads(process: u32) -> Result<Answer, Failure> {
     Ok(Answer::of(status(process, "Threads:")? as f64))
 }
 
+/// The memory that a process has for itself, in bytes.
+///
+/// # Errors
+/// The process is gone.
+pub fn private_memory(process: u32) -> Result<u64, Failure> {
+    let maps = fs::read_to_string(format!("/proc/{process}/smaps_rollup"))?;
+    let private = maps.lines().filter(|line| line.starts_with("Private_"));
+    let kilobytes = private.filter_map(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+    Ok(1024 * kilobytes.sum::<u64>())
+}
+
 /// A number of a process's, as its kernel gives it.
 fn status(process: u32, name: &str) -> Result<u64, Failure> {
     let status = fs::read_to_string(format!("/proc/{process}/status"))?;

@@ -1,11 +1,11 @@
 //! Runs the benches, and answers them: for us as `bench ours`, for the bare kernel as
-//! `bench bound NAME`.
+//! `bench bound NAME`. `bench busy PROCESSOR` works, for others to be measured beside.
 
 use std::env;
 use std::process::ExitCode;
 
 use benches::contest::{Failure, serve};
-use benches::{bounds, rows, run};
+use benches::{bounds, busy, rows, run};
 
 fn main() -> ExitCode {
     mp_process::init();
@@ -23,6 +23,7 @@ fn command() -> Result<(), Failure> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["ours", ..] => serve(&arguments[1..], rows::ours),
+        [busy::BUSY, processor] => busy::work_on(processor),
         ["bound", name, ..] => serve(&arguments[2..], |job| bounds::measure(name, job)),
         _ => run::run(&arguments),
     }

@@ -10,6 +10,7 @@ mod server;
 mod shared;
 mod work;
 
+use crate::busy;
 use crate::contest::{Answer, Failure, Job};
 
 /// The answer of the bound `name`, if it knows the question.
@@ -17,6 +18,9 @@ pub fn measure(name: &str, job: &Job) -> Option<Result<Answer, Failure>> {
     let answer = match (job.question.as_str(), name) {
         ("roundtrip", _) => messages::roundtrip(name, job),
         ("stream", _) => messages::stream(name, job),
+        ("roundtrip-pipe", "pipe") | ("roundtrip-socket", "socket") => messages::roundtrip(name, job),
+        ("roundtrip-busy", _) => busy::beside_two(|| messages::roundtrip(name, job)),
+        ("end", "pidfd") => work::end(job),
         ("process", "command") => work::command(job),
         ("process", "fork") => work::fork(job),
         ("process", "zygote") => work::zygote(job),

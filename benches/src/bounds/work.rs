@@ -2,16 +2,19 @@
 
 use std::env;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{read, write};
 use rustix::pipe::pipe;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::busy::{Task, tasks};
 use crate::clock::{of_times, rate_each, time_each};
 use crate::contest::{Answer, Failure, Job, Mode};
 use crate::kernel::Fork;
-use crate::rows::wordcount;
+use crate::rows::{time_ends, wordcount};
 
 /// Starts an empty Rust program and waits for it.
 pub(super) fn command(job: &Job) -> Result<Answer, Failure> {
@@ -25,6 +28,22 @@ pub(super) fn command(job: &Job) -> Result<Answer, Failure> {
 /// Forks and waits.
 pub(super) fn fork(job: &Job) -> Result<Answer, Failure> {
     time_each(Mode::Free, job.budget, |_| Ok(Fork::run(|| {})?.join()?))
+}
+
+/// Kills a fork and waits for its end at its descriptor.
+pub(super) fn end(job: &Job) -> Result<Answer, Failure> {
+    time_ends(job.budget, || {
+        let fork = Fork::run(|| thread::sleep(Duration::from_secs(1000)))?;
+        let pid = Pid::from_raw(fork.pid().cast_signed()).ok_or("no id")?;
+        let end = pidfd_open(pid, PidfdFlags::empty())?;
+        Ok(move || {
+            pidfd_send_signal(&end, Signal::KILL)?;
+            poll(&mut [PollFd::new(&end, PollFlags::IN)], None)?;
+            let over = Instant::now();
+            fork.kill();
+            Ok(over)
+        })
+    })
 }
 
 /// Asks a small process to fork, which waits for the child and answers.

@@ -11,8 +11,10 @@ mod roundtrip;
 mod row;
 mod stream;
 pub mod wordcount;
+mod workers;
 
 pub(crate) use lock::{of_turns, take_turns};
+pub(crate) use process::time_ends;
 pub use row::{Better, By, Row, System};
 
 use crate::contest::{Answer, Failure, Job};
@@ -29,6 +31,7 @@ pub fn all() -> Vec<Row> {
         queue::rows(),
         pool::rows(),
         busy::rows(),
+        workers::rows(),
         manager::rows(),
         wordcount::rows(),
     ];
@@ -38,9 +41,11 @@ pub fn all() -> Vec<Row> {
 /// Our answer, if we know the question.
 pub fn ours(job: &Job) -> Option<Result<Answer, Failure>> {
     let answer = match job.question.as_str() {
-        "roundtrip" => roundtrip::ours(job),
+        "roundtrip" | "roundtrip-pipe" | "roundtrip-socket" => roundtrip::ours(job),
+        "roundtrip-busy" => roundtrip::beside_busy(job),
         "stream" => stream::ours(job),
         "process" | "process-large" => process::ours(job),
+        "end" => process::end(job),
         "lock" | "rlock" | "semaphore" => lock::uncontended(job),
         "contended" => lock::contended(job),
         "contended-semaphore" => lock::contended_semaphore(job),
@@ -50,7 +55,7 @@ pub fn ours(job: &Job) -> Option<Result<Answer, Failure>> {
         "queue" | "queue-many" => queue::ours(job),
         "tasks" => busy::ours(job),
         "wordcount" => wordcount::ours(job),
-        _ => return pool::ours(job).or_else(|| manager::ours(job)),
+        _ => return pool::ours(job).or_else(|| workers::ours(job)).or_else(|| manager::ours(job)),
     };
     Some(answer)
 }

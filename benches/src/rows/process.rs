@@ -1,13 +1,17 @@
 //! How long do the start and the end of a process take that does nothing?
 //!
-//! Also from a parent that has a gigabyte in memory, which a fork must not copy.
+//! Also from a parent that has a gigabyte in memory, which a fork must not copy; and how
+//! soon is it known that a process was killed?
 
 use std::hint::black_box;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use ipc_core::wait;
 use mp_process::{Process, StartMethod};
 
 use super::{By, Row};
-use crate::clock::time_each;
+use crate::clock::{of_times, time_each};
 use crate::contest::{Answer, Failure, Job, Mode};
 
 /// The start methods by the job's number.
@@ -36,7 +40,12 @@ pub(super) fn rows() -> Vec<Row> {
             8.0,
         ),
         large("spawn", SPAWN).beside("ours-small", By::Ourselves("process", SPAWN)),
-        large("forkserver", FORK_SERVER).against("ours-small", By::Ourselves("process", FORK_SERVER), 0.9),
+        large("forkserver", FORK_SERVER)
+            .against("ours-small", By::Ourselves("process", FORK_SERVER), 0.9)
+            .against("cpython-fork", By::Python("process.py", "fork"), 70.0),
+        Row::times("process/end-noticed", Mode::Free, "end", 0)
+            .beside("bound", By::Bound("pidfd"))
+            .beside("cpython", By::Python("process.py", "fork")),
     ]
 }
 
@@ -55,3 +64,41 @@ pub(super) fn ours(job: &Job) -> Result<Answer, Failure> {
 }
 
 fn nothing((): ()) {}
+
+/// From the kill of a process to the knowledge of its end.
+pub(super) fn end(job: &Job) -> Result<Answer, Failure> {
+    time_ends(job.budget, || {
+        let process = Process::spawn(sleep, ())?;
+        Ok(move || {
+            process.kill()?;
+            wait(&[&process.sentinel()], None)?;
+            let begun = Instant::now();
+            let _ = process.join();
+            Ok(begun)
+        })
+    })
+}
+
+fn sleep((): ()) {
+    thread::sleep(Duration::from_secs(1000));
+}
+
+/// Makes things that take a while to begin, and times their ends, which say when they
+/// were over.
+///
+/// # Errors
+/// Those of the beginnings and ends.
+pub(crate) fn time_ends<E: FnOnce() -> Result<Instant, Failure>>(
+    budget: Duration,
+    begin: impl Fn() -> Result<E, Failure>,
+) -> Result<Answer, Failure> {
+    let (start, mut times) = (Instant::now(), Vec::new());
+    while start.elapsed() < budget || times.len() < 5 {
+        let end = begin()?;
+        // By now it is asleep.
+        thread::sleep(Duration::from_millis(2));
+        let begun = Instant::now();
+        times.push((end()? - begun).as_secs_f64() * 1e6);
+    }
+    Ok(of_times(&mut times))
+}

@@ -2,10 +2,12 @@
 //!
 //! Typed ends, with the codec: a `u64` for 8 bytes, and else a `Vec<u8>`.
 
-use ipc_core::{Connection, duplex};
+use ipc_core::link::{PipeLink, SocketLink};
+use ipc_core::{Connection, Message, Receiver, Sender, duplex};
 use mp_process::Process;
 
 use super::{By, Row};
+use crate::busy::beside_two;
 use crate::clock::{pin, time_each};
 use crate::contest::{Answer, Failure, Job, Mode};
 use crate::payload::{FIRST, LAST, check, message, set_number};
@@ -70,34 +72,108 @@ pub(super) fn rows() -> Vec<Row> {
         let row = row(what, Mode::Hot, size).beside("bound", By::Bound("spin")).beside("cpython", PIPE);
         row.beside("ipc-channel", IPC_CHANNEL).grows()
     });
-    hot.into_iter().chain(asleep).chain(one_core).chain(growth).collect()
+    hot.into_iter().chain(asleep).chain(one_core).chain(growth).chain(transports()).chain([busy()]).collect()
+}
+
+/// Without shared memory: over a pipe, and over a socket.
+fn transports() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (way, question, raw) in [("pipe", "roundtrip-pipe", "pipe"), ("socket", "roundtrip-socket", "socket")]
+    {
+        let row = |mode| Row::times(format!("ipc/roundtrip-by-{way}"), mode, question, 8);
+        rows.push(
+            row(Mode::OneCore)
+                .against("raw", By::Bound(raw), 1.0 / 1.15)
+                .against("cpython", PIPE, 2.8)
+                .against("cpython-bytes", PIPE_BYTES, 2.0),
+        );
+        rows.push(row(Mode::Hot).within(6).beside("raw", By::Bound(raw)).beside("cpython", PIPE).against(
+            "cpython-bytes",
+            PIPE_BYTES,
+            10.0,
+        ));
+    }
+    rows
+}
+
+/// Two others work on the same two processors.
+fn busy() -> Row {
+    Row::times("ipc/roundtrip-8B-beside-busy", Mode::Hot, "roundtrip-busy", 8).within(2).against(
+        "raw-socket",
+        By::Bound("socket"),
+        3.0,
+    )
 }
 
 pub(super) fn ours(job: &Job) -> Result<Answer, Failure> {
-    if job.number == 8 { words(job) } else { bytes(job) }
+    match job.question.as_str() {
+        "roundtrip-pipe" => {
+            let ((there, received), (back, answers)) = (PipeLink::pair()?, PipeLink::pair()?);
+            let ours = (Sender::over(there), Receiver::over(answers));
+            words(job, ours, (Sender::over(back), Receiver::over(received)))
+        }
+        "roundtrip-socket" => {
+            let (ours, theirs) = SocketLink::pair()?;
+            words(job, Connection::over(ours), Connection::over(theirs))
+        }
+        _ if job.number == 8 => {
+            let (ours, theirs) = duplex()?;
+            words(job, ours, theirs)
+        }
+        _ => bytes(job),
+    }
 }
 
-fn words(job: &Job) -> Result<Answer, Failure> {
+pub(super) fn beside_busy(job: &Job) -> Result<Answer, Failure> {
+    beside_two(|| ours(job))
+}
+
+/// A party's end of a conversation in words.
+trait Words: Message {
+    fn say(&self, word: u64) -> Result<(), Failure>;
+    fn hear(&self) -> Result<u64, Failure>;
+}
+
+impl Words for Connection<u64, u64> {
+    fn say(&self, word: u64) -> Result<(), Failure> {
+        Ok(self.send(&word)?)
+    }
+
+    fn hear(&self) -> Result<u64, Failure> {
+        Ok(self.recv()?)
+    }
+}
+
+impl Words for (Sender<u64>, Receiver<u64>) {
+    fn say(&self, word: u64) -> Result<(), Failure> {
+        Ok(self.0.send(&word)?)
+    }
+
+    fn hear(&self) -> Result<u64, Failure> {
+        Ok(self.1.recv()?)
+    }
+}
+
+fn words<W: Words>(job: &Job, ours: W, theirs: W) -> Result<Answer, Failure> {
     let [own, other] = job.mode.processors();
-    let (ours, theirs) = duplex::<u64, u64>()?;
     let peer = Process::spawn(answer_words, (theirs, other))?;
     pin(own)?;
     let answer = time_each(job.mode, job.budget, |turn| {
-        ours.send(&(FIRST + turn))?;
-        if ours.recv()? == FIRST + turn { Ok(()) } else { Err("another message came".into()) }
+        ours.say(FIRST + turn)?;
+        if ours.hear()? == FIRST + turn { Ok(()) } else { Err("another message came".into()) }
     })?;
-    ours.send(&LAST)?;
+    ours.say(LAST)?;
     peer.join()?;
     Ok(answer)
 }
 
-fn answer_words((connection, processor): (Connection<u64, u64>, Option<usize>)) {
+fn answer_words<W: Words>((ends, processor): (W, Option<usize>)) {
     pin(processor).expect("a processor");
-    while let Ok(word) = connection.recv() {
+    while let Ok(word) = ends.hear() {
         if word == LAST {
             return;
         }
-        connection.send(&word).expect("whoever asked is there");
+        ends.say(word).expect("whoever asked is there");
     }
 }
 
