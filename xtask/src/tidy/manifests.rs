@@ -9,7 +9,7 @@ use crate::shell;
 use crate::workspace::{Crate, Workspace};
 
 /// Which crates of ours each crate may depend on. Development dependencies are free.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("ipc-core", &[]),
     ("mp-sync", &["ipc-core"]),
     ("mp-process", &["ipc-core"]),
@@ -19,6 +19,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
     ("multiprocess", &["ipc-core", "mp-macros", "mp-manager", "mp-pool", "mp-process", "mp-sync"]),
     ("mp-testkit", &["ipc-core", "mp-process"]),
     ("benches", &["ipc-core", "mp-manager", "mp-pool", "mp-process", "mp-sync", "multiprocess"]),
+    ("example-links", &["ipc-core"]),
     ("xtask", &[]),
 ];
 
