@@ -206,20 +206,20 @@ impl Held for RGuard<'_> {}
 
 impl sealed::Release for RGuard<'_> {
     fn released(self, deadline: Option<Instant>, wait: impl FnOnce()) -> Result<Self, LockError<Self>> {
-        let slot = self.slot();
+        let (slot, watch) = (self.slot(), self.watch());
         let again = &slot.head().again;
         let holds = again.load(Ordering::Relaxed);
         if holds == 0 || !robust::is_mine(slot) {
             drop(self);
             wait();
-            return RGuard::acquire(slot, patience(deadline));
+            return RGuard::acquire(slot, watch, patience(deadline));
         }
         // Other guards of this thread live on while it waits: all holds go and come back.
         again.store(0, Ordering::Relaxed);
         drop(self);
         wait();
         // Without a deadline, because those other guards must hold the lock again.
-        let guard = RGuard::acquire(slot, Patience::Until(None));
+        let guard = RGuard::acquire(slot, watch, Patience::Until(None));
         again.store(holds, Ordering::Relaxed);
         guard
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ipc_core::raw::ThreadId;
 
-use crate::deadlock::{self, DeadlockWatch};
+use crate::deadlock::{self, DeadlockWatch, Refusal};
 use crate::error::LockError;
 use crate::memory::{Kind, Slot, allocate};
 use crate::protocol::robust::{self, Patience};
@@ -65,7 +65,7 @@ impl Lock {
     /// # Errors
     /// What the system says: no memory, no descriptors.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { slot: allocate(Kind::Lock, 0)?, watch: None })
+        Ok(Self::over(allocate(Kind::Lock, 0)?, None))
     }
 
     /// A lock that nobody holds, of which `watch` reports deadlocks, under a name of up
@@ -75,8 +75,12 @@ impl Lock {
     /// As [`new`](Self::new).
     pub fn watched(watch: &DeadlockWatch, name: &str) -> io::Result<Self> {
         let slot = allocate(Kind::Lock, deadlock::NAMED)?;
-        deadlock::set_name(&slot, name);
-        Ok(Self { slot, watch: Some(watch.clone()) })
+        deadlock::set_name(deadlock::name_alone(&slot), name);
+        Ok(Self::over(slot, Some(watch.clone())))
+    }
+
+    fn over(slot: Slot, watch: Option<DeadlockWatch>) -> Self {
+        Self { slot, watch }
     }
 
     /// Locks it; waits as long as somebody holds it.
@@ -121,10 +125,13 @@ impl Lock {
 
     #[inline]
     fn acquire(&self, patience: Patience) -> Result<Guard<'_>, LockError<Guard<'_>>> {
-        match &self.watch {
-            None => Guard::acquire(&self.slot, patience),
-            Some(watch) => Guard::acquire_watched(&self.slot, watch, patience),
-        }
+        Guard::acquire(&self.slot, self.watch.as_ref(), patience)
+    }
+
+    /// Locks it, for one who unlocks it by itself; whether the state is sound.
+    #[inline]
+    pub(crate) fn acquire_bare(&self, patience: Patience) -> Result<bool, Refusal> {
+        deadlock::lock(&self.slot, self.watch.as_ref(), deadlock::name_alone, patience)
     }
 
     /// Whether two handles are to the same lock.
@@ -136,19 +143,13 @@ impl Lock {
 
 impl<'a> Guard<'a> {
     #[inline]
-    pub(crate) fn acquire(slot: &'a Slot, patience: Patience) -> Result<Self, LockError<Self>> {
-        let sound = robust::lock(slot, patience)?;
-        let guard = Self { slot, watch: None, stays: PhantomData };
-        if sound { Ok(guard) } else { Err(LockError::OwnerDied(guard)) }
-    }
-
-    fn acquire_watched(
+    pub(crate) fn acquire(
         slot: &'a Slot,
-        watch: &'a DeadlockWatch,
+        watch: Option<&'a DeadlockWatch>,
         patience: Patience,
     ) -> Result<Self, LockError<Self>> {
-        let sound = watch.lock(slot, patience)?;
-        let guard = Self { slot, watch: Some(watch), stays: PhantomData };
+        let sound = deadlock::lock(slot, watch, deadlock::name_alone, patience)?;
+        let guard = Self { slot, watch, stays: PhantomData };
         if sound { Ok(guard) } else { Err(LockError::OwnerDied(guard)) }
     }
 
@@ -156,10 +157,7 @@ impl<'a> Guard<'a> {
     pub(crate) fn let_go(self) -> impl FnOnce(Patience) -> Result<Self, LockError<Self>> {
         let Self { slot, watch, .. } = self;
         drop(self);
-        move |patience| match watch {
-            None => Self::acquire(slot, patience),
-            Some(watch) => Self::acquire_watched(slot, watch, patience),
-        }
+        move |patience| Self::acquire(slot, watch, patience)
     }
 
     /// Whether no holder has died since the last [`mark_sound`](Self::mark_sound).
@@ -196,26 +194,4 @@ impl fmt::Debug for Guard<'_> {
     }
 }
 
-impl serde::Serialize for Lock {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        (SlotOnly { slot: self.slot.clone() }, &self.watch).serialize(serializer)
-    }
-}
-
-impl<'de> serde::Deserialize<'de> for Lock {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let (SlotOnly { slot }, watch): (_, Option<DeadlockWatch>) =
-            serde::Deserialize::deserialize(deserializer)?;
-        if watch.is_some() && slot.body_len() < deadlock::NAMED {
-            return Err(serde::de::Error::custom("the message names a lock that is not watched"));
-        }
-        Ok(Self { slot, watch })
-    }
-}
-
-/// The lock without its watch, as it travels.
-struct SlotOnly {
-    slot: Slot,
-}
-
-crate::travel::travels!(SlotOnly, Kind::Lock, 0, |slot| Ok::<_, String>(SlotOnly { slot }));
+deadlock::travels_watched!(Lock, Kind::Lock, 0);

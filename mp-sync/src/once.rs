@@ -53,7 +53,7 @@ impl Once {
         if self.is_done() {
             return Ok(false);
         }
-        let _guard = match Guard::acquire(&self.slot, Patience::Until(None)) {
+        let _guard = match Guard::acquire(&self.slot, None, Patience::Until(None)) {
             Ok(guard) => guard,
             Err(error) => error.into_guard().map_err(|error| error.map(drop))?,
         };

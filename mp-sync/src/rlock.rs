@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use ipc_core::raw::{LockFailure, ThreadId};
 
+use crate::deadlock::{self, DeadlockWatch, Refusal};
 use crate::error::LockError;
 use crate::memory::{Kind, Slot, allocate};
 use crate::protocol::robust::{self, Patience};
 use crate::timeout;
-use crate::travel::travels;
 
 /// A [`Lock`](crate::Lock) that the thread which holds it may lock again; it is
 /// free when all guards are gone.
@@ -36,12 +36,14 @@ use crate::travel::travels;
 #[derive(Clone)]
 pub struct RLock {
     slot: Slot,
+    watch: Option<DeadlockWatch>,
 }
 
 /// One of possibly many holds of this thread. It stays in its thread.
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct RGuard<'a> {
     slot: &'a Slot,
+    watch: Option<&'a DeadlockWatch>,
     stays: PhantomData<*const ()>,
 }
 
@@ -51,7 +53,22 @@ impl RLock {
     /// # Errors
     /// What the system says: no memory, no descriptors.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { slot: allocate(Kind::RLock, 0)? })
+        Ok(Self::over(allocate(Kind::RLock, 0)?, None))
+    }
+
+    /// A lock that nobody holds, of which `watch` reports deadlocks, under a name of up
+    /// to 56 bytes.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn watched(watch: &DeadlockWatch, name: &str) -> io::Result<Self> {
+        let slot = allocate(Kind::RLock, deadlock::NAMED)?;
+        deadlock::set_name(deadlock::name_alone(&slot), name);
+        Ok(Self::over(slot, Some(watch.clone())))
+    }
+
+    fn over(slot: Slot, watch: Option<DeadlockWatch>) -> Self {
+        Self { slot, watch }
     }
 
     /// Locks it; waits as long as another thread holds it.
@@ -61,7 +78,7 @@ impl RLock {
     #[doc(alias = "acquire")]
     #[inline]
     pub fn lock(&self) -> Result<RGuard<'_>, LockError<RGuard<'_>>> {
-        RGuard::acquire(&self.slot, Patience::Until(None))
+        RGuard::acquire(&self.slot, self.watch.as_ref(), Patience::Until(None))
     }
 
     /// Locks it if no other thread holds it.
@@ -70,7 +87,7 @@ impl RLock {
     /// See [`LockError`]; `Timeout` if another thread holds it.
     #[inline]
     pub fn try_lock(&self) -> Result<RGuard<'_>, LockError<RGuard<'_>>> {
-        RGuard::acquire(&self.slot, Patience::None)
+        RGuard::acquire(&self.slot, self.watch.as_ref(), Patience::None)
     }
 
     /// Locks it; waits up to `timeout`.
@@ -78,7 +95,7 @@ impl RLock {
     /// # Errors
     /// See [`LockError`].
     pub fn lock_timeout(&self, timeout: Duration) -> Result<RGuard<'_>, LockError<RGuard<'_>>> {
-        RGuard::acquire(&self.slot, Patience::Until(timeout::after(timeout)))
+        RGuard::acquire(&self.slot, self.watch.as_ref(), Patience::Until(timeout::after(timeout)))
     }
 
     /// Whether somebody holds it, as of now.
@@ -97,22 +114,30 @@ impl RLock {
 
 impl<'a> RGuard<'a> {
     #[inline]
-    pub(crate) fn acquire(slot: &'a Slot, patience: Patience) -> Result<Self, LockError<Self>> {
-        let sound = match robust::lock(slot, patience) {
+    pub(crate) fn acquire(
+        slot: &'a Slot,
+        watch: Option<&'a DeadlockWatch>,
+        patience: Patience,
+    ) -> Result<Self, LockError<Self>> {
+        let sound = match deadlock::lock(slot, watch, deadlock::name_alone, patience) {
             Ok(sound) => sound,
             // The mutex itself knows that this thread holds it.
-            Err(LockFailure::Deadlock) => {
+            Err(Refusal::Failure(LockFailure::Deadlock)) => {
                 slot.head().again.fetch_add(1, Ordering::Relaxed);
                 robust::is_sound(slot)
             }
-            Err(failure) => return Err(failure.into()),
+            Err(refusal) => return Err(refusal.into()),
         };
-        let guard = Self { slot, stays: PhantomData };
+        let guard = Self { slot, watch, stays: PhantomData };
         if sound { Ok(guard) } else { Err(LockError::OwnerDied(guard)) }
     }
 
     pub(crate) fn slot(&self) -> &'a Slot {
         self.slot
+    }
+
+    pub(crate) fn watch(&self) -> Option<&'a DeadlockWatch> {
+        self.watch
     }
 
     /// Whether no holder has died since the last [`mark_sound`](Self::mark_sound).
@@ -157,4 +182,4 @@ impl fmt::Debug for RGuard<'_> {
     }
 }
 
-travels!(RLock, Kind::RLock, 0, |slot| Ok::<_, String>(RLock { slot }));
+deadlock::travels_watched!(RLock, Kind::RLock, 0);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use ipc_core::raw::{Acquired, LockFailure, ProcessId, ThreadId, fork_generation};
 
+use crate::deadlock::{self, DeadlockWatch, NameWords, Refusal};
 use crate::error::LockError;
 use crate::memory::{Kind, Slot, allocate, shared_words};
 use crate::protocol::ledger::{Ledger, Step};
@@ -15,7 +16,6 @@ use crate::protocol::robust::{self, Patience};
 use crate::protocol::words::{AtomicU32, wake};
 use crate::sleep::Sleeper;
 use crate::timeout;
-use crate::travel::travels;
 
 /// Held by many readers at a time, or by one writer. A writer that waits keeps new
 /// readers out.
@@ -47,6 +47,7 @@ pub struct RwLock {
     slot: Slot,
     /// This process's entry in the ledger: generation of forks, and place.
     entry: AtomicU64,
+    watch: Option<DeadlockWatch>,
 }
 
 shared_words! {
@@ -63,12 +64,26 @@ shared_words! {
     }
 }
 
+shared_words! {
+    /// What a watched lock has behind its other words.
+    struct WatchedWords {
+        name: NameWords,
+        /// The threads that read; zero is nobody.
+        readers: [AtomicU64; READERS],
+    }
+}
+
+/// How many readers of a watched lock are known.
+const READERS: usize = 64;
+
 /// The right to read.
 #[must_use = "the lock is released when the guard is dropped"]
 pub struct ReadGuard<'a> {
     lock: &'a RwLock,
     entry: usize,
     generation: u32,
+    /// Where a watched lock knows that this thread reads.
+    place: Option<usize>,
 }
 
 /// The right to write. It stays in its thread.
@@ -84,11 +99,22 @@ impl RwLock {
     /// # Errors
     /// What the system says: no memory, no descriptors.
     pub fn new() -> io::Result<Self> {
-        Ok(Self::over(allocate(Kind::RwLock, size_of::<RwWords>())?))
+        Ok(Self::over(allocate(Kind::RwLock, size_of::<RwWords>())?, None))
     }
 
-    fn over(slot: Slot) -> Self {
-        Self { slot, entry: AtomicU64::new(0) }
+    /// A lock that nobody holds, of which `watch` reports deadlocks, under a name of up
+    /// to 56 bytes; also that of a thread which reads and waits to write.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn watched(watch: &DeadlockWatch, name: &str) -> io::Result<Self> {
+        let slot = allocate(Kind::RwLock, size_of::<RwWords>() + size_of::<WatchedWords>())?;
+        deadlock::set_name(name_behind(&slot), name);
+        Ok(Self::over(slot, Some(watch.clone())))
+    }
+
+    fn over(slot: Slot, watch: Option<DeadlockWatch>) -> Self {
+        Self { slot, entry: AtomicU64::new(0), watch }
     }
 
     /// Waits until no writer holds the lock or waits for it, and reads.
@@ -153,16 +179,17 @@ impl RwLock {
         let entry = self.entry()?;
         self.lock_gate(patience)?;
         self.words().ledger.change(entry, Step::Raise, |count| Some(count + 1));
+        let place = self.watch.as_ref().and_then(|_| self.sit_down());
         self.unlock_gate();
-        let guard = ReadGuard { lock: self, entry, generation: fork_generation() };
+        let guard = ReadGuard { lock: self, entry, generation: fork_generation(), place };
         if robust::is_sound(&self.slot) { Ok(guard) } else { Err(LockError::OwnerDied(guard)) }
     }
 
     fn begin_write(&self, patience: Patience) -> Result<WriteGuard<'_>, LockError<WriteGuard<'_>>> {
         self.lock_gate(patience)?;
-        if !self.await_readers(patience) {
+        if let Err(refusal) = self.await_readers(patience) {
             self.unlock_gate();
-            return Err(LockError::Timeout);
+            return Err(refusal.into());
         }
         self.words().writing.store(1, Ordering::Relaxed);
         let guard = WriteGuard { lock: self, stays: PhantomData };
@@ -170,10 +197,11 @@ impl RwLock {
     }
 
     /// The gate: a writer holds it all the time, a reader while it enters.
-    fn lock_gate(&self, patience: Patience) -> Result<(), LockFailure> {
-        let acquired = match patience {
-            Patience::Until(deadline) => self.slot.mutex().lock(deadline)?,
-            Patience::None => self.try_gate()?,
+    fn lock_gate(&self, patience: Patience) -> Result<(), Refusal> {
+        let acquired = match (patience, &self.watch) {
+            (Patience::None, _) => self.try_gate()?,
+            (Patience::Until(deadline), None) => self.slot.mutex().lock(deadline)?,
+            (Patience::Until(deadline), Some(watch)) => self.await_gate(watch, deadline)?,
         };
         let head = self.slot.head();
         head.owner.store(ThreadId::current().to_word(), Ordering::Relaxed);
@@ -206,22 +234,46 @@ impl RwLock {
         }
     }
 
+    /// Under watch, waits for the one who holds the gate.
+    fn await_gate(&self, watch: &DeadlockWatch, deadline: Option<Instant>) -> Result<Acquired, Refusal> {
+        match self.try_gate() {
+            Err(LockFailure::Timeout) => {}
+            other => return Ok(other?),
+        }
+        let mut lookout = watch.lookout(name_behind(&self.slot));
+        loop {
+            lookout.look(std::iter::once(self.slot.head().owner.load(Ordering::SeqCst)))?;
+            match self.slot.mutex().lock(lookout.until(deadline)) {
+                Err(LockFailure::Timeout) if !timeout::expired(deadline) => {}
+                other => return Ok(other?),
+            }
+        }
+    }
+
     fn unlock_gate(&self) {
         robust::unlock(&self.slot);
     }
 
-    /// With the gate held, waits until the last reader has gone; `false` at the deadline.
-    fn await_readers(&self, patience: Patience) -> bool {
+    /// With the gate held, waits until the last reader has gone.
+    fn await_readers(&self, patience: Patience) -> Result<(), Refusal> {
         let words = self.words();
         if words.ledger.count() == 0 {
-            return true;
+            return Ok(());
         }
         let Patience::Until(deadline) = patience else {
             self.recover();
-            return words.ledger.count() == 0;
+            return if words.ledger.count() == 0 { Ok(()) } else { Err(LockFailure::Timeout.into()) };
         };
+        let result = self.sleep_until_none_reads(deadline);
+        words.sleeping.store(0, Ordering::SeqCst);
+        result
+    }
+
+    fn sleep_until_none_reads(&self, deadline: Option<Instant>) -> Result<(), Refusal> {
+        let words = self.words();
         let mut sleeper = Sleeper::new(&self.slot, &words.wake, u32::MAX);
-        let result = loop {
+        let mut lookout = self.watch.as_ref().map(|watch| watch.lookout(name_behind(&self.slot)));
+        loop {
             // ORDERING: this says that it sleeps before it looks at the count, and a
             // reader changes the count before it looks here.
             words.sleeping.store(1, Ordering::SeqCst);
@@ -229,16 +281,36 @@ impl RwLock {
             // A reader may be killed before it wakes us, as it leaves: all are watched.
             if !sleeper.watch(|| words.ledger.owners().map(|(_, owner)| owner)) {
                 self.recover();
-            } else if words.ledger.count() == 0 {
-                break true;
-            } else if timeout::expired(deadline) {
-                break false;
-            } else {
-                sleeper.sleep(seen, deadline);
+                continue;
             }
-        };
-        words.sleeping.store(0, Ordering::SeqCst);
-        result
+            if words.ledger.count() == 0 {
+                return Ok(());
+            }
+            if timeout::expired(deadline) {
+                return Err(LockFailure::Timeout.into());
+            }
+            let mut until = deadline;
+            if let Some(lookout) = &mut lookout {
+                lookout.look(self.readers_known().iter().map(|reader| reader.load(Ordering::SeqCst)))?;
+                until = lookout.until(deadline);
+            }
+            sleeper.sleep(seen, until);
+        }
+    }
+
+    /// The threads that read under a watched lock.
+    fn readers_known(&self) -> &[AtomicU64] {
+        &self.slot.words_at::<WatchedWords>(size_of::<RwWords>()).readers
+    }
+
+    /// Writes down that this thread reads, where nobody does or one who is dead did.
+    fn sit_down(&self) -> Option<usize> {
+        let own = ThreadId::current().to_word();
+        self.readers_known().iter().position(|reader| {
+            let old = reader.load(Ordering::SeqCst);
+            let is_free = old == 0 || !ThreadId::from_word(old).is_some_and(ThreadId::is_alive);
+            is_free && reader.compare_exchange(old, own, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+        })
     }
 
     /// Gives back what dead readers held.
@@ -300,6 +372,9 @@ impl WriteGuard<'_> {
 impl Drop for ReadGuard<'_> {
     fn drop(&mut self) {
         if self.generation == fork_generation() {
+            if let Some(place) = self.place {
+                self.lock.readers_known()[place].store(0, Ordering::SeqCst);
+            }
             self.lock.end_read(self.entry);
         }
     }
@@ -316,7 +391,7 @@ impl Drop for WriteGuard<'_> {
 
 impl Clone for RwLock {
     fn clone(&self) -> Self {
-        Self::over(self.slot.clone())
+        Self::over(self.slot.clone(), self.watch.clone())
     }
 }
 
@@ -340,4 +415,8 @@ impl fmt::Debug for WriteGuard<'_> {
     }
 }
 
-travels!(RwLock, Kind::RwLock, size_of::<RwWords>(), |slot| Ok::<_, String>(RwLock::over(slot)));
+fn name_behind(slot: &Slot) -> &NameWords {
+    &slot.words_at::<WatchedWords>(size_of::<RwWords>()).name
+}
+
+deadlock::travels_watched!(RwLock, Kind::RwLock, size_of::<RwWords>());

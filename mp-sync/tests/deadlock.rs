@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use mp_process::Process;
-use mp_sync::{Barrier, Condition, DeadlockWatch, Event, Lock, LockError, Value};
+use mp_sync::{Barrier, Condition, Deadlock, DeadlockWatch, Event, Lock, LockError, RLock, RwLock, Value};
 use mp_testkit::{Suite, trials};
 
 const SHORT: Duration = Duration::from_millis(60);
@@ -56,6 +56,106 @@ fn two_processes_in_a_circle() -> Outcome {
 
 fn three_processes_in_a_circle() -> Outcome {
     circle_of(3)
+}
+
+/// One lock of each kind, and where all who use them meet.
+type Kinds = (Lock, RLock, RwLock, Barrier);
+
+fn told<G>(result: Result<G, LockError<G>>) -> Option<Deadlock> {
+    match result {
+        Ok(_) => None,
+        Err(LockError::Deadlock(deadlock)) => Some(*deadlock),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+fn hold_lock_and_want_rlock((lock, rlock, _, meet): Kinds) -> Option<String> {
+    let _held = lock.lock().unwrap();
+    meet.wait().unwrap();
+    told(rlock.lock()).map(|deadlock| deadlock.to_string())
+}
+
+fn hold_rlock_and_want_to_write((_, rlock, rwlock, meet): Kinds) -> Option<String> {
+    let (_held, _again) = (rlock.lock().unwrap(), rlock.lock().unwrap());
+    meet.wait().unwrap();
+    told(rwlock.write()).map(|deadlock| deadlock.to_string())
+}
+
+fn read_and_want_lock((lock, _, rwlock, meet): Kinds) -> Option<String> {
+    let _held = rwlock.read().unwrap();
+    meet.wait().unwrap();
+    told(lock.lock()).map(|deadlock| deadlock.to_string())
+}
+
+fn locks_of_all_kinds_in_a_circle() -> Outcome {
+    let (watch, meet) = (DeadlockWatch::new()?, Barrier::new(3)?);
+    let kinds: Kinds = (
+        Lock::watched(&watch, "a lock")?,
+        RLock::watched(&watch, "an rlock")?,
+        RwLock::watched(&watch, "an rwlock")?,
+        meet,
+    );
+    let works: [fn(Kinds) -> Option<String>; 3] =
+        [hold_lock_and_want_rlock, hold_rlock_and_want_to_write, read_and_want_lock];
+    let start = |work| Process::builder().kill_on_drop(true).spawn(work, kinds.clone());
+    let children: Vec<_> = works.into_iter().map(start).collect::<Result<_, _>>()?;
+    let pids: Vec<u32> = children.iter().map(Process::pid).collect();
+    let told: Result<Vec<_>, _> = children.iter().map(|child| child.join_timeout(LONG)).collect();
+    let told: Vec<String> = told?.into_iter().flatten().collect();
+    let [report] = &told[..] else { panic!("one is told: {told:?}") };
+    let names = ["`a lock`", "`an rlock`", "`an rwlock`"];
+    assert!(names.iter().all(|name| report.contains(name)), "{report}");
+    for pid in pids {
+        assert!(report.contains(&format!("process {pid}, thread {pid} waits")), "{report}");
+        assert!(report.contains(&format!("process {pid}, thread {pid} holds")), "{report}");
+    }
+    assert!(kinds.0.try_lock().is_ok() && kinds.1.try_lock().is_ok() && kinds.2.try_write().is_ok());
+    Ok(())
+}
+
+fn a_reader_that_wants_to_write_waits_for_itself() -> Outcome {
+    let lock = RwLock::watched(&DeadlockWatch::new()?, "many")?;
+    let reading = lock.read().map_err(|error| error.to_string())?;
+    let deadlock = told(lock.write()).expect("it waits for itself");
+    let [wait] = deadlock.waits() else { panic!("{deadlock}") };
+    assert_eq!((wait.thread(), wait.lock()), (wait.holder(), "many"));
+    drop(reading);
+    assert!(lock.write().is_ok());
+    Ok(())
+}
+
+/// A writer that waits keeps new readers out, those also that read already.
+fn one_who_reads_twice_waits_for_a_writer() -> Outcome {
+    let lock = RwLock::watched(&DeadlockWatch::new()?, "many")?;
+    std::thread::scope(|scope| {
+        let reading = lock.read().unwrap();
+        let writer = scope.spawn(|| told(lock.write()).is_some());
+        // Until the writer has come, and keeps others out.
+        while lock.try_read().is_ok() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let here = told(lock.read()).is_some();
+        drop(reading);
+        assert!(writer.join().unwrap() != here, "one is told");
+    });
+    Ok(())
+}
+
+fn a_value_takes_the_lock_it_was_given_under_watch() -> Outcome {
+    let watch = DeadlockWatch::new()?;
+    let (one, two) = (Lock::watched(&watch, "one")?, Lock::watched(&watch, "two")?);
+    let (first, second) = (Value::with_lock(1u8, &one)?, Value::with_lock(2u8, &two)?);
+    let meet = std::sync::Barrier::new(2);
+    let take = |held: &Value<u8>, wanted: &Value<u8>| {
+        let _held = held.lock().unwrap();
+        meet.wait();
+        told(wanted.lock()).is_some()
+    };
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| take(&first, &second));
+        assert!(take(&second, &first) != other.join().unwrap(), "one is told");
+    });
+    Ok(())
 }
 
 /// They take the locks in one order, so that there is never a circle.
@@ -129,12 +229,20 @@ fn main() -> std::process::ExitCode {
     let trials = trials![
         two_processes_in_a_circle,
         three_processes_in_a_circle,
+        locks_of_all_kinds_in_a_circle,
+        a_reader_that_wants_to_write_waits_for_itself,
+        one_who_reads_twice_waits_for_a_writer,
+        a_value_takes_the_lock_it_was_given_under_watch,
         waiting_alone_is_no_deadlock,
         the_dead_are_in_no_circle,
         a_condition_takes_its_lock_back_under_watch,
     ];
     let warm_up = || {
-        drop(Lock::new().unwrap());
+        // The notice of deaths, which a process keeps.
+        let lock = RwLock::new().unwrap();
+        let reading = lock.read().unwrap();
+        assert!(lock.write_timeout(SHORT).is_err());
+        drop(reading);
         Process::spawn(|()| (), ()).unwrap().join().unwrap();
     };
     Suite::new(trials).timeout(Duration::from_secs(60)).warm_up(warm_up).run()

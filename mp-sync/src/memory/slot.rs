@@ -21,6 +21,7 @@ use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
 use super::slab;
+use crate::protocol::board::Board;
 use crate::protocol::ledger::Ledger;
 
 /// How many bytes of a slot come before the object's own: tag, mutex, and who holds it.
@@ -98,6 +99,8 @@ unsafe impl Words for AtomicI32 {}
 unsafe impl Words for AtomicI64 {}
 // SAFETY: `repr(C)` and atomics only; zeros are a count of none, held by nobody.
 unsafe impl Words for Ledger {}
+// SAFETY: `repr(C)` and atomics only; zeros are a board on which nobody waits.
+unsafe impl Words for Board {}
 
 /// Declares a structure of [`Words`], which is then one itself.
 macro_rules! shared_words {

@@ -1,5 +1,6 @@
 //! The bare protocols: they borrow words and know no data.
 
+pub(crate) mod board;
 pub(crate) mod count;
 pub(crate) mod flag;
 pub(crate) mod generation;
