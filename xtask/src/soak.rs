@@ -44,6 +44,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[&str]) -> Result<(), Failu
 fn soak(workspace: &Workspace, member: &Crate, options: &Options) -> bool {
     let asked = options.describe(&member.name);
     println!("==> {asked}");
+    let circumstances = circumstances(workspace).unwrap_or_else(|failure| failure.to_string());
     let start = Instant::now();
     let line = format!("cargo test --release -p {} --test soak -- --include-ignored", member.name);
     let mut command = command(&workspace.root, &line);
@@ -60,7 +61,7 @@ fn soak(workspace: &Workspace, member: &Crate, options: &Options) -> bool {
     };
     let verdict = format!("{asked}: {verdict}, {:.1} s", start.elapsed().as_secs_f64());
     println!("    {verdict}");
-    match keep(workspace, member, &verdict, &lines) {
+    match keep(workspace, member, &[&[verdict, circumstances, String::new()], &lines[..]].concat()) {
         Ok(()) => result.is_ok(),
         Err(failure) => {
             println!("    not kept: {failure}");
@@ -69,15 +70,18 @@ fn soak(workspace: &Workspace, member: &Crate, options: &Options) -> bool {
     }
 }
 
-/// Writes down what came of it, in the place of the last one.
-fn keep(workspace: &Workspace, member: &Crate, verdict: &str, lines: &[String]) -> Result<(), Failure> {
+/// Of what, when and where.
+fn circumstances(workspace: &Workspace) -> Result<String, Failure> {
     let say = |line: &str| output(&mut command(&workspace.root, line)).map(|text| text.trim().to_owned());
-    let commit = say("git describe --always --dirty")?;
-    let (kernel, date) = (say("uname -sr")?, say("date -u +%Y-%m-%d")?);
+    let (commit, date) = (say("git describe --always --dirty")?, say("date -u +%Y-%m-%d")?);
+    Ok(format!("commit {commit}, {date}, {}", say("uname -sr")?))
+}
+
+/// Writes down what came of it, in the place of the last one.
+fn keep(workspace: &Workspace, member: &Crate, lines: &[String]) -> Result<(), Failure> {
     let folder = workspace.root.join("docs/soak");
     fs::create_dir_all(&folder)?;
-    let lines: String = lines.iter().map(|line| format!("{}\n", line.trim_end())).collect();
-    let text = format!("{verdict}\ncommit {commit}, {date}, {kernel}\n\n{lines}");
+    let text: String = lines.iter().map(|line| format!("{}\n", line.trim_end())).collect();
     Ok(fs::write(folder.join(format!("{}.txt", member.name)), text)?)
 }
 

@@ -123,10 +123,10 @@ impl Scenario<'_> {
         while steps(workers) == before {
             (self.tend)();
             if begun.elapsed() > STALL && !workers.iter().any(|worker| worker.child.is_runnable()) {
-                stalled("no worker", begun);
+                stalled("every worker", begun);
             }
             if begun.elapsed() > STARVED {
-                stalled("no worker", begun);
+                stalled("every worker", begun);
             }
             std::thread::yield_now();
         }
@@ -168,7 +168,7 @@ fn steps(workers: &[Worker]) -> u64 {
 }
 
 fn stalled(who: &str, since: Instant) -> ! {
-    eprintln!("{who} has done anything for {:?}", since.elapsed());
+    eprintln!("{who} has done nothing for {:?}", since.elapsed());
     if std::env::var_os("MP_SOAK_STOP").is_some() {
         eprintln!("stopped for a debugger: process {}", std::process::id());
         std::thread::sleep(Duration::from_secs(600));
