@@ -201,7 +201,7 @@ impl Semaphore {
             self.recover();
             return if self.attempt(entry, step) { Ok(()) } else { Err(AcquireError::Timeout) };
         };
-        if several_cpus() && (0..LOOKS).any(|_| self.look(entry, step)) {
+        if self.look(entry, step) {
             return Ok(());
         }
         // The anteroom: one sleeps on the word, the others here, so that a wake-up
@@ -214,9 +214,14 @@ impl Semaphore {
         result
     }
 
+    /// Looks for a permit for a while, seldom, so that one who takes and gives permits
+    /// meanwhile keeps the count in its cache.
     fn look(&self, entry: usize, step: Step) -> bool {
-        std::hint::spin_loop();
-        self.words().ledger.count() > 0 && self.attempt(entry, step)
+        let looks = if several_cpus() { LOOKS } else { 0 };
+        (0..looks).any(|look| {
+            (0..1 << look).for_each(|_| std::hint::spin_loop());
+            self.words().ledger.count() > 0 && self.attempt(entry, step)
+        })
     }
 
     fn wait(&self, entry: usize, step: Step, deadline: Option<Instant>) -> Result<(), AcquireError> {
@@ -236,7 +241,10 @@ impl Semaphore {
                     return Err(AcquireError::Timeout);
                 }
                 sleeper.sleep(seen, deadline);
-                continue;
+                // Others that did not sleep may have been faster, again and again.
+                if self.look(entry, step) {
+                    return Ok(());
+                }
             } else {
                 return Ok(());
             }
@@ -300,8 +308,9 @@ impl Semaphore {
     }
 }
 
-/// How often to look for a permit before going to sleep.
-const LOOKS: u32 = 100;
+/// How often to look for a permit before going to sleep, each time after twice as many pauses:
+/// about as long in all as it takes to fall asleep and to be woken.
+const LOOKS: u32 = 10;
 
 pub(crate) fn acquire_error(failure: ipc_core::raw::LockFailure) -> AcquireError {
     use ipc_core::raw::LockFailure;

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use libc::{c_int, pthread_mutex_t, timespec};
 
 use crate::raw::{Acquired, LockFailure, RobustMutex};
+use crate::sys::cpu;
 
 const _: () = assert!(size_of::<pthread_mutex_t>() <= RobustMutex::SIZE);
 const _: () = assert!(align_of::<pthread_mutex_t>() <= RobustMutex::ALIGN);
@@ -44,10 +45,37 @@ pub(crate) unsafe fn lock(mutex: *mut u8, deadline: Option<Instant>) -> Result<A
     // SAFETY: the caller's promise.
     unsafe {
         match libc::pthread_mutex_trylock(mutex.cast()) {
-            libc::EBUSY => lock_slowly(mutex.cast(), deadline),
+            libc::EBUSY => lock_contended(mutex.cast(), deadline),
             code => acquired(mutex.cast(), code),
         }
     }
+}
+
+/// How often to look for a mutex that is held before one sleeps on it, each time after twice
+/// as many pauses: about as long in all as it takes to fall asleep and to be woken. Who looks
+/// seldom leaves the holder's cache alone, and one that locks again and again does so many
+/// times between two looks.
+const LOOKS: u32 = 10;
+
+/// # Safety
+/// As [`lock`].
+#[cold]
+unsafe fn lock_contended(
+    mutex: *mut pthread_mutex_t,
+    deadline: Option<Instant>,
+) -> Result<Acquired, LockFailure> {
+    let looks = if cpu::several() { LOOKS } else { 0 };
+    for look in 0..looks {
+        (0..1 << look).for_each(|_| std::hint::spin_loop());
+        // SAFETY: the caller's promise.
+        match unsafe { libc::pthread_mutex_trylock(mutex) } {
+            libc::EBUSY => {}
+            // SAFETY: as above.
+            code => return unsafe { acquired(mutex, code) },
+        }
+    }
+    // SAFETY: as above.
+    unsafe { lock_slowly(mutex, deadline) }
 }
 
 /// How long to sleep on a mutex at first, and how long at most, before it is looked at again.
@@ -60,7 +88,6 @@ const SLEEP: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(3
 
 /// # Safety
 /// As [`lock`].
-#[cold]
 unsafe fn lock_slowly(
     mutex: *mut pthread_mutex_t,
     deadline: Option<Instant>,
