@@ -103,13 +103,13 @@ class Mpire:
         self.apply = self.pool.apply
 
     def map(self, function, items, chunksize=None):
-        return self.pool.map(function, items, chunk_size=chunksize)
+        return self.pool.map(function, whole(items), chunk_size=chunksize)
 
     def imap(self, function, items):
         return self.pool.imap(function, items, chunk_size=1)
 
     def imap_unordered(self, function, items):
-        return self.pool.imap_unordered(function, items, chunk_size=1)
+        return self.pool.imap_unordered(function, whole(items), chunk_size=1)
 
     def apply_all(self, function, count):
         later = [self.pool.apply_async(function, (x,)) for x in range(count)]
@@ -117,6 +117,11 @@ class Mpire:
 
     def down(self):
         self.pool.terminate()
+
+
+def whole(items):
+    """Items that `mpire` does not take apart into arguments, as it does tuples."""
+    return [(item,) for item in items] if isinstance(items, list) and isinstance(items[0], tuple) else items
 
 
 def right(values, count):

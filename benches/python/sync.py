@@ -23,7 +23,28 @@ def uncontended(what, mode, budget):
             with lock:
                 pass
 
-    batch = with_ if what.startswith("with ") else bare
+    return ns_per_turn(with_ if what.startswith("with ") else bare, turns, budget)
+
+
+def event_alone(question, mode, budget):
+    """Nobody waits."""
+    pin(PROCESSORS[mode][0])
+    event, turns = multiprocessing.Event(), 2_000
+    is_set, set_, clear = event.is_set, event.set, event.clear
+
+    def ask():
+        for _ in range(turns):
+            is_set()
+
+    def change():
+        for _ in range(turns):
+            set_()
+            clear()
+
+    return ns_per_turn(ask if question == "is-set" else change, turns, budget)
+
+
+def ns_per_turn(batch, turns, budget):
     times, end = [], time.perf_counter() + budget
     while time.perf_counter() < end or len(times) < 3:
         start = time.perf_counter()
@@ -213,6 +234,8 @@ def measure(what, question, mode, number, budget):
         return uncontended(what, mode, budget)
     if question in ("contended", "contended-semaphore"):
         return contended(what, number, budget)
+    if question in ("is-set", "set-clear"):
+        return event_alone(question, mode, budget)
     if question == "event":
         return event(mode, budget)
     if question == "condition":

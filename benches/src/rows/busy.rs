@@ -15,6 +15,8 @@ pub(super) fn rows() -> Vec<Row> {
         Row::rates(format!("pool/tasks-{what}"), Mode::Free, "tasks", length)
             .against("bound", By::Bound("two-processes"), target)
             .beside("cpython", By::Python("pool.py", "pool"))
+            .beside("loky", By::Python("pool.py", "loky"))
+            .beside("mpire", By::Python("pool.py", "mpire"))
             .beside("rayon", By::Rival("threads", "rayon"))
     });
     rows.into()

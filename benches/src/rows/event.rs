@@ -1,14 +1,15 @@
 //! How long does it take to wake another process by an event, a condition or a barrier?
 //!
-//! The first two are a round trip, so two wake-ups.
+//! The first two are a round trip, so two wake-ups. An event is also asked and set alone.
 
+use std::hint::black_box;
 use std::sync::atomic::Ordering::SeqCst;
 
 use mp_process::Process;
 use mp_sync::{Barrier, Condition, Event, SharedAtomicU64, Value};
 
 use super::{By, Row};
-use crate::clock::{pin, time_each};
+use crate::clock::{ns_per_turn, pin, time_each};
 use crate::contest::{Answer, Failure, Job, Mode};
 
 pub(super) fn rows() -> Vec<Row> {
@@ -30,6 +31,15 @@ pub(super) fn rows() -> Vec<Row> {
                 .against("bound", By::Bound("futex"), 1.0 / 1.1)
                 .against("cpython", By::Python("sync.py", "Condition"), 3.0),
         ];
+    let alone = |what: &str, question, limit, target| {
+        Row::times(format!("sync/{what}"), Mode::OneCore, question, 1).unit("ns").within(limit).against(
+            "cpython",
+            By::Python("sync.py", "Event"),
+            target,
+        )
+    };
+    rows.push(alone("event-is-set", "is-set", 5, 60.0));
+    rows.push(alone("event-set-clear", "set-clear", 60, 15.0));
     for parties in [2, 4, 8, 16, 64] {
         let row = Row::times(format!("sync/barrier-of-{parties}"), Mode::Free, "barrier", parties);
         let row = row.against("bound", By::Bound("futex"), 1.0 / 1.15).against(
@@ -40,6 +50,20 @@ pub(super) fn rows() -> Vec<Row> {
         rows.push(if parties > 4 { row.grows() } else { row });
     }
     rows
+}
+
+/// Nobody waits.
+pub(super) fn alone(job: &Job) -> Result<Answer, Failure> {
+    let event = Event::new()?;
+    pin(job.mode.processors()[0])?;
+    Ok(ns_per_turn(job.budget, || {
+        if job.question == "is-set" {
+            assert!(!black_box(&event).is_set());
+        } else {
+            event.set();
+            event.clear();
+        }
+    }))
 }
 
 pub(super) fn event(job: &Job) -> Result<Answer, Failure> {

@@ -37,6 +37,8 @@ pub(super) fn rows() -> Vec<Row> {
             .against("cpython", By::Python("sync.py", "Lock"), target.unwrap_or(3.0));
         rows.push(if target.is_some() { row } else { row.grows() });
     }
+    // Of the process that has the fewest turns to the one that has the most.
+    rows.push(Row::rates("sync/lock-share-by-4", Mode::Free, "share", 4).of("share").unit("%").within(40));
     rows.push(
         Row::times("sync/semaphore-by-2", Mode::Free, "contended-semaphore", 2)
             .unit("ns")
@@ -70,6 +72,11 @@ pub(super) fn contended(job: &Job) -> Result<Answer, Failure> {
     let turns = all_at_once(job, counter.clone(), |(counter, budget)| {
         take_turns(budget, || *counter.lock().expect("nobody died") += 1)
     })?;
+    if job.question == "share" {
+        let counts = || turns.iter().map(|(count, _)| *count as f64);
+        let least = counts().fold(f64::INFINITY, f64::min);
+        return Ok(Answer::of(100.0 * least / counts().fold(1.0, f64::max)));
+    }
     let counted = *counter.lock().expect("nobody died");
     of_turns(&turns, counted)
 }

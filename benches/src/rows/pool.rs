@@ -38,7 +38,6 @@ pub(super) fn rows() -> Vec<Row> {
             .against("cpython", pool, 20.0)
             .beside("executor", executor)
             .beside("loky", loky)
-            .beside("mpire", mpire)
             .against("procspawn", procspawn, 2.5)
             .beside("rayon", rayon),
         rates("chunk1", "chunk1", 5_000)
@@ -51,13 +50,17 @@ pub(super) fn rows() -> Vec<Row> {
         rates("chunk1-text", "chunk1-text", 5_000)
             .against("cpython", pool, 15.0)
             .beside("executor", executor),
-        rates("imap", "imap", 5_000).against("cpython", pool, 12.0).against("executor", executor, 70.0),
+        rates("imap", "imap", 5_000)
+            .against("cpython", pool, 12.0)
+            .against("executor", executor, 70.0)
+            .beside("loky", loky)
+            .beside("mpire", mpire),
         rates("imap-unordered", "imap-unordered", 5_000)
             .against("cpython", pool, 12.0)
             .beside("mpire", mpire),
         rates("apply-async", "apply-async", 5_000)
             .against("cpython", pool, 12.0)
-            .beside("executor", executor)
+            .against("executor", executor, 70.0)
             .beside("loky", loky)
             .beside("mpire", mpire)
             .beside("procspawn", procspawn),
@@ -65,7 +68,7 @@ pub(super) fn rows() -> Vec<Row> {
             .against("cpython", pool, 12.0)
             .beside("executor", executor)
             .beside("loky", loky)
-            .beside("mpire", mpire)
+            .against("mpire", mpire, 4.4)
             .against("procspawn", procspawn, 5.0)
             .beside("rayon", rayon),
         Row::times("pool/up-task-down", Mode::Free, "up", 2)
@@ -74,19 +77,29 @@ pub(super) fn rows() -> Vec<Row> {
             .against("procspawn", procspawn, 1.2),
         Row::times("pool/up-task-down-forkserver", Mode::Free, "up-forkserver", 2)
             .against("cpython-fork", pool, 2.5)
-            .beside("ours-spawned", By::Ourselves("up", 2)),
+            .against("cpython-spawn", By::Python("pool.py", "spawn"), 10.0),
+        Row::times("pool/up-task-down-fork", Mode::Free, "up-fork", 2).against("cpython-fork", pool, 8.0),
         Row::times("pool/replaced", Mode::Free, "replaced-forkserver", 1)
+            .within(5_000)
             .beside("ours-spawned", By::Ourselves("replaced", 1)),
     ];
     for (what, count) in
         [("map-1e3", 1_000), ("map-1e4", 10_000), ("map-1e5", 100_000), ("map-1e7", 10_000_000)]
     {
-        rows.push(rates(what, "map", count).beside("cpython", pool).beside("procspawn", procspawn).grows());
+        let row = rates(what, "map", count)
+            .beside("bound", By::Bound("claims"))
+            .beside("cpython", pool)
+            .beside("procspawn", procspawn)
+            .beside("rayon", rayon);
+        // A million takes mpire seven seconds.
+        rows.push(if count <= 100_000 { row.beside("mpire", mpire) } else { row }.grows());
     }
     for (what, workers) in [("up-1", 1), ("up-4", 4), ("up-16", 16), ("up-64", 64)] {
         let row = Row::times(format!("pool/{what}"), Mode::Free, "up", workers);
         rows.push(row.beside("cpython-fork", pool).beside("procspawn", procspawn).grows());
     }
+    let fork = Row::times("pool/up-64-fork", Mode::Free, "up-fork", 64);
+    rows.push(fork.against("cpython-fork", pool, 3.0).grows());
     rows
 }
 
@@ -100,6 +113,7 @@ pub(super) fn ours(job: &Job) -> Option<Result<Answer, Failure>> {
         "megabyte" => megabytes(job),
         "apply-async" => apply_async(job),
         "up" => up(job, StartMethod::Spawn),
+        "up-fork" => up(job, StartMethod::Fork),
         "up-forkserver" => up(job, StartMethod::ForkServer),
         "replaced" => replaced(job, StartMethod::Spawn),
         "replaced-forkserver" => replaced(job, StartMethod::ForkServer),
