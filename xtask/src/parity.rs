@@ -121,7 +121,7 @@ fn names(text: &str) -> impl Iterator<Item = (usize, &str)> {
 }
 
 /// Every test of every suite, as the table names it: `suite::name` of the facade, and
-/// `crate/suite::name`, without the module that it stands in and the start method that it runs under.
+/// `crate/suite::name`, without the module that it stands in and the variant that it runs as.
 fn tests(workspace: &Workspace) -> Result<HashSet<String>, Failure> {
     let mut tests = HashSet::new();
     for suite in built::suites(workspace)? {
@@ -130,17 +130,10 @@ fn tests(workspace: &Workspace) -> Result<HashSet<String>, Failure> {
             member => format!("{member}/{}", suite.name),
         };
         let listed = suite.tests()?;
-        tests.extend(listed.iter().map(|test| format!("{place}::{}", bare(test))));
+        let names = listed.iter().flat_map(|test| test.split("::"));
+        tests.extend(names.map(|name| format!("{place}::{name}")));
     }
     Ok(tests)
-}
-
-fn bare(test: &str) -> &str {
-    let (before, last) = test.rsplit_once("::").unwrap_or(("", test));
-    match last {
-        "spawn" | "forkserver" | "fork" => bare(before),
-        _ => last,
-    }
 }
 
 /// What is missing of what `name` names: an item of a crate, or a test of a suite.
@@ -219,12 +212,5 @@ mod tests {
     fn links_are_left_to_rustdoc() {
         let found: Vec<_> = names("| `x` | [`A::b`], `c::d` |\nno `e::f` row").collect();
         assert_eq!(found, [(1, "c::d")]);
-    }
-
-    #[test]
-    fn a_name_stands_without_module_and_start_method() {
-        assert_eq!(bare("works::fork"), "works");
-        assert_eq!(bare("names::works"), "works");
-        assert_eq!(bare("works"), "works");
     }
 }
