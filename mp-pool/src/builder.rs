@@ -35,6 +35,8 @@ impl Builder {
     pub(crate) fn new() -> Self {
         let rules = Rules {
             processes: mp_process::cpu_count(),
+            idle_timeout: None,
+            least: 0,
             retries: 0,
             task_timeout: None,
             tasks_per_child: None,
@@ -50,6 +52,38 @@ impl<S: 'static> Builder<S> {
     #[must_use]
     pub fn processes(mut self, count: usize) -> Self {
         self.rules.processes = count;
+        self
+    }
+
+    /// Lets a worker leave that has had nothing to do for so long, and starts another
+    /// when there are more tasks than workers. None leave unless set.
+    ///
+    /// A thread of the pool's sees to that. All workers are started with the pool.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// use std::time::Duration;
+    ///
+    /// let builder = mp_pool::Pool::builder().processes(2).idle_timeout(Duration::from_millis(10));
+    /// let pool = builder.min_processes(1).build()?;
+    /// while pool.pids().len() > 1 {
+    ///     std::thread::sleep(Duration::from_millis(1));
+    /// }
+    /// assert_eq!(pool.map(|x: u32| x + 1, 0..100)?.len(), 100);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.rules.idle_timeout = Some(timeout);
+        self
+    }
+
+    /// How many workers stay though they are idle: none unless set. With
+    /// [`idle_timeout`](Self::idle_timeout) only.
+    #[must_use]
+    pub fn min_processes(mut self, count: usize) -> Self {
+        self.rules.least = count;
         self
     }
 
@@ -147,6 +181,6 @@ impl<S: 'static> Builder<S> {
         if self.rules.processes == 0 {
             return Err(PoolKind::NoWorkers.into());
         }
-        Driver::start(self.rules).map(Pool::over)
+        Driver::start(self.rules).map(Pool::new_over)
     }
 }

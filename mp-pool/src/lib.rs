@@ -59,7 +59,7 @@ pub use async_result::{AsyncResult, CallbackHandle};
 pub use builder::Builder;
 pub use error::{PoolError, TaskError, TimeoutError};
 pub use imap::{Imap, ImapUnordered};
-pub use pool::Pool;
+pub use pool::{Pool, Prioritized};
 pub use scope::Scope;
 pub use task_pool::{Results, TaskPool};
 pub use threads::{ThreadImap, ThreadImapUnordered, ThreadPool};

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use ipc_core::Message;
@@ -35,6 +36,9 @@ use crate::work::{self, Outcomes, Work};
 /// ```
 pub struct Pool<S = ()> {
     driver: Arc<Driver>,
+    priority: i32,
+    /// The workers end when this is dropped.
+    is_owner: bool,
     state: PhantomData<fn() -> S>,
 }
 
@@ -55,8 +59,8 @@ impl Pool {
 }
 
 impl<S: 'static> Pool<S> {
-    pub(crate) fn over(driver: Arc<Driver>) -> Self {
-        Self { driver, state: PhantomData }
+    pub(crate) fn new_over(driver: Arc<Driver>) -> Self {
+        Self { driver, priority: 0, is_owner: true, state: PhantomData }
     }
 
     /// Runs `function` with `argument` in a worker and waits for its value.
@@ -81,7 +85,8 @@ impl<S: 'static> Pool<S> {
     }
 
     fn run_one<A: Message, R: Message>(&self, code: Arc<Code>, argument: A) -> Result<R, TaskError> {
-        let mut work = Work::begin(&self.driver, code, Chunks::new(std::iter::once(argument), 1))?;
+        let mut work =
+            Work::begin(&self.driver, self.priority, code, Chunks::new(std::iter::once(argument), 1))?;
         let mut outcomes = Outcomes::new();
         work.fetch(&mut outcomes, None)?;
         match outcomes.pop_front() {
@@ -133,7 +138,7 @@ impl<S: 'static> Pool<S> {
         items: impl Iterator<Item = A>,
         size: impl FnOnce(usize) -> usize,
     ) -> Result<JobId, TaskError> {
-        let job = self.driver.open()?;
+        let job = self.driver.open(self.priority)?;
         let mut code = code?;
         Arc::make_mut(&mut code).whole = true;
         self.driver.submit_async(job, &code, work::all_chunks(items, size));
@@ -301,7 +306,7 @@ impl<S: 'static> Pool<S> {
             (0, _, most) => Chunks::growing(items, most),
             (_, size, _) => Chunks::new(items, size),
         };
-        Ok((Work::begin(&self.driver, code, chunks)?, expected))
+        Ok((Work::begin(&self.driver, self.priority, code, chunks)?, expected))
     }
 
     /// Runs `function` with each of `items`, and yields the values in order, each
@@ -345,7 +350,7 @@ impl<S: 'static> Pool<S> {
         R: Message,
         I: Iterator<Item = A>,
     {
-        Work::begin(&self.driver, work::plain(function)?, Chunks::bundles(items))
+        Work::begin(&self.driver, self.priority, work::plain(function)?, Chunks::bundles(items))
     }
 
     /// How many workers there are.
@@ -372,6 +377,52 @@ impl<S: 'static> Pool<S> {
         self.driver.pids()
     }
 
+    /// Sets how many workers there are, while they work.
+    ///
+    /// New ones are started before this returns. Where there are too many, those with
+    /// the least to do get no more tasks, do what they have, and leave: no task is lost.
+    ///
+    /// # Errors
+    /// [`PoolError`] if none are asked for, if the pool has ended, or if a worker could
+    /// not be started; then there are as many as could, and the pool tries again when
+    /// one ends.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// let pool = mp_pool::Pool::new(1)?;
+    /// pool.resize(3)?;
+    /// assert_eq!(pool.pids().len(), 3);
+    /// pool.resize(1)?;
+    /// assert_eq!((pool.workers(), pool.apply(|x: u32| x + 1, 1)?), (1, 2));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn resize(&self, processes: usize) -> Result<(), PoolError> {
+        self.driver.resize(processes)
+    }
+
+    /// The same pool, whose verbs submit tasks of this priority: they are given out
+    /// before all queued ones of a lower priority. That of the pool itself is zero.
+    ///
+    /// Tasks that a worker holds already are not overtaken; those are few, and none
+    /// are given ahead that take longer than some milliseconds.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// let pool = mp_pool::Pool::new(1)?;
+    /// let usual = pool.map_async(|x: u64| x * x, 0..10);
+    /// let urgent = pool.priority(5).apply_async(|()| "first".to_owned(), ());
+    /// assert_eq!((urgent.get()?.as_str(), usual.get()?[3]), ("first", 9));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn priority(&self, priority: i32) -> Prioritized<'_, S> {
+        let driver = Arc::clone(&self.driver);
+        let view = Self { driver, priority, is_owner: false, state: PhantomData };
+        Prioritized { view, pool: PhantomData }
+    }
+
     /// Takes no more tasks; those under way go on.
     pub fn close(&self) {
         self.driver.close();
@@ -393,7 +444,24 @@ impl<S: 'static> Pool<S> {
 
 impl<S> Drop for Pool<S> {
     fn drop(&mut self) {
-        self.driver.terminate();
+        if self.is_owner {
+            self.driver.terminate();
+        }
+    }
+}
+
+/// A pool under another priority; made by [`Pool::priority`].
+#[derive(Debug)]
+pub struct Prioritized<'pool, S> {
+    view: Pool<S>,
+    pool: PhantomData<&'pool Pool<S>>,
+}
+
+impl<S> Deref for Prioritized<'_, S> {
+    type Target = Pool<S>;
+
+    fn deref(&self) -> &Pool<S> {
+        &self.view
     }
 }
 

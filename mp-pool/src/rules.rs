@@ -9,6 +9,10 @@ use mp_process::StartMethod;
 #[derive(Debug)]
 pub(crate) struct Rules {
     pub(crate) processes: usize,
+    /// A worker that has been idle for so long leaves, and comes back when needed.
+    pub(crate) idle_timeout: Option<Duration>,
+    /// So many stay all the same.
+    pub(crate) least: usize,
     pub(crate) retries: u32,
     pub(crate) task_timeout: Option<Duration>,
     /// A worker that has run so many items is replaced.

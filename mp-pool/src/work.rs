@@ -89,10 +89,11 @@ fn code<A: 'static>(bytes: Result<Vec<u8>, EncodeError>) -> Result<Arc<Code>, Ta
 impl<'pool, A: Message, I: Iterator<Item = A>> Work<'pool, I> {
     pub(crate) fn begin(
         driver: &'pool Driver,
+        priority: i32,
         code: Arc<Code>,
         chunks: Chunks<I>,
     ) -> Result<Self, TaskError> {
-        let job = driver.open()?;
+        let job = driver.open(priority)?;
         Ok(Self { driver, job, code, chunks, exhausted: false, limit: usize::MAX })
     }
 

@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         retries_bring_the_result,
         a_poison_item_stops_after_its_tries,
         items_not_begun_are_not_lost,
+        tasks_given_ahead_do_not_wait_behind_a_long_one,
         idle_workers_that_are_killed_are_replaced,
         workers_that_always_die_break_the_pool,
         many_threads_share_a_pool,
@@ -395,6 +396,25 @@ fn items_not_begun_are_not_lost() {
     let pool = Pool::new(1).unwrap();
     let outcomes: Vec<_> = pool.imap_unordered(die_at_five, 0..200).collect();
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 199);
+}
+
+fn tasks_given_ahead_do_not_wait_behind_a_long_one() {
+    let pool = Pool::new(2).unwrap();
+    let nap = |x: u64| (thread::sleep(Duration::from_secs(30)), x).1;
+    for quick_first in [false, true] {
+        if quick_first {
+            // Now the pool knows that tasks are quick, and gives many ahead.
+            pool.map(square, 0..10_000).unwrap();
+        }
+        let long = pool.apply_async(nap, 1);
+        let quick: Vec<_> = (0..200).map(|x| pool.apply_async(square, x)).collect();
+        let squares: Vec<u64> = quick.into_iter().map(|quick| quick.get().unwrap()).collect();
+        assert!(squares.into_iter().eq((0..200).map(square)));
+        assert_eq!(pool.map(square, 0..100).unwrap()[9], 81);
+        assert!(!long.ready());
+        long.cancel();
+        assert!(long.get().unwrap_err().is_cancelled());
+    }
 }
 
 fn idle_workers_that_are_killed_are_replaced() {

@@ -39,8 +39,9 @@ impl Core {
             self.split(task, begun, &verdict, &mut back, &mut concerned);
         }
         for task in back.into_iter().rev() {
+            let priority = task.priority;
             let id = self.add(task);
-            self.queue.push_front(id);
+            self.queue.push_front(priority, id);
         }
         concerned
     }

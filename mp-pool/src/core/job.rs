@@ -13,6 +13,8 @@ use crate::error::{PoolError, TaskKind};
 #[derive(Debug, Default)]
 pub(crate) struct Job {
     pub(crate) inbox: VecDeque<Reply>,
+    /// Its tasks are given out before those of jobs with a lower one.
+    pub(crate) priority: i32,
     /// Tasks that have not been answered in full.
     pub(crate) open: usize,
     /// What an item takes a worker, smoothed.

@@ -12,11 +12,17 @@ use crate::error::{PoolError, TaskKind};
 use crate::rules::Rules;
 use crate::wire::AnswerHead;
 
+use self::queue::Queue;
+
 mod death;
 mod job;
+mod queue;
+mod reclaim;
+mod staff;
 mod task;
 
 pub(crate) use job::{Callback, Job, Reply, What};
+pub(crate) use reclaim::Stranded;
 pub(crate) use task::{Code, Task};
 
 /// Numbers of tasks and of jobs; never given twice.
@@ -34,8 +40,16 @@ struct Hands {
     refusals: u32,
     /// When it is tried again.
     pause: Option<Instant>,
+    /// How many tasks it has been given in its life; it answers them in that order.
+    turn: u64,
     /// It can be given tasks.
     alive: bool,
+    /// It is to get no more tasks, and to leave when it has done those it has.
+    retiring: bool,
+    /// The task it was at when the pool last looked, and since when.
+    at_since: Option<(TaskId, Instant)>,
+    /// Since when it has held nothing, if that is of interest.
+    idle_since: Option<Instant>,
     /// When it was last given one, in counts of tasks.
     used: u64,
     /// Items it has been given in its life.
@@ -46,6 +60,14 @@ struct Hands {
     doomed: Option<TaskKind>,
 }
 
+impl Hands {
+    /// The tasks it holds, each behind its number among those it was given.
+    fn turns(&self) -> impl Iterator<Item = (u64, TaskId)> {
+        let first = self.turn + 1 - self.held.len() as u64;
+        (first..).zip(self.held.iter().copied())
+    }
+}
+
 /// The job of tasks that nobody wants any more.
 const NO_JOB: JobId = 0;
 
@@ -54,8 +76,9 @@ const NO_JOB: JobId = 0;
 pub(crate) struct Cancelled {
     /// Workers that run a task of it.
     pub(crate) kill: Vec<usize>,
-    /// Tasks that workers hold and have not begun, as far as is known.
-    pub(crate) skip: Vec<(usize, TaskId)>,
+    /// Tasks that workers hold and have not begun, as far as is known: the worker, and
+    /// which of those that it was given.
+    pub(crate) skip: Vec<(usize, u64)>,
 }
 
 /// The state of a pool.
@@ -63,7 +86,7 @@ pub(crate) struct Cancelled {
 pub(crate) struct Core {
     workers: Vec<Hands>,
     /// Tasks that no worker holds.
-    queue: VecDeque<TaskId>,
+    queue: Queue,
     tasks: HashMap<TaskId, Task>,
     pub(crate) jobs: HashMap<JobId, Job>,
     /// Why the pool takes and does nothing any more.
@@ -97,7 +120,7 @@ impl Core {
     pub(crate) fn new(rules: Rules) -> Self {
         Self {
             workers: (0..rules.processes).map(|_| Hands::default()).collect(),
-            queue: VecDeque::new(),
+            queue: Queue::default(),
             tasks: HashMap::new(),
             jobs: HashMap::new(),
             broken: None,
@@ -111,9 +134,9 @@ impl Core {
         }
     }
 
-    pub(crate) fn open_job(&mut self) -> JobId {
+    pub(crate) fn open_job(&mut self, priority: i32) -> JobId {
         self.next_job += 1;
-        self.jobs.insert(self.next_job, Job::default());
+        self.jobs.insert(self.next_job, Job { priority, ..Job::default() });
         self.next_job
     }
 
@@ -122,9 +145,9 @@ impl Core {
         let closed = self.jobs.remove(&job);
         let Self { queue, tasks, .. } = self;
         queue.retain(|id| {
-            let keep = tasks.get(id).is_some_and(|task| task.job != job);
+            let keep = tasks.get(&id).is_some_and(|task| task.job != job);
             if !keep {
-                tasks.remove(id);
+                tasks.remove(&id);
             }
             keep
         });
@@ -132,12 +155,12 @@ impl Core {
     }
 
     pub(crate) fn submit(&mut self, job: JobId, code: &Arc<Code>, index: usize, items: u32, packet: Packet) {
-        let task = Task { job, index, items, answered: 0, packet, code: Arc::clone(code), suspect: None };
-        if let Some(job) = self.jobs.get_mut(&job) {
-            job.open += 1;
-            let id = self.add(task);
-            self.queue.push_back(id);
-        }
+        let Some(Job { open, priority, .. }) = self.jobs.get_mut(&job) else { return };
+        *open += 1;
+        let (priority, code) = (*priority, Arc::clone(code));
+        let task = Task { job, index, items, answered: 0, packet, code, suspect: None, priority };
+        let id = self.add(task);
+        self.queue.push_back(priority, id);
     }
 
     fn add(&mut self, task: Task) -> TaskId {
@@ -149,7 +172,7 @@ impl Core {
     /// How many tasks of one job should be under way: enough to keep all workers
     /// busy, and no more.
     pub(crate) fn appetite(&self) -> usize {
-        self.workers.len() * (self.window() + 1)
+        self.rules.processes * (self.window() + 1)
     }
 
     /// How many of a job's items may travel together though each goes by itself: so
@@ -192,14 +215,17 @@ impl Core {
             .min_by_key(|place| (self.workers[*place].held.len(), u64::MAX - self.workers[*place].used))
     }
 
-    /// Whether a worker has run as many items as it may.
+    /// Whether a worker has run as many items as it may, or is to leave.
     fn is_spent(&self, hands: &Hands) -> bool {
-        hands.doomed.is_some() || self.rules.tasks_per_child.is_some_and(|most| hands.items >= most)
+        hands.doomed.is_some()
+            || hands.retiring
+            || self.rules.tasks_per_child.is_some_and(|most| hands.items >= most)
     }
 
     /// Workers that have run as many items as they may, and hold none: each once.
-    pub(crate) fn take_spent(&mut self) -> Vec<usize> {
-        if self.rules.tasks_per_child.is_none() {
+    fn take_spent(&mut self) -> Vec<usize> {
+        let retiring = || self.workers.iter().any(|hands| hands.retiring);
+        if self.rules.tasks_per_child.is_none() && !retiring() {
             return Vec::new();
         }
         let spent: Vec<usize> = (0..self.workers.len())
@@ -231,10 +257,13 @@ impl Core {
     /// Cancels what is left of a job. Its queued tasks fail at once, and so do those
     /// that wait in a worker behind others: that worker is to be told to skip them.
     pub(crate) fn cancel(&mut self, job: JobId) -> Cancelled {
-        let Self { tasks, queue, .. } = self;
-        let queued: Vec<TaskId> =
-            queue.iter().copied().filter(|id| tasks.get(id).is_some_and(|task| task.job == job)).collect();
-        queue.retain(|id| !queued.contains(id));
+        let Self { tasks, queue, .. } = &mut *self;
+        let mut queued = Vec::new();
+        queue.retain(|id| {
+            let is_of_it = tasks.get(&id).is_some_and(|task| task.job == job);
+            queued.extend(is_of_it.then_some(id));
+            !is_of_it
+        });
         for id in queued {
             self.fail(id, TaskKind::Cancelled);
         }
@@ -256,25 +285,29 @@ impl Core {
 
     /// Fails a job's tasks that wait in workers behind others, and keeps them as
     /// tasks of no job, because their workers still have them.
-    fn forsake(&mut self, job: JobId, killed: &[usize]) -> Vec<(usize, TaskId)> {
+    fn forsake(&mut self, job: JobId, killed: &[usize]) -> Vec<(usize, u64)> {
         let mut skip = Vec::new();
         for place in (0..self.workers.len()).filter(|place| !killed.contains(place)) {
-            let held: Vec<TaskId> = self.workers[place].held.iter().copied().collect();
-            for id in held {
+            let held: Vec<(u64, TaskId)> = self.workers[place].turns().collect();
+            for (turn, id) in held {
                 let Some(task) = self.tasks.get_mut(&id).filter(|task| task.job == job) else { continue };
                 task.job = NO_JOB;
                 let (index, items) = (task.index + task.answered as usize, task.items - task.answered);
                 self.reply(job, Reply { index, items, what: What::Failed(TaskKind::Cancelled) }, true);
-                skip.push((place, id));
+                skip.push((place, turn));
             }
         }
         skip
     }
 
-    /// Whether an asynchronous job needs somebody to drive for it.
+    /// Whether an asynchronous job, or a worker that is to leave, needs somebody to drive
+    /// for it.
     pub(crate) fn needs_supervision(&self) -> bool {
         let wants = |job: &Job| job.open > 0 && job.is_async;
         let noticed = |job: &Job| job.callback.is_some() || job.waker.is_some();
+        if self.workers.iter().any(|hands| hands.retiring) {
+            return true;
+        }
         self.jobs.values().any(|job| {
             wants(job) && (noticed(job) || !self.queue.is_empty() || self.rules.task_timeout.is_some())
         })
@@ -282,12 +315,13 @@ impl Core {
 
     /// Takes the first task off the queue.
     pub(crate) fn next_task(&mut self) -> Option<TaskId> {
-        self.queue.pop_front()
+        self.queue.pop()
     }
 
     /// Puts a task back for which no worker is ready.
     pub(crate) fn put_back(&mut self, id: TaskId) {
-        self.queue.push_front(id);
+        let priority = self.tasks.get(&id).map_or(0, |task| task.priority);
+        self.queue.push_front(priority, id);
     }
 
     /// Lets workers be tried again that took nothing though they held nothing: one
@@ -317,6 +351,7 @@ impl Core {
         hands.used = self.given;
         hands.items = hands.items.saturating_add(items);
         hands.held.push_back(id);
+        hands.turn += 1;
         if hands.held.len() == 1 {
             hands.deadline = self.rules.task_timeout.and_then(|limit| Instant::now().checked_add(limit));
         }
@@ -330,7 +365,7 @@ impl Core {
             hands.refusals = (hands.refusals + 1).min(6);
             hands.pause = Instant::now().checked_add(FIRST_PAUSE * (1 << hands.refusals));
         }
-        self.queue.push_front(id);
+        self.put_back(id);
     }
 
     /// Whether fewer tasks are under way than there are CPUs, so that polling
@@ -361,6 +396,9 @@ impl Core {
         if done {
             hands.held.retain(|id| *id != head.task);
             hands.deadline = None;
+            if self.rules.idle_timeout.is_some() {
+                hands.idle_since = Some(Instant::now());
+            }
             self.tasks.remove(&head.task);
         }
         self.reply(job, Reply { index, items: head.items, what: What::Outcomes(packet) }, done)
@@ -383,12 +421,13 @@ impl Core {
 
     /// A worker can be given tasks.
     pub(crate) fn started(&mut self, worker: usize) {
-        self.workers[worker] = Hands { alive: true, ..Hands::default() };
+        let idle_since = self.rules.idle_timeout.map(|_| Instant::now());
+        self.workers[worker] = Hands { alive: true, idle_since, ..Hands::default() };
     }
 
     /// Workers that ended in a row for nothing: more than this and the pool gives up.
     pub(crate) fn is_hopeless(&self) -> Option<u32> {
-        (self.fruitless > 16 + 2 * self.workers.len() as u32).then_some(self.fruitless)
+        (self.fruitless > 16 + 2 * self.rules.processes as u32).then_some(self.fruitless)
     }
 
     /// Whether there is something to do for a new worker.

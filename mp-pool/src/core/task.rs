@@ -21,6 +21,8 @@ pub(crate) struct Task {
     pub(crate) code: Arc<Code>,
     /// The item that was running when a worker died, and how often one did.
     pub(super) suspect: Option<(usize, u32)>,
+    /// Of its job.
+    pub(super) priority: i32,
 }
 
 /// What a job runs, and on what.
@@ -64,6 +66,7 @@ impl Task {
             packet,
             code: Arc::clone(&self.code),
             suspect: None,
+            priority: self.priority,
         }
     }
 }

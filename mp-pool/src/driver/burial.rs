@@ -24,12 +24,15 @@ impl Driver {
         // Once the pool is used there may be threads, and whoever drives is one of them:
         // a replacement for a forked worker comes from the fork server.
         let method = match rules.start_method {
-            StartMethod::Fork if state.started > rules.processes as u64 => StartMethod::ForkServer,
+            StartMethod::Fork if state.started > self.forks => StartMethod::ForkServer,
             method => method,
         };
         let station = Station::start(&name, method, rules.setup.as_mut())?;
         state.stations[place] = Some(Arc::new(station));
         state.core.started(place);
+        if state.driven {
+            self.bell.ring();
+        }
         Ok(())
     }
 
@@ -61,7 +64,7 @@ impl Driver {
         if let Some(reason) = self.reason_to_give_up(state, death) {
             state.give_up(reason.into());
         } else {
-            self.replace(state, place);
+            self.fill(state);
         }
     }
 
@@ -91,15 +94,38 @@ impl Driver {
         Some(PoolKind::Dying { deaths, last: death })
     }
 
-    fn replace(&self, state: &mut State, place: usize) {
-        if state.core.broken.is_some() || (state.core.closed && !state.core.has_work()) {
-            return;
-        }
-        if let Err(error) = self.start_worker(state, place) {
-            // The others go on; without any, nothing would ever come.
-            if state.stations.iter().all(Option::is_none) {
-                state.give_up(error);
+    /// Starts workers where there should be more.
+    pub(super) fn fill(&self, state: &mut State) {
+        while let Some(place) = state.core.vacancy() {
+            if let Err(error) = self.start_worker(state, place) {
+                // The others go on; without any, nothing would ever come.
+                if state.stations.iter().all(Option::is_none) {
+                    state.give_up(error);
+                }
+                return;
             }
+        }
+    }
+
+    /// Sets how many workers there are to be.
+    pub(crate) fn resize(self: &Arc<Self>, processes: usize) -> Result<(), PoolError> {
+        if processes == 0 {
+            return Err(PoolKind::NoWorkers.into());
+        }
+        let mut state = self.lock();
+        Self::check(&state)?;
+        state.core.resize(processes);
+        let places = state.core.places();
+        state.stations.resize_with(places, || None);
+        state.mute.resize(places, None);
+        self.pump(&mut state, false);
+        let short = state.core.vacancy();
+        self.watch_over(&mut state);
+        self.hand_over(&mut state);
+        match short {
+            // What could not be started now is tried again when a worker ends.
+            Some(place) => self.start_worker(&mut state, place),
+            None => Ok(()),
         }
     }
 
@@ -117,16 +143,17 @@ impl Driver {
         !overdue.is_empty()
     }
 
-    /// Sends workers home that have run as many items as they may, and replaces them.
-    pub(super) fn retire_spent(&self, state: &mut State) {
-        for place in state.core.take_spent() {
+    /// Sends workers home that have run as many items as they may or are not needed,
+    /// and starts those that are.
+    pub(super) fn retire(&self, state: &mut State) {
+        for place in state.core.take_leavers() {
             if let Some(station) = state.stations[place].take() {
                 state.mute[place] = None;
                 send_stop(station.link());
                 state.leaving.push(station);
             }
-            self.replace(state, place);
         }
+        self.fill(state);
     }
 
     /// Waits until every task has been answered, and ends the workers.
@@ -148,7 +175,7 @@ impl Driver {
         let mut state = self.lock();
         state.core.closed = true;
         // A job without tasks, to be woken by when somebody else drives.
-        let waiting = state.core.open_job();
+        let waiting = state.core.open_job(0);
         while state.core.broken.is_none() && state.core.has_work() {
             state = self.turn(state, waiting, None);
         }

@@ -7,7 +7,7 @@ use ipc_core::link::Outgoing;
 use ipc_core::{EncodeError, Packet, SendError};
 
 use super::{Driver, State};
-use crate::core::TaskId;
+use crate::core::{Stranded, TaskId};
 use crate::error::TaskKind;
 use crate::wire::{TaskFrame, TaskHead};
 
@@ -22,6 +22,9 @@ const BYTES_PER_TIMEOUT: usize = 4 << 20;
 impl Driver {
     /// Gives queued tasks to workers that should have one.
     pub(super) fn dispatch(&self, state: &mut State) {
+        if state.core.rules.idle_timeout.is_some() {
+            self.fill(state);
+        }
         while let Some(worker) = state.core.next_worker(false) {
             let Some(id) = state.core.next_task() else { return };
             let is_large =
@@ -33,6 +36,20 @@ impl Driver {
             };
             self.give(state, worker, id, is_large);
         }
+    }
+
+    /// Takes tasks back that wait in a worker behind a long one while another is idle,
+    /// and gives them out again. When to look again, if none could be taken back yet.
+    pub(super) fn reclaim(&self, state: &mut State) -> Option<Instant> {
+        let Stranded { tasks, look_at } = state.core.stranded();
+        // The last first, so that they come back in their order.
+        for (place, turn, task) in tasks.into_iter().rev() {
+            if state.stations[place].as_ref().is_some_and(|station| station.board().skip(turn)) {
+                state.core.take_back(task);
+            }
+        }
+        self.dispatch(state);
+        look_at
     }
 
     fn give(&self, state: &mut State, worker: usize, id: TaskId, is_large: bool) {

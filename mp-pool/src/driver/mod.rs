@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use ipc_core::{Packet, RecvError, Waitable, wait_deadline};
 
+use self::bell::Bell;
 use self::locked::{Leftovers, Locked};
 use crate::chunks::Chunk;
 use crate::core::{Cancelled, Code, Core, JobId, Reply, What};
@@ -20,6 +21,7 @@ use crate::rules::Rules;
 use crate::station::Station;
 use crate::wire::AnswerHead;
 
+mod bell;
 mod burial;
 mod dispatch;
 mod locked;
@@ -33,8 +35,12 @@ pub(crate) struct Driver {
     state: Mutex<State>,
     /// Wakes the thread that drives for asynchronous jobs.
     supervise: Condvar,
+    /// Wakes who sleeps for all.
+    bell: Bell,
     cpus: usize,
     name: String,
+    /// How many workers were started with the pool: as forks, if it is one of forks.
+    forks: u64,
 }
 
 #[derive(Debug)]
@@ -84,15 +90,19 @@ impl Driver {
                 leftovers: Leftovers::default(),
             }),
             supervise: Condvar::new(),
+            bell: Bell::new()?,
             cpus: mp_process::cpu_count(),
             name: format!("Pool-{}", POOLS.fetch_add(1, Ordering::Relaxed) + 1),
+            forks: workers as u64,
         };
         let mut state = driver.lock();
         for place in 0..workers {
             driver.start_worker(&mut state, place)?;
         }
         drop(state);
-        Ok(Arc::new(driver))
+        let driver = Arc::new(driver);
+        driver.watch_over(&mut driver.lock());
+        Ok(driver)
     }
 
     fn lock(&self) -> Locked<'_> {
@@ -105,13 +115,13 @@ impl Driver {
 
     /// How many workers there are.
     pub(crate) fn workers(&self) -> usize {
-        self.lock().stations.len()
+        self.lock().core.rules.processes
     }
 
     /// How many items a task of a map of `items` should have.
     pub(crate) fn chunk_size(&self, items: usize) -> usize {
         let state = self.lock();
-        state.core.rules.chunk_size(items.div_ceil(4 * state.stations.len()).max(1))
+        state.core.rules.chunk_size(items.div_ceil(4 * state.core.rules.processes).max(1))
     }
 
     /// How many items a task may have, of those that are asked for.
@@ -120,13 +130,13 @@ impl Driver {
     }
 
     /// Opens a job, if the pool still takes work.
-    pub(crate) fn open(&self) -> Result<JobId, PoolError> {
+    pub(crate) fn open(&self, priority: i32) -> Result<JobId, PoolError> {
         let mut state = self.lock();
         Self::check(&state)?;
         if state.core.closed {
             return Err(PoolKind::Closed.into());
         }
-        Ok(state.core.open_job())
+        Ok(state.core.open_job(priority))
     }
 
     fn check(state: &State) -> Result<(), PoolError> {
@@ -238,9 +248,13 @@ impl Driver {
         if self.pump(&mut state, false) {
             return state;
         }
+        let stranded = self.reclaim(&mut state);
         let stuck = state.core.try_stuck_again();
         let mute = state.mute.iter().flatten().min().map(|since| *since + MUTE_GRACE);
-        let deadline = [deadline, stuck, mute, state.core.next_deadline()].into_iter().flatten().min();
+        let deadline = [deadline, stranded, stuck, mute, state.core.next_deadline(), state.core.next_leave()]
+            .into_iter()
+            .flatten()
+            .min();
         let speaking: Vec<Arc<Station>> = state
             .stations
             .iter()
@@ -252,7 +266,7 @@ impl Driver {
         let poll = state.core.may_poll(self.cpus);
         state.driven = true;
         drop(state);
-        let one_ended = !(poll && Self::poll(&speaking)) && Self::sleep(&speaking, &all, deadline);
+        let one_ended = !(poll && Self::poll(&speaking)) && self.sleep(&speaking, &all, deadline);
         drop((speaking, all));
         let mut state = self.lock();
         state.driven = false;
@@ -278,12 +292,18 @@ impl Driver {
     }
 
     /// Sleeps until a worker answers or ends; whether one has ended.
-    fn sleep(speaking: &[Arc<Station>], all: &[Arc<Station>], deadline: Option<Instant>) -> bool {
+    fn sleep(&self, speaking: &[Arc<Station>], all: &[Arc<Station>], deadline: Option<Instant>) -> bool {
         let answers = speaking.iter().map(|station| station.answers() as &dyn Waitable);
         let ends = all.iter().map(|station| station.sentinel() as &dyn Waitable);
-        let items: Vec<&dyn Waitable> = answers.chain(ends).collect();
+        let bell = std::iter::once(&self.bell as &dyn Waitable);
+        let items: Vec<&dyn Waitable> = bell.chain(answers).chain(ends).collect();
         match wait_deadline(&items, deadline) {
-            Ok(ready) => ready.last().is_some_and(|last| *last >= speaking.len()),
+            Ok(ready) => {
+                if ready.first() == Some(&0) {
+                    self.bell.hear();
+                }
+                ready.last().is_some_and(|last| *last > speaking.len())
+            }
             Err(_) => {
                 // The kernel refuses, for want of memory: look at everything, but not at once.
                 std::thread::sleep(Duration::from_millis(1));
@@ -305,7 +325,7 @@ impl Driver {
         }
         came |= self.stop_overdue(state);
         Self::stop_mute(state);
-        self.retire_spent(state);
+        self.retire(state);
         self.dispatch(state);
         if state.supervised {
             self.call_back(state);
@@ -366,9 +386,9 @@ impl Driver {
         let mut state = self.lock();
         self.pump(&mut state, false);
         let Cancelled { mut kill, skip } = state.core.cancel(job);
-        for (place, task) in skip {
+        for (place, turn) in skip {
             // One that has been begun meanwhile is not skipped any more.
-            if state.stations[place].as_ref().is_some_and(|station| !station.board().skip(task)) {
+            if state.stations[place].as_ref().is_some_and(|station| !station.board().skip(turn)) {
                 state.core.doom(place);
                 kill.push(place);
             }

@@ -96,8 +96,8 @@ impl Driver {
     }
 
     /// Sees to it that somebody drives for asynchronous jobs.
-    fn watch_over(self: &Arc<Self>, state: &mut State) {
-        if !state.core.needs_supervision() {
+    pub(super) fn watch_over(self: &Arc<Self>, state: &mut State) {
+        if !state.core.needs_supervision() && state.core.next_leave().is_none() {
             return;
         }
         if !state.supervised {
@@ -110,7 +110,8 @@ impl Driver {
     }
 
     pub(super) fn wake_supervisor(&self, state: &State) {
-        if state.supervised && !state.driven && state.core.needs_supervision() {
+        let wanted = || state.core.needs_supervision() || state.core.next_leave().is_some();
+        if state.supervised && !state.driven && wanted() {
             self.supervise.notify_one();
         }
     }
@@ -124,7 +125,11 @@ impl Driver {
             }
             // A caller may have gone to sleep because this thread drove.
             self.hand_over(&mut state);
-            state = state.wait(&self.supervise, None);
+            let leave = state.core.next_leave();
+            state = state.wait(&self.supervise, leave);
+            if !state.driven && leave.is_some_and(|at| Instant::now() >= at) {
+                self.pump(&mut state, true);
+            }
         }
     }
 

@@ -1,13 +1,14 @@
 //! What outlives a worker.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ipc_core::SharedMemory;
 use serde::{Deserialize, Serialize};
 
 /// Memory that pool and worker share: which item the worker has begun and which
-/// outcomes it has not sent, which survive it, and which tasks it should skip. Clones are the same words, and so is what
+/// outcomes it has not sent, which survive it, and which tasks it should skip. Clones are
+/// the same words, and so is what
 /// arrives when one is sent.
 #[derive(Debug, Clone)]
 pub(crate) struct Board(Arc<SharedMemory>);
@@ -41,26 +42,29 @@ impl Board {
         if word & !u64::from(u32::MAX) == Self::mark(task) { word as u32 } else { 0 }
     }
 
-    /// Tells the worker not to begin `task`; `false` if it may have begun it.
-    pub(crate) fn skip(&self, task: u64) -> bool {
-        self.slot(task).store(task + 1, Ordering::Relaxed);
-        // ORDERING: the worker marks a task as begun before it looks here, and here
-        // the mark is looked at after the order: one of the two sees the other.
-        fence(Ordering::SeqCst);
-        self.begun(task) == 0
+    /// Tells the worker not to begin the task that is number `turn` of those it was
+    /// given; `false` if it has begun it. One of the two is sure.
+    pub(crate) fn skip(&self, turn: u64) -> bool {
+        let (slot, order) = (self.slot(turn), turn << 1);
+        let mut seen = slot.load(Ordering::Relaxed);
+        while seen != order | BEGUN {
+            match slot.compare_exchange_weak(seen, order, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(now) => seen = now,
+            }
+        }
+        false
     }
 
-    /// Whether `task`, which has just been marked as begun, is to be skipped.
-    pub(super) fn is_skipped(&self, task: u64) -> bool {
-        // ORDERING: see `skip`.
-        fence(Ordering::SeqCst);
-        self.slot(task).load(Ordering::Relaxed) == task + 1
+    /// Begins the task that is number `turn`; `false` if it is to be skipped.
+    pub(super) fn begin_turn(&self, turn: u64) -> bool {
+        self.slot(turn).swap(turn << 1 | BEGUN, Ordering::Relaxed) != turn << 1
     }
 
-    /// Where the order to skip `task` stands. Should two share a place, the first
-    /// is run for nothing.
-    fn slot(&self, task: u64) -> &AtomicU64 {
-        self.0.atomic_u64((1 + task as usize % SKIPS) * size_of::<u64>())
+    /// Where pool and worker agree whether a task is begun. A worker holds fewer tasks
+    /// than there are places, so what is found there is of this task or an earlier one.
+    fn slot(&self, turn: u64) -> &AtomicU64 {
+        self.0.atomic_u64((1 + turn as usize % SKIPS) * size_of::<u64>())
     }
 
     /// The last bits of a task's number tell it from the few others a worker holds.
@@ -105,6 +109,8 @@ impl Board {
 
 /// Places for orders to skip tasks: more than a worker holds tasks.
 const SKIPS: usize = 63;
+/// In such a place, behind the number of a task: it has been begun.
+const BEGUN: u64 = 1;
 /// Where it says of which task, and from which item on, outcomes are kept.
 const KEPT_FROM: usize = (1 + SKIPS) * size_of::<u64>();
 /// Where it says how many are kept, and how many bytes they have.

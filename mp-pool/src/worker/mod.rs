@@ -48,8 +48,15 @@ pub(crate) fn serve(equipment: Equipment) {
             Err(reason) => panic!("the initializer's argument could not be decoded: {reason}"),
         };
     }
-    let mut worker =
-        Worker { link: &link, board: &board, job: Vec::new(), runner: None, state, answer: Packet::new() };
+    let mut worker = Worker {
+        link: &link,
+        board: &board,
+        job: Vec::new(),
+        runner: None,
+        state,
+        answer: Packet::new(),
+        turn: 0,
+    };
     while link.link().recv(&mut packet, None).is_ok() {
         let Ok(head) = packet.read::<TaskHead>() else { return };
         if head.items == 0 || !worker.obey(head, &mut packet) {
@@ -66,6 +73,8 @@ struct Worker<'a> {
     runner: Option<Runner>,
     state: Box<dyn Any>,
     answer: Packet,
+    /// How many tasks it has been given.
+    turn: u64,
 }
 
 impl Worker<'_> {
@@ -83,9 +92,15 @@ impl Worker<'_> {
     fn run_items(&mut self, head: TaskHead, packet: &mut Packet) -> bool {
         let mut progress = Progress::new(self.board, head);
         self.board.begin(head.task, 0);
-        if self.board.is_skipped(head.task) {
-            refuse_all(&mut self.answer, &mut progress, "it was cancelled");
-            return self.send(progress.head(), false);
+        self.turn += 1;
+        if !self.board.begin_turn(self.turn) {
+            while progress.unanswered < head.items {
+                refuse_all(&mut self.answer, &mut progress, "it was cancelled");
+                if !self.send(progress.head(), false) {
+                    return false;
+                }
+            }
+            return true;
         }
         while progress.unanswered < head.items {
             let Self { runner, state, answer, .. } = self;

@@ -1,0 +1,79 @@
+//! How many workers there are: as many as asked for, or fewer while little is to do.
+
+use std::time::Instant;
+
+use super::{Core, Hands};
+
+impl Core {
+    /// Workers that are to stay.
+    fn staff(&self) -> usize {
+        self.workers.iter().filter(|hands| hands.alive && !hands.retiring).count()
+    }
+
+    /// How many workers there should be now.
+    fn wanted(&self) -> usize {
+        let all = self.rules.processes;
+        if self.rules.idle_timeout.is_none() {
+            return all;
+        }
+        let staff = self.staff();
+        let idle = self.workers.iter().filter(|hands| hands.alive && hands.held.is_empty()).count();
+        let called = self.queue.len().saturating_sub(idle);
+        (staff + called).max(self.rules.least).min(all)
+    }
+
+    /// A place for a new worker, if there should be one.
+    pub(crate) fn vacancy(&self) -> Option<usize> {
+        if self.broken.is_some() || (self.closed && !self.has_work()) || self.staff() >= self.wanted() {
+            return None;
+        }
+        self.workers.iter().position(|hands| !hands.alive)
+    }
+
+    /// Sets how many workers there are to be. Those there are too many of get no more
+    /// tasks, the idle first.
+    pub(crate) fn resize(&mut self, processes: usize) {
+        self.rules.processes = processes;
+        self.rules.least = self.rules.least.min(processes);
+        let mut by_load: Vec<usize> = (0..self.workers.len()).filter(|at| self.workers[*at].alive).collect();
+        by_load.sort_by_key(|place| std::cmp::Reverse(self.workers[*place].held.len()));
+        for (rank, place) in by_load.iter().enumerate() {
+            self.workers[*place].retiring = rank >= processes;
+        }
+        if self.workers.len() < processes {
+            self.workers.resize_with(processes, Hands::default);
+        }
+    }
+
+    /// How many places for workers there are.
+    pub(crate) fn places(&self) -> usize {
+        self.workers.len()
+    }
+
+    /// When the first idle worker has been idle for so long that it is to leave.
+    pub(crate) fn next_leave(&self) -> Option<Instant> {
+        let timeout = self.rules.idle_timeout?;
+        if self.staff() <= self.rules.least {
+            return None;
+        }
+        let idle = self.workers.iter().filter(|hands| hands.alive && hands.held.is_empty());
+        idle.filter_map(|hands| hands.idle_since?.checked_add(timeout)).min()
+    }
+
+    /// Workers that are to leave, and hold nothing: each once.
+    pub(crate) fn take_leavers(&mut self) -> Vec<usize> {
+        let mut leavers = self.take_spent();
+        let Some(timeout) = self.rules.idle_timeout else { return leavers };
+        let now = Instant::now();
+        let mut surplus = self.staff().saturating_sub(self.rules.least);
+        for (place, hands) in self.workers.iter_mut().enumerate() {
+            let idle = hands.idle_since.is_some_and(|since| now.saturating_duration_since(since) >= timeout);
+            if surplus > 0 && idle && hands.alive && !hands.retiring && hands.held.is_empty() {
+                surplus -= 1;
+                hands.alive = false;
+                leavers.push(place);
+            }
+        }
+        leavers
+    }
+}
