@@ -26,10 +26,11 @@ fn each() -> Vec<(&'static str, Ends)> {
 }
 
 fn tcp() -> (Connection<(), ()>, Connection<(), ()>) {
-    let anyone = ListenerOptions::new().anyone();
-    let listener = Listener::bind_with(&Address::tcp("127.0.0.1", 0), anyone).unwrap();
+    let most = 4 << 30;
+    let options = ListenerOptions::new().anyone().max_message(most);
+    let listener = Listener::bind_with(&Address::tcp("127.0.0.1", 0), options).unwrap();
     let address = listener.address().clone();
-    let client = thread::spawn(move || connect(&address, ConnectOptions::new()).unwrap());
+    let client = thread::spawn(move || connect(&address, ConnectOptions::new().max_message(most)).unwrap());
     (listener.accept().unwrap(), client.join().unwrap())
 }
 
@@ -115,6 +116,7 @@ fn a_connection_speaks_bytes_both_ways() {
 #[ignore = "takes 10 GiB of memory"]
 fn a_message_of_more_than_two_gigabytes() {
     const LEN: usize = (2 << 30) + 4097;
+    let (server, client) = tcp();
     let talk = |name: &str, send: &(dyn Fn(&[u8]) + Sync), receive: &dyn Fn(&mut Vec<u8>)| {
         let mut bytes = vec![1; LEN];
         (0..LEN).step_by(1 << 20).for_each(|place| bytes[place] = (place >> 20) as u8);
@@ -131,6 +133,5 @@ fn a_message_of_more_than_two_gigabytes() {
     for (name, (tx, rx)) in each() {
         talk(name, &|bytes| tx.send_bytes(bytes).unwrap(), &|buffer| rx.recv_bytes(buffer).unwrap());
     }
-    let (server, client) = tcp();
     talk("tcp", &|bytes| server.send_bytes(bytes).unwrap(), &|buffer| client.recv_bytes(buffer).unwrap());
 }

@@ -10,7 +10,7 @@ use crate::codec::EncodeError;
 use crate::deadline;
 use crate::error::{ExportError, RecvError, SendError};
 use crate::sys::Handle;
-use crate::sys::companion::HANDLES_PER_PACKET;
+use crate::sys::companion::{HANDLES_PER_PACKET, rest_until_received};
 use crate::sys::poll::{Interest, poll};
 use crate::sys::stream::Stream;
 use crate::wait::Arm;
@@ -381,6 +381,11 @@ impl Writing {
                     handles = &[];
                 }
                 Ok(None) => await_stream(stream.writable(), deadline)?,
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                    if !rest_until_received(deadline) {
+                        return Err(SendError::Timeout);
+                    }
+                }
                 Err(error) if is_closed(&error) => return Err(SendError::Closed),
                 Err(error) => return Err(error.into()),
             }

@@ -13,7 +13,7 @@ use ipc_core::link::SocketLink;
 use ipc_core::{Handle, Receiver, Sender};
 use serde::{Deserialize, Serialize};
 
-use crate::{hostile, kills};
+use crate::{kills, scribble};
 
 const CHILD: &str = "IPC_CORE_TEST_CHILD";
 
@@ -33,6 +33,8 @@ pub(crate) enum Job {
     SendFiles(Sender<Vec<Handle>>, usize),
     /// Receive files where only a few may be open; tell what came.
     FewFiles(Receiver<Vec<Handle>>, Sender<String>),
+    /// Do all that takes handles where 64 may be open.
+    Poor(crate::poor::Orders),
     ScribbleAsSender(Sender<Vec<u8>>, u64),
     ScribbleAsReceiver(Receiver<Vec<u8>>, u64),
     /// Send, or receive and check, until killed.
@@ -114,9 +116,10 @@ fn run(job: Job) {
             let files = || (0..count).map(|_| file.try_clone().unwrap()).collect();
             while tx.send(&files()).is_ok() {}
         }
+        Job::Poor(orders) => crate::poor::obey(&orders),
         Job::FewFiles(rx, tell) => crate::handles::receive_few(&rx, &tell),
-        Job::ScribbleAsSender(tx, seed) => hostile::scribble_as_sender(&tx, seed),
-        Job::ScribbleAsReceiver(rx, seed) => hostile::scribble_as_receiver(&rx, seed),
+        Job::ScribbleAsSender(tx, seed) => scribble::scribble_as_sender(&tx, seed),
+        Job::ScribbleAsReceiver(rx, seed) => scribble::scribble_as_receiver(&rx, seed),
         Job::Talk(tx) => kills::talk(&tx),
         Job::Listen(rx, progress) => kills::listen(&rx, &progress),
     }

@@ -8,6 +8,8 @@ mod deaths;
 mod handles;
 mod hostile;
 mod kills;
+mod poor;
+mod scribble;
 
 use std::time::{Duration, Instant};
 
@@ -22,6 +24,8 @@ const TRIALS: &[Trial] = &[
     ("handles arrive in another process", handles::arrive),
     ("the descriptor limit costs a message, not the link", handles::limit),
     ("a message with more handles than fit at once", handles::many),
+    ("no more than 64 handles", poor::limited),
+    ("no more than 64 handles, as nobody", poor::limited_as_nobody),
     ("a hostile sender", hostile::sender),
     ("a hostile receiver", hostile::receiver),
     ("kills at random", kills::at_random),

@@ -5,7 +5,7 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::{
@@ -84,6 +84,11 @@ impl Companion {
         loop {
             match send_with_handles(self.0.as_fd(), &packet, handles) {
                 Err(Errno::INTR) => {}
+                Err(Errno::TOOMANYREFS) => {
+                    if !rest_until_received(deadline) {
+                        return Err(io::ErrorKind::TimedOut.into());
+                    }
+                }
                 Err(Errno::AGAIN) => {
                     if !poll(&[Interest::writable(&self.0)], deadline)?[0] {
                         return Err(io::ErrorKind::TimedOut.into());
@@ -136,6 +141,15 @@ fn understand(packet: &[u8], handles: Vec<Handle>) -> io::Result<Packet> {
         }
         _ => Err(io::Error::new(io::ErrorKind::InvalidData, "the peer sent an unknown packet")),
     }
+}
+
+/// The kernel lets a user have only so many handles on the way, and tells nobody when
+/// there are fewer: a short rest, and `false` at the deadline.
+pub(crate) fn rest_until_received(deadline: Option<Instant>) -> bool {
+    const REST: Duration = Duration::from_micros(200);
+    let left = deadline.map_or(REST, |deadline| deadline.saturating_duration_since(Instant::now()));
+    std::thread::sleep(left.min(REST));
+    !left.is_zero()
 }
 
 /// What one reading brought.

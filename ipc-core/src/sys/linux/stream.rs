@@ -99,7 +99,8 @@ impl Stream {
         }
     }
 
-    /// Writes what fits now, with at most [`HANDLES_PER_PACKET`] handles: `None` if nothing fits.
+    /// Writes what fits now, with at most [`HANDLES_PER_PACKET`] handles: `None` if nothing fits,
+    /// [`io::ErrorKind::ResourceBusy`] if it is the handles for which there is no room.
     pub(crate) fn try_write(&self, bytes: &[u8], handles: &[Handle]) -> io::Result<Option<usize>> {
         debug_assert!(handles.len() <= HANDLES_PER_PACKET);
         let result = match self.kind {
@@ -112,6 +113,8 @@ impl Stream {
         };
         match result {
             Err(Errno::AGAIN | Errno::INTR) => Ok(None),
+            // This user has as many handles on the way as the kernel allows.
+            Err(Errno::TOOMANYREFS) => Err(io::ErrorKind::ResourceBusy.into()),
             other => other.map(Some).map_err(io::Error::from),
         }
     }

@@ -64,3 +64,7 @@ impl Companion {
         self.0.never()
     }
 }
+
+pub(crate) fn rest_until_received(_deadline: Option<Instant>) -> bool {
+    false
+}
