@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::buffer::Buffer;
 use crate::channel::{Connection, Receiver, Sender};
 use crate::codec::{EncodeError, Message};
 use crate::ends::{End, with_packet};
@@ -151,9 +152,10 @@ impl End {
             return Err(RecvError::Moved);
         }
         with_packet(|packet| {
-            std::mem::swap(&mut packet.bytes, buffer);
+            let spare = std::mem::replace(&mut packet.bytes, Buffer::reusing(std::mem::take(buffer)));
             let result = self.link().recv(packet, deadline);
-            std::mem::swap(&mut packet.bytes, buffer);
+            let bytes = std::mem::replace(&mut packet.bytes, spare);
+            *buffer = bytes.into_vector().unwrap_or_default();
             result
         })
     }
@@ -188,6 +190,10 @@ impl Outgoing for Raw<'_> {
 
     fn bytes(&mut self) -> Result<&[u8], EncodeError> {
         Ok(self.0)
+    }
+
+    fn size(&self) -> Option<usize> {
+        Some(self.0.len())
     }
 
     fn handles(&self) -> &[Handle] {

@@ -4,20 +4,14 @@ use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::codec::{self, DecodeError, Message};
+use crate::codec::{self, Message};
 use crate::deadline;
-use crate::ends::{End, with_packet};
+use crate::ends::End;
 use crate::error::{RecvError, SendError};
 use crate::link::{Capabilities, Link, Polling, RingLink, RingOptions};
-use crate::sys::Handle;
-use crate::transfer::{self, Luggage};
 use crate::wait::{Arm, Waitable};
-use crate::{EncodeError, Packet, link};
-
-/// How many bytes in front of a value tell its type.
-const TYPE_HEAD: usize = 8;
 
 /// Makes a one-way channel: what is sent on the first end is received on the second.
 ///
@@ -137,6 +131,10 @@ impl<T: Message> Receiver<T> {
         Self { end, hash: codec::type_hash::<T>(), types: PhantomData }
     }
 
+    pub(crate) fn hash(&self) -> u64 {
+        self.hash
+    }
+
     /// Receives the next value; waits while there is none.
     ///
     /// # Errors
@@ -195,6 +193,10 @@ impl<A: Message, B: Message> Connection<A, B> {
 
     pub(crate) fn from_end(end: Arc<End>) -> Self {
         Self { end, hashes: (codec::type_hash::<A>(), codec::type_hash::<B>()), types: PhantomData }
+    }
+
+    pub(crate) fn received_hash(&self) -> u64 {
+        self.hashes.1
     }
 
     /// Sends `value`; waits while the channel is full.
@@ -323,80 +325,5 @@ impl<A, B> Waitable for Connection<A, B> {
 
     fn disarm(&self) {
         self.end.link().disarm();
-    }
-}
-
-impl End {
-    fn send<T: Message>(&self, hash: u64, value: &T, deadline: Option<Instant>) -> Result<(), SendError> {
-        if self.has_moved() {
-            return Err(SendError::Moved);
-        }
-        self.link().send(&mut Typed { hash, value, bytes: Vec::new(), luggage: Luggage::default() }, deadline)
-    }
-
-    fn recv<T: Message>(&self, hash: u64, deadline: Option<Instant>) -> Result<T, RecvError> {
-        if self.has_moved() {
-            return Err(RecvError::Moved);
-        }
-        with_packet(|packet| {
-            self.link().recv(packet, deadline)?;
-            check_type::<T>(packet, hash)?;
-            Ok(packet.read_message()?)
-        })
-    }
-
-    fn poll(&self, deadline: Option<Instant>) -> Result<bool, RecvError> {
-        if self.has_moved() { Err(RecvError::Moved) } else { self.link().poll(deadline) }
-    }
-}
-
-fn check_type<T>(packet: &mut Packet, hash: u64) -> Result<(), DecodeError> {
-    if packet.skip_head(hash) {
-        Ok(())
-    } else {
-        Err(DecodeError::new::<T>("it is a value of another type, or raw bytes"))
-    }
-}
-
-/// A value on its way out, with its type's hash in front.
-struct Typed<'a, T> {
-    hash: u64,
-    value: &'a T,
-    /// Filled only when the value does not fit where the link wants it.
-    bytes: Vec<u8>,
-    luggage: Luggage,
-}
-
-impl<T: Message> link::Outgoing for Typed<'_, T> {
-    fn write_into(&mut self, space: &mut [u8]) -> Result<Option<usize>, EncodeError> {
-        let Some((head, body)) = space.split_at_mut_checked(TYPE_HEAD) else {
-            return Ok(None);
-        };
-        head.copy_from_slice(&self.hash.to_le_bytes());
-        let (written, luggage) =
-            transfer::packing(Luggage::default(), || codec::message_into(self.value, body));
-        self.luggage = luggage;
-        Ok(written?.map(|len| TYPE_HEAD + len))
-    }
-
-    fn bytes(&mut self) -> Result<&[u8], EncodeError> {
-        if self.bytes.is_empty() {
-            self.luggage = Luggage::default();
-            let bytes = &mut self.bytes;
-            bytes.extend_from_slice(&self.hash.to_le_bytes());
-            let (written, luggage) =
-                transfer::packing(Luggage::default(), || codec::append_message(self.value, bytes));
-            self.luggage = luggage;
-            written.inspect_err(|_| self.bytes.clear())?;
-        }
-        Ok(&self.bytes)
-    }
-
-    fn handles(&self) -> &[Handle] {
-        &self.luggage.handles
-    }
-
-    fn sent(&mut self) {
-        self.luggage.commit();
     }
 }

@@ -10,7 +10,11 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+<<<<<<< HEAD
 use crate::wary::{Budget, Wary};
+=======
+use crate::buffer::Buffer;
+>>>>>>> d2102b1 (ipc-core: large messages are copied once on each side)
 use crate::{plain, transfer};
 
 /// A value that can travel between processes.
@@ -102,13 +106,13 @@ pub(crate) fn encode_into<T: Serialize + ?Sized>(
 }
 
 /// Encodes to the end of `buffer`.
-pub(crate) fn append<T: Serialize + ?Sized>(value: &T, buffer: &mut Vec<u8>) -> Result<(), EncodeError> {
+pub(crate) fn append<T: Serialize + ?Sized>(value: &T, buffer: &mut Buffer) -> Result<(), EncodeError> {
     postcard::serialize_with_flavor(value, Growing(buffer))
         .map_err(|error| EncodeError::from_postcard::<T>(&error))
 }
 
-/// A postcard flavor over a vector that is reused.
-struct Growing<'a>(&'a mut Vec<u8>);
+/// A postcard flavor over a buffer that is reused.
+struct Growing<'a>(&'a mut Buffer);
 
 impl postcard::ser_flavors::Flavor for Growing<'_> {
     type Output = ();
@@ -129,28 +133,31 @@ impl postcard::ser_flavors::Flavor for Growing<'_> {
 }
 
 /// As [`append`]; vectors of numbers are copied as they are.
-pub(crate) fn append_message<T: Message>(value: &T, buffer: &mut Vec<u8>) -> Result<(), EncodeError> {
-    let Some(len) = plain::vector_len(value) else { return append(value, buffer) };
-    let before = buffer.len();
-    buffer.resize(before + len, 0);
-    plain::put_vector(value, &mut buffer[before..]);
+pub(crate) fn append_message<T: Message>(value: &T, buffer: &mut Buffer) -> Result<(), EncodeError> {
+    let Some(bytes) = plain::vector(value) else { return append(value, buffer) };
+    buffer.extend_from_slice(&bytes);
     Ok(())
 }
 
 /// As [`encode_into`]; vectors of numbers are copied as they are.
 pub(crate) fn message_into<T: Message>(value: &T, space: &mut [u8]) -> Result<Option<usize>, EncodeError> {
-    let Some(len) = plain::vector_len(value) else { return encode_into(value, space) };
-    let Some(space) = space.get_mut(..len) else { return Ok(None) };
-    plain::put_vector(value, space);
-    Ok(Some(len))
+    let Some(bytes) = plain::vector(value) else { return encode_into(value, space) };
+    let Some(space) = space.get_mut(..bytes.len()) else { return Ok(None) };
+    space.copy_from_slice(&bytes);
+    Ok(Some(bytes.len()))
 }
 
 /// The other half of [`append_message`].
 pub(crate) fn decode_message<T: Message>(bytes: &[u8]) -> Result<T, DecodeError> {
     match plain::get_vector(bytes) {
-        Some(vector) => vector.ok_or_else(|| DecodeError::new::<T>("a number in it is cut short")),
+        Some(vector) => vector.ok_or_else(cut_short::<T>),
         None => decode(bytes),
     }
+}
+
+/// A vector of numbers has come with the last one incomplete.
+pub(crate) fn cut_short<T>() -> DecodeError {
+    DecodeError::new::<T>("a number in it is cut short")
 }
 
 /// Decodes the whole of `bytes`; a rest is an error.

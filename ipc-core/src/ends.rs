@@ -9,6 +9,7 @@ use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
 use crate::Packet;
+use crate::buffer::Buffer;
 use crate::channel::{Connection, Receiver, Sender};
 use crate::codec::Message;
 use crate::error::ExportError;
@@ -54,7 +55,9 @@ pub(crate) fn with_packet<R>(run: impl FnOnce(&mut Packet) -> R) -> R {
     let mut packet = SPARE.try_with(Cell::take).ok().flatten().unwrap_or_default();
     let result = run(&mut packet);
     packet.clear();
-    packet.bytes.shrink_to(KEEP);
+    if packet.bytes.capacity() > KEEP {
+        packet.bytes = Buffer::new();
+    }
     // A thread that has ended keeps none.
     let _ = SPARE.try_with(|spare| spare.set(Some(packet)));
     result

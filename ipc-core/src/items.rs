@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::buffer::Buffer;
 use crate::codec::{self, DecodeError, EncodeError, Message};
 use crate::plain;
 use crate::transfer;
@@ -13,7 +14,7 @@ const ITEM_HEAD: usize = 4;
 /// Writes values behind one another; lent by [`Packet::writing`](crate::Packet::writing).
 #[derive(Debug)]
 pub struct Writer<'a> {
-    pub(crate) bytes: &'a mut Vec<u8>,
+    pub(crate) bytes: &'a mut Buffer,
 }
 
 impl Writer<'_> {
@@ -73,8 +74,15 @@ impl Writer<'_> {
     /// As [`value`](Self::value), and for an item of 4 GiB and more.
     #[inline]
     pub fn item<T: Message>(&mut self, value: &T) -> Result<(), EncodeError> {
+<<<<<<< HEAD
         if plain::item_width::<T>().is_some() {
             plain::push_number(value, self.bytes);
+=======
+        if let Some(width) = plain::item_width::<T>() {
+            let head = self.bytes.len();
+            self.bytes.resize(head + width);
+            plain::put_number(value, &mut self.bytes[head..]);
+>>>>>>> d2102b1 (ipc-core: large messages are copied once on each side)
             return Ok(());
         }
         self.item_with_length(value)

@@ -38,6 +38,7 @@
 
 #[cfg(feature = "async")]
 mod asynchronous;
+mod buffer;
 mod bytes;
 mod channel;
 mod codec;
@@ -55,6 +56,7 @@ mod plain;
 pub mod raw;
 mod sys;
 mod transfer;
+mod values;
 mod wait;
 mod wait_set;
 mod wary;

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::buffer::Buffer;
 use crate::codec::{self, DecodeError, EncodeError, Message};
 use crate::items::{Reader, Writer};
 use crate::link::Outgoing;
@@ -30,7 +31,7 @@ const TAIL_LEN: usize = 4;
 /// ```
 #[derive(Debug, Default)]
 pub struct Packet {
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Buffer,
     pub(crate) luggage: Luggage,
     pub(crate) received: Vec<Slot>,
     read: usize,
@@ -100,10 +101,11 @@ impl Packet {
     pub(crate) fn write_message<T: Message>(&mut self, value: &T) -> Result<(), EncodeError> {
         let luggage = std::mem::take(&mut self.luggage);
         let bytes = &mut self.bytes;
-        bytes.extend_from_slice(&codec::type_hash::<T>().to_le_bytes());
         let (written, luggage) = transfer::packing(luggage, || codec::append_message(value, bytes));
         self.luggage = luggage;
-        written
+        written?;
+        self.bytes.extend_from_slice(&codec::type_hash::<T>().to_le_bytes());
+        Ok(())
     }
 
     /// Decodes the rest of the packet as one message.
@@ -133,10 +135,13 @@ impl Packet {
         handles
     }
 
-    /// Moves behind the eight bytes of `head`, if the packet begins with them.
-    pub(crate) fn skip_head(&mut self, head: u64) -> bool {
-        let is_there = self.bytes.get(..8) == Some(&head.to_le_bytes());
-        self.read = if is_there { 8 } else { 0 };
+    /// Takes off the eight bytes of `hash`, if the packet ends with them.
+    pub(crate) fn take_hash(&mut self, hash: u64) -> bool {
+        let Some((rest, last)) = self.bytes.split_last_chunk() else { return false };
+        let (rest, is_there) = (rest.len(), *last == hash.to_le_bytes());
+        if is_there {
+            self.bytes.truncate(rest);
+        }
         is_there
     }
 
@@ -246,7 +251,7 @@ impl Packet {
         load: impl FnOnce(Handle) -> std::io::Result<Vec<u8>>,
     ) -> std::io::Result<()> {
         let handle = self.received.pop().flatten().ok_or(std::io::ErrorKind::InvalidData)?;
-        self.bytes = load(handle)?;
+        self.bytes = load(handle)?.into();
         Ok(())
     }
 
@@ -274,6 +279,10 @@ impl Outgoing for Packet {
 
     fn bytes(&mut self) -> Result<&[u8], EncodeError> {
         Ok(&self.bytes)
+    }
+
+    fn size(&self) -> Option<usize> {
+        Some(self.bytes.len())
     }
 
     fn handles(&self) -> &[Handle] {

@@ -6,6 +6,9 @@
 //! types are compared when the code is compiled, so it costs others nothing.
 
 use std::any::{Any, TypeId};
+use std::borrow::Cow;
+
+use crate::buffer::{self, Buffer};
 
 /// How many bytes a `T` takes as an item of a packet, if that is the same for all
 /// of them: so for the integers and floats. Such items have no length in front.
@@ -14,21 +17,28 @@ pub fn item_width<T: 'static>() -> Option<usize> {
     is_number::<T>().then_some(size_of::<T>())
 }
 
+/// A number of a fixed width: any bytes are one, and it has no gaps.
+pub(crate) trait Number: Copy + 'static {
+    /// From little end first to this machine's order, or back.
+    fn swapped(self) -> Self;
+}
+
 macro_rules! for_numbers {
     ($($number:ident)*) => {
+        $(impl Number for $number {
+            fn swapped(self) -> Self {
+                $number::from_le_bytes(self.to_ne_bytes())
+            }
+        })*
+
         fn is_number<T: 'static>() -> bool {
             let this = TypeId::of::<T>();
             $(this == TypeId::of::<$number>())||*
         }
 
-        fn is_vector<T: 'static>() -> bool {
-            let this = TypeId::of::<T>();
-            $(this == TypeId::of::<Vec<$number>>())||*
-        }
-
         /// Writes a number behind what is there.
         #[inline]
-        pub(crate) fn push_number<T: 'static>(value: &T, bytes: &mut Vec<u8>) {
+        pub(crate) fn push_number<T: 'static>(value: &T, bytes: &mut Buffer) {
             let value: &dyn Any = value;
             $(if let Some(number) = value.downcast_ref::<$number>() {
                 bytes.extend_from_slice(&number.to_le_bytes());
@@ -39,12 +49,12 @@ macro_rules! for_numbers {
         pub(crate) fn push_numbers<T: 'static>(
             items: &mut impl Iterator<Item = T>,
             most: usize,
-            bytes: &mut Vec<u8>,
+            bytes: &mut Buffer,
         ) -> usize {
             let start = bytes.len();
             $(if TypeId::of::<T>() == TypeId::of::<$number>() {
                 const WIDTH: usize = size_of::<$number>();
-                bytes.resize(start + most * WIDTH, 0);
+                bytes.resize(start + most * WIDTH);
                 let mut count = 0;
                 for place in bytes[start..].chunks_exact_mut(WIDTH) {
                     let Some(item) = items.next() else { break };
@@ -78,8 +88,17 @@ macro_rules! for_numbers {
             value
         }
 
-        /// How long a vector of numbers is in bytes; `None` if it is something else.
-        pub(crate) fn vector_len<T: 'static>(value: &T) -> Option<usize> {
+        /// A vector of numbers as it travels; `None` if it is something else.
+        pub(crate) fn vector<T: 'static>(value: &T) -> Option<Cow<'_, [u8]>> {
+            let value: &dyn Any = value;
+            $(if let Some(numbers) = value.downcast_ref::<Vec<$number>>() {
+                return Some(as_it_travels(numbers));
+            })*
+            None
+        }
+
+        /// How long such a vector is in bytes.
+        pub(crate) fn vector_size<T: 'static>(value: &T) -> Option<usize> {
             let value: &dyn Any = value;
             $(if let Some(numbers) = value.downcast_ref::<Vec<$number>>() {
                 return Some(size_of_val(numbers.as_slice()));
@@ -87,35 +106,62 @@ macro_rules! for_numbers {
             None
         }
 
-        /// Writes a vector of numbers into exactly its length.
-        pub(crate) fn put_vector<T: 'static>(value: &T, space: &mut [u8]) {
-            let value: &dyn Any = value;
-            $(if let Some(numbers) = value.downcast_ref::<Vec<$number>>() {
-                for (place, number) in space.chunks_exact_mut(size_of::<$number>()).zip(numbers) {
-                    place.copy_from_slice(&number.to_le_bytes());
-                }
+        /// An empty buffer whose memory can become a `T`; `None` if that is no vector of numbers.
+        pub(crate) fn buffer_for<T: 'static>() -> Option<Buffer> {
+            let this = TypeId::of::<T>();
+            $(if this == TypeId::of::<Vec<$number>>() {
+                return Some(Buffer::of::<$number>());
             })*
+            None
         }
 
-        /// Reads a vector of numbers; outer `None` if `T` is something else.
-        pub(crate) fn get_vector<T: 'static>(bytes: &[u8]) -> Option<Option<T>> {
-            if !is_vector::<T>() {
-                return None;
-            }
-            let mut value: Option<T> = None;
-            $(if let Some(slot) = (&mut value as &mut dyn Any).downcast_mut::<Option<Vec<$number>>>() {
-                let numbers = bytes.chunks_exact(size_of::<$number>());
-                if numbers.remainder().is_empty() {
-                    let number = |bytes: &[u8]| bytes.try_into().map_or($number::default(), $number::from_le_bytes);
-                    *slot = Some(numbers.map(number).collect());
-                }
+        /// As [`buffer_for`], in the memory of `value`, which is left empty.
+        pub(crate) fn buffer_in<T: 'static>(value: &mut T) -> Option<Buffer> {
+            let value: &mut dyn Any = value;
+            $(if let Some(numbers) = value.downcast_mut::<Vec<$number>>() {
+                return Some(Buffer::reusing(std::mem::take(numbers)));
             })*
-            Some(value)
+            None
+        }
+
+        /// Reads a vector of numbers out of bytes; outer `None` if `T` is something else.
+        pub(crate) fn get_vector<T: 'static>(bytes: &[u8]) -> Option<Option<T>> {
+            let this = TypeId::of::<T>();
+            $(if this == TypeId::of::<Vec<$number>>() {
+                return Some(buffer::numbers_of::<$number>(bytes).and_then(arrived));
+            })*
+            None
+        }
+
+        /// As [`get_vector`], in the memory of the buffer itself if it is of the kind.
+        pub(crate) fn into_vector<T: 'static>(buffer: Buffer) -> Option<Option<T>> {
+            let this = TypeId::of::<T>();
+            $(if this == TypeId::of::<Vec<$number>>() {
+                return Some(buffer.into_vector::<$number>().and_then(arrived));
+            })*
+            None
         }
     };
 }
 
 for_numbers!(u8 i8 u16 i16 u32 i32 u64 i64 u128 i128 f32 f64);
+
+fn as_it_travels<N: Number>(numbers: &[N]) -> Cow<'_, [u8]> {
+    if cfg!(target_endian = "little") {
+        return Cow::Borrowed(buffer::bytes_of(numbers));
+    }
+    let swapped: Vec<N> = numbers.iter().map(|number| number.swapped()).collect();
+    Cow::Owned(buffer::bytes_of(&swapped).to_vec())
+}
+
+/// Numbers that have come, in this machine's order; `T` is that vector.
+fn arrived<N: Number, T: 'static>(mut numbers: Vec<N>) -> Option<T> {
+    if cfg!(target_endian = "big") {
+        numbers.iter_mut().for_each(|number| *number = number.swapped());
+    }
+    let mut numbers = Some(numbers);
+    (&mut numbers as &mut dyn Any).downcast_mut::<Option<T>>()?.take()
+}
 
 #[cfg(test)]
 mod tests {
@@ -132,33 +178,34 @@ mod tests {
 
     #[test]
     fn a_number_comes_back() {
-        let mut space = Vec::new();
+        let mut space = Buffer::new();
         push_number(&-2.5f64, &mut space);
         assert_eq!(get_number::<f64>(&space), Some(-2.5));
         assert_eq!(get_number::<f64>(&space[1..]), None);
     }
 
     #[test]
-    fn numbers_come_back() {
-        let mut space = vec![7];
-        let mut items = 1u16..6;
-        assert_eq!(push_numbers(&mut items, 3, &mut space), 3);
-        assert_eq!(space, [7, 1, 0, 2, 0, 3, 0]);
-        assert_eq!(push_numbers(&mut items, 3, &mut space), 2);
-        let mut numbers = vec![0u16];
-        get_numbers(&space[1..], &mut numbers);
-        assert_eq!(numbers, [0, 1, 2, 3, 4, 5]);
-        assert_eq!(push_numbers(&mut ["text"].into_iter(), 3, &mut space), 0);
+    fn a_vector_comes_back() {
+        let numbers: Vec<i32> = (-5..5).collect();
+        let bytes = vector(&numbers).unwrap();
+        assert_eq!(bytes[..4], (-5i32).to_le_bytes());
+        assert_eq!(get_vector::<Vec<i32>>(&bytes), Some(Some(numbers.clone())));
+        assert_eq!(get_vector::<Vec<i32>>(&bytes[1..]), Some(None));
+        assert_eq!(get_vector::<String>(&bytes), None);
+        assert_eq!(vector(&"text"), None);
+        let mut buffer = buffer_for::<Vec<i32>>().unwrap();
+        buffer.extend_from_slice(&bytes);
+        assert_eq!(into_vector::<Vec<i32>>(buffer), Some(Some(numbers)));
+        assert_eq!(into_vector::<String>(Buffer::new()), None);
+        assert!(buffer_for::<Vec<bool>>().is_none());
     }
 
     #[test]
-    fn a_vector_comes_back() {
-        let numbers: Vec<i32> = (-5..5).collect();
-        let mut space = vec![0; vector_len(&numbers).unwrap()];
-        put_vector(&numbers, &mut space);
-        assert_eq!(get_vector::<Vec<i32>>(&space), Some(Some(numbers)));
-        assert_eq!(get_vector::<Vec<i32>>(&space[1..]), Some(None));
-        assert_eq!(get_vector::<String>(&space), None);
-        assert_eq!(vector_len(&"text"), None);
+    fn a_vectors_memory_is_taken_and_comes_back() {
+        let mut numbers = vec![1.0f64; 10];
+        let buffer = buffer_in(&mut numbers).unwrap();
+        assert!(numbers.is_empty() && buffer.capacity() == 80);
+        assert_eq!(into_vector::<Vec<f64>>(buffer).unwrap().unwrap().capacity(), 10);
+        assert!(buffer_in(&mut String::new()).is_none());
     }
 }

@@ -70,16 +70,16 @@ impl<'a> TaskFrame<'a> {
         Self { head: bytes, job, items, whole: Vec::new() }
     }
 
-    fn parts(&self) -> [&[u8]; 3] {
-        [self.head.bytes(), self.job, Packet::bytes(self.items)]
+    fn pieces(&self) -> [&[u8]; 4] {
+        [self.head.bytes(), self.job, Packet::bytes(self.items), &[]]
     }
 }
 
 impl Outgoing for TaskFrame<'_> {
     fn write_into(&mut self, space: &mut [u8]) -> Result<Option<usize>, EncodeError> {
-        let len = self.parts().iter().map(|part| part.len()).sum();
+        let len = self.pieces().iter().map(|part| part.len()).sum();
         let Some(mut space) = space.get_mut(..len) else { return Ok(None) };
-        for part in self.parts() {
+        for part in self.pieces() {
             let (here, rest) = space.split_at_mut(part.len());
             here.copy_from_slice(part);
             space = rest;
@@ -89,9 +89,17 @@ impl Outgoing for TaskFrame<'_> {
 
     fn bytes(&mut self) -> Result<&[u8], EncodeError> {
         if self.whole.is_empty() {
-            self.whole = self.parts().concat();
+            self.whole = self.pieces().concat();
         }
         Ok(&self.whole)
+    }
+
+    fn parts(&mut self) -> Result<[&[u8]; 4], EncodeError> {
+        Ok(self.pieces())
+    }
+
+    fn size(&self) -> Option<usize> {
+        Some(self.pieces().iter().map(|part| part.len()).sum())
     }
 
     fn handles(&self) -> &[Handle] {

@@ -198,6 +198,20 @@ pub trait Outgoing {
     /// [`EncodeError`] if the value refuses to be encoded.
     fn bytes(&mut self) -> Result<&[u8], EncodeError>;
 
+    /// The whole message in pieces, to be sent one behind the other: a large value
+    /// need not be put together for it. One piece, unless overridden.
+    ///
+    /// # Errors
+    /// [`EncodeError`] if the value refuses to be encoded.
+    fn parts(&mut self) -> Result<[&[u8]; 4], EncodeError> {
+        Ok([self.bytes()?, &[], &[], &[]])
+    }
+
+    /// How long the message is, if that is known before it is encoded.
+    fn size(&self) -> Option<usize> {
+        None
+    }
+
     /// The handles in the message, known after one of the calls above.
     fn handles(&self) -> &[Handle];
 

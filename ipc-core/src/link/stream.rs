@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::turn::{NoTurn, Turn};
 use super::{Capabilities, Export, ExportKind, Link, Outgoing};
 use crate::Packet;
+use crate::buffer::Buffer;
 use crate::codec::EncodeError;
 use crate::deadline;
 use crate::error::{ExportError, RecvError, SendError};
@@ -230,7 +231,7 @@ struct Reading {
     head: [u8; HEAD],
     head_len: usize,
     /// Its first `body_len` bytes have come; the others are room for more.
-    body: Vec<u8>,
+    body: Buffer,
     body_len: usize,
     handles: Vec<Handle>,
     /// Handles came along that found no room in this process.
@@ -266,11 +267,11 @@ impl Framed {
             return Err(SendError::Closed);
         }
         writing.finish(&self.stream, deadline)?;
-        let len = message.bytes()?.len();
+        let len = message.parts()?.iter().map(|part| part.len()).sum();
         self.check_len(len)?;
         self.check_handles(message.handles())?;
         let head = header(len, message.handles().len());
-        writing.begin(&head, message.bytes()?);
+        writing.begin(&head, message.parts()?);
         let result = writing.go(&self.stream, message.handles(), deadline);
         match result {
             Ok(()) => message.sent(),
@@ -322,7 +323,15 @@ impl Framed {
     ) -> Result<(), RecvError> {
         let mut reading = self.reading.take(deadline).map_err(no_turn)?;
         packet.clear();
-        reading.frame(&self.stream, most, deadline)?;
+        // A message that begins now is read into the packet's memory, which may be of a kind.
+        if reading.head_len == 0 {
+            std::mem::swap(&mut packet.bytes, &mut reading.body);
+        }
+        let result = reading.frame(&self.stream, most, deadline);
+        if reading.head_len == 0 {
+            std::mem::swap(&mut packet.bytes, &mut reading.body);
+        }
+        result?;
         reading.hand_over(packet)
     }
 
@@ -349,11 +358,12 @@ fn header(len: usize, handles: usize) -> [u8; HEAD] {
 }
 
 impl Writing {
-    fn begin(&mut self, head: &[u8], body: &[u8]) {
+    fn begin(&mut self, head: &[u8], body: [&[u8]; 4]) {
         self.done = 0;
         self.rest.clear();
+        self.rest.reserve_exact(head.len() + body.iter().map(|part| part.len()).sum::<usize>());
         self.rest.extend_from_slice(head);
-        self.rest.extend_from_slice(body);
+        body.iter().for_each(|part| self.rest.extend_from_slice(part));
     }
 
     /// Completes a frame that an earlier deadline cut.
@@ -444,7 +454,7 @@ impl Reading {
 
     fn give_up(&mut self, what: &'static str) -> RecvError {
         self.broken = Some(what);
-        self.body = Vec::new();
+        self.body = Buffer::new();
         self.handles.clear();
         RecvError::Protocol(what)
     }
@@ -459,7 +469,7 @@ impl Reading {
             }
             if self.body_len == self.body.len() {
                 let step = (len - self.body_len).min(LARGEST_STEP.max(self.body_len));
-                self.body.resize(self.body_len + step, 0);
+                self.body.resize(self.body_len + step);
             }
             let read = stream.try_read(
                 &mut self.body[self.body_len..],

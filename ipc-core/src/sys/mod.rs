@@ -7,6 +7,7 @@
 //! | `Handle` | an owned system handle: `try_clone`, close on drop, never inherited by accident |
 //! | `memory::Segment` | anonymous shared memory of a fixed size: `create`, `import`, `len`, `handle` |
 //! | `memory::Mapping` | a window on a segment: whole, or with its tail mapped twice back to back |
+//! | `memory::prefer_large_pages` | advice for memory that is about to be filled |
 //! | `named::Name` | shared memory under a name: `create`, `open`, `unlink` (feature `named`) |
 //! | `futex::{wait, wake}` | sleep on a 32-bit word of shared memory, until woken or a deadline |
 //! | `companion::Companion` | one end of a local message pair: a bell to ring, and handles to pass |

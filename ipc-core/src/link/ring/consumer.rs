@@ -13,8 +13,10 @@ use crate::error::RecvError;
 use crate::link::lost_handles;
 use crate::sys::Handle;
 
-/// However large a message says it is, no more than this is set aside at once.
-const LARGEST_RESERVE: u64 = 1 << 20;
+/// However large a message says it is, no more than this is set aside at first, and
+/// then so many times what has come.
+const FIRST_RESERVE: u64 = 1 << 20;
+const GROWTH: u64 = 8;
 
 /// What the consumer alone knows.
 #[derive(Debug)]
@@ -123,7 +125,7 @@ impl Consumer {
         let tail = self.tail;
         // ORDERING: the bytes below `head` are visible.
         let head = || end.lane.header().head.0.load(Ordering::Acquire);
-        let in_time = end.wait(deadline, || head() != tail)?;
+        let in_time = end.wait_for_frame(deadline, || head() != tail)?;
         // Looked at after the end was seen: what was sent before it counts.
         self.head = head();
         if end.common.is_detached() {
@@ -235,7 +237,7 @@ impl Consumer {
         let mut packet = std::mem::take(packet);
         let lost = !pack(handles, &mut packet);
         if !lost {
-            packet.bytes.reserve(total.min(LARGEST_RESERVE) as usize);
+            packet.bytes.reserve_exact(total.min(FIRST_RESERVE) as usize);
             let text = at.wrapping_add(size_of::<u64>() as u64);
             end.lane.copy_out(text, here, &mut packet.bytes);
         }
@@ -250,10 +252,15 @@ impl Consumer {
         if len == 0 || len as u64 > partial.missing {
             return Err(self.give_up("a part that its message has no room for"));
         }
-        partial.missing -= len as u64;
         if !partial.lost {
+            let bytes = &mut partial.packet.bytes;
+            if bytes.capacity() - bytes.len() < len {
+                let more = (bytes.len() as u64).saturating_mul(GROWTH - 1).max(len as u64);
+                bytes.reserve_exact(more.min(partial.missing) as usize);
+            }
             end.lane.copy_out(at, len, &mut partial.packet.bytes);
         }
+        partial.missing -= len as u64;
         if partial.missing > 0 {
             return Ok(false);
         }

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::handshake::ASLEEP_ON_BELL;
 use super::layout::{Lane, Side};
@@ -204,12 +204,35 @@ impl End {
         self.peer().closed.load(Ordering::Acquire) != 0 || self.common.is_gone()
     }
 
-    /// Waits until `ready`, or the peer or this end has gone; `false` at the deadline.
-    pub(super) fn wait(&self, deadline: Option<Instant>, ready: impl Fn() -> bool) -> io::Result<bool> {
+    /// Waits for the peer to send until `ready`, or the peer or this end has gone;
+    /// `false` at the deadline.
+    pub(super) fn wait_for_frame(
+        &self,
+        deadline: Option<Instant>,
+        ready: impl Fn() -> bool,
+    ) -> io::Result<bool> {
+        self.wait(deadline, sleep::POLL_FOR, ready)
+    }
+
+    /// As [`wait_for_frame`](Self::wait_for_frame), for the peer to make room.
+    pub(super) fn wait_for_room(
+        &self,
+        deadline: Option<Instant>,
+        ready: impl Fn() -> bool,
+    ) -> io::Result<bool> {
+        self.wait(deadline, sleep::POLL_FOR_ROOM, ready)
+    }
+
+    fn wait(
+        &self,
+        deadline: Option<Instant>,
+        poll_for: Duration,
+        ready: impl Fn() -> bool,
+    ) -> io::Result<bool> {
         let sleeper = Sleeper {
             own: self.own(),
             peer: self.peer(),
-            polls: self.common.polls.load(Ordering::Relaxed),
+            poll_for: self.common.polls.load(Ordering::Relaxed).then_some(poll_for),
             deadline,
         };
         sleeper.wait(

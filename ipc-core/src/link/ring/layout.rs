@@ -16,6 +16,7 @@ use std::io;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use crate::buffer::Buffer;
 use crate::sys::memory::{Mapping, PAGE, Segment};
 use crate::sys::{cpu, process};
 use crate::watch::Name;
@@ -197,14 +198,15 @@ impl Lane {
     }
 
     /// Copies the `len` bytes at counter `at` to the end of `into`.
-    pub(super) fn copy_out(&self, at: u64, len: usize, into: &mut Vec<u8>) {
+    pub(super) fn copy_out(&self, at: u64, len: usize, into: &mut Buffer) {
         into.reserve(len);
-        // SAFETY: `span` gives `len` mapped bytes and `reserve` as many free ones;
+        let to = into.room()[..len].as_mut_ptr().cast();
+        // SAFETY: `span` gives `len` mapped bytes and `room` as many free ones;
         // the two do not overlap. The bytes are initialised by the copy. Should a
         // peer change them meanwhile, some mixture arrives, and is checked later.
         unsafe {
-            ptr::copy_nonoverlapping(self.span(at, len).as_ptr(), into.as_mut_ptr().add(into.len()), len);
-            into.set_len(into.len() + len);
+            ptr::copy_nonoverlapping(self.span(at, len).as_ptr(), to, len);
+            into.advance(len);
         }
     }
 

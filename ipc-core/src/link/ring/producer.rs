@@ -59,7 +59,9 @@ impl Producer {
         if self.broken || end.peer_has_closed() {
             return Err(SendError::Closed);
         }
-        if !self.send_in_place(end, message, deadline)? {
+        // One that is large goes in parts even if there is room, so that both sides copy at once.
+        let is_large = message.size().is_some_and(|size| size > LUMP);
+        if is_large || !self.send_in_place(end, message, deadline)? {
             self.send_from_memory(end, message, deadline)?;
         }
         message.sent();
@@ -73,7 +75,7 @@ impl Producer {
         message: &mut dyn Outgoing,
         deadline: Option<Instant>,
     ) -> Result<bool, SendError> {
-        let free = self.free(end);
+        let free = self.free(end, end.lane.capacity() / 2);
         if free < Frame::room(0) {
             return Ok(false);
         }
@@ -84,48 +86,59 @@ impl Producer {
         Ok(true)
     }
 
-    /// Copies an encoded message into the ring, in parts if it must be.
+    /// Copies a message into the ring that lies in memory, in parts if it is large.
     fn send_from_memory(
         &mut self,
         end: &End,
         message: &mut dyn Outgoing,
         deadline: Option<Instant>,
     ) -> Result<(), SendError> {
-        let len = message.bytes()?.len();
-        let part = largest_part(end);
-        if len <= part {
-            self.put(end, message.bytes()?, deadline)?;
+        let len: usize = message.parts()?.iter().map(|part| part.len()).sum();
+        let lump = LUMP.min(largest_part(end));
+        if len <= lump {
+            self.await_room(end, Frame::room(len), deadline)?;
+            let mut pieces = Pieces(message.parts()?);
+            self.write(end, HEAD + len, |space| pieces.fill(&mut space[HEAD..]));
             return self.commit(end, Kind::Whole, len, message.handles(), deadline);
         }
         let handles = message.handles().len();
-        let first = part - size_of::<u64>();
-        self.await_room(end, Frame::room(part), deadline)?;
+        self.check_time(end, size_of::<u64>() + len, lump, deadline)?;
+        self.await_room(end, Frame::room(lump), deadline)?;
         if handles > 0 {
             self.pass(end, message.handles(), deadline)?;
         }
-        let bytes = message.bytes()?;
-        self.write(end, Frame::room(part), |space| {
-            space[HEAD..HEAD + 8].copy_from_slice(&(len as u64).to_le_bytes());
-            space[HEAD + 8..HEAD + part].copy_from_slice(&bytes[..first]);
+        let mut pieces = Pieces(message.parts()?);
+        self.write(end, HEAD + lump, |space| {
+            let (total, first) = space[HEAD..].split_at_mut(size_of::<u64>());
+            total.copy_from_slice(&(len as u64).to_le_bytes());
+            pieces.fill(first);
         });
-        self.publish(end, Kind::First, part, handles);
-        for next in bytes[first..].chunks(part) {
+        self.publish(end, Kind::First, lump, handles);
+        let mut missing = len - (lump - size_of::<u64>());
+        while missing > 0 {
             // A message given up here is dropped by the consumer when the next one begins.
-            if deadline::expired(deadline) {
-                return Err(SendError::Timeout);
-            }
-            self.put(end, next, deadline)?;
-            self.publish(end, Kind::Next, next.len(), 0);
+            self.check_time(end, missing, lump, deadline)?;
+            let next = missing.min(lump);
+            self.await_room(end, Frame::room(next), deadline)?;
+            self.write(end, HEAD + next, |space| pieces.fill(&mut space[HEAD..]));
+            self.publish(end, Kind::Next, next, 0);
+            missing -= next;
         }
         Ok(())
     }
 
-    /// Copies one frame's payload behind the head.
-    fn put(&mut self, end: &End, bytes: &[u8], deadline: Option<Instant>) -> Result<(), SendError> {
-        let room = Frame::room(bytes.len());
-        self.await_room(end, room, deadline)?;
-        self.write(end, room, |space| space[HEAD..HEAD + bytes.len()].copy_from_slice(bytes));
-        Ok(())
+    /// An error past the deadline, unless there is room for all `len` bytes in lumps: a
+    /// consumer that takes one after the other does not stretch it.
+    fn check_time(
+        &mut self,
+        end: &End,
+        len: usize,
+        lump: usize,
+        deadline: Option<Instant>,
+    ) -> Result<(), SendError> {
+        let room = len / lump * Frame::room(lump) + Frame::room(len % lump);
+        let is_late = deadline::expired(deadline) && self.free(end, room) < room;
+        if is_late { Err(SendError::Timeout) } else { Ok(()) }
     }
 
     fn commit(
@@ -177,7 +190,7 @@ impl Producer {
     }
 
     fn await_room(&mut self, end: &End, room: usize, deadline: Option<Instant>) -> Result<(), SendError> {
-        if self.free(end) >= room {
+        if self.free(end, room) >= room {
             return Ok(());
         }
         // What is judged is what is then used: a peer may change the counter at any time.
@@ -187,7 +200,7 @@ impl Producer {
             tail.set(end.lane.header().tail.0.load(Ordering::Acquire));
             self.free_after(end, tail.get()) >= room
         };
-        let in_time = end.wait(deadline, has_room)?;
+        let in_time = end.wait_for_room(deadline, has_room)?;
         let has_room = has_room();
         self.tail = tail.get();
         if end.common.is_detached() {
@@ -203,10 +216,11 @@ impl Producer {
         }
     }
 
-    /// How many bytes are free, as far as is known; asks the consumer when that is little.
-    fn free(&mut self, end: &End) -> usize {
+    /// How many bytes are free, as far as is known; asks the consumer when that is less
+    /// than `enough`.
+    fn free(&mut self, end: &End, enough: usize) -> usize {
         let known = self.free_after(end, self.tail);
-        if known >= end.lane.capacity() / 2 {
+        if known >= enough {
             return known;
         }
         // ORDERING: the consumer's reads of those bytes are over.
@@ -230,4 +244,23 @@ impl Producer {
 /// sides copy at the same time.
 fn largest_part(end: &End) -> usize {
     end.lane.capacity() / 4 - HEAD
+}
+
+/// The most payload that one frame carries of a message in parts: little, so that the
+/// receiver begins soon, and much beside what a frame costs.
+const LUMP: usize = 16 << 10;
+
+/// What is left of the pieces of a message.
+struct Pieces<'a>([&'a [u8]; 4]);
+
+impl Pieces<'_> {
+    /// Moves the next bytes into `space`, which they fill.
+    fn fill(&mut self, mut space: &mut [u8]) {
+        for piece in &mut self.0 {
+            let (here, rest) = piece.split_at(piece.len().min(space.len()));
+            let (place, room) = space.split_at_mut(here.len());
+            place.copy_from_slice(here);
+            (*piece, space) = (rest, room);
+        }
+    }
 }

@@ -15,8 +15,11 @@ use crate::deadline;
 use crate::sys::companion::Companion;
 use crate::sys::{cpu, futex};
 
-/// How long a wait polls: about what a wake-up from the kernel costs.
-const POLL_FOR: Duration = Duration::from_micros(20);
+/// How long a wait for a message polls: about what a wake-up from the kernel costs.
+pub(super) const POLL_FOR: Duration = Duration::from_micros(20);
+/// How long a wait for room polls: the consumer is busy with a message that it has,
+/// and then takes what fills the ring in less than a wake-up costs.
+pub(super) const POLL_FOR_ROOM: Duration = Duration::from_micros(60);
 /// Looks between two readings of the clock.
 const LOOKS_PER_READING: u32 = 16;
 
@@ -24,7 +27,8 @@ const LOOKS_PER_READING: u32 = 16;
 pub(super) struct Sleeper<'a> {
     pub(super) own: &'a Side,
     pub(super) peer: &'a Side,
-    pub(super) polls: bool,
+    /// How long to poll, if at all.
+    pub(super) poll_for: Option<Duration>,
     pub(super) deadline: Option<Instant>,
 }
 
@@ -37,7 +41,7 @@ impl Sleeper<'_> {
         ready: impl Fn() -> bool,
         before_sleep: impl Fn() -> io::Result<()>,
     ) -> io::Result<bool> {
-        if ready() || (self.polls && self.poll(&ready)) {
+        if ready() || self.poll_for.is_some_and(|long| self.poll(long, &ready)) {
             return Ok(true);
         }
         while !deadline::expired(self.deadline) {
@@ -57,12 +61,12 @@ impl Sleeper<'_> {
         });
     }
 
-    fn poll(&self, ready: &impl Fn() -> bool) -> bool {
+    fn poll(&self, long: Duration, ready: &impl Fn() -> bool) -> bool {
         let here = self.own.publish_cpu();
         if here != cpu::UNKNOWN && self.peer.cpu.load(Ordering::Relaxed) == here {
             return false;
         }
-        let until = Instant::now() + POLL_FOR;
+        let until = Instant::now() + long;
         let until = self.deadline.map_or(until, |deadline| deadline.min(until));
         loop {
             for _ in 0..LOOKS_PER_READING {
@@ -116,7 +120,7 @@ mod tests {
     fn who_is_disturbed_after_the_last_look_does_not_sleep() {
         let (own, peer) = (Side::default(), Side::default());
         let deadline = deadline::after(Duration::from_secs(20));
-        let sleeper = Sleeper { own: &own, peer: &peer, polls: false, deadline };
+        let sleeper = Sleeper { own: &own, peer: &peer, poll_for: None, deadline };
         let looks = Cell::new(0);
         let look = || {
             looks.set(looks.get() + 1);

@@ -16,7 +16,7 @@ use rustix::fs::{
     FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate,
     memfd_create,
 };
-use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 
 use super::Handle;
 
@@ -183,6 +183,18 @@ impl Mapping {
         assert!(offset.is_multiple_of(8) && offset + 8 <= self.len, "counter outside the mapping");
         // SAFETY: as for `word`.
         unsafe { &*self.base.as_ptr().add(offset).cast::<AtomicU64>() }
+    }
+}
+
+/// Asks for large pages under private memory of `len` bytes, which is about to be filled.
+/// It is a kindness, so a refusal is none.
+pub(crate) fn prefer_large_pages(start: NonNull<u8>, len: usize) {
+    let first = start.as_ptr().align_offset(PAGE);
+    if first < len {
+        // SAFETY: the pages lie inside memory of the caller's, and the advice changes none of it.
+        let _ = unsafe {
+            madvise(start.as_ptr().add(first).cast(), (len - first) & !(PAGE - 1), Advice::LinuxHugepage)
+        };
     }
 }
 

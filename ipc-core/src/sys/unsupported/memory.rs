@@ -75,6 +75,8 @@ impl Mapping {
     }
 }
 
+pub(crate) fn prefer_large_pages(_start: NonNull<u8>, _len: usize) {}
+
 pub(crate) fn random_id() -> io::Result<u128> {
     unsupported()
 }
