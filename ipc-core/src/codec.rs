@@ -10,11 +10,8 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-<<<<<<< HEAD
-use crate::wary::{Budget, Wary};
-=======
 use crate::buffer::Buffer;
->>>>>>> d2102b1 (ipc-core: large messages are copied once on each side)
+use crate::wary::{Budget, Wary};
 use crate::{plain, transfer};
 
 /// A value that can travel between processes.

@@ -74,15 +74,8 @@ impl Writer<'_> {
     /// As [`value`](Self::value), and for an item of 4 GiB and more.
     #[inline]
     pub fn item<T: Message>(&mut self, value: &T) -> Result<(), EncodeError> {
-<<<<<<< HEAD
         if plain::item_width::<T>().is_some() {
             plain::push_number(value, self.bytes);
-=======
-        if let Some(width) = plain::item_width::<T>() {
-            let head = self.bytes.len();
-            self.bytes.resize(head + width);
-            plain::put_number(value, &mut self.bytes[head..]);
->>>>>>> d2102b1 (ipc-core: large messages are copied once on each side)
             return Ok(());
         }
         self.item_with_length(value)

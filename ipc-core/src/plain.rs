@@ -185,6 +185,19 @@ mod tests {
     }
 
     #[test]
+    fn numbers_come_back() {
+        let mut space = Buffer::from(vec![7]);
+        let mut items = 1u16..6;
+        assert_eq!(push_numbers(&mut items, 3, &mut space), 3);
+        assert_eq!(*space, [7, 1, 0, 2, 0, 3, 0]);
+        assert_eq!(push_numbers(&mut items, 3, &mut space), 2);
+        let mut numbers = vec![0u16];
+        get_numbers(&space[1..], &mut numbers);
+        assert_eq!(numbers, [0, 1, 2, 3, 4, 5]);
+        assert_eq!(push_numbers(&mut ["text"].into_iter(), 3, &mut space), 0);
+    }
+
+    #[test]
     fn a_vector_comes_back() {
         let numbers: Vec<i32> = (-5..5).collect();
         let bytes = vector(&numbers).unwrap();

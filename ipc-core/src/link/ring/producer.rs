@@ -184,7 +184,7 @@ impl Producer {
         // ORDERING: the frame's bytes are visible before the counter is.
         end.lane.header().head.0.store(self.head, Ordering::Release);
         end.own().publish_cpu();
-        if self.wake == Wake::Always || self.free(end) < end.lane.capacity() / 2 {
+        if self.wake == Wake::Always || self.free(end, end.lane.capacity() / 2) < end.lane.capacity() / 2 {
             end.wake_peer();
         }
     }
