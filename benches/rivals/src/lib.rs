@@ -32,7 +32,7 @@ pub fn send_for(
 ) -> Result<Answer, Failure> {
     let mut sent = 0;
     let begin = Instant::now();
-    while sent % 64 != 0 || begin.elapsed() < job.budget {
+    while sent % job.unwatched() != 0 || begin.elapsed() < job.budget {
         send(FIRST + sent)?;
         sent += 1;
     }

@@ -71,7 +71,7 @@ pub(super) fn stream(name: &str, job: &Job) -> Result<Answer, Failure> {
     pin(own)?;
     let mut sent = 0;
     let begin = Instant::now();
-    while sent % 64 != 0 || begin.elapsed() < job.budget {
+    while sent % job.unwatched() != 0 || begin.elapsed() < job.budget {
         set_number(&mut bytes, FIRST + sent);
         there.write(&bytes);
         sent += 1;

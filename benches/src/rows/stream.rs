@@ -19,6 +19,13 @@ pub(super) fn rows() -> Vec<Row> {
     let pipe_bytes = By::Python("messages.py", "bytes");
     let ipc_channel = By::Rival("ipc-channel", "bytes");
     let iceoryx2 = By::Rival("iceoryx2", "poll");
+    let large = |what: &str, size| {
+        row(what, size)
+            .beside("bound", By::Bound("hybrid"))
+            .beside("cpython-bytes", pipe_bytes)
+            .beside("ipc-channel", ipc_channel)
+            .grows()
+    };
     vec![
         row("8B", 8)
             .against("bound", By::Bound("hybrid"), 0.7)
@@ -29,6 +36,7 @@ pub(super) fn rows() -> Vec<Row> {
         row("1KiB", 1 << 10)
             .beside("bound", By::Bound("hybrid"))
             .beside("cpython", pipe)
+            .beside("cpython-bytes", pipe_bytes)
             .beside("ipc-channel", ipc_channel)
             .beside("iceoryx2", iceoryx2),
         row("64KiB", 64 << 10)
@@ -41,6 +49,8 @@ pub(super) fn rows() -> Vec<Row> {
             .against("cpython-bytes", pipe_bytes, 3.0)
             .against("ipc-channel", ipc_channel, 2.6)
             .against("iceoryx2", iceoryx2, 0.8),
+        large("16MiB", 16 << 20),
+        large("64MiB", 64 << 20),
     ]
 }
 
@@ -106,7 +116,7 @@ fn send_for(
 ) -> Result<Answer, Failure> {
     let mut sent = 0;
     let begin = Instant::now();
-    while sent % 64 != 0 || begin.elapsed() < job.budget {
+    while sent % job.unwatched() != 0 || begin.elapsed() < job.budget {
         send(FIRST + sent)?;
         sent += 1;
     }

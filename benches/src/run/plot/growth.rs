@@ -4,24 +4,51 @@ use std::collections::BTreeMap;
 
 use super::super::measure::Outcome;
 use super::svg::{Anchor, Log, Svg, WIDTH, short};
+use crate::rows::{Better, By, System};
 
-const LEFT: f64 = 70.0;
-const RIGHT: f64 = WIDTH - 150.0;
-const TOP: f64 = 40.0;
-const BOTTOM: f64 = 360.0;
-const COLOURS: [&str; 8] =
-    ["#c8503c", "#3c6e9a", "#3c9a5f", "#8a5fb0", "#d0a640", "#4fb0b0", "#8a6a4a", "#777777"];
+const LEFT: f64 = 64.0;
+const RIGHT: f64 = WIDTH - 130.0;
+const TOP: f64 = 52.0;
+const BOTTOM: f64 = 372.0;
+/// From one name at a line's end to the next.
+const LINE: f64 = 14.0;
 
-/// The questions whose number says how much work it is.
-const GROWING: [&str; 7] = ["roundtrip", "stream", "contended", "barrier", "map", "up", "tasks"];
+/// A question whose number says how much work it is, what it is, and of what there is more.
+const GROWING: [(&str, &str, &str); 9] = [
+    ("roundtrip", "A message there and back", "bytes"),
+    ("stream", "Messages one way", "bytes"),
+    ("contended", "A lock that all want: the time of one turn", "processes"),
+    ("barrier", "A barrier: the time of one round", "processes"),
+    ("map", "A map: items a second", "items"),
+    ("by-workers", "Items given out one by one", "workers"),
+    ("up", "A pool up, one task, and down", "workers"),
+    ("tasks", "Tasks, two workers", "µs each"),
+    ("get", "Look-ups in a manager's dictionary", "clients"),
+];
 
 /// A picture needs as many points as this.
 const LEAST: usize = 3;
 
+/// Each system has its colour in all pictures.
+const COLOURS: [(&str, &str); 11] = [
+    ("ours", "#d0342c"),
+    ("bound", "#222222"),
+    ("bound-threads", "#888888"),
+    ("cpython", "#3c6eb4"),
+    ("cpython-bytes", "#7fa8dc"),
+    ("cpython-fork", "#3c6eb4"),
+    ("iceoryx2", "#d09a28"),
+    ("ipc-channel", "#3c9a5f"),
+    ("procspawn", "#8a5fb0"),
+    ("rayon", "#3fa8a8"),
+    ("tarpc", "#8a5fb0"),
+];
+const ANOTHER: &str = "#a0745a";
+
 /// Rows of one question in one mode, in the order of their numbers.
 pub(super) fn series(outcomes: &[Outcome]) -> Vec<(String, Vec<&Outcome>)> {
     let mut series: BTreeMap<String, Vec<&Outcome>> = BTreeMap::new();
-    for outcome in outcomes.iter().filter(|outcome| GROWING.contains(&outcome.row.question)) {
+    for outcome in outcomes.iter().filter(|outcome| growing(outcome.row.question).is_some()) {
         let name = format!("{}-{}", outcome.row.question, outcome.row.mode.name());
         series.entry(name).or_default().push(outcome);
     }
@@ -31,43 +58,103 @@ pub(super) fn series(outcomes: &[Outcome]) -> Vec<(String, Vec<&Outcome>)> {
     series.into_iter().filter(|(_, outcomes)| outcomes.len() >= LEAST).collect()
 }
 
-pub(super) fn draw(name: &str, outcomes: &[&Outcome]) -> String {
-    let lines = lines(outcomes);
-    let points = || lines.values().flatten();
-    let across = Log::over(points().map(|point| point.0), LEFT, RIGHT);
-    let up = Log::over(points().map(|point| point.1), BOTTOM, TOP);
+fn growing(question: &str) -> Option<(&'static str, &'static str)> {
+    GROWING.iter().find(|(name, ..)| *name == question).map(|(_, title, of)| (*title, *of))
+}
+
+pub(super) fn draw(outcomes: &[&Outcome]) -> String {
     let mut svg = Svg::default();
-    let unit = outcomes.first().map_or("", |outcome| outcome.row.unit);
-    svg.text((8.0, 20.0), Anchor::Start, "title", &format!("{name}, in {unit}, as the work grows"));
+    let Some(first) = outcomes.first() else { return svg.finish(BOTTOM) };
+    let lines = lines(outcomes);
+    let points = || lines.iter().flat_map(|(_, points)| points);
+    let across = Log::between(points().map(|point| point.0), LEFT, RIGHT);
+    let up = Log::over(points().map(|point| point.1), BOTTOM, TOP);
+    frame(&mut svg, first, outcomes, &across, &up);
+    let mut ends = Vec::new();
+    // Ours is drawn last, and so above the others.
+    for (system, points) in lines.iter().rev() {
+        let places: Vec<_> = points.iter().map(|(x, y)| (across.at(*x), up.at(*y))).collect();
+        svg.path(&places, colour(system), if *system == "ours" { 3.0 } else { 1.5 });
+        ends.extend(places.last().map(|end| (*end, *system)));
+    }
+    name(&mut svg, ends);
+    svg.finish(BOTTOM + 44.0)
+}
+
+fn frame(svg: &mut Svg, first: &Outcome, outcomes: &[&Outcome], across: &Log, up: &Log) {
+    let row = &first.row;
+    let (title, of) = growing(row.question).unwrap_or_default();
+    let good = if row.better == Better::Less { "less is better" } else { "more is better" };
+    svg.text((8.0, 20.0), Anchor::Start, "title", &format!("{title} ({})", row.mode.name()));
+    svg.text((8.0, 38.0), Anchor::Start, "small", &format!("{}, {good}", row.unit));
     for decade in up.decades() {
         svg.line((LEFT, up.at(decade)), (RIGHT, up.at(decade)), "#ddd", 1.0);
         svg.text((LEFT - 6.0, up.at(decade) + 4.0), Anchor::End, "small", &short(decade));
     }
-    for decade in across.decades() {
-        svg.line((across.at(decade), TOP), (across.at(decade), BOTTOM), "#eee", 1.0);
-        svg.text((across.at(decade), BOTTOM + 16.0), Anchor::Middle, "small", &short(decade));
+    for outcome in outcomes {
+        let number = outcome.row.number as f64;
+        let x = across.at(number);
+        svg.line((x, TOP), (x, BOTTOM), "#eee", 1.0);
+        let words = if of == "bytes" { binary(outcome.row.number) } else { short(number) };
+        svg.text((x, BOTTOM + 16.0), Anchor::Middle, "small", &words);
     }
-    for (index, (system, points)) in lines.iter().enumerate() {
-        let colour = COLOURS[index % COLOURS.len()];
-        let place = |(x, y): &(f64, f64)| (across.at(*x), up.at(*y));
-        svg.path(&points.iter().map(place).collect::<Vec<_>>(), colour);
-        let y = TOP + 18.0 * index as f64;
-        svg.rect(RIGHT + 16.0, y, 12.0, 12.0, colour);
-        svg.text((RIGHT + 34.0, y + 11.0), Anchor::Start, "", system);
-    }
-    svg.finish(BOTTOM + 30.0)
+    svg.text(((LEFT + RIGHT) / 2.0, BOTTOM + 34.0), Anchor::Middle, "small", of);
 }
 
-/// The points of each system, ours first.
-fn lines<'a>(outcomes: &[&'a Outcome]) -> BTreeMap<&'a str, Vec<(f64, f64)>> {
-    let mut lines: BTreeMap<&str, Vec<(f64, f64)>> = BTreeMap::new();
+/// Names at the ends of lines, so far apart that all can be read.
+fn name(svg: &mut Svg, mut ends: Vec<((f64, f64), &str)>) {
+    ends.sort_by(|(a, _), (b, _)| a.1.total_cmp(&b.1));
+    let mut heights: Vec<f64> = ends.iter().map(|((_, y), _)| *y).collect();
+    for index in 1..heights.len() {
+        heights[index] = heights[index].max(heights[index - 1] + LINE);
+    }
+    // Those that were pushed out below are pushed back up.
+    let mut most = BOTTOM;
+    for height in heights.iter_mut().rev() {
+        *height = height.min(most);
+        most = *height - LINE;
+    }
+    for (((x, y), system), height) in ends.into_iter().zip(heights) {
+        svg.line((x + 5.0, y), (RIGHT + 18.0, height), "#ccc", 1.0);
+        svg.coloured((RIGHT + 22.0, height + 4.0), colour(system), system);
+    }
+}
+
+fn colour(system: &str) -> &'static str {
+    COLOURS.iter().find(|(name, _)| *name == system).map_or(ANOTHER, |(_, colour)| *colour)
+}
+
+/// The name of a system, and its points.
+type Line<'a> = (&'a str, Vec<(f64, f64)>);
+
+/// The points of each system that is somebody else, ours first.
+fn lines<'a>(outcomes: &[&'a Outcome]) -> Vec<Line<'a>> {
+    let mut lines: Vec<Line<'a>> = vec![("ours", Vec::new())];
     for outcome in outcomes {
-        let others = outcome.others.iter().map(|(system, other)| (system.name, other));
-        for (name, measured) in [(" ours", &outcome.ours)].into_iter().chain(others) {
-            if let Some(value) = measured.value() {
-                lines.entry(name).or_default().push((outcome.row.number as f64, value));
+        let others = outcome.others.iter().filter(|(system, _)| is_another(system));
+        let others = others.map(|(system, other)| (system.name, other));
+        for (name, measured) in [("ours", &outcome.ours)].into_iter().chain(others) {
+            let Some(value) = measured.value() else { continue };
+            let point = (outcome.row.number as f64, value);
+            match lines.iter_mut().find(|(system, _)| *system == name) {
+                Some((_, points)) => points.push(point),
+                None => lines.push((name, vec![point])),
             }
         }
     }
+    lines.retain(|(_, points)| !points.is_empty());
     lines
+}
+
+fn is_another(system: &System) -> bool {
+    !matches!(system.by, By::Ourselves(..) | By::Limit(_))
+}
+
+/// A number of bytes that is a power of two, or eight.
+fn binary(bytes: usize) -> String {
+    match bytes {
+        1_048_576.. => format!("{} MiB", bytes >> 20),
+        1024.. => format!("{} KiB", bytes >> 10),
+        _ => format!("{bytes} B"),
+    }
 }

@@ -23,7 +23,7 @@ pub(super) fn draw(outcomes: &[Outcome], folder: &Path) -> Result<(), Failure> {
         write(folder, area, &bars::draw(area, &outcomes))?;
     }
     for (name, outcomes) in growth::series(outcomes) {
-        write(folder, &format!("growth-{name}"), &growth::draw(&name, &outcomes))?;
+        write(folder, &format!("growth-{name}"), &growth::draw(&outcomes))?;
     }
     Ok(())
 }

@@ -35,11 +35,11 @@ impl Svg {
         );
     }
 
-    pub(super) fn path(&mut self, points: &[(f64, f64)], colour: &str) {
+    pub(super) fn path(&mut self, points: &[(f64, f64)], colour: &str, width: f64) {
         let list: Vec<String> = points.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
         let _ = writeln!(
             self.body,
-            r#"<polyline points="{}" fill="none" stroke="{colour}" stroke-width="2"/>"#,
+            r#"<polyline points="{}" fill="none" stroke="{colour}" stroke-width="{width}"/>"#,
             list.join(" ")
         );
         for (x, y) in points {
@@ -59,6 +59,11 @@ impl Svg {
             self.body,
             r#"<text x="{x:.1}" y="{y:.1}" text-anchor="{anchor}" class="{class}">{text}</text>"#
         );
+    }
+
+    /// A name in the colour of what it names.
+    pub(super) fn coloured(&mut self, (x, y): (f64, f64), colour: &str, text: &str) {
+        let _ = writeln!(self.body, r#"<text x="{x:.1}" y="{y:.1}" style="fill: {colour}">{text}</text>"#);
     }
 
     /// The whole file, on white, as READMEs are also shown on black.
@@ -84,14 +89,15 @@ pub(super) struct Log {
 }
 
 impl Log {
+    /// From the least to the greatest of the values.
+    pub(super) fn between(values: impl Iterator<Item = f64>, from: f64, to: f64) -> Self {
+        let (low, high) = ends(values).unwrap_or((0.0, 1.0));
+        Self { low, high: high.max(low + 0.1), from, to }
+    }
+
     /// Over whole decades that hold all of the values.
     pub(super) fn over(values: impl Iterator<Item = f64>, from: f64, to: f64) -> Self {
-        let (mut low, mut high) = (f64::MAX, f64::MIN);
-        for value in values.filter(|value| value.is_finite() && *value > 0.0) {
-            low = low.min(value.log10());
-            high = high.max(value.log10());
-        }
-        let (low, high) = if low > high { (0.0, 1.0) } else { (low.floor(), high.ceil()) };
+        let (low, high) = ends(values).map_or((0.0, 1.0), |(low, high)| (low.floor(), high.ceil()));
         Self { low, high: high.max(low + 1.0), from, to }
     }
 
@@ -103,6 +109,15 @@ impl Log {
     pub(super) fn decades(&self) -> impl Iterator<Item = f64> + use<> {
         (self.low as i32..=self.high as i32).map(|power| 10f64.powi(power))
     }
+}
+
+/// The logarithms of the least and the greatest value.
+fn ends(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
+    let logarithms = values.filter(|value| value.is_finite() && *value > 0.0).map(f64::log10);
+    logarithms.fold(None, |ends, value| match ends {
+        None => Some((value, value)),
+        Some((low, high)) => Some((value.min(low), value.max(high))),
+    })
 }
 
 /// A short form of a round number.
