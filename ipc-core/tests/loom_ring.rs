@@ -1,12 +1,12 @@
 //! Every order in which two sides of a ring can meet: no wake is lost, and no
 //! byte is read before it was written.
 //!
-//! `RUSTFLAGS="--cfg loom" cargo test --release -p ipc-core --test loom_ring`
+//! `RUSTFLAGS="--cfg under_loom" cargo test --release -p ipc-core --test loom_ring`
 //!
 //! # Safety
 //! The cells are the model checker's own: it fails where two accesses race.
 
-#![cfg(loom)]
+#![cfg(under_loom)]
 #![allow(unsafe_code)]
 
 use loom::cell::UnsafeCell;

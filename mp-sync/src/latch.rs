@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
-
-use ipc_core::raw::{Change, change_and_wake, wait_on, wake};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use crate::error::TimeoutError;
 use crate::memory::{Kind, Slot, allocate};
+use crate::protocol::countdown;
+use crate::protocol::words::AtomicU32;
 use crate::timeout;
 use crate::travel::travels;
 
@@ -33,18 +33,13 @@ pub struct Latch {
     slot: Slot,
 }
 
-/// Somebody sleeps on the word, or did: opening goes through the kernel.
-const WAITED_FOR: u32 = 1;
-/// One more to go.
-const ONE: u32 = 2;
-
 impl Latch {
     /// A latch that opens after `count` calls of [`count_down`](Self::count_down).
     ///
     /// # Errors
     /// What the system says, and `InvalidInput` for more than 2,147,483,647.
     pub fn new(count: u32) -> io::Result<Self> {
-        let word = count.checked_mul(ONE).ok_or(io::ErrorKind::InvalidInput)?;
+        let word = countdown::word_of(count).ok_or(io::ErrorKind::InvalidInput)?;
         let latch = Self { slot: allocate(Kind::Latch, size_of::<AtomicU32>())? };
         latch.word().store(word, Ordering::Relaxed);
         Ok(latch)
@@ -56,32 +51,13 @@ impl Latch {
 
     /// One less to go; nothing happens to an open latch.
     pub fn count_down(&self) {
-        let word = self.word();
-        let mut old = word.load(Ordering::Relaxed);
-        loop {
-            if old < ONE {
-                return;
-            }
-            if old == (ONE | WAITED_FOR) {
-                // Open and wake together, so that nobody sleeps on if this process dies here.
-                if change_and_wake(word, Change::Set(WAITED_FOR as u16), u32::MAX).is_err() {
-                    word.store(WAITED_FOR, Ordering::SeqCst);
-                    wake(word, u32::MAX);
-                }
-                return;
-            }
-            // ORDERING: what each has done before is seen by those who find the latch open.
-            match word.compare_exchange_weak(old, old - ONE, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => return,
-                Err(now) => old = now,
-            }
-        }
+        countdown::count_down(self.word());
     }
 
     /// How many are still to go.
     #[must_use]
     pub fn count(&self) -> u32 {
-        self.word().load(Ordering::Acquire) / ONE
+        countdown::count(self.word())
     }
 
     /// Whether it has opened.
@@ -92,7 +68,7 @@ impl Latch {
 
     /// Waits until it opens.
     pub fn wait(&self) {
-        self.wait_until(None);
+        countdown::wait(self.word(), None);
     }
 
     /// Waits up to `timeout` until it opens.
@@ -100,21 +76,7 @@ impl Latch {
     /// # Errors
     /// [`TimeoutError`] if it did not.
     pub fn wait_timeout(&self, timeout: Duration) -> Result<(), TimeoutError> {
-        if self.wait_until(timeout::after(timeout)) { Ok(()) } else { Err(TimeoutError) }
-    }
-
-    fn wait_until(&self, deadline: Option<Instant>) -> bool {
-        loop {
-            let now = self.word().fetch_or(WAITED_FOR, Ordering::SeqCst) | WAITED_FOR;
-            if now < ONE {
-                return true;
-            }
-            if timeout::expired(deadline) {
-                return false;
-            }
-            // It sleeps through counts that wake nobody, and finds the last one by the wake.
-            let _ = wait_on(self.word(), now, deadline);
-        }
+        if countdown::wait(self.word(), timeout::after(timeout)) { Ok(()) } else { Err(TimeoutError) }
     }
 }
 

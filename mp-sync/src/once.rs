@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::error::LockError;
 use crate::lock::Guard;
 use crate::memory::{Kind, Slot, allocate};
+use crate::protocol::done;
 use crate::protocol::robust::Patience;
+use crate::protocol::words::AtomicU32;
 use crate::travel::travels;
 
 /// Something that is to be done once, by whichever process comes first.
@@ -29,8 +30,6 @@ pub struct Once {
     slot: Slot,
 }
 
-const DONE: u32 = 1;
-
 impl Once {
     /// Something not yet done.
     ///
@@ -50,26 +49,17 @@ impl Once {
     /// # Errors
     /// [`LockError::Relocked`] if called inside `work` itself, and what the system says.
     pub fn call(&self, work: impl FnOnce()) -> Result<bool, LockError<()>> {
-        if self.is_done() {
-            return Ok(false);
-        }
-        let _guard = match Guard::acquire(&self.slot, None, Patience::Until(None)) {
-            Ok(guard) => guard,
-            Err(error) => error.into_guard().map_err(|error| error.map(drop))?,
+        let lock = || match Guard::acquire(&self.slot, None, Patience::Until(None)) {
+            Ok(guard) => Ok(guard),
+            Err(error) => error.into_guard().map_err(|error| error.map(drop)),
         };
-        if self.is_done() {
-            return Ok(false);
-        }
-        work();
-        // ORDERING: what `work` did is seen by those who find it done.
-        self.word().store(DONE, Ordering::Release);
-        Ok(true)
+        done::call(self.word(), lock, work)
     }
 
     /// Whether it has been done.
     #[must_use]
     pub fn is_done(&self) -> bool {
-        self.word().load(Ordering::Acquire) == DONE
+        done::is_done(self.word())
     }
 }
 

@@ -1,8 +1,9 @@
-//! The harness that integrates the crates: `cargo xtask ci`, `tidy`, `parity`, `soak` and `bench`.
+//! The harness that integrates the crates: `cargo xtask ci`, `tidy`, `parity`, `loom`, `soak` and `bench`.
 
 mod bench;
 mod built;
 mod ci;
+mod loom;
 mod parity;
 mod shell;
 mod soak;
@@ -21,6 +22,7 @@ usage: cargo xtask COMMAND
   ci                                     all that a change must pass, in order
   tidy                                   the rules that no compiler checks
   parity                                 the table of the original's names, and what it names
+  loom                                   the bare protocols under the model checker
   soak [CRATE] [--seed N] [--seconds N] [--kills N]
                                          the long suites, tests/soak.rs of each crate
   bench [ROW…] [--quick] [--json FILE] [--plot DIR] [--against REV] [--corpus DIR] [--no-rivals]
@@ -47,6 +49,7 @@ fn run() -> Result<(), Failure> {
         ["ci"] => ci::run(&workspace),
         ["tidy"] => tidy::run(&workspace),
         ["parity"] => parity::run(&workspace),
+        ["loom"] => loom::run(&workspace),
         ["soak", options @ ..] => soak::run(&workspace, options),
         ["bench", options @ ..] => bench::run(&workspace, options),
         ["help" | "--help" | "-h"] => {

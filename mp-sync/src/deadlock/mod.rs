@@ -4,7 +4,7 @@ mod report;
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ipc_core::raw::{LockFailure, ThreadId};
@@ -13,7 +13,6 @@ use crate::error::LockError;
 use crate::memory::{Kind, Slot, allocate};
 use crate::protocol::board::{Board, NAME, Seen, Waiting};
 use crate::protocol::robust::{self, Patience};
-use crate::protocol::words::AtomicU64;
 use crate::timeout;
 use crate::travel::travels;
 

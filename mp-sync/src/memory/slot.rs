@@ -86,10 +86,10 @@ unsafe impl<const N: usize> Words for [AtomicU64; N] {}
 // SAFETY: these four are single atomics.
 unsafe impl Words for AtomicU32 {}
 // SAFETY: the model checker's own lie in no shared memory: only protocols run under it.
-#[cfg(loom)]
+#[cfg(under_loom)]
 unsafe impl Words for loom::sync::atomic::AtomicU32 {}
 // SAFETY: as above.
-#[cfg(loom)]
+#[cfg(under_loom)]
 unsafe impl Words for loom::sync::atomic::AtomicU64 {}
 // SAFETY: as above.
 unsafe impl Words for AtomicU64 {}

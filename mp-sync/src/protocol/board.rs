@@ -9,13 +9,13 @@
 
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
-use super::words::AtomicU64;
+use super::words::{AtomicU64, read};
 
 /// How many holders of one thing, such as readers of a lock, are written down.
-pub(crate) const HOLDERS: usize = if cfg!(loom) { 1 } else { 8 };
+pub(crate) const HOLDERS: usize = if cfg!(under_loom) { 1 } else { 8 };
 
 /// How many words a name has: its length, and its bytes.
-pub(crate) const NAME: usize = if cfg!(loom) { 0 } else { 8 };
+pub(crate) const NAME: usize = if cfg!(under_loom) { 1 } else { 8 };
 
 /// Room for so many that wait at a time.
 #[repr(C)]
@@ -95,17 +95,16 @@ impl<const N: usize> Board<N> {
             return false;
         }
         known.push(thread);
-        let waits = self.entries.iter().enumerate().filter(|(_, entry)| entry.thread.load(SeqCst) == thread);
+        let waits = self.entries.iter().enumerate().filter(|(_, entry)| read(&entry.thread) == thread);
         for (place, entry) in waits {
-            let (wait, looks) = (entry.wait.load(SeqCst), entry.looks.load(SeqCst));
+            let (wait, looks) = (read(&entry.wait), read(&entry.looks));
             if wait == 0 {
                 continue;
             }
-            for holder in entry.holders.iter().map(|holder| holder.load(SeqCst)).filter(|holder| *holder != 0)
-            {
+            for holder in entry.holders.iter().map(read).filter(|holder| *holder != 0) {
                 path.push(Seen { thread, holder, place, wait, looks });
                 let leads_back = holder == goal || self.leads_back(holder, goal, path, known);
-                if leads_back && entry.wait.load(SeqCst) == wait {
+                if leads_back && read(&entry.wait) == wait {
                     return true;
                 }
                 path.pop();
@@ -160,5 +159,97 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.entry.wait.store(0, SeqCst);
         self.entry.thread.store(0, SeqCst);
+    }
+}
+
+#[cfg(all(test, under_loom))]
+mod models {
+    // The checker's own counts, and cannot do that any more once a model has failed.
+    use std::sync::Arc;
+
+    use loom::thread;
+
+    use super::*;
+
+    type Board = super::Board<2>;
+    type Lasts = fn(&[Seen], &[Seen]) -> bool;
+
+    /// Two locks, and a board.
+    struct World {
+        board: Board,
+        holders: [AtomicU64; 2],
+    }
+
+    fn world() -> Arc<World> {
+        let word = || AtomicU64::new(0);
+        let entry =
+            || Entry { thread: word(), wait: word(), looks: word(), holders: [word()], name: [word()] };
+        let board = Board { waits: word(), entries: [entry(), entry()] };
+        // Thread one holds the first lock, thread two the second one.
+        Arc::new(World { board, holders: [AtomicU64::new(1), AtomicU64::new(2)] })
+    }
+
+    impl World {
+        /// Waits for a lock and looks so often; whether it is told of a circle.
+        fn wait(&self, thread: u64, lock: usize, looks: usize, lasts: Lasts) -> bool {
+            let waiting = self.board.begin(thread, &[0], |_| true).unwrap();
+            let mut before: Option<Vec<Seen>> = None;
+            (0..looks).any(|_| {
+                waiting.look(std::iter::once(read(&self.holders[lock])));
+                let now = self.board.circle(&waiting);
+                let is_told = matches!((&before, &now), (Some(before), Some(now)) if lasts(before, now));
+                if !matches!((&before, &now), (Some(before), Some(now)) if Board::are_same(before, now)) {
+                    before = now;
+                }
+                is_told
+            })
+        }
+    }
+
+    fn bounded() -> loom::model::Builder {
+        let mut builder = loom::model::Builder::new();
+        // What the mutants fail by takes three.
+        builder.preemption_bound = Some(3);
+        builder
+    }
+
+    /// The first thread lets go of its lock, and then waits for that of the second one, which
+    /// waited for the first one's before: there is never a circle.
+    fn nobody_is_told_of_what_is_past(lasts: Lasts) {
+        bounded().check(move || {
+            let world = world();
+            let other = {
+                let world = Arc::clone(&world);
+                thread::spawn(move || {
+                    let waiting = world.board.begin(2, &[0], |_| true).unwrap();
+                    for _ in 0..2 {
+                        waiting.look(std::iter::once(read(&world.holders[0])));
+                    }
+                })
+            };
+            world.holders[0].store(0, SeqCst);
+            assert!(!world.wait(1, 1, 2, lasts), "told of what is past");
+            other.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn what_is_past_is_no_circle() {
+        nobody_is_told_of_what_is_past(Board::lasts);
+    }
+
+    #[test]
+    #[should_panic(expected = "told of what is past")]
+    fn mutant_that_believes_what_it_sees_twice() {
+        nobody_is_told_of_what_is_past(Board::are_same);
+    }
+
+    #[test]
+    #[should_panic(expected = "told of what is past")]
+    fn mutant_that_believes_one_look() {
+        nobody_is_told_of_what_is_past(|before, now| {
+            let looked = |(old, new): (&Seen, &Seen)| new.looks > old.looks;
+            Board::are_same(before, now) && before.iter().zip(now).all(looked)
+        });
     }
 }

@@ -67,7 +67,7 @@ pub(crate) fn sleep(word: &AtomicU32, seen: u32, deadline: Option<Instant>) {
     }
 }
 
-#[cfg(all(test, loom))]
+#[cfg(all(test, under_loom))]
 mod models {
     // The checker's own counts, and cannot do that any more once a model has failed.
     use std::sync::Arc;

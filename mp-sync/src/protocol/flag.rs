@@ -75,8 +75,8 @@ fn wait_since(word: &AtomicU32, first: u32, deadline: Option<Instant>) -> bool {
     }
 }
 
-/// `RUSTFLAGS="--cfg loom" cargo test -p mp-sync --release --lib models`
-#[cfg(all(test, loom))]
+/// `RUSTFLAGS="--cfg under_loom" cargo test -p mp-sync --release --lib models`
+#[cfg(all(test, under_loom))]
 mod models {
     // The checker's own counts, and cannot do that any more once a model has failed.
     use std::sync::Arc;

@@ -78,7 +78,7 @@ fn bit_of(generation: u32) -> u64 {
     1 << (generation % 64)
 }
 
-#[cfg(all(test, loom))]
+#[cfg(all(test, under_loom))]
 mod models {
     // The checker's own counts, and cannot do that any more once a model has failed.
     use std::sync::Arc;

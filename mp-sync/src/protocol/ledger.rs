@@ -203,7 +203,7 @@ impl<const N: usize> Ledger<N> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(under_loom)))]
 mod tests {
     use std::sync::Arc;
 
@@ -276,8 +276,8 @@ mod tests {
     }
 }
 
-/// `RUSTFLAGS="--cfg loom" cargo test -p mp-sync --release --lib ledger`
-#[cfg(all(test, loom))]
+/// `RUSTFLAGS="--cfg under_loom" cargo test -p mp-sync --release --lib ledger`
+#[cfg(all(test, under_loom))]
 mod models {
     use loom::sync::Arc;
     use loom::thread;

@@ -2,9 +2,11 @@
 
 pub(crate) mod board;
 pub(crate) mod count;
+pub(crate) mod countdown;
+pub(crate) mod done;
 pub(crate) mod flag;
 pub(crate) mod generation;
-#[cfg(loom)]
+#[cfg(under_loom)]
 mod kernel;
 pub(crate) mod ledger;
 pub(crate) mod robust;

@@ -30,7 +30,7 @@ pub(crate) fn notify(word: &AtomicU32, count: u32) {
     }
 }
 
-#[cfg(all(test, loom))]
+#[cfg(all(test, under_loom))]
 mod models {
     // The checker's own counts, and cannot do that any more once a model has failed.
     use std::sync::Arc;

@@ -1,12 +1,25 @@
 //! The words that protocols are written over, and sleeping on them: the real ones, or
 //! loom's and a kernel that is played.
 
-#[cfg(not(loom))]
+#[cfg(not(under_loom))]
 pub(crate) use ipc_core::raw::{change_and_wake, wait_on, wake};
-#[cfg(not(loom))]
+#[cfg(not(under_loom))]
 pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64};
 
-#[cfg(loom)]
+#[cfg(under_loom)]
 pub(crate) use super::kernel::{change_and_wake, wait_on, wake};
-#[cfg(loom)]
+#[cfg(under_loom)]
 pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64};
+
+/// What a word holds now, in the one order of all such operations.
+#[cfg(not(under_loom))]
+#[inline]
+pub(crate) fn read(word: &AtomicU64) -> u64 {
+    word.load(std::sync::atomic::Ordering::SeqCst)
+}
+
+/// The checker's loads find old values at times, whatever their ordering; exchanges do not.
+#[cfg(under_loom)]
+pub(crate) fn read(word: &AtomicU64) -> u64 {
+    word.fetch_or(0, std::sync::atomic::Ordering::SeqCst)
+}

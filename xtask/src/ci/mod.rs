@@ -6,6 +6,7 @@ use std::fmt;
 use std::time::Instant;
 
 use crate::Failure;
+use crate::loom;
 use crate::parity;
 use crate::shell::{command, output, show};
 use crate::tidy;
@@ -49,6 +50,7 @@ fn steps(workspace: &Workspace, totals: &mut Totals) -> Result<(), Failure> {
     step("each crate alone", "ARCHITECTURE.md: each crate builds alone", || alone(workspace))?;
     step("tests", "cargo test --workspace", || passed(suites::all(workspace, totals)))?;
     step("tests on one core", "no test may need two processors", || suites::on_one_core(workspace, totals))?;
+    step("models", "xtask/src/loom.rs: mutants must fail", || passed(loom::run(workspace)))?;
     step("windows type-check", "ARCHITECTURE.md: only sys/ knows the platform", || {
         other_platform(workspace)
     })?;

@@ -10,7 +10,7 @@ use crate::shell::{command, output, watch};
 use crate::workspace::Workspace;
 
 /// The crates whose suites start processes, which hang differently on one core.
-const ON_ONE_CORE: [&str; 2] = ["mp-process", "mp-pool"];
+const ON_ONE_CORE: [&str; 4] = ["mp-process", "mp-sync", "mp-pool", "multiprocess"];
 
 /// The sums over the lines `test result: …`.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
