@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 /// One of each.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct All {
     locks: (Lock, RLock, RwLock),
     counts: (Semaphore, BoundedSemaphore, BinarySemaphore),
@@ -146,6 +146,30 @@ fn thousands_of_locks_go_in_one_message() -> Outcome {
     Ok(())
 }
 
+/// Killed at some instant between receiving and using: what it had is gone with it.
+fn one_who_is_killed_with_objects_in_its_hands_leaves_nothing() -> Outcome {
+    let handles = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let before = handles();
+    for round in 0..20 {
+        let all = All::new()?;
+        let (queue, asked) = (Queue::<All>::bounded(2)?, Event::new()?);
+        queue.put(all.clone())?;
+        let use_it = |(queue, asked): (Queue<All>, Event)| {
+            asked.set();
+            let all = queue.get().unwrap();
+            all.touch();
+        };
+        let child = Process::spawn(use_it, (queue.clone(), asked.clone()))?;
+        asked.wait_timeout(Duration::from_secs(10))?;
+        std::thread::sleep(Duration::from_micros(50 * round));
+        child.kill()?;
+        drop(child.join());
+        drop(all.locks.0.lock().or_else(LockError::into_guard).map_err(|error| error.to_string())?);
+    }
+    assert!(handles() <= before + 2, "{} handles, {before} before", handles());
+    Ok(())
+}
+
 fn received_twice_is_one_mapping() -> Outcome {
     let echo = |lock: Lock| (lock.clone(), lock);
     let lock = Lock::new()?;
@@ -166,6 +190,7 @@ fn main() -> std::process::ExitCode {
         siblings_share_too,
         a_death_is_told_across_mappings,
         thousands_of_locks_go_in_one_message,
+        one_who_is_killed_with_objects_in_its_hands_leaves_nothing,
         received_twice_is_one_mapping,
     ];
     // A process keeps the slab from which its next objects are cut.

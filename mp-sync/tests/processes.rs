@@ -203,6 +203,30 @@ fn a_binary_semaphore_is_released_elsewhere() {
     assert!(turn.is_locked());
 }
 
+fn a_dead_holders_bounded_permits_come_back() {
+    let seats = BoundedSemaphore::new(2).unwrap();
+    let holder = child_that(|_| (0..2).for_each(|_| std::mem::forget(seats.acquire().unwrap())));
+    assert!(seats.acquire_timeout(SHORT).is_err());
+    holder.kill();
+    let both = [seats.acquire_timeout(LONG).unwrap(), seats.acquire_timeout(LONG).unwrap()];
+    drop(both);
+    assert!(seats.release(1).is_err(), "no more than it began with");
+}
+
+fn a_binary_semaphore_stays_taken_by_the_dead() {
+    let turn = BinarySemaphore::new().unwrap();
+    let holder = child_that(|_| turn.acquire().unwrap());
+    let waiter = child_that(|ready| {
+        ready.set();
+        turn.acquire().unwrap();
+    });
+    holder.kill();
+    waiter.kill();
+    assert!(turn.acquire_timeout(5 * SHORT).is_err(), "it belongs to nobody");
+    turn.release().unwrap();
+    turn.try_acquire().unwrap();
+}
+
 fn a_killed_waiter_does_not_hold_up_an_event() {
     let event = Event::new().unwrap();
     let started = SharedAtomicU64::new(0).unwrap();
@@ -257,6 +281,24 @@ fn a_killed_waiter_does_not_hold_up_a_condition() {
     let guard = ready.lock().unwrap();
     let (_guard, found) = changed.wait_while_timeout(guard, SHORT, |_| true).unwrap();
     assert!(!found, "it timed out");
+}
+
+fn a_dead_waiter_takes_no_notification() {
+    let waiting = Value::new(0u32).unwrap();
+    let changed = Condition::new().unwrap();
+    let wait = || {
+        fork(|| {
+            let mut guard = waiting.lock().unwrap();
+            *guard += 1;
+            drop(changed.wait(guard).unwrap());
+        })
+    };
+    let (victim, other) = (wait(), wait());
+    eventually("two wait", || waiting.get().unwrap() == 2);
+    std::thread::sleep(SHORT);
+    victim.kill();
+    changed.notify(1);
+    assert!(other.join());
 }
 
 fn a_condition_lets_go_of_an_rlock_altogether() {
@@ -323,6 +365,32 @@ fn a_barrier_is_not_filled_by_the_dead() {
     }
 }
 
+fn a_barrier_is_used_by_more_than_its_parties() {
+    let (barrier, passes) = (Barrier::new(2).unwrap(), SharedAtomicU64::new(0).unwrap());
+    let others: Vec<Child> = (0..5)
+        .map(|_| {
+            fork(|| {
+                while barrier.wait().is_ok() {
+                    passes.fetch_add(1, SeqCst);
+                }
+            })
+        })
+        .collect();
+    eventually("all pass", || passes.load(SeqCst) > 2000);
+    barrier.abort().unwrap();
+    assert!(others.into_iter().all(Child::join));
+}
+
+fn an_aborted_barrier_is_reset() {
+    let barrier = Barrier::new(2).unwrap();
+    barrier.abort().unwrap();
+    assert!(matches!(barrier.wait(), Err(BarrierError::Broken)));
+    barrier.reset().unwrap();
+    let other = fork(|| assert!(barrier.wait().is_ok()));
+    barrier.wait().unwrap();
+    assert!(other.join());
+}
+
 fn an_aborted_barrier_fails_those_who_wait() {
     let barrier = Barrier::new(2).unwrap();
     let waiter = fork(|| assert!(matches!(barrier.wait(), Err(BarrierError::Broken))));
@@ -373,6 +441,38 @@ fn a_latch_opens_for_those_who_sleep() {
     assert!(waiters.into_iter().all(Child::join));
     latch.count_down();
     assert!(latch.is_open());
+}
+
+fn a_latch_counts_what_the_dead_have_counted() {
+    let latch = Latch::new(2).unwrap();
+    let waiter = child_that(|ready| {
+        ready.set();
+        latch.wait();
+    });
+    let counter = child_that(|_| latch.count_down());
+    counter.kill();
+    waiter.kill();
+    assert_eq!(latch.count(), 1);
+    let other = fork(|| latch.wait());
+    latch.count_down();
+    assert!(other.join());
+}
+
+fn an_array_of_the_dead_is_told_and_kept() {
+    let lock = Lock::new().unwrap();
+    let (array, value) = (Array::with_lock(&[1u8, 2], &lock).unwrap(), Value::with_lock(3u8, &lock).unwrap());
+    let writer = child_that(|_| {
+        let mut guard = array.lock().unwrap();
+        guard[1] = 9;
+        std::mem::forget(guard);
+    });
+    writer.kill();
+    assert!(matches!(value.lock(), Err(LockError::OwnerDied(_))), "it is one lock for both");
+    let Err(LockError::OwnerDied(guard)) = array.lock() else { panic!("the owner died") };
+    assert_eq!(*guard, [1, 9], "what it had written");
+    guard.mark_sound();
+    drop(guard);
+    assert!(lock.lock().is_ok());
 }
 
 fn values_and_arrays_are_shared() {
@@ -516,19 +616,26 @@ fn main() {
         forgotten_permits_belong_to_nobody,
         a_bounded_semaphore_refuses_what_is_too_much,
         a_binary_semaphore_is_released_elsewhere,
+        a_binary_semaphore_stays_taken_by_the_dead,
+        a_dead_holders_bounded_permits_come_back,
         a_killed_waiter_does_not_hold_up_an_event,
         one_who_slept_through_set_and_clear_goes_on,
         a_killed_waiter_does_not_hold_up_a_condition,
+        a_dead_waiter_takes_no_notification,
         a_condition_lets_go_of_an_rlock_altogether,
         a_barrier_lets_all_go_with_one_leader,
         a_barrier_breaks_when_one_who_waits_dies,
         a_barrier_is_not_filled_by_the_dead,
+        a_barrier_is_used_by_more_than_its_parties,
         an_aborted_barrier_fails_those_who_wait,
+        an_aborted_barrier_is_reset,
         a_dead_reader_is_no_reader,
         a_dead_writer_is_told_to_all,
         once_is_done_again_after_a_death,
         a_latch_opens_for_those_who_sleep,
+        a_latch_counts_what_the_dead_have_counted,
         values_and_arrays_are_shared,
+        an_array_of_the_dead_is_told_and_kept,
         a_producer_may_end_before_anybody_gets,
         a_reader_killed_inside_get_harms_nobody,
         a_queues_timeouts_hold,

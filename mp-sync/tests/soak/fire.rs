@@ -43,7 +43,10 @@ pub(crate) struct Fire<'a> {
     pub(crate) random: &'a mut Random,
     pub(crate) share: Share,
     pub(crate) kills: u64,
+    /// The longest time in which one did nothing, also for want of a processor.
     pub(crate) longest: Duration,
+    /// The longest of that in which it slept, and was not even woken.
+    pub(crate) asleep: Duration,
     pub(crate) steps: u64,
 }
 
@@ -101,12 +104,12 @@ impl Scenario<'_> {
                 dying.drain(..).for_each(|victim| fire.kill(victim));
             }
             rounds += 1;
-            let waited = if rounds % ROUNDS == 0 {
-                self.await_progress(&workers, &workers.iter().map(Worker::steps).collect::<Vec<_>>())
+            if rounds % ROUNDS == 0 {
+                let before: Vec<u64> = workers.iter().map(Worker::steps).collect();
+                self.await_progress(&workers, &before, fire);
             } else {
-                self.await_any(&workers, before)
-            };
-            fire.longest = fire.longest.max(waited);
+                fire.longest = fire.longest.max(self.await_any(&workers, before));
+            }
         }
         fire.steps = steps(&workers);
         for worker in &workers {
@@ -135,9 +138,8 @@ impl Scenario<'_> {
 
     /// With nobody being killed, waits until each has done something since. One that sleeps
     /// all the time and is not even woken was forgotten.
-    fn await_progress(&self, workers: &[Worker], before: &[u64]) -> Duration {
+    fn await_progress(&self, workers: &[Worker], before: &[u64], fire: &mut Fire<'_>) {
         let begun = Instant::now();
-        let mut longest = Duration::ZERO;
         for (number, worker) in workers.iter().enumerate() {
             let mut still = (Instant::now(), worker.child.times_awoken());
             while worker.steps() == before[number] {
@@ -146,14 +148,14 @@ impl Scenario<'_> {
                 if awoken != still.1 || worker.child.is_runnable() {
                     still = (Instant::now(), awoken);
                 }
+                fire.asleep = fire.asleep.max(still.0.elapsed());
                 if still.0.elapsed() > STALL || begun.elapsed() > STARVED {
                     stalled(&format!("worker {number}"), begun);
                 }
                 pause(Duration::from_micros(200));
             }
-            longest = longest.max(begun.elapsed());
+            fire.longest = fire.longest.max(begun.elapsed());
         }
-        longest
     }
 }
 

@@ -63,12 +63,16 @@ fn main() {
                 Share::Until(Instant::now() + Duration::from_secs_f64(time))
             }
         };
-        let mut fire = Fire { random: &mut random, share, kills: 0, longest: Duration::ZERO, steps: 0 };
+        let (longest, asleep) = (Duration::ZERO, Duration::ZERO);
+        let mut fire = Fire { random: &mut random, share, kills: 0, longest, asleep, steps: 0 };
         let begun = Instant::now();
         run(&mut fire);
-        let Fire { kills: here, longest, steps, .. } = fire;
-        let took = begun.elapsed().as_secs_f64();
-        println!("{name:>18}: {here:>7} kills, {steps:>10} steps, longest wait {longest:?}, {took:.1} s");
+        let Fire { kills: here, longest, asleep, steps, .. } = fire;
+        let (took, longest, asleep) =
+            (begun.elapsed().as_secs_f64(), longest.as_millis(), asleep.as_millis());
+        println!(
+            "{name:>18}: {here:>7} kills, {steps:>10} steps, longest wait {longest} ms, asleep {asleep} ms, {took:.1} s"
+        );
         kills += here;
     }
     println!("{kills} kills");
