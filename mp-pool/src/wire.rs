@@ -11,6 +11,8 @@ use crate::worker::Runner;
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct TaskHead {
     pub(crate) task: u64,
+    /// Which one it is of all that this worker is given.
+    pub(crate) turn: u32,
     /// How many items follow; none tells the worker to end.
     pub(crate) items: u32,
     /// How many bytes of `Job` stand between the head and the items.
@@ -114,7 +116,7 @@ impl Outgoing for TaskFrame<'_> {
 /// Asks a worker to end once it has done what it holds.
 pub(crate) fn send_stop(link: &dyn Link) {
     let mut packet = Packet::new();
-    let _ = packet.append(&TaskHead { task: 0, items: 0, job_len: 0, whole: false, poll: false });
+    let _ = packet.append(&TaskHead { task: 0, turn: 0, items: 0, job_len: 0, whole: false, poll: false });
     // One that does not even take this is ended by other means.
     let _ = link.send(&mut packet, Some(std::time::Instant::now()));
 }

@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         an_argument_that_does_not_encode_is_that_items_error,
         a_killed_worker_is_one_tasks_error,
         a_killed_worker_costs_quick_items_nothing,
+        what_waits_behind_a_slow_item_goes_to_an_idle_worker,
         retries_bring_the_result,
         a_poison_item_stops_after_its_tries,
         items_not_begun_are_not_lost,
@@ -359,6 +360,44 @@ fn a_killed_worker_costs_quick_items_nothing() {
             value => check(x, value),
         }
     }
+}
+
+/// Waits for a file to be there, or makes it.
+fn meet((path, x): (String, u32)) -> u32 {
+    match x {
+        50 => {
+            let begin = std::time::Instant::now();
+            while !std::path::Path::new(&path).exists() {
+                assert!(begin.elapsed() < Duration::from_secs(30), "nobody came");
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+        51 => std::fs::write(&path, "").unwrap(),
+        _ => {}
+    }
+    x
+}
+
+fn what_waits_behind_a_slow_item_goes_to_an_idle_worker() {
+    let pool = Pool::new(2).unwrap();
+    let path = |n: usize| {
+        let folder = std::env::temp_dir();
+        folder.join(format!("mp-pool-meet-{}-{n}", std::process::id())).to_str().unwrap().to_owned()
+    };
+    // The fiftieth ends only when the next has run, and both are thought to be quick.
+    let items = |n: usize| (0..2000).map(move |x| (path(n), u32::saturating_sub(x, 1000)));
+    let sum = |values: Vec<u32>| assert_eq!(values.into_iter().sum::<u32>(), 999 * 500);
+    sum(pool.imap(meet, items(0)).map(Result::unwrap).collect());
+    sum(pool.imap_unordered(meet, items(1)).map(Result::unwrap).collect());
+    let later: Vec<_> = items(2).map(|item| pool.apply_async(meet, item)).collect();
+    // Nobody waits for them: the pool sees to it by itself.
+    let begin = std::time::Instant::now();
+    while later.iter().any(|result| !result.ready()) {
+        assert!(begin.elapsed() < Duration::from_secs(30), "they wait for ever");
+        thread::sleep(Duration::from_millis(20));
+    }
+    sum(later.into_iter().map(|result| result.get().unwrap()).collect());
+    (0..3).for_each(|n| std::fs::remove_file(path(n)).unwrap());
 }
 
 fn die_once((path, x): (String, u32)) -> u32 {

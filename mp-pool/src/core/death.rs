@@ -16,12 +16,7 @@ struct Verdict<'a> {
 impl Core {
     /// A worker has ended. `begun` says how many items of a task it had begun,
     /// `why` is the error for those it was running. Returns the jobs concerned.
-    pub(crate) fn died(
-        &mut self,
-        worker: usize,
-        begun: impl Fn(TaskId) -> u32,
-        why: &TaskKind,
-    ) -> Vec<JobId> {
+    pub(crate) fn died(&mut self, worker: usize, begun: impl Fn(u32) -> u32, why: &TaskKind) -> Vec<JobId> {
         let Hands { held, doomed, .. } = std::mem::take(&mut self.workers[worker]);
         let verdict = Verdict {
             why: doomed.as_ref().unwrap_or(why),
@@ -35,7 +30,7 @@ impl Core {
         let mut back = Vec::new();
         for id in held {
             let Some(task) = self.tasks.remove(&id) else { continue };
-            let begun = begun(id).clamp(task.answered, task.items);
+            let begun = begun(task.turn).clamp(task.answered, task.items);
             self.split(task, begun, &verdict, &mut back, &mut concerned);
         }
         for task in back.into_iter().rev() {
@@ -57,7 +52,7 @@ impl Core {
     ) {
         let lost = begun - task.answered;
         let sent_for_good = task.packet.moves_ends();
-        if !self.jobs.contains_key(&task.job) {
+        if self.jobs.get(task.job).is_none() {
             return;
         }
         let why = verdict.why;
@@ -99,9 +94,7 @@ impl Core {
         let before = (begun - 1 > task.answered).then(|| task.range(task.answered, begun - 1));
         let after = (begun < task.items).then(|| task.range(begun, task.items));
         let parts = usize::from(before.is_some()) + usize::from(after.is_some());
-        if let Some(job) = self.jobs.get_mut(&task.job) {
-            job.open += parts;
-        }
+        self.jobs.change(task.job, |job| job.open += parts);
         self.fail_range(&task, begun - 1, begun, true, verdict.why, concerned);
         back.extend(before.into_iter().chain(after));
     }

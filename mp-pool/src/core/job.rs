@@ -21,6 +21,8 @@ pub(crate) struct Job {
     pub(crate) item_nanos: Option<u64>,
     /// Wakes the caller, if it sleeps.
     pub(crate) wake: Arc<Condvar>,
+    /// How many callers sleep until they are woken by it.
+    pub(crate) sleepers: usize,
     /// Nobody need wait for it: the caller holds an `AsyncResult`.
     pub(crate) is_async: bool,
     /// Runs with all replies once there are no more to come.

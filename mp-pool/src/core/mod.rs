@@ -16,13 +16,14 @@ use self::queue::Queue;
 
 mod death;
 mod job;
+mod jobs;
 mod queue;
-mod reclaim;
+mod recall;
 mod staff;
 mod task;
 
 pub(crate) use job::{Callback, Job, Reply, What};
-pub(crate) use reclaim::Stranded;
+use jobs::{Ids, Jobs};
 pub(crate) use task::{Code, Task};
 
 /// Numbers of tasks and of jobs; never given twice.
@@ -40,32 +41,26 @@ struct Hands {
     refusals: u32,
     /// When it is tried again.
     pause: Option<Instant>,
-    /// How many tasks it has been given in its life; it answers them in that order.
-    turn: u64,
     /// It can be given tasks.
     alive: bool,
     /// It is to get no more tasks, and to leave when it has done those it has.
     retiring: bool,
-    /// The task it was at when the pool last looked, and since when.
-    at_since: Option<(TaskId, Instant)>,
     /// Since when it has held nothing, if that is of interest.
     idle_since: Option<Instant>,
     /// When it was last given one, in counts of tasks.
     used: u64,
+    /// How many tasks it has been given: the turn of the last.
+    turns: u32,
+    /// How many answers have come from it.
+    answers: u64,
+    /// How many had come when it was last looked at for being late, and when that was.
+    watched: Option<(u64, Instant)>,
     /// Items it has been given in its life.
     items: u32,
     /// When the task it works on must be done.
     deadline: Option<Instant>,
     /// Why it is being killed.
     doomed: Option<TaskKind>,
-}
-
-impl Hands {
-    /// The tasks it holds, each behind its number among those it was given.
-    fn turns(&self) -> impl Iterator<Item = (u64, TaskId)> {
-        let first = self.turn + 1 - self.held.len() as u64;
-        (first..).zip(self.held.iter().copied())
-    }
 }
 
 /// The job of tasks that nobody wants any more.
@@ -76,9 +71,8 @@ const NO_JOB: JobId = 0;
 pub(crate) struct Cancelled {
     /// Workers that run a task of it.
     pub(crate) kill: Vec<usize>,
-    /// Tasks that workers hold and have not begun, as far as is known: the worker, and
-    /// which of those that it was given.
-    pub(crate) skip: Vec<(usize, u64)>,
+    /// The turns of tasks that workers hold and have not begun, as far as is known.
+    pub(crate) skip: Vec<(usize, u32)>,
 }
 
 /// The state of a pool.
@@ -87,8 +81,8 @@ pub(crate) struct Core {
     workers: Vec<Hands>,
     /// Tasks that no worker holds.
     queue: Queue,
-    tasks: HashMap<TaskId, Task>,
-    pub(crate) jobs: HashMap<JobId, Job>,
+    tasks: HashMap<TaskId, Task, Ids>,
+    pub(crate) jobs: Jobs,
     /// Why the pool takes and does nothing any more.
     pub(crate) broken: Option<PoolError>,
     pub(crate) closed: bool,
@@ -107,8 +101,12 @@ pub(crate) struct Core {
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// A task that takes a worker longer than this is not given ahead.
 const LONG_TASK: u64 = 5_000_000;
+/// Answers to tasks that take less are not waited for one by one.
+const QUICK_TASK: u64 = 20_000;
 /// Tasks that take less are given ahead, so that the worker has this much to do.
 const WORK_AHEAD: u64 = 200_000;
+/// About what it costs to wake a worker.
+const WAKE_NANOS: u64 = 10_000;
 /// Items that together take less may travel together.
 const BUNDLE_NANOS: u64 = 20_000;
 /// The most items that do.
@@ -121,8 +119,8 @@ impl Core {
         Self {
             workers: (0..rules.processes).map(|_| Hands::default()).collect(),
             queue: Queue::default(),
-            tasks: HashMap::new(),
-            jobs: HashMap::new(),
+            tasks: HashMap::default(),
+            jobs: Jobs::default(),
             broken: None,
             closed: false,
             rules,
@@ -142,7 +140,10 @@ impl Core {
 
     /// Forgets a job, which is returned; what its tasks answer from now on is dropped.
     pub(crate) fn close_job(&mut self, job: JobId) -> Option<Job> {
-        let closed = self.jobs.remove(&job);
+        let closed = self.jobs.remove(job);
+        if closed.as_ref().is_some_and(|job| job.open == 0) {
+            return closed;
+        }
         let Self { queue, tasks, .. } = self;
         queue.retain(|id| {
             let keep = tasks.get(&id).is_some_and(|task| task.job != job);
@@ -155,10 +156,13 @@ impl Core {
     }
 
     pub(crate) fn submit(&mut self, job: JobId, code: &Arc<Code>, index: usize, items: u32, packet: Packet) {
-        let Some(Job { open, priority, .. }) = self.jobs.get_mut(&job) else { return };
-        *open += 1;
-        let (priority, code) = (*priority, Arc::clone(code));
-        let task = Task { job, index, items, answered: 0, packet, code, suspect: None, priority };
+        let opened = self.jobs.change(job, |job| {
+            job.open += 1;
+            job.priority
+        });
+        let Some(priority) = opened else { return };
+        let code = Arc::clone(code);
+        let task = Task { job, index, items, answered: 0, packet, code, suspect: None, priority, turn: 0 };
         let id = self.add(task);
         self.queue.push_back(priority, id);
     }
@@ -178,15 +182,20 @@ impl Core {
     /// How many of a job's items may travel together though each goes by itself: so
     /// many that a worker is soon done with them.
     pub(crate) fn bundle(&self, job: JobId) -> usize {
-        let nanos = self.jobs.get(&job).and_then(|job| job.item_nanos);
+        let nanos = self.jobs.get(job).and_then(|job| job.item_nanos);
         let items = nanos.map_or(1, |nanos| (BUNDLE_NANOS / nanos.max(1)).clamp(1, MOST_BUNDLED));
         self.rules.chunk_size(items as usize)
     }
 
-    /// The task that a worker is at, and how many of its items are answered.
-    pub(crate) fn current(&self, worker: usize) -> Option<(TaskId, u32)> {
+    /// The task that a worker is at.
+    pub(crate) fn current(&self, worker: usize) -> Option<(TaskId, &Task)> {
         let id = *self.workers[worker].held.front()?;
-        Some((id, self.tasks.get(&id)?.answered))
+        Some((id, self.tasks.get(&id)?))
+    }
+
+    /// The turn of the task that a worker is given next.
+    pub(crate) fn next_turn(&self, worker: usize) -> u32 {
+        self.workers[worker].turns.wrapping_add(1)
     }
 
     /// How many tasks a worker holds at the most.
@@ -204,7 +213,8 @@ impl Core {
     }
 
     /// The worker that should get the next task, if one should: the least loaded,
-    /// and of equals the one used last, whose caches are warm.
+    /// and of about equals the one used last, whose caches are warm. It costs more to
+    /// wake another one than some quick tasks take.
     pub(crate) fn next_worker(&self, idle_only: bool) -> Option<usize> {
         let limit = if idle_only { 1 } else { self.window() };
         (0..self.workers.len())
@@ -212,7 +222,11 @@ impl Core {
                 let hands = &self.workers[*place];
                 hands.alive && !hands.full && hands.held.len() < limit && !self.is_spent(hands)
             })
-            .min_by_key(|place| (self.workers[*place].held.len(), u64::MAX - self.workers[*place].used))
+            .min_by_key(|place| {
+                let hands = &self.workers[*place];
+                let ahead = hands.held.len() as u64 * self.task_nanos.unwrap_or(WAKE_NANOS);
+                (ahead / WAKE_NANOS, u64::MAX - hands.used)
+            })
     }
 
     /// Whether a worker has run as many items as it may, or is to leave.
@@ -285,16 +299,16 @@ impl Core {
 
     /// Fails a job's tasks that wait in workers behind others, and keeps them as
     /// tasks of no job, because their workers still have them.
-    fn forsake(&mut self, job: JobId, killed: &[usize]) -> Vec<(usize, u64)> {
+    fn forsake(&mut self, job: JobId, killed: &[usize]) -> Vec<(usize, u32)> {
         let mut skip = Vec::new();
         for place in (0..self.workers.len()).filter(|place| !killed.contains(place)) {
-            let held: Vec<(u64, TaskId)> = self.workers[place].turns().collect();
-            for (turn, id) in held {
+            let held: Vec<TaskId> = self.workers[place].held.iter().copied().collect();
+            for id in held {
                 let Some(task) = self.tasks.get_mut(&id).filter(|task| task.job == job) else { continue };
                 task.job = NO_JOB;
                 let (index, items) = (task.index + task.answered as usize, task.items - task.answered);
+                skip.push((place, task.turn));
                 self.reply(job, Reply { index, items, what: What::Failed(TaskKind::Cancelled) }, true);
-                skip.push((place, turn));
             }
         }
         skip
@@ -303,14 +317,29 @@ impl Core {
     /// Whether an asynchronous job, or a worker that is to leave, needs somebody to drive
     /// for it.
     pub(crate) fn needs_supervision(&self) -> bool {
-        let wants = |job: &Job| job.open > 0 && job.is_async;
-        let noticed = |job: &Job| job.callback.is_some() || job.waker.is_some();
-        if self.workers.iter().any(|hands| hands.retiring) {
-            return true;
-        }
-        self.jobs.values().any(|job| {
-            wants(job) && (noticed(job) || !self.queue.is_empty() || self.rules.task_timeout.is_some())
-        })
+        let leaves = self.workers.iter().any(|hands| hands.retiring);
+        leaves || (self.jobs.any_open() && (self.is_urgent() || self.is_lopsided()))
+    }
+
+    /// Whether answers must be taken in as they come.
+    pub(crate) fn is_urgent(&self) -> bool {
+        self.jobs.any_noticed()
+            || !self.queue.is_empty()
+            || self.rules.task_timeout.is_some()
+            || self.workers.iter().any(|hands| hands.retiring)
+    }
+
+    /// Whether the workers have so much to do, of quick tasks, that whoever drives need
+    /// not see each answer at once.
+    pub(crate) fn may_nap(&self) -> bool {
+        self.task_nanos.is_some_and(|nanos| nanos < QUICK_TASK)
+            && self.rules.task_timeout.is_none()
+            && !self.jobs.any_noticed()
+    }
+
+    /// Whether tasks wait for a worker.
+    pub(crate) fn has_queue(&self) -> bool {
+        !self.queue.is_empty()
     }
 
     /// Takes the first task off the queue.
@@ -345,13 +374,16 @@ impl Core {
     }
 
     pub(crate) fn give(&mut self, worker: usize, id: TaskId) {
-        let items = self.tasks.get(&id).map_or(0, |task| task.items);
+        let turn = self.next_turn(worker);
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        task.turn = turn;
+        let items = task.items;
         self.given += 1;
         let hands = &mut self.workers[worker];
+        hands.turns = turn;
         hands.used = self.given;
         hands.items = hands.items.saturating_add(items);
         hands.held.push_back(id);
-        hands.turn += 1;
         if hands.held.len() == 1 {
             hands.deadline = self.rules.task_timeout.and_then(|limit| Instant::now().checked_add(limit));
         }
@@ -368,10 +400,19 @@ impl Core {
         self.put_back(id);
     }
 
-    /// Whether fewer tasks are under way than there are CPUs, so that polling
-    /// takes no CPU from any of them.
+    /// Whether fewer workers are at work than there are CPUs, so that polling takes
+    /// no CPU from any of them.
     pub(crate) fn may_poll(&self, cpus: usize) -> bool {
-        self.workers.iter().map(|hands| hands.held.len()).sum::<usize>() < cpus
+        self.busy() < cpus
+    }
+
+    /// Whether that is so still once a worker has one task more.
+    pub(crate) fn may_poll_after(&self, worker: usize, cpus: usize) -> bool {
+        self.busy() + usize::from(self.workers[worker].held.is_empty()) < cpus
+    }
+
+    fn busy(&self) -> usize {
+        self.workers.iter().filter(|hands| !hands.held.is_empty()).count()
     }
 
     /// An answer of a worker; the job it concerns. Nonsense is ignored.
@@ -385,31 +426,33 @@ impl Core {
         task.answered += head.items;
         self.fruitless = 0;
         (hands.full, hands.refusals) = (false, 0);
+        hands.answers += 1;
         let (job, done) = (task.job, task.answered == task.items);
-        if head.busy_nanos > 0 {
+        if head.busy_nanos > 0 && job != NO_JOB {
             let item_nanos = head.busy_nanos / u64::from(head.items);
             smooth(&mut self.task_nanos, item_nanos.saturating_mul(u64::from(task.items)));
-            if let Some(job) = self.jobs.get_mut(&job) {
-                smooth(&mut job.item_nanos, item_nanos);
-            }
+            self.jobs.change(job, |job| smooth(&mut job.item_nanos, item_nanos));
         }
         if done {
-            hands.held.retain(|id| *id != head.task);
-            hands.deadline = None;
-            if self.rules.idle_timeout.is_some() {
-                hands.idle_since = Some(Instant::now());
-            }
-            self.tasks.remove(&head.task);
+            self.let_go(worker, head.task);
         }
         self.reply(job, Reply { index, items: head.items, what: What::Outcomes(packet) }, done)
     }
 
+    /// A worker has done all of a task.
+    fn let_go(&mut self, worker: usize, id: TaskId) {
+        let hands = &mut self.workers[worker];
+        hands.held.retain(|held| *held != id);
+        hands.deadline = None;
+        if self.rules.idle_timeout.is_some() {
+            hands.idle_since = Some(Instant::now());
+        }
+        self.tasks.remove(&id);
+    }
+
     /// Puts news into a job's inbox.
     fn reply(&mut self, id: JobId, reply: Reply, done: bool) -> Option<JobId> {
-        let job = self.jobs.get_mut(&id)?;
-        job.inbox.push_back(reply);
-        job.open -= usize::from(done);
-        Some(id)
+        self.jobs.reply(id, reply, done)
     }
 
     /// Fails a task whole: it could not be sent.
@@ -440,29 +483,17 @@ impl Core {
         self.queue.clear();
         self.tasks.clear();
         self.broken.get_or_insert(why);
-        self.jobs.values().for_each(|job| job.wake.notify_all());
+        self.jobs.wake_all();
     }
 
     /// The wakers of jobs that nothing will be done for any more.
     pub(crate) fn take_wakers(&mut self) -> Vec<Waker> {
-        self.jobs.values_mut().filter_map(|job| job.waker.take()).collect()
+        self.jobs.take_wakers()
     }
 
     /// The callbacks of jobs that are over, with what they came to.
     pub(crate) fn take_callbacks(&mut self) -> Vec<Box<dyn FnOnce() + Send>> {
-        let broken = &self.broken;
-        let over = |job: &Job| job.callback.is_some() && (job.open == 0 || broken.is_some());
-        let over: Vec<JobId> = self.jobs.iter().filter(|(_, job)| over(job)).map(|(id, _)| *id).collect();
-        let mut calls: Vec<Box<dyn FnOnce() + Send>> = Vec::new();
-        for id in over {
-            let Some(Job { inbox, callback: Some(Callback(callback)), open, .. }) = self.jobs.remove(&id)
-            else {
-                continue;
-            };
-            let error = self.broken.clone().filter(|_| open > 0);
-            calls.push(Box::new(move || callback(inbox, error)));
-        }
-        calls
+        self.jobs.take_callbacks(self.broken.as_ref())
     }
 }
 

@@ -14,7 +14,9 @@ pub(crate) struct Task {
     pub(crate) index: usize,
     pub(crate) items: u32,
     /// Items that have an outcome already; their bytes are still in the packet.
-    pub(super) answered: u32,
+    pub(crate) answered: u32,
+    /// Which one it is of all that its worker was given.
+    pub(crate) turn: u32,
     /// The items, each behind its length.
     pub(crate) packet: Packet,
     /// What the job runs.
@@ -67,7 +69,13 @@ impl Task {
             code: Arc::clone(&self.code),
             suspect: None,
             priority: self.priority,
+            turn: 0,
         }
+    }
+
+    /// Whether its worker can be told to stop between two items, and others do the rest.
+    pub(super) fn is_divisible(&self) -> bool {
+        self.items > 1 && !self.code.whole && self.packet.handle_count() == 0
     }
 }
 

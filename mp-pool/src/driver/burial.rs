@@ -59,7 +59,7 @@ impl Driver {
         let death = Arc::new(Death { pid: station.process().pid(), error });
         let why = TaskKind::WorkerDied(Arc::clone(&death));
         Self::recover(state, place, &station);
-        let concerned = state.core.died(place, |task| station.board().begun(task), &why);
+        let concerned = state.core.died(place, |turn| station.board().begun(turn), &why);
         Self::notify(state, concerned);
         if let Some(reason) = self.reason_to_give_up(state, death) {
             state.give_up(reason.into());
@@ -70,12 +70,12 @@ impl Driver {
 
     /// What the worker had done of its task and not sent counts as answered.
     fn recover(state: &mut State, place: usize, station: &Station) {
-        let Some((task, answered)) = state.core.current(place) else { return };
-        let Some((items, bytes)) = station.board().kept(task, answered) else { return };
+        let Some((id, task)) = state.core.current(place) else { return };
+        let Some((items, bytes)) = station.board().kept(task.turn, task.answered) else { return };
         let mut packet = Packet::new();
         packet.extend_bytes(&bytes);
         packet.mark_trusted();
-        let job = state.core.answer(place, AnswerHead { task, items, busy_nanos: 0 }, packet);
+        let job = state.core.answer(place, AnswerHead { task: id, items, busy_nanos: 0 }, packet);
         Self::notify(state, job);
     }
 

@@ -7,7 +7,7 @@ use ipc_core::link::Outgoing;
 use ipc_core::{EncodeError, Packet, SendError};
 
 use super::{Driver, State};
-use crate::core::{Stranded, TaskId};
+use crate::core::TaskId;
 use crate::error::TaskKind;
 use crate::wire::{TaskFrame, TaskHead};
 
@@ -38,28 +38,16 @@ impl Driver {
         }
     }
 
-    /// Takes tasks back that wait in a worker behind a long one while another is idle,
-    /// and gives them out again. When to look again, if none could be taken back yet.
-    pub(super) fn reclaim(&self, state: &mut State) -> Option<Instant> {
-        let Stranded { tasks, look_at } = state.core.stranded();
-        // The last first, so that they come back in their order.
-        for (place, turn, task) in tasks.into_iter().rev() {
-            if state.stations[place].as_ref().is_some_and(|station| station.board().skip(turn)) {
-                state.core.take_back(task);
-            }
-        }
-        self.dispatch(state);
-        look_at
-    }
-
     fn give(&self, state: &mut State, worker: usize, id: TaskId, is_large: bool) {
-        let poll = state.core.may_poll(self.cpus);
+        let poll = state.core.may_poll_after(worker, self.cpus);
         let Some(station) = state.stations[worker].clone() else {
             return state.core.refuse(worker, id);
         };
         let Some(task) = state.core.task_mut(id) else { return };
         let job_len = task.code.bytes.len() as u32;
-        let head = TaskHead { task: id, items: task.items, job_len, whole: task.code.whole, poll };
+        let turn = state.core.next_turn(worker);
+        let Some(task) = state.core.task_mut(id) else { return };
+        let head = TaskHead { task: id, turn, items: task.items, job_len, whole: task.code.whole, poll };
         let code = Arc::clone(&task.code);
         let lumps = 1 + task.packet.bytes().len() / BYTES_PER_TIMEOUT;
         let patience = LARGE_FRAME_TIMEOUT.saturating_mul(u32::try_from(lumps).unwrap_or(u32::MAX));
@@ -72,6 +60,21 @@ impl Driver {
             Err(SendError::Encode(error)) => self.refuse_task(state, id, error),
             Err(error) => self.refuse_task(state, id, EncodeError::new::<Packet>(error)),
         }
+    }
+
+    /// Takes back what waits in workers behind something slow, while others are idle.
+    /// When to look again.
+    pub(super) fn take_back(&self, state: &mut State) -> Option<Instant> {
+        let (late, again) = state.core.laggards();
+        for place in late {
+            let Some(station) = state.stations[place].clone() else { continue };
+            for (id, turn) in state.core.waiting_in(place) {
+                let begun = station.board().recall(turn);
+                state.core.take_back(place, id, begun);
+            }
+            self.dispatch(state);
+        }
+        again
     }
 
     fn refuse_task(&self, state: &mut State, id: TaskId, error: EncodeError) {

@@ -14,6 +14,7 @@ use ipc_core::{Packet, RecvError, Waitable, wait_deadline};
 
 use self::bell::Bell;
 use self::locked::{Leftovers, Locked};
+use self::supervisor::Supervisor;
 use crate::chunks::Chunk;
 use crate::core::{Cancelled, Code, Core, JobId, Reply, What};
 use crate::error::{PoolError, PoolKind, TaskKind};
@@ -56,6 +57,8 @@ struct State {
     /// Jobs whose callers sleep until they are woken.
     sleepers: VecDeque<JobId>,
     supervised: bool,
+    /// What the thread for asynchronous jobs does, if there is one.
+    supervisor: Supervisor,
     /// When ends of workers were last looked for.
     looked: Instant,
     /// Workers in a row whose initializer failed.
@@ -84,6 +87,7 @@ impl Driver {
                 driven: false,
                 sleepers: VecDeque::new(),
                 supervised: false,
+                supervisor: Supervisor::Awake,
                 looked: Instant::now(),
                 setup_failures: 0,
                 started: 0,
@@ -163,7 +167,7 @@ impl Driver {
     /// their number is left to the pool.
     pub(crate) fn wants_more(&self, job: JobId) -> Option<usize> {
         let state = self.lock();
-        let open = state.core.jobs.get(&job).map_or(0, |job| job.open + job.inbox.len());
+        let open = state.core.jobs.get(job).map_or(0, |job| job.open + job.inbox.len());
         let wants = open < state.core.appetite() && state.core.broken.is_none();
         wants.then(|| state.core.bundle(job))
     }
@@ -178,9 +182,7 @@ impl Driver {
             }
             Chunk::Refused { index, error } => {
                 let reply = Reply { index, items: 1, what: What::Failed(TaskKind::Argument(error)) };
-                if let Some(job) = state.core.jobs.get_mut(&job) {
-                    job.inbox.push_back(reply);
-                }
+                state.core.jobs.change(job, |job| job.inbox.push_back(reply));
             }
         }
     }
@@ -197,13 +199,13 @@ impl Driver {
         let mut state = self.lock();
         let mut late = false;
         loop {
-            let Some(waiting) = state.core.jobs.get_mut(&job) else { return Ok(None) };
-            if !waiting.inbox.is_empty() {
-                let replies = std::mem::take(&mut waiting.inbox);
+            let waiting = state.core.jobs.change(job, |job| (std::mem::take(&mut job.inbox), job.open));
+            let Some((replies, open)) = waiting else { return Ok(None) };
+            if !replies.is_empty() {
                 self.hand_over(&mut state);
                 return Ok(Some(replies));
             }
-            if waiting.open == 0 {
+            if open == 0 {
                 self.hand_over(&mut state);
                 return Ok(None);
             }
@@ -225,10 +227,15 @@ impl Driver {
 
     /// Somebody else drives: sleep until there is news, or the wheel is free.
     fn sleep_until_woken(mut state: Locked<'_>, job: JobId, deadline: Option<Instant>) -> Locked<'_> {
-        let Some(wake) = state.core.jobs.get(&job).map(|job| Arc::clone(&job.wake)) else { return state };
+        let wake = state.core.jobs.change(job, |job| {
+            job.sleepers += 1;
+            Arc::clone(&job.wake)
+        });
+        let Some(wake) = wake else { return state };
         state.sleepers.push_back(job);
         state = state.wait(&wake, deadline);
         state.sleepers.retain(|sleeper| *sleeper != job);
+        state.core.jobs.change(job, |job| job.sleepers -= 1);
         state
     }
 
@@ -237,7 +244,7 @@ impl Driver {
         if state.driven {
             return;
         }
-        match state.sleepers.front().and_then(|next| state.core.jobs.get(next)) {
+        match state.sleepers.front().and_then(|next| state.core.jobs.get(*next)) {
             Some(job) => job.wake.notify_one(),
             None => self.wake_supervisor(state),
         }
@@ -248,10 +255,10 @@ impl Driver {
         if self.pump(&mut state, false) {
             return state;
         }
-        let stranded = self.reclaim(&mut state);
+        let again = self.take_back(&mut state);
         let stuck = state.core.try_stuck_again();
         let mute = state.mute.iter().flatten().min().map(|since| *since + MUTE_GRACE);
-        let deadline = [deadline, stranded, stuck, mute, state.core.next_deadline(), state.core.next_leave()]
+        let deadline = [deadline, again, stuck, mute, state.core.next_deadline(), state.core.next_leave()]
             .into_iter()
             .flatten()
             .min();
@@ -372,12 +379,14 @@ impl Driver {
     /// Wakes the callers of jobs for which there is news.
     fn notify(state: &mut State, jobs: impl IntoIterator<Item = JobId>) {
         for id in jobs {
-            if let Some(job) = state.core.jobs.get_mut(&id) {
-                job.wake.notify_one();
-                if job.open == 0 {
-                    state.leftovers.wakers.extend(job.waker.take());
+            let waker = state.core.jobs.change(id, |job| {
+                // To wake nobody is a system call as well.
+                if job.sleepers > 0 {
+                    job.wake.notify_one();
                 }
-            }
+                if job.open == 0 { job.waker.take() } else { None }
+            });
+            state.leftovers.wakers.extend(waker.flatten());
         }
     }
 

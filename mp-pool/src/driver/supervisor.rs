@@ -5,12 +5,27 @@ use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::Waker;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::locked::Locked;
 use super::{Driver, State};
 use crate::chunks::Chunk;
 use crate::core::{Callback, Code, JobId, Reply};
 use crate::error::PoolError;
+
+/// What the thread for asynchronous jobs does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Supervisor {
+    /// It drives, or looks whether it is to.
+    Awake,
+    /// It looks again by itself, soon.
+    Naps,
+    /// It waits until it is needed.
+    Sleeps,
+}
+
+/// How long it naps.
+const NAP: Duration = Duration::from_micros(50);
 
 pub(crate) type Call = Box<dyn FnOnce() + Send>;
 
@@ -26,8 +41,10 @@ impl Driver {
             self.submit(job, code, chunk);
         }
         let mut state = self.lock();
-        if let Some(job) = state.core.jobs.get_mut(&job) {
-            job.is_async = true;
+        state.core.jobs.change(job, |job| job.is_async = true);
+        if state.core.has_queue() && !state.driven {
+            // Who gives out many tasks takes in answers on the way.
+            self.pump(&mut state, false);
         }
         self.watch_over(&mut state);
     }
@@ -39,9 +56,7 @@ impl Driver {
         callback: impl FnOnce(VecDeque<Reply>, Option<PoolError>) + Send + 'static,
     ) {
         let mut state = self.lock();
-        if let Some(job) = state.core.jobs.get_mut(&job) {
-            job.callback = Some(Callback(Box::new(callback)));
-        }
+        state.core.jobs.change(job, |job| job.callback = Some(Callback(Box::new(callback))));
         self.watch_over(&mut state);
         self.call_back(&mut state);
     }
@@ -55,11 +70,10 @@ impl Driver {
         if state.core.broken.is_some() {
             return true;
         }
-        let Some(job) = state.core.jobs.get_mut(&job) else { return true };
-        if job.open == 0 {
+        if state.core.jobs.get(job).is_none_or(|job| job.open == 0) {
             return true;
         }
-        let old = waker.and_then(|waker| job.waker.replace(waker.clone()));
+        let old = waker.and_then(|waker| state.core.jobs.change(job, |job| job.waker.replace(waker.clone())));
         self.watch_over(&mut state);
         drop(state);
         // Dropping a waker may run anything, so it is done without the lock.
@@ -72,7 +86,7 @@ impl Driver {
         let mut state = self.lock();
         let mut late = false;
         loop {
-            let open = state.core.jobs.get(&job).map_or(0, |job| job.open);
+            let open = state.core.jobs.get(job).map_or(0, |job| job.open);
             if open == 0 || state.core.broken.is_some() || late {
                 self.hand_over(&mut state);
                 return !late || open == 0;
@@ -85,7 +99,7 @@ impl Driver {
     /// The replies of a job that is over.
     pub(crate) fn take_replies(&self, job: JobId) -> Result<VecDeque<Reply>, PoolError> {
         let mut state = self.lock();
-        let Some(mut job) = state.core.jobs.remove(&job) else { return Ok(VecDeque::new()) };
+        let Some(mut job) = state.core.jobs.remove(job) else { return Ok(VecDeque::new()) };
         let inbox = std::mem::take(&mut job.inbox);
         let is_over = job.open == 0;
         state.leftovers.jobs.push(job);
@@ -110,8 +124,12 @@ impl Driver {
     }
 
     pub(super) fn wake_supervisor(&self, state: &State) {
-        let wanted = || state.core.needs_supervision() || state.core.next_leave().is_some();
-        if state.supervised && !state.driven && wanted() {
+        let hears = match state.supervisor {
+            Supervisor::Awake => false,
+            Supervisor::Naps => state.core.is_urgent() && !state.core.may_nap(),
+            Supervisor::Sleeps => state.core.needs_supervision() || state.core.next_leave().is_some(),
+        };
+        if hears && !state.driven {
             self.supervise.notify_one();
         }
     }
@@ -119,18 +137,36 @@ impl Driver {
     fn supervise(&self) {
         let mut state = self.lock();
         while state.core.broken.is_none() {
-            if !state.driven && state.core.needs_supervision() {
-                state = self.drive(state, None);
+            if state.driven || !state.core.needs_supervision() {
+                let leave = state.core.next_leave();
+                state = self.doze(state, Supervisor::Sleeps, leave);
+                if !state.driven && leave.is_some_and(|at| Instant::now() >= at) {
+                    self.pump(&mut state, true);
+                }
                 continue;
             }
-            // A caller may have gone to sleep because this thread drove.
-            self.hand_over(&mut state);
-            let leave = state.core.next_leave();
-            state = state.wait(&self.supervise, leave);
-            if !state.driven && leave.is_some_and(|at| Instant::now() >= at) {
-                self.pump(&mut state, true);
+            let came = self.pump(&mut state, false);
+            if !state.core.is_urgent() {
+                if let Some(again) = self.take_back(&mut state) {
+                    state = self.doze(state, Supervisor::Naps, Some(again));
+                }
+            } else if came && state.core.may_nap() {
+                // To be woken by each answer would cost more than the quick tasks do.
+                state = self.doze(state, Supervisor::Naps, Some(Instant::now() + NAP));
+            } else {
+                state = self.drive(state, None);
             }
         }
+    }
+
+    /// Lets go of the wheel for a while.
+    fn doze<'a>(&'a self, mut state: Locked<'a>, how: Supervisor, until: Option<Instant>) -> Locked<'a> {
+        // A caller may have gone to sleep because this thread drove.
+        self.hand_over(&mut state);
+        state.supervisor = how;
+        state = state.wait(&self.supervise, until);
+        state.supervisor = Supervisor::Awake;
+        state
     }
 
     /// Has the callbacks run of jobs that are over.

@@ -6,10 +6,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ipc_core::SharedMemory;
 use serde::{Deserialize, Serialize};
 
+/// What a worker has begun of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Begun {
+    /// It has not, and will not.
+    Nothing,
+    /// At the most so many items.
+    Items(u32),
+}
+
 /// Memory that pool and worker share: which item the worker has begun and which
-/// outcomes it has not sent, which survive it, and which tasks it should skip. Clones are
-/// the same words, and so is what
-/// arrives when one is sent.
+/// outcomes it has not sent, which survive it, and which tasks it should skip. Clones
+/// are the same memory, and so is what arrives when one is sent.
 #[derive(Debug, Clone)]
 pub(crate) struct Board(Arc<SharedMemory>);
 
@@ -30,53 +38,94 @@ impl Board {
         SharedMemory::anonymous(KEPT + MOST_KEPT).map(|memory| Self(Arc::new(memory)))
     }
 
-    /// Item number `item` of `task` begins.
-    pub(super) fn begin(&self, task: u64, item: u32) {
+    /// Task number `turn` begins, of those that this worker is given: the first is 1.
+    /// `false` if it is to be skipped.
+    pub(super) fn start(&self, turn: u32) -> bool {
+        self.state().store(Self::mark(turn), Ordering::Relaxed);
+        // ORDERING: whoever sees that it has started sees the state too.
+        self.slot(turn).swap(Self::started(turn), Ordering::AcqRel) != Self::skipped(turn)
+    }
+
+    /// Item number `item` of a task begins that cannot be recalled once it is begun.
+    pub(super) fn begin(&self, turn: u32, item: u32) {
         // ORDERING: the reader looks after this process has ended.
-        self.0.atomic_u64(0).store(Self::mark(task) | u64::from(item + 1), Ordering::Relaxed);
+        self.state().store(Self::mark(turn) | u64::from(item + 1), Ordering::Relaxed);
     }
 
-    /// How many items of `task` have been begun.
-    pub(crate) fn begun(&self, task: u64) -> u32 {
-        let word = self.0.atomic_u64(0).load(Ordering::Relaxed);
-        if word & !u64::from(u32::MAX) == Self::mark(task) { word as u32 } else { 0 }
+    /// The next item begins of the task that was started last; `false` if what is left
+    /// of it has been recalled.
+    pub(super) fn claim(&self) -> bool {
+        // One word says both how many are begun and whether they are the last ones.
+        self.state().fetch_add(1, Ordering::Relaxed) & RECALLED == 0
     }
 
-    /// Tells the worker not to begin the task that is number `turn` of those it was
-    /// given; `false` if it has begun it. One of the two is sure.
-    pub(crate) fn skip(&self, turn: u64) -> bool {
-        let (slot, order) = (self.slot(turn), turn << 1);
-        let mut seen = slot.load(Ordering::Relaxed);
-        while seen != order | BEGUN {
-            match slot.compare_exchange_weak(seen, order, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return true,
-                Err(now) => seen = now,
-            }
+    /// How many items of a task have been begun.
+    pub(crate) fn begun(&self, turn: u32) -> u32 {
+        let word = self.state().load(Ordering::Relaxed);
+        match self.is_past(turn, word) {
+            true => u32::MAX,
+            false if word >> 32 == u64::from(turn) => (word & ITEMS) as u32,
+            false => 0,
         }
-        false
     }
 
-    /// Begins the task that is number `turn`; `false` if it is to be skipped.
-    pub(super) fn begin_turn(&self, turn: u64) -> bool {
-        self.slot(turn).swap(turn << 1 | BEGUN, Ordering::Relaxed) != turn << 1
+    /// Has the worker begin nothing more of a task; what it has begun.
+    pub(crate) fn recall(&self, turn: u32) -> Begun {
+        if self.skip(turn) {
+            return Begun::Nothing;
+        }
+        let recalled = self.state().fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
+            (word >> 32 == u64::from(turn)).then_some(word | RECALLED)
+        });
+        // If it is at another task by now, it has done all of this one.
+        Begun::Items(recalled.map_or(u32::MAX, |word| (word & ITEMS) as u32))
     }
 
-    /// Where pool and worker agree whether a task is begun. A worker holds fewer tasks
-    /// than there are places, so what is found there is of this task or an earlier one.
-    fn slot(&self, turn: u64) -> &AtomicU64 {
+    /// Has the worker not begin a task; `false` if it has begun it.
+    pub(crate) fn skip(&self, turn: u32) -> bool {
+        // ORDERING: see `start`.
+        let order = self.slot(turn).fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
+            let is_started = word & SKIPPED == 0 && (((word >> 1) as u32).wrapping_sub(turn) as i32) >= 0;
+            (!is_started).then_some(Self::skipped(turn))
+        });
+        order.is_ok()
+    }
+
+    /// Which task the worker is at, whether the rest of it is recalled, and how many
+    /// items are begun.
+    fn state(&self) -> &AtomicU64 {
+        self.0.atomic_u64(0)
+    }
+
+    /// Whether the worker whose state is `word` is at a later task. Turns may pass
+    /// their largest value.
+    fn is_past(&self, turn: u32, word: u64) -> bool {
+        (((word >> 32) as u32).wrapping_sub(turn) as i32) > 0
+    }
+
+    /// Where it stands whether a task has been started or is to be skipped: there are
+    /// more places than a worker holds tasks.
+    fn slot(&self, turn: u32) -> &AtomicU64 {
         self.0.atomic_u64((1 + turn as usize % SKIPS) * size_of::<u64>())
     }
 
-    /// The last bits of a task's number tell it from the few others a worker holds.
-    fn mark(task: u64) -> u64 {
-        (task + 1) << 32
+    fn started(turn: u32) -> u64 {
+        u64::from(turn) << 1
     }
 
-    /// Outcomes are kept from now on that follow the first `from` of `task`.
-    pub(super) fn keep_from(&self, task: u64, from: u32) {
+    fn skipped(turn: u32) -> u64 {
+        Self::started(turn) | SKIPPED
+    }
+
+    fn mark(turn: u32) -> u64 {
+        u64::from(turn) << 32
+    }
+
+    /// Outcomes are kept from now on that follow the first `from` of a task.
+    pub(super) fn keep_from(&self, turn: u32, from: u32) {
         self.0.atomic_u64(KEPT_DONE).store(0, Ordering::Relaxed);
         // ORDERING: with the new head nothing counts that was kept under the old one.
-        self.0.atomic_u64(KEPT_FROM).store(Self::mark(task) | u64::from(from), Ordering::Release);
+        self.0.atomic_u64(KEPT_FROM).store(Self::mark(turn) | u64::from(from), Ordering::Release);
     }
 
     /// Adds `bytes`, which end the first `items` outcomes of those that are kept, at
@@ -92,13 +141,13 @@ impl Board {
         true
     }
 
-    /// The outcomes of `task` that follow the first `answered`, which the worker, which
+    /// The outcomes of a task that follow the first `answered`, which the worker, which
     /// has ended, had and did not send: how many, and their bytes.
-    pub(crate) fn kept(&self, task: u64, answered: u32) -> Option<(u32, Vec<u8>)> {
+    pub(crate) fn kept(&self, turn: u32, answered: u32) -> Option<(u32, Vec<u8>)> {
         let from = self.0.atomic_u64(KEPT_FROM).load(Ordering::Acquire);
         let done = self.0.atomic_u64(KEPT_DONE).load(Ordering::Acquire);
         let (items, len) = ((done >> 32) as u32, done as u32 as usize);
-        if from != Self::mark(task) | u64::from(answered) || items == 0 || len > MOST_KEPT {
+        if from != Self::mark(turn) | u64::from(answered) || items == 0 || len > MOST_KEPT {
             return None;
         }
         let mut bytes = vec![0; len];
@@ -107,10 +156,14 @@ impl Board {
     }
 }
 
+/// What is left of the task is not to be begun.
+const RECALLED: u64 = 1 << 31;
+/// How many items are begun.
+const ITEMS: u64 = RECALLED - 1;
+/// The task is not started, and is not to be.
+const SKIPPED: u64 = 1;
 /// Places for orders to skip tasks: more than a worker holds tasks.
 const SKIPS: usize = 63;
-/// In such a place, behind the number of a task: it has been begun.
-const BEGUN: u64 = 1;
 /// Where it says of which task, and from which item on, outcomes are kept.
 const KEPT_FROM: usize = (1 + SKIPS) * size_of::<u64>();
 /// Where it says how many are kept, and how many bytes they have.
@@ -119,3 +172,84 @@ const KEPT_DONE: usize = KEPT_FROM + size_of::<u64>();
 const KEPT: usize = KEPT_DONE + size_of::<u64>();
 /// The most bytes that are kept.
 const MOST_KEPT: usize = 16 << 10;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU32;
+    use std::thread;
+
+    use super::*;
+
+    /// A worker runs tasks of some items while each is recalled once: every item is run
+    /// or taken back, and none is both.
+    #[test]
+    fn each_item_is_run_or_taken_back() {
+        const TASKS: u32 = 20_000;
+        const ITEMS: u32 = 4;
+        let board = Board::new().unwrap();
+        // How far each of the two is: neither is far ahead of the other.
+        let (recalled, reached) = (AtomicU32::new(0), AtomicU32::new(0));
+        let run: Vec<AtomicU32> = (0..=TASKS).map(|_| AtomicU32::new(0)).collect();
+        let mut divided = 0;
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for turn in 1..=TASKS {
+                    while recalled.load(Ordering::Acquire) + 4 < turn {
+                        thread::yield_now();
+                    }
+                    reached.store(turn, Ordering::Release);
+                    if !board.start(turn) {
+                        continue;
+                    }
+                    for _ in (0..ITEMS).take_while(|_| board.claim()) {
+                        run[turn as usize].fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+            for turn in 1..=TASKS {
+                while reached.load(Ordering::Acquire) + 4 < turn {
+                    thread::yield_now();
+                }
+                let begun = match board.recall(turn) {
+                    Begun::Nothing => 0,
+                    Begun::Items(items) => items.min(ITEMS),
+                };
+                divided += u32::from(begun > 0 && begun < ITEMS);
+                recalled.store(turn, Ordering::Release);
+                // What is begun runs on; nothing else ever does.
+                while begun > 0 && run[turn as usize].load(Ordering::Relaxed) < begun {
+                    thread::yield_now();
+                }
+                run[turn as usize].fetch_sub(begun, Ordering::Relaxed);
+            }
+        });
+        assert!(
+            run.iter().all(|items| items.load(Ordering::Relaxed) == 0),
+            "an item was run twice, or not at all"
+        );
+        println!("{divided} tasks were divided");
+    }
+
+    #[test]
+    fn turns_may_pass_their_largest_value() {
+        let board = Board::new().unwrap();
+        assert!(board.start(u32::MAX - 1) && board.start(u32::MAX) && board.claim());
+        assert_eq!((board.begun(u32::MAX), board.begun(1), board.begun(u32::MAX - 1)), (1, 0, u32::MAX));
+        assert!(board.skip(1) && !board.skip(u32::MAX) && !board.skip(u32::MAX - 1));
+        assert_eq!(board.recall(u32::MAX), Begun::Items(1));
+        assert!(!board.claim());
+    }
+
+    #[test]
+    fn what_is_kept_is_of_one_answer() {
+        let board = Board::new().unwrap();
+        board.keep_from(7, 0);
+        assert_eq!(board.kept(7, 0), None);
+        assert!(board.keep(1, 0, b"one") && board.keep(2, 3, b"two"));
+        assert_eq!(board.kept(7, 0), Some((2, b"onetwo".to_vec())));
+        assert_eq!((board.kept(7, 2), board.kept(8, 0)), (None, None));
+        board.keep_from(7, 2);
+        assert_eq!(board.kept(7, 2), None);
+        assert!(!board.keep(1, 1, &vec![0; MOST_KEPT]));
+    }
+}

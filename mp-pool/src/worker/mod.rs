@@ -12,7 +12,7 @@ mod board;
 mod job;
 mod run;
 
-pub(crate) use board::Board;
+pub(crate) use board::{Begun, Board};
 pub(crate) use job::{job, setup, star2_job, star3_job, star4_job, state_job};
 pub(crate) use run::Runner;
 
@@ -48,15 +48,8 @@ pub(crate) fn serve(equipment: Equipment) {
             Err(reason) => panic!("the initializer's argument could not be decoded: {reason}"),
         };
     }
-    let mut worker = Worker {
-        link: &link,
-        board: &board,
-        job: Vec::new(),
-        runner: None,
-        state,
-        answer: Packet::new(),
-        turn: 0,
-    };
+    let mut worker =
+        Worker { link: &link, board: &board, job: Vec::new(), runner: None, state, answer: Packet::new() };
     while link.link().recv(&mut packet, None).is_ok() {
         let Ok(head) = packet.read::<TaskHead>() else { return };
         if head.items == 0 || !worker.obey(head, &mut packet) {
@@ -73,8 +66,6 @@ struct Worker<'a> {
     runner: Option<Runner>,
     state: Box<dyn Any>,
     answer: Packet,
-    /// How many tasks it has been given.
-    turn: u64,
 }
 
 impl Worker<'_> {
@@ -91,10 +82,8 @@ impl Worker<'_> {
 
     fn run_items(&mut self, head: TaskHead, packet: &mut Packet) -> bool {
         let mut progress = Progress::new(self.board, head);
-        self.board.begin(head.task, 0);
-        self.turn += 1;
-        if !self.board.begin_turn(self.turn) {
-            while progress.unanswered < head.items {
+        if !self.board.start(head.turn) {
+            while !progress.is_answered() {
                 refuse_all(&mut self.answer, &mut progress, "it was cancelled");
                 if !self.send(progress.head(), false) {
                     return false;
@@ -102,7 +91,7 @@ impl Worker<'_> {
             }
             return true;
         }
-        while progress.unanswered < head.items {
+        while !progress.is_answered() {
             let Self { runner, state, answer, .. } = self;
             packet.reading(|items| {
                 answer.writing(|answer| match runner {
@@ -111,7 +100,12 @@ impl Worker<'_> {
                 });
             });
             let answer = progress.head();
-            let unhurried = head.whole && progress.unanswered < head.items;
+            let unhurried = head.whole && !progress.is_answered();
+            if answer.items == 0 {
+                // All that was left has been recalled.
+                self.answer.clear();
+                return true;
+            }
             if !self.send(answer, unhurried) {
                 return false;
             }

@@ -52,7 +52,9 @@ pub(super) fn run<A: Message, R: Message>(
         let caught = catch_panic(|| {
             while let Some(burst) = progress.next_burst(outcomes.answer.len()) {
                 for _ in 0..burst {
-                    progress.begin_next();
+                    if !progress.begin_next() {
+                        break;
+                    }
                     outcomes.begin();
                     run_one(&mut function, items, &mut outcomes, &step);
                     progress.keep(&outcomes);
@@ -174,6 +176,7 @@ fn fail(answer: &mut Writer<'_>, failure: &Failure) {
 pub(super) struct Progress<'a> {
     board: &'a Board,
     task: u64,
+    turn: u32,
     items: u32,
     /// The item to begin next.
     next: u32,
@@ -193,11 +196,12 @@ impl<'a> Progress<'a> {
         let now = Instant::now();
         let keeps = !head.whole && head.items > 1;
         if keeps {
-            board.keep_from(head.task, 0);
+            board.keep_from(head.turn, 0);
         }
         Self {
             board,
             task: head.task,
+            turn: head.turn,
             items: head.items,
             next: 0,
             unanswered: 0,
@@ -223,11 +227,22 @@ impl<'a> Progress<'a> {
         (!self.is_over()).then(|| self.pace.stride.min(self.items - self.next))
     }
 
-    /// Marks the next item as begun.
+    /// Marks the next item as begun; `false` if what is left has been recalled.
     #[inline]
-    fn begin_next(&mut self) {
-        self.board.begin(self.task, self.next);
+    fn begin_next(&mut self) -> bool {
+        if !self.keeps {
+            self.board.begin(self.turn, self.next);
+        } else if !self.board.claim() {
+            self.items = self.next;
+            return false;
+        }
         self.next += 1;
+        true
+    }
+
+    /// Whether all items have been answered.
+    pub(super) fn is_answered(&self) -> bool {
+        self.unanswered == self.items
     }
 
     /// Keeps what has come, so that it outlives the worker; what cannot be kept is to
@@ -250,7 +265,7 @@ impl<'a> Progress<'a> {
     /// What was kept has been sent.
     pub(super) fn sent(&mut self) {
         if self.keeps {
-            self.board.keep_from(self.task, self.unanswered);
+            self.board.keep_from(self.turn, self.unanswered);
             self.kept = 0;
         }
     }
@@ -268,7 +283,7 @@ impl<'a> Progress<'a> {
 /// Answers the remaining items with one failure.
 pub(super) fn refuse_rest(answer: &mut Writer<'_>, progress: &mut Progress<'_>, why: &str) {
     while let Some(burst) = progress.next_burst(answer.len()) {
-        (0..burst).for_each(|_| progress.begin_next());
+        let burst = (0..burst).take_while(|_| progress.begin_next()).count();
         for _ in 0..burst {
             fail(answer, &Failure::BadArgument(why.to_owned()));
         }

@@ -1,0 +1,104 @@
+//! Tasks that wait behind a slow one are taken back while another worker is idle.
+
+use std::time::{Duration, Instant};
+
+use super::{Core, Hands, NO_JOB, Task, TaskId};
+use crate::worker::Begun;
+
+/// How long a worker may be at one thing, with others behind it.
+const PATIENCE: Duration = Duration::from_millis(1);
+
+impl Core {
+    /// Whether a worker has nothing to do while another has things that wait.
+    pub(super) fn is_lopsided(&self) -> bool {
+        let waits = |hands: &Hands| hands.alive && hands.held.iter().any(|id| self.may_wait(hands, *id));
+        self.queue.is_empty() && self.next_worker(true).is_some() && self.workers.iter().any(waits)
+    }
+
+    /// Whether a task that a worker holds may have something to be taken back.
+    fn may_wait(&self, hands: &Hands, id: TaskId) -> bool {
+        let Some(task) = self.tasks.get(&id).filter(|task| task.job != NO_JOB) else { return false };
+        if hands.held.front() == Some(&id) {
+            task.is_divisible() && task.items - task.answered > 1
+        } else {
+            !task.packet.moves_ends()
+        }
+    }
+
+    /// Workers that have brought nothing for a while, if it is to be feared that things
+    /// wait in them for nothing, and when to look again.
+    pub(crate) fn laggards(&mut self) -> (Vec<usize>, Option<Instant>) {
+        if !self.is_lopsided() {
+            return (Vec::new(), None);
+        }
+        let now = Instant::now();
+        let mut late = Vec::new();
+        let waiting: Vec<usize> = (0..self.workers.len())
+            .filter(|place| {
+                let hands = &self.workers[*place];
+                hands.held.iter().any(|id| self.may_wait(hands, *id))
+            })
+            .collect();
+        for place in &waiting {
+            let hands = &mut self.workers[*place];
+            match hands.watched {
+                Some((answers, since)) if answers == hands.answers => {
+                    if now >= since + PATIENCE {
+                        late.push(*place);
+                        hands.watched = None;
+                    }
+                }
+                _ => hands.watched = Some((hands.answers, now)),
+            }
+        }
+        let since = |place: &usize| self.workers[*place].watched.map(|(_, since)| since + PATIENCE);
+        let again = waiting.iter().filter_map(since).min();
+        (late, again)
+    }
+
+    /// What may be taken back from a worker, the last first: tasks and their turns.
+    pub(crate) fn waiting_in(&self, worker: usize) -> Vec<(TaskId, u32)> {
+        let hands = &self.workers[worker];
+        let waiting = hands.held.iter().rev().filter(|id| self.may_wait(hands, **id));
+        waiting.filter_map(|id| Some((*id, self.tasks.get(id)?.turn))).collect()
+    }
+
+    /// The worker will begin no more items of a task: those go back to the queue.
+    pub(crate) fn take_back(&mut self, worker: usize, id: TaskId, begun: Begun) {
+        match begun {
+            Begun::Nothing => self.take_back_whole(id),
+            Begun::Items(count) => self.take_back_rest(worker, id, count),
+        }
+    }
+
+    /// The worker answers all the same, that it has skipped the task.
+    fn take_back_whole(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        let packet = std::mem::take(&mut task.packet);
+        let back = Task { packet, ..task.range(0, 0) };
+        let back = Task { items: task.items, suspect: task.suspect.take(), ..back };
+        task.job = NO_JOB;
+        self.put_in_front(back);
+    }
+
+    fn take_back_rest(&mut self, worker: usize, id: TaskId, begun: u32) {
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        if begun >= task.items || !task.is_divisible() {
+            return;
+        }
+        let mut back = task.range(begun, task.items);
+        back.suspect = task.suspect.filter(|(index, _)| *index >= back.index);
+        task.items = begun;
+        let (job, done) = (task.job, task.answered == begun);
+        if done {
+            self.let_go(worker, id);
+        }
+        self.jobs.change(job, |job| job.open += usize::from(!done));
+        self.put_in_front(back);
+    }
+
+    fn put_in_front(&mut self, task: Task) {
+        let id = self.add(task);
+        self.put_back(id);
+    }
+}
