@@ -228,15 +228,29 @@ fn obey(mut packet: Packet) -> Packet {
 /// Becomes who the orders say, ready for the function.
 fn begin(birth: Birth) -> Result<(), String> {
     birth.settings.apply()?;
-    let announce = birth.announce;
+    let announces = birth.announce;
     crate::init::set_depth(birth.depth);
     CurrentProcess::become_child(birth);
     panic::install_hook();
     prepare_for_overflow();
-    if let (true, Some(link)) = (announce, own_link()) {
-        let _ = link.send(&mut answer(&Answer::Begun), None);
+    if announces {
+        announce();
     }
     Ok(())
+}
+
+/// Tells the parent that this process begins.
+pub(crate) fn announce() {
+    if let Some(link) = own_link() {
+        let _ = link.send(&mut answer(&Answer::Begun), None);
+    }
+}
+
+/// Tells the parent that this process does not begin.
+pub(crate) fn refuse(reason: &str) {
+    if let Some(link) = own_link() {
+        let _ = link.send(&mut answer(&Answer::Refused(reason.to_owned())), None);
+    }
 }
 
 /// Has a stack overflow reported by a frame that is ready before it happens.

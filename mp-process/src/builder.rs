@@ -17,6 +17,7 @@ use crate::boot::{self, Birth};
 use crate::child::Child;
 use crate::error::{Kind, ProcessError};
 use crate::exit;
+use crate::fork_server::ForkServer;
 use crate::function::{FOREIGN_CODE, Function};
 use crate::init;
 use crate::per_process::PerProcess;
@@ -65,6 +66,15 @@ impl Builder {
     #[must_use]
     pub fn start_method(mut self, method: StartMethod) -> Self {
         self.launch.method = method;
+        self
+    }
+
+    /// Has the process forked by this server, as [`StartMethod::ForkServer`] has it by the
+    /// plain one.
+    #[must_use]
+    pub fn fork_server(mut self, server: &ForkServer) -> Self {
+        self.launch.method = StartMethod::ForkServer;
+        self.launch.server = Some(server.clone());
         self
     }
 
@@ -259,7 +269,7 @@ impl Builder {
             StartMethod::Spawn => {}
             StartMethod::ForkServer => {
                 settings.env = self.launch.env.clone();
-                settings.take_along();
+                self.launch.server().take_along(&mut settings);
             }
             StartMethod::Fork => settings.env = self.launch.env.clone(),
         }

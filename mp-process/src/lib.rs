@@ -53,6 +53,8 @@
 //! # Ok::<(), mp_process::ProcessError>(())
 //! ```
 //!
+//! What is dear to set up is set up once, in a [`ForkServer`].
+//!
 //! # How children end
 //! A panic, an exit, an abort, a stack overflow and a signal are different
 //! errors of `join`, with what can be known of each ([`ProcessError`]). Children
@@ -64,6 +66,7 @@ mod builder;
 mod child;
 mod error;
 mod exit;
+mod fork_server;
 mod function;
 mod init;
 mod panic;
@@ -77,6 +80,7 @@ mod sys;
 pub use builder::Builder;
 pub use child::Sentinel;
 pub use error::ProcessError;
+pub use fork_server::ForkServer;
 pub use function::{Function, Function2, Function3, Function4, StateFunction, ViewFunction};
 #[doc(hidden)]
 pub use init::__boot_before_main;

@@ -41,6 +41,15 @@ impl<T: Default> PerProcess<T> {
     }
 }
 
+impl<T> Drop for PerProcess<T> {
+    fn drop(&mut self) {
+        let slot = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if slot.as_ref().is_some_and(|(owner, _)| *owner != std::process::id()) {
+            std::mem::forget(slot.take());
+        }
+    }
+}
+
 fn own<T: Default>(slot: &mut Option<(u32, T)>) -> &mut T {
     let me = std::process::id();
     if slot.as_ref().is_some_and(|(owner, _)| *owner != me) {

@@ -14,7 +14,7 @@ use crate::child::{Child, Sentinel};
 use crate::error::{Kind, ProcessError};
 use crate::exit;
 use crate::status::ExitStatus;
-use crate::sys::end::Request;
+use crate::sys::end::{self, Request};
 
 /// A child process that computes an `R`.
 ///
@@ -267,7 +267,8 @@ impl CurrentProcess {
 
 /// A process that has started this one.
 ///
-/// Children end with their parent, so a child that asks finds it alive.
+/// Children end with their parent, so a child that asks finds it alive, unless it has
+/// seen to it that it lives on.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ParentProcess {
     name: String,
@@ -291,6 +292,32 @@ impl ParentProcess {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// Whether it has not ended yet.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        !ipc_core::wait(&[&self.sentinel()], Some(Duration::ZERO)).is_ok_and(|ready| !ready.is_empty())
+    }
+
+    /// Something that becomes ready when it has ended, for [`ipc_core::wait`].
+    ///
+    /// ```
+    /// # mp_process::init();
+    /// let child = mp_process::Process::spawn(
+    ///     |()| {
+    ///         let parent = mp_process::parent_process().unwrap();
+    ///         let timeout = Some(std::time::Duration::from_millis(5));
+    ///         ipc_core::wait(&[&parent.sentinel()], timeout).unwrap().is_empty()
+    ///     },
+    ///     (),
+    /// )?;
+    /// assert!(child.join()?);
+    /// # Ok::<(), mp_process::ProcessError>(())
+    /// ```
+    #[must_use]
+    pub fn sentinel(&self) -> Sentinel {
+        Sentinel(end::of_process(self.pid).map(Arc::new))
     }
 }
 

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use ipc_core::{DecodeError, EncodeError, Handle, Packet};
 use serde::{Deserialize, Serialize};
 
-use crate::per_process::PerProcess;
 use crate::start::EnvChange;
 use crate::sys::setup;
 
@@ -79,21 +78,18 @@ pub(crate) struct Settings {
 impl Settings {
     /// For a child of the server: what it would have inherited from this process, where
     /// the server has it otherwise.
-    pub(crate) fn take_along(&mut self) {
+    pub(crate) fn take_along(&mut self, server: Option<&Surroundings>) {
         let here = Surroundings::of_this_process();
         // A directory that was removed cannot be entered by anybody else.
         if let Some(directory) = &here.directory {
             self.directory = self.directory.as_ref().map(|below| directory.join(below).into_os_string());
         }
-        OF_THE_SERVER.with(|server| {
-            let server = server.as_ref();
-            if self.directory.is_none() && server.is_none_or(|server| server.directory != here.directory) {
-                self.directory = here.directory.map(PathBuf::into_os_string);
-            }
-            if server.is_none_or(|server| server.env != here.env) {
-                self.whole_env = Some(here.env);
-            }
-        });
+        if self.directory.is_none() && server.is_none_or(|server| server.directory != here.directory) {
+            self.directory = here.directory.map(PathBuf::into_os_string);
+        }
+        if server.is_none_or(|server| server.env != here.env) {
+            self.whole_env = Some(here.env);
+        }
     }
 
     /// Makes this process so; an error says what could not be done.
@@ -123,24 +119,15 @@ impl Settings {
 
 /// Where a process finds itself.
 #[derive(Debug, PartialEq, Eq)]
-struct Surroundings {
+pub(crate) struct Surroundings {
     env: Vec<(OsString, OsString)>,
     directory: Option<PathBuf>,
 }
 
-/// Those of this process when it started its server of forks.
-static OF_THE_SERVER: PerProcess<Option<Surroundings>> = PerProcess::new();
-
 impl Surroundings {
-    fn of_this_process() -> Self {
+    pub(crate) fn of_this_process() -> Self {
         Self { env: env::vars_os().collect(), directory: env::current_dir().ok() }
     }
-}
-
-/// To be called before a server is started.
-pub(crate) fn note_what_the_server_inherits() {
-    let here = Surroundings::of_this_process();
-    OF_THE_SERVER.with(|server| *server = Some(here));
 }
 
 fn said(doing: &str, result: std::io::Result<()>) -> Result<(), String> {

@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use crate::boot;
 use crate::error::{Kind, ProcessError};
 use crate::exit;
-use crate::settings::note_what_the_server_inherits;
+use crate::fork_server::ForkServer;
 use crate::sys::setup;
-use crate::sys::start::{self as sys, Born};
+use crate::sys::start::{self as sys, Born, Gone, Server};
 
 /// How a process comes into being.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -51,6 +51,14 @@ pub(crate) struct Launch {
     pub(crate) program: Option<OsString>,
     /// Instead of this process's own.
     pub(crate) args: Option<Vec<OsString>>,
+    /// Instead of the plain one.
+    pub(crate) server: Option<ForkServer>,
+}
+
+impl Launch {
+    pub(crate) fn server(&self) -> ForkServer {
+        self.server.clone().unwrap_or_else(ForkServer::plain)
+    }
 }
 
 /// A variable of the environment, and its value unless it is removed.
@@ -70,7 +78,7 @@ pub(crate) fn start(launch: &Launch, orders: &mut Packet) -> Result<Started, Pro
         return Ok(started);
     }
     if launch.method == StartMethod::ForkServer {
-        return by_server(orders);
+        return by_server(&launch.server(), orders);
     }
     // The orders wait in the socket until there is a child.
     let (ours, theirs) = SocketLink::pair().map_err(Kind::Start)?;
@@ -81,12 +89,12 @@ pub(crate) fn start(launch: &Launch, orders: &mut Packet) -> Result<Started, Pro
 
 /// Gives the orders to a child of the server. One that was forked ahead may be killed at
 /// any time, and then has not read them.
-fn by_server(orders: &mut Packet) -> Result<Started, ProcessError> {
+fn by_server(server: &ForkServer, orders: &mut Packet) -> Result<Started, ProcessError> {
     let mut tries = 0;
     loop {
-        let (born, link) = sys::by_server(note_what_the_server_inherits).map_err(Kind::Start)?;
+        let (born, link) = with_server(server)?;
         let Err(error) = send(&link, orders) else {
-            sys::fork_ahead();
+            server.server(|running| running.as_mut().map(Server::fork_ahead));
             return Ok(Started { born, link });
         };
         sys::discard(born);
@@ -98,6 +106,28 @@ fn by_server(orders: &mut Packet) -> Result<Started, ProcessError> {
 }
 
 const MOST_TRIES: u32 = 3;
+
+/// A child that waits for its orders. A server is started if there is none.
+fn with_server(server: &ForkServer) -> Result<(Born, SocketLink), ProcessError> {
+    let child = server.server(|slot| {
+        if let Some(running) = slot
+            && let Ok(result) = running.child()
+        {
+            return result;
+        }
+        // What is left of it goes before the next one comes.
+        *slot = None;
+        slot.insert(server.launch()?).child().unwrap_or_else(|Gone| Err(Gone.into()))
+    });
+    child.map_err(|error| Kind::Start(error).into())
+}
+
+/// Starts the server, so that it is known whether that can be done.
+pub(crate) fn server_at_once(server: &ForkServer) -> Result<(), ProcessError> {
+    let launched = server.launch().map_err(Kind::Start)?;
+    server.server(|slot| *slot = Some(launched));
+    Ok(())
+}
 
 /// They are short enough to fit the socket.
 fn send(link: &SocketLink, orders: &mut Packet) -> Result<(), SendError> {

@@ -36,6 +36,7 @@ common::tests![
     another_executable_is_started_if_it_is_of_this_build,
     a_directory_that_is_not_there_is_a_refusal,
     parents_and_children_know_each_other,
+    the_end_of_a_parent_is_waited_for,
     a_whole_tree_is_killed,
     interrupts_are_for_the_owner_of_the_tree,
     a_child_has_few_handles,
@@ -316,6 +317,41 @@ fn parents_and_children_know_each_other(method: StartMethod) {
     // A server may have to be the parent of what it forks.
     assert!(system == pid || method == StartMethod::ForkServer);
     assert_eq!(active_children().len(), before);
+}
+
+/// Has this process live on when its parent ends, waits for that, and tells.
+fn outlive((told, is_alive): (ipc_core::Sender<bool>, ipc_core::Sender<bool>)) {
+    // SAFETY: asks for no signal.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, 0);
+    }
+    let parent = parent_process().unwrap();
+    let sentinel = parent.sentinel();
+    is_alive.send(&parent.is_alive()).unwrap();
+    let ready = wait(&[&sentinel], Some(Duration::from_secs(20))).unwrap();
+    told.send(&(ready == [0] && !parent.is_alive())).unwrap();
+}
+
+type Above = (StartMethod, ipc_core::Sender<bool>, ipc_core::Sender<bool>);
+
+fn the_end_of_a_parent_is_waited_for(method: StartMethod) {
+    let parent = |(method, told, is_alive): Above| {
+        let child = spawn(method, outlive, (told, is_alive)).unwrap();
+        child.join().unwrap();
+    };
+    let (told, tell) = ipc_core::pipe().unwrap();
+    let (is_alive, alive) = ipc_core::pipe().unwrap();
+    let child = spawn(method, parent, (method, told, is_alive)).unwrap();
+    assert!(alive.recv().unwrap());
+    child.kill().unwrap();
+    child.join().unwrap_err();
+    // A child that watches its owner by a thread, which some platforms need, does not outlive it.
+    match tell.recv_timeout(Duration::from_secs(20)) {
+        Ok(seen) => assert!(seen),
+        Err(ipc_core::RecvError::Closed) => assert_eq!(method, StartMethod::ForkServer),
+        Err(error) => panic!("{error}"),
+    }
 }
 
 fn a_whole_tree_is_killed(method: StartMethod) {

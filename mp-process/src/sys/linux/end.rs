@@ -34,6 +34,11 @@ pub(crate) fn open(pid: u32) -> io::Result<Option<Handle>> {
     }
 }
 
+/// As [`open`] for any process; `None` too if it cannot be had.
+pub(crate) fn of_process(pid: u32) -> Option<Handle> {
+    open_any(pid).ok().flatten()
+}
+
 fn open_any(pid: u32) -> io::Result<Option<Handle>> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
     match pidfd_open(pid, PidfdFlags::empty()) {

@@ -46,7 +46,7 @@ pub(crate) fn threads_of_the_program() -> io::Result<Vec<String>> {
 }
 
 /// Whether there is surely no other thread: quicker than a look into `/proc`.
-fn is_alone() -> bool {
+pub(super) fn is_alone() -> bool {
     // SAFETY: changes nothing in a process with one thread, and is refused in others.
     unsafe { libc::unshare(libc::CLONE_THREAD) == 0 }
 }

@@ -26,10 +26,11 @@ pub(crate) mod start {
     use std::io;
     use std::sync::Arc;
 
-    use ipc_core::Handle;
     use ipc_core::link::SocketLink;
+    use ipc_core::{Handle, Message, Packet};
 
     use super::unsupported;
+    use crate::function::Function;
     use crate::start::{Launch, StartMethod};
 
     pub(crate) const AVAILABLE: &[StartMethod] = &[];
@@ -45,11 +46,44 @@ pub(crate) mod start {
         unsupported()
     }
 
-    pub(crate) fn by_server(_before_launch: fn()) -> io::Result<(Born, SocketLink)> {
-        unsupported()
+    /// The server of forks, which there cannot be.
+    #[derive(Debug)]
+    pub(crate) enum Server {}
+
+    #[derive(Debug)]
+    pub(crate) struct Gone;
+
+    impl From<Gone> for io::Error {
+        fn from(Gone: Gone) -> Self {
+            io::ErrorKind::Unsupported.into()
+        }
     }
 
-    pub(crate) fn fork_ahead() {}
+    impl Server {
+        pub(crate) fn serve((): ()) {}
+
+        pub(crate) fn serve_prepared<A: Message>(_: (Function<A, ()>, A)) {}
+
+        pub(crate) fn launch(_orders: Packet) -> io::Result<Self> {
+            unsupported()
+        }
+
+        pub(crate) fn await_prepared(&self) -> io::Result<()> {
+            match *self {}
+        }
+
+        pub(crate) fn pid(&self) -> u32 {
+            match *self {}
+        }
+
+        pub(crate) fn fork_ahead(&mut self) {
+            match *self {}
+        }
+
+        pub(crate) fn child(&mut self) -> Result<io::Result<(Born, SocketLink)>, Gone> {
+            match *self {}
+        }
+    }
 
     pub(crate) fn discard(_born: Born) {}
 
@@ -75,6 +109,10 @@ pub(crate) mod end {
         Interrupt,
         Terminate,
         Kill,
+    }
+
+    pub(crate) fn of_process(_pid: u32) -> Option<Handle> {
+        None
     }
 
     pub(crate) fn collect(_end: &Handle) -> io::Result<Option<ExitStatus>> {

@@ -15,18 +15,21 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ipc_core::link::{Link, SocketLink};
-use ipc_core::{Handle, Packet};
+use ipc_core::{Handle, Message, Packet};
 use serde::{Deserialize, Serialize};
+use sibling::Siblings;
 
 use super::end;
+use super::fork::is_alone;
 use super::start::Born;
-use crate::boot::{self, Answer, Birth};
-use crate::per_process::PerProcess;
-use crate::process::ParentProcess;
-use crate::settings::{Settings, Streams};
+use crate::boot::{self, Answer};
+use crate::function::Function;
 use crate::start::Launch;
 
-pub(super) const SERVER_NAME: &str = "fork-server";
+pub(super) use crate::fork_server::NAME as SERVER_NAME;
+
+const LEFT_THREADS: &str =
+    "the function that prepares the server of forks has left threads behind, which a fork does not copy";
 
 /// What a child is called until it has its orders.
 const SPARE_NAME: &str = "fork-spare";
@@ -50,74 +53,90 @@ enum Reply {
 }
 
 /// The server does not answer, or not in its own words.
-struct Gone;
+#[derive(Debug)]
+pub(crate) struct Gone;
+
+impl From<Gone> for io::Error {
+    fn from(Gone: Gone) -> Self {
+        Self::other("the server of forks has ended")
+    }
+}
 
 /// A running server.
 #[derive(Debug)]
-struct Server {
+pub(crate) struct Server {
     link: SocketLink,
+    pid: u32,
     end: Arc<Handle>,
     /// A child has been asked for that nobody needs yet.
     ahead: bool,
 }
 
-static SERVER: PerProcess<Option<Server>> = PerProcess::new();
-
-/// A child that waits for its orders at the other end of a link. A server is started if
-/// there is none, and `before_launch` is called then.
-pub(crate) fn by_server(before_launch: fn()) -> io::Result<(Born, SocketLink)> {
-    SERVER.with(|slot| {
-        if let Some(server) = slot
-            && let Ok(result) = server.child()
-        {
-            return result;
-        }
-        // What is left of it goes before the next one comes.
-        *slot = None;
-        let server = slot.insert(Server::launch(before_launch)?);
-        server.child().unwrap_or_else(|Gone| Err(io::Error::other("the server of forks has ended")))
-    })
-}
-
-/// Has the next child forked meanwhile; to be called when the one before has its orders.
-pub(crate) fn fork_ahead() {
-    SERVER.with(|slot| {
-        if let Some(server) = slot
-            && !server.ahead
-        {
-            // A server that is gone is replaced when it is needed.
-            server.ahead = server.ask().is_ok();
-        }
-    });
-}
-
 impl Server {
-    fn launch(before: fn()) -> io::Result<Self> {
-        let birth = Birth {
-            name: SERVER_NAME.to_owned(),
-            depth: crate::init::may_start().map_err(io::Error::other)?,
-            parent: ParentProcess::this(),
-            settings: Settings::default(),
-            announce: true,
-        };
-        let mut orders =
-            boot::orders(birth, &Streams::default(), false, serve::serve, &()).map_err(io::Error::other)?;
-        before();
+    /// What the plain server's process does.
+    pub(crate) fn serve((): ()) {
+        serve::serve(Siblings::new());
+    }
+
+    /// What the process of a server does that is to be prepared. Its function may have
+    /// left state behind for which the C library's own fork is needed.
+    pub(crate) fn serve_prepared<A: Message>((prepare, arg): (Function<A, ()>, A)) {
+        prepare(arg);
+        if !is_alone() {
+            return boot::refuse(LEFT_THREADS);
+        }
+        boot::announce();
+        serve::serve(None);
+    }
+
+    /// Starts one that has these orders, and waits until it has begun.
+    pub(crate) fn launch(mut orders: Packet) -> io::Result<Self> {
         let (ours, theirs) = SocketLink::pair()?;
         ours.send(&mut orders, deadline()).map_err(io::Error::other)?;
-        let born = super::spawn::spawn(&Launch::default(), theirs)?;
+        let Born { pid, end, .. } = super::spawn::spawn(&Launch::default(), theirs)?;
         let gone = || io::Error::other("the server of forks ended at once");
-        let server = Self { link: ours, end: Arc::new(born.end.ok_or_else(gone)?), ahead: false };
+        let server = Self { link: ours, pid, end: Arc::new(end.ok_or_else(gone)?), ahead: false };
+        server.await_begin(deadline())?;
+        Ok(server)
+    }
+
+    /// Waits until the function that prepares it has returned.
+    pub(crate) fn await_prepared(&self) -> io::Result<()> {
+        self.await_begin(None)
+    }
+
+    fn await_begin(&self, deadline: Option<Instant>) -> io::Result<()> {
         let mut packet = Packet::new();
-        server.link.recv(&mut packet, deadline()).map_err(io::Error::other)?;
+        if self.link.recv(&mut packet, deadline).is_err() {
+            let _ = ipc_core::wait_deadline(&[&*self.end], deadline);
+            let how =
+                end::collect(&self.end)?.map_or_else(|| "does not begin".to_owned(), |end| end.to_string());
+            return Err(io::Error::other(format!("the server of forks {how}")));
+        }
         match packet.read::<Answer>().map_err(io::Error::other)? {
-            Answer::Begun => Ok(server),
+            Answer::Begun => Ok(()),
+            Answer::Panicked(panic) => Err(io::Error::other(format!(
+                "the function that prepares the server of forks panicked: {panic}"
+            ))),
+            Answer::Refused(reason) => Err(io::Error::other(reason)),
             other => Err(io::Error::other(format!("the server of forks could not begin: {other:?}"))),
         }
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Has the next child forked meanwhile; to be called when the one before has its orders.
+    pub(crate) fn fork_ahead(&mut self) {
+        if !self.ahead {
+            // A server that is gone is replaced when it is needed.
+            self.ahead = self.ask().is_ok();
+        }
+    }
+
     /// Takes the child that is there already, or else has one forked.
-    fn child(&mut self) -> Result<io::Result<(Born, SocketLink)>, Gone> {
+    pub(crate) fn child(&mut self) -> Result<io::Result<(Born, SocketLink)>, Gone> {
         let spare = if std::mem::take(&mut self.ahead) { self.reply(deadline())?.ok() } else { None };
         if let Some(child) = spare.and_then(alive) {
             return Ok(Ok(child));

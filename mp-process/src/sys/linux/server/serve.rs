@@ -18,9 +18,9 @@ use crate::sys::linux::fork::{Forked, fork_process};
 use crate::sys::linux::{setup, signals, watch};
 
 /// Serves until the owner closes the link, which is when it ends.
-pub(super) fn serve((): ()) {
+pub(super) fn serve(siblings: Option<Siblings>) {
     let Some(link) = boot::own_link() else { return };
-    if let Ok(mut server) = Serving::new(link) {
+    if let Ok(mut server) = Serving::new(link, siblings) {
         while server.step().is_ok() {}
     }
 }
@@ -40,7 +40,7 @@ struct Serving {
 }
 
 impl Serving {
-    fn new(link: &'static SocketLink) -> io::Result<Self> {
+    fn new(link: &'static SocketLink, siblings: Option<Siblings>) -> io::Result<Self> {
         let parent = getppid().ok_or(io::ErrorKind::NotFound)?;
         let owner = Some(pidfd_open(parent, PidfdFlags::empty())?.into());
         if getppid() != Some(parent) {
@@ -48,7 +48,7 @@ impl Serving {
         }
         signals::restore_default(libc::SIGCHLD);
         let ends = Some(signals::as_descriptor(libc::SIGCHLD)?.into());
-        Ok(Self { link, siblings: Siblings::new(), parent, owner, ends, children: HashMap::new() })
+        Ok(Self { link, siblings, parent, owner, ends, children: HashMap::new() })
     }
 
     fn step(&mut self) -> io::Result<()> {

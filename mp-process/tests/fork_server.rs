@@ -1,0 +1,165 @@
+//! Servers of forks in which something was prepared.
+
+use std::process::{self, ExitCode};
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mp_process::{ForkServer, Process, ProcessError, StartMethod};
+use mp_testkit::chaos::{self, descendants};
+use mp_testkit::harness::Suite;
+
+fn main() -> ExitCode {
+    mp_process::init();
+    let trials = mp_testkit::trials![
+        children_find_what_was_prepared,
+        the_plain_server_is_not_prepared,
+        two_servers_do_not_know_each_other,
+        a_panic_of_the_preparation_is_an_error,
+        an_exit_of_the_preparation_is_an_error,
+        threads_left_behind_are_an_error,
+        a_dead_server_is_replaced_and_prepared_again,
+        children_outlive_the_handle_of_their_server,
+        children_that_end_by_every_means_are_reported,
+        a_child_may_drop_its_copy_of_a_server,
+    ];
+    Suite::new(trials).warm_up(|| drop(child_of(&Source::Plain))).run()
+}
+
+/// Where a child comes from.
+enum Source {
+    Plain,
+    Server(ForkServer),
+}
+
+static PREPARED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+fn prepare(word: String) {
+    PREPARED.lock().unwrap().push(format!("{word} by {}", process::id()));
+}
+
+fn prepared((): ()) -> Vec<String> {
+    PREPARED.lock().unwrap().clone()
+}
+
+/// What a child finds.
+fn child_of(source: &Source) -> Vec<String> {
+    let builder = Process::builder();
+    let builder = match source {
+        Source::Plain => builder.start_method(StartMethod::ForkServer),
+        Source::Server(server) => builder.fork_server(server),
+    };
+    builder.spawn(prepared, ()).unwrap().join().unwrap()
+}
+
+fn server(word: &str) -> Source {
+    Source::Server(ForkServer::start(prepare, word.to_owned()).unwrap())
+}
+
+/// The living servers of this process.
+fn servers() -> Vec<u32> {
+    let all = descendants(process::id()).into_iter();
+    all.filter(|below| below.name == "fork-server" && !below.is_zombie()).map(|below| below.pid).collect()
+}
+
+fn children_find_what_was_prepared() {
+    let server = server("tables");
+    let first = child_of(&server);
+    assert!(first.len() == 1 && first[0].starts_with("tables by "), "{first:?}");
+    for _ in 0..20 {
+        assert_eq!(child_of(&server), first);
+    }
+}
+
+fn the_plain_server_is_not_prepared() {
+    let _server = server("tables");
+    assert!(child_of(&Source::Plain).is_empty());
+    assert!(prepared(()).is_empty());
+}
+
+fn two_servers_do_not_know_each_other() {
+    let (one, two) = (server("one"), server("two"));
+    assert!(child_of(&one)[0].starts_with("one"));
+    assert!(child_of(&two)[0].starts_with("two"));
+}
+
+fn refused(prepare: fn(())) -> ProcessError {
+    let error = ForkServer::start(prepare, ()).unwrap_err();
+    assert!(error.is_start_failure(), "{error}");
+    error
+}
+
+fn a_panic_of_the_preparation_is_an_error() {
+    let error = refused(|()| panic!("no tables")).to_string();
+    assert!(error.contains("no tables") && error.contains("fork_server.rs"), "{error}");
+}
+
+fn an_exit_of_the_preparation_is_an_error() {
+    let error = refused(|()| process::exit(3)).to_string();
+    assert!(error.contains("exited with code 3"), "{error}");
+    let error = refused(|()| process::abort()).to_string();
+    assert!(error.contains("SIGABRT"), "{error}");
+}
+
+fn threads_left_behind_are_an_error() {
+    let error = refused(|()| drop(thread::spawn(|| thread::sleep(Duration::from_secs(60)))));
+    assert!(error.to_string().contains("threads"), "{error}");
+}
+
+fn a_dead_server_is_replaced_and_prepared_again() {
+    let before = servers();
+    let server = server("tables");
+    let first = child_of(&server);
+    let pid = servers().into_iter().find(|pid| !before.contains(pid)).unwrap();
+    assert!(first[0].ends_with(&format!("by {pid}")), "{first:?}, not by {pid}");
+    chaos::kill(pid).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    // One child may have been forked ahead.
+    while child_of(&server) == first {
+        assert!(Instant::now() < deadline, "it is not replaced");
+    }
+    assert_eq!(child_of(&server).len(), 1);
+}
+
+fn children_outlive_the_handle_of_their_server() {
+    let server = ForkServer::start(prepare, "tables".to_owned()).unwrap();
+    let child = Process::builder().fork_server(&server);
+    let nap = |()| {
+        thread::sleep(Duration::from_millis(100));
+        prepared(()).len()
+    };
+    let child = child.spawn(nap, ()).unwrap();
+    drop(server);
+    assert_eq!(child.join().unwrap(), 1);
+}
+
+fn children_that_end_by_every_means_are_reported() {
+    let server = ForkServer::start(prepare, "tables".to_owned()).unwrap();
+    let start = |function: fn(())| Process::builder().fork_server(&server).spawn(function, ()).unwrap();
+    let error = |child: Process<()>| child.join().unwrap_err();
+    assert_eq!(error(start(|()| process::exit(3))).exit_code(), Some(3));
+    assert_eq!(error(start(|()| process::abort())).signal(), Some(6));
+    assert_eq!(error(start(|()| panic!("by a panic"))).panic().unwrap().message(), "by a panic");
+    let child = start(|()| thread::sleep(Duration::from_secs(60)));
+    child.kill().unwrap();
+    assert_eq!(error(child).signal(), Some(9));
+}
+
+fn a_child_may_drop_its_copy_of_a_server() {
+    let servers_before = servers();
+    let server = ForkServer::start(prepare, "tables".to_owned()).unwrap();
+    let pid = servers().into_iter().find(|pid| !servers_before.contains(pid)).unwrap();
+    // A fork beside other threads is refused, so one of the library's processes does it.
+    let child = Process::spawn(
+        |()| {
+            let server = ForkServer::start(prepare, "tables".to_owned()).unwrap();
+            let child = Process::fork(move || drop(server)).unwrap();
+            child.join().unwrap();
+            servers().len()
+        },
+        (),
+    );
+    assert_eq!(child.unwrap().join().unwrap(), 1);
+    assert!(servers().contains(&pid));
+    drop(server);
+}
