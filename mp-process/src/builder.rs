@@ -20,6 +20,7 @@ use crate::exit;
 use crate::fork_server::ForkServer;
 use crate::function::{FOREIGN_CODE, Function};
 use crate::init;
+use crate::memory;
 use crate::per_process::PerProcess;
 use crate::process::{ParentProcess, Process, current_process};
 use crate::settings::{Resource, Settings, Stdio, Streams};
@@ -219,6 +220,7 @@ impl Builder {
         let mut orders =
             boot::orders(birth, &self.streams, is_fork, function, &arg).map_err(Kind::Argument)?;
         exit::collect();
+        memory::count_from_here();
         let started = start::start(&self.launch, &mut orders)?;
         Ok(self.hold(started, name))
     }
@@ -252,6 +254,7 @@ impl Builder {
         let birth = this.birth(depth);
         let (name, streams) = (birth.name.clone(), &this.streams);
         exit::collect();
+        memory::count_from_here();
         let mut closure = ManuallyDrop::new(closure);
         let started = start::fork(|link| {
             // SAFETY: this runs in the child, whose copy of the closure nobody else takes.
@@ -278,7 +281,9 @@ impl Builder {
     }
 
     fn hold<R>(self, started: Started, name: String) -> Process<R> {
-        let child = Arc::new(Child::new(started, name, self.launch.method == StartMethod::Spawn));
+        let announces = self.launch.method == StartMethod::Spawn;
+        let is_limited = self.settings.limits.iter().any(|(resource, _)| *resource == Resource::Memory);
+        let child = Arc::new(Child::new(started, name, announces, is_limited));
         let grace = if self.kill_on_drop { Duration::ZERO } else { self.grace_at_exit };
         exit::enrol(&child, grace);
         Process::new(child, self.kill_on_drop, self.grace_at_exit)

@@ -9,8 +9,9 @@ use ipc_core::{Arm, Handle, Packet, RecvError, Waitable, wait_deadline};
 
 use crate::boot::{self, Answer};
 use crate::error::Kind;
+use crate::memory;
 use crate::start::Started;
-use crate::status::{Ending, ExitStatus};
+use crate::status::{ABORTED, Ending, ExitStatus, KILLED, OutOfMemory};
 use crate::sys::end::{self, Request};
 use crate::sys::start::Born;
 
@@ -43,12 +44,17 @@ struct State {
     taken: bool,
     overflowed: bool,
     relayed: Option<ExitStatus>,
+    /// Its memory was limited.
+    is_limited: bool,
+    /// This process has asked it to end.
+    is_signalled: bool,
 }
 
 impl Child {
-    pub(crate) fn new(started: Started, name: String, announces: bool) -> Self {
+    pub(crate) fn new(started: Started, name: String, announces: bool, is_limited: bool) -> Self {
         let Started { born: Born { pid, end, relay }, link } = started;
-        let state = State { end: end.map(Arc::new), link: Some(link), begun: !announces, ..State::default() };
+        let (end, link) = (end.map(Arc::new), Some(link));
+        let state = State { end, link, begun: !announces, is_limited, ..State::default() };
         Self { pid, name, relay, state: Mutex::new(state) }
     }
 
@@ -83,12 +89,14 @@ impl Child {
     }
 
     pub(crate) fn signal(&self, request: Request) -> io::Result<()> {
+        self.state().is_signalled = true;
         // One that has ended needs no signal.
         self.end().map_or(Ok(()), |end| end::signal(&end, request))
     }
 
     /// Kills it and all that descends from it.
     pub(crate) fn kill_tree(&self) -> io::Result<()> {
+        self.state().is_signalled = true;
         self.end().map_or(Ok(()), |end| end::kill_tree(self.pid, &end))
     }
 
@@ -164,17 +172,30 @@ impl State {
         };
         if let Some(status) = status {
             self.listen();
-            self.status = Some(status);
+            self.status = Some(self.explained(status));
             self.end = None;
             self.link = None;
         }
         Ok(())
     }
 
+    /// With what can be known of memory.
+    fn explained(&self, status: ExitStatus) -> ExitStatus {
+        match status.signal() {
+            Some(KILLED) if !self.is_signalled && memory::was_one_killed() => {
+                status.for_want_of_memory(OutOfMemory::Killed)
+            }
+            Some(ABORTED) if self.is_limited && !self.overflowed && self.last.is_none() => {
+                status.for_want_of_memory(OutOfMemory::Guessed)
+            }
+            _ => status,
+        }
+    }
+
     fn collect(&self) -> io::Result<Option<ExitStatus>> {
         match &self.end {
             Some(end) => end::collect(end),
-            None => Ok(Some(ExitStatus(Ending::Unknown))),
+            None => Ok(Some(ExitStatus::new(Ending::Unknown))),
         }
     }
 
@@ -195,7 +216,7 @@ impl State {
             || self.relay_limit().is_none_or(|limit| Instant::now() >= limit)
             || !wait_deadline(&[relay], now)?.is_empty();
         self.listen();
-        Ok(self.relayed.or(is_lost.then_some(ExitStatus(Ending::Unknown))))
+        Ok(self.relayed.or(is_lost.then_some(ExitStatus::new(Ending::Unknown))))
     }
 
     /// Until when a status is awaited that somebody else has to pass on.
@@ -222,7 +243,7 @@ impl State {
         match answer {
             Ok(Answer::Begun) => self.begun = true,
             Ok(Answer::StackOverflow) => self.overflowed = true,
-            Ok(Answer::Ended(ending)) => self.relayed = Some(ExitStatus(ending)),
+            Ok(Answer::Ended(ending)) => self.relayed = Some(ExitStatus::new(ending)),
             Ok(answer) => self.last = Some((answer, packet)),
             Err(reason) => self.last = Some((Answer::BadResult(reason), packet)),
         }

@@ -144,6 +144,13 @@ impl ProcessError {
         )
     }
 
+    /// The process ended because there was no memory left, as far as can be told: see
+    /// [`ExitStatus::out_of_memory`].
+    #[must_use]
+    pub fn is_out_of_memory(&self) -> bool {
+        self.status().is_some_and(|status| status.out_of_memory().is_some())
+    }
+
     /// How the process ended, if it ended before its function returned.
     #[must_use]
     pub fn status(&self) -> Option<ExitStatus> {

@@ -69,6 +69,7 @@ mod exit;
 mod fork_server;
 mod function;
 mod init;
+mod memory;
 mod panic;
 mod per_process;
 mod process;
@@ -92,7 +93,7 @@ pub use process::{
 };
 pub use settings::{Resource, Stdio};
 pub use start::StartMethod;
-pub use status::ExitStatus;
+pub use status::{ExitStatus, OutOfMemory};
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

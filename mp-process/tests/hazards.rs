@@ -14,7 +14,9 @@ use std::{env, thread};
 
 use common::{builder, spawn};
 use ipc_core::{Handle, wait};
-use mp_process::{Process, Resource, StartMethod, Stdio, active_children, current_process, parent_process};
+use mp_process::{
+    OutOfMemory, Process, Resource, StartMethod, Stdio, active_children, current_process, parent_process,
+};
 use serde::de::{Deserialize, Deserializer};
 use serde::ser::{Serialize, Serializer};
 
@@ -260,6 +262,10 @@ fn limits_and_niceness_are_given(method: StartMethod) {
     let child = builder(method).limit(Resource::Memory, 1 << 30);
     let error = child.spawn(|()| vec![1u8; 2 << 30].len(), ()).unwrap().join().unwrap_err();
     assert_eq!(error.signal(), Some(6), "{error}");
+    assert_eq!(error.status().unwrap().out_of_memory(), Some(OutOfMemory::Guessed));
+    assert!(error.is_out_of_memory() && error.to_string().contains("perhaps"), "{error}");
+    let error = spawn(method, |()| std::process::abort(), ()).unwrap().join().map(|()| ()).unwrap_err();
+    assert!(!error.is_out_of_memory(), "{error}");
 }
 
 fn arguments_are_given_or_refused(method: StartMethod) {

@@ -49,6 +49,8 @@ fn main() -> ExitCode {
         ("handlers_of_the_program_are_not_for_children", "handlers"),
         ("a_stack_without_limit_tells_no_overflow", "unlimited"),
         ("a_removed_directory_does_no_harm", "adrift"),
+        ("a_kill_for_want_of_memory_is_told_apart", "hungry"),
+        ("a_dumped_core_is_told", "dumping"),
     ] {
         trials.extend(plays(name, role, &["spawn", "forkserver", "fork"]));
     }

@@ -54,10 +54,10 @@ pub(crate) fn collect(end: &Handle) -> io::Result<Option<ExitStatus>> {
     loop {
         return match waitid(WaitId::PidFd(end.as_fd()), options) {
             Ok(None) => Ok(None),
-            Ok(Some(status)) => Ok(Some(ExitStatus(ending(&status)))),
+            Ok(Some(status)) => Ok(Some(ExitStatus::new(ending(&status)))),
             Err(Errno::INTR) => continue,
             // Somebody else has collected it.
-            Err(Errno::CHILD) => Ok(Some(ExitStatus(Ending::Unknown))),
+            Err(Errno::CHILD) => Ok(Some(ExitStatus::new(Ending::Unknown))),
             Err(error) => Err(error.into()),
         };
     }

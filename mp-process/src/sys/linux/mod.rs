@@ -7,6 +7,7 @@ mod execute;
 mod fork;
 pub(crate) mod image;
 pub(crate) mod leave;
+pub(crate) mod memory;
 pub(crate) mod overflow;
 mod server;
 pub(crate) mod setup;

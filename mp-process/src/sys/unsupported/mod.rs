@@ -160,6 +160,12 @@ pub(crate) mod leave {
     }
 }
 
+pub(crate) mod memory {
+    pub(crate) fn kills() -> Option<u64> {
+        None
+    }
+}
+
 pub(crate) mod overflow {
     use ipc_core::Handle;
 
