@@ -152,7 +152,7 @@ pub(crate) fn fork(live: impl FnOnce(SocketLink)) -> Result<Started, ProcessErro
     let live = |link| {
         // The other end is not this process's, nor are those to the parent's other children.
         drop(ours.take());
-        exit::let_go_of_siblings(setup::blind);
+        exit::let_go_of_siblings(setup::blinding());
         live(link);
     };
     let born = sys::fork(theirs, live).map_err(Kind::Start)?;

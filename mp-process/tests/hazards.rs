@@ -264,7 +264,7 @@ fn limits_and_niceness_are_given(method: StartMethod) {
     assert_eq!(error.signal(), Some(6), "{error}");
     assert_eq!(error.status().unwrap().out_of_memory(), Some(OutOfMemory::Guessed));
     assert!(error.is_out_of_memory() && error.to_string().contains("perhaps"), "{error}");
-    let error = spawn(method, |()| std::process::abort(), ()).unwrap().join().map(|()| ()).unwrap_err();
+    let error = Process::<()>::join(spawn(method, |()| std::process::abort(), ()).unwrap()).unwrap_err();
     assert!(!error.is_out_of_memory(), "{error}");
 }
 

@@ -64,8 +64,7 @@ fn end_by(means: u32) -> u32 {
 
 fn crowds_that_end_by_every_means_are_reported_right(method: StartMethod) {
     let mut rng = Rng::announced("crowd");
-    // A thousand in a soak, which is as many as the usual limit of handles allows for.
-    let size = if soak_time() > Duration::from_secs(10) { 480 } else { 60 };
+    let size = crowd();
     let before = handles();
     for _ in rounds(1, 100) {
         let mut crowd: Vec<(u32, Process<u32>)> = (0..size)
@@ -79,6 +78,22 @@ fn crowds_that_end_by_every_means_are_reported_right(method: StartMethod) {
         }
         assert_eq!(handles(), before);
     }
+}
+
+/// A thousand in a soak, or as many as the limit of handles allows for.
+fn crowd() -> u32 {
+    if soak_time() <= Duration::from_secs(10) {
+        return 60;
+    }
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: a valid structure.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
+        limit.rlim_cur = limit.rlim_max.min(1 << 16);
+        libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+    }
+    1000.min(u32::try_from(limit.rlim_cur).unwrap_or(1000).saturating_sub(100) / 2)
 }
 
 fn check_end(means: u32, child: Process<u32>) {

@@ -18,10 +18,16 @@ mod roles;
 
 /// Tells this program which role to play, and the start method.
 const ROLE: &str = "MP_PROCESS_ROLE";
+/// Has children never come to `init`.
+const SLOW: &str = "MP_PROCESS_SLOW";
 const LIMIT: Duration = Duration::from_secs(40);
 
 fn main() -> ExitCode {
     if let Ok(role) = env::var(ROLE) {
+        if env::var_os(SLOW).is_some() && env::var_os("MULTIPROCESS_CHILD").is_some() {
+            // A child that has not come to `init` yet, and will not.
+            thread::sleep(Duration::from_secs(600));
+        }
         mp_process::init();
         let (name, method) = role.split_once(' ').expect("a role and a method");
         let (_, play) = roles::ROLES.iter().find(|(known, _)| *known == name).expect("a known role");
@@ -35,6 +41,7 @@ fn main() -> ExitCode {
         a_captured_closure_is_forked,
         the_server_is_replaced_when_it_is_killed,
         a_child_that_was_forked_ahead_may_be_killed,
+        a_child_dies_with_its_root_before_init,
     ];
     trials.extend(each("the_tree_dies_with_its_root", the_tree_dies_with_its_root));
     trials.extend(each("the_tree_dies_at_any_moment_of_a_start", the_tree_dies_at_any_moment));
@@ -129,6 +136,21 @@ fn the_tree_dies_at_any_moment(method: &'static str) {
         root.kill().unwrap();
         expect_no_survivors(root, &before);
         rounds += 1;
+    }
+}
+
+fn a_child_dies_with_its_root_before_init() {
+    for method in ["spawn", "forkserver"] {
+        let before = Census::take();
+        let root = program("tree", method).env(SLOW, "1").start().unwrap();
+        let began = Instant::now();
+        // The program, and a child of it or its server.
+        while before.diff().processes.len() < 2 {
+            assert!(began.elapsed() < LIMIT, "no child begins");
+            thread::sleep(Duration::from_millis(1));
+        }
+        root.kill().unwrap();
+        expect_no_survivors(root, &before);
     }
 }
 

@@ -6,6 +6,7 @@
 
 #![allow(unsafe_code)]
 
+use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -79,12 +80,15 @@ pub(crate) fn replace_stream(number: usize, handle: Handle) -> io::Result<()> {
     Ok(())
 }
 
-/// Puts the null device in the place of a descriptor that others in this process own
-/// and never use: they close it when they please, and what it led to is let go of.
-pub(crate) fn blind(handle: &Handle) {
-    let Ok(null) = null(false) else { return };
-    // SAFETY: the number stays open and stays its owner's.
-    unsafe { libc::dup3(null.as_raw_fd(), handle.as_fd().as_raw_fd(), libc::O_CLOEXEC) };
+/// Puts the null device in the place of descriptors that others in this process own and
+/// never use: they close them when they please, and what they led to is let go of.
+pub(crate) fn blinding() -> impl Fn(&Handle) {
+    let opened = OnceCell::new();
+    move |handle: &Handle| {
+        let Some(null) = opened.get_or_init(|| null(false).ok()) else { return };
+        // SAFETY: the number stays open and stays its owner's.
+        unsafe { libc::dup3(null.as_raw_fd(), handle.as_fd().as_raw_fd(), libc::O_CLOEXEC) };
+    }
 }
 
 /// Closes a descriptor whose owner lies in memory that nobody uses any more.

@@ -23,7 +23,9 @@ pub(crate) fn replace_stream(_number: usize, _handle: Handle) -> io::Result<()> 
     unsupported()
 }
 
-pub(crate) fn blind(_handle: &Handle) {}
+pub(crate) fn blinding() -> impl Fn(&Handle) {
+    |_| {}
+}
 
 pub(crate) fn lead_group() -> io::Result<()> {
     unsupported()
