@@ -23,6 +23,10 @@
 //! Under a channel is a [`link::Link`]: shared memory, a pipe, a socket, or one
 //! of your own.
 //!
+//! # Large values
+//! Vectors of numbers travel as they lie in memory. An [`Arena`] is shared memory in
+//! which a large value is built in place, sent by handle, and read in place.
+//!
 //! # Listening
 //! A [`Listener`] waits at an [`Address`] for processes that [`connect`], on this
 //! machine or over TCP, and lets in those that prove a key.
@@ -36,6 +40,7 @@
 //! memory is set aside only for what has arrived. Values that travel are decoded,
 //! never run.
 
+mod arena;
 #[cfg(feature = "async")]
 mod asynchronous;
 mod buffer;
@@ -62,8 +67,10 @@ mod wait_set;
 mod wary;
 mod watch;
 
+pub use arena::{Arena, ArenaError, Block, BlockMut};
 #[cfg(feature = "async")]
 pub use asynchronous::ready;
+pub use bytemuck;
 pub use channel::{Connection, Receiver, Sender, duplex, pipe};
 pub use codec::{DecodeError, EncodeError, Message};
 pub use error::{ExportError, RecvError, SendError};
@@ -76,7 +83,7 @@ pub use memory::SharedMemory;
 #[cfg(feature = "named")]
 pub use named::{Item, ListError, ShareableList};
 pub use packet::Packet;
-pub use plain::item_width;
+pub use plain::{Plain, item_width};
 pub use sys::Handle;
 pub use transfer::{decoding_from_own_tree, encoding_message, outside_messages};
 pub use wait::{Arm, Waitable, wait, wait_deadline};

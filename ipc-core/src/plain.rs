@@ -17,6 +17,20 @@ pub fn item_width<T: 'static>() -> Option<usize> {
     is_number::<T>().then_some(size_of::<T>())
 }
 
+/// Plain data: any bits are a value, and a value is only its bits.
+///
+/// Numbers and arrays of them are plain, and structures of plain fields by
+/// `#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]` with `#[repr(C)]`
+/// (the crate is exported as [`bytemuck`](crate::bytemuck)). `bool`, `char`,
+/// enums and references are not.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not plain data that processes can share",
+    note = "use numbers, arrays of them, or a `#[repr(C)]` structure that derives `bytemuck::Pod` and `bytemuck::Zeroable`"
+)]
+pub trait Plain: bytemuck::Pod + Send + Sync {}
+
+impl<T: bytemuck::Pod + Send + Sync> Plain for T {}
+
 /// A number of a fixed width: any bytes are one, and it has no gaps.
 pub(crate) trait Number: Copy + 'static {
     /// From little end first to this machine's order, or back.

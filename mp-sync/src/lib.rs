@@ -71,6 +71,7 @@ pub use condition::{Condition, Held};
 pub use deadlock::{Deadlock, DeadlockWait, DeadlockWatch};
 pub use error::{AcquireError, Error, LockError, ReleaseError, Result, TimeoutError};
 pub use event::Event;
+pub use ipc_core::Plain;
 pub use latch::Latch;
 pub use lock::{Guard, Lock};
 pub use once::Once;
@@ -78,7 +79,7 @@ pub use queue::{DoneError, GetError, JoinableQueue, PutError, Queue, QueueBuilde
 pub use rlock::{RGuard, RLock};
 pub use rwlock::{ReadGuard, RwLock, WriteGuard};
 pub use semaphore::{BoundedSemaphore, Permit, Semaphore};
-pub use value::{Array, ArrayGuard, Plain, RawArray, Value, ValueGuard};
+pub use value::{Array, ArrayGuard, RawArray, Value, ValueGuard};
 
 #[doc(no_inline)]
 pub use ipc_core::raw::ThreadId;

@@ -81,8 +81,8 @@ pub use error::{Error, Result};
 #[cfg(feature = "named")]
 pub use ipc_core::ShareableList;
 pub use ipc_core::{
-    Address, AuthKey, Connection, Handle, Listener, Message, Receiver, RecvError, SendError, Sender,
-    SharedMemory, Waitable, connect, duplex, pipe, wait,
+    Address, Arena, ArenaError, AuthKey, Block, BlockMut, Connection, Handle, Listener, Message, Receiver,
+    RecvError, SendError, Sender, SharedMemory, Waitable, connect, duplex, pipe, wait,
 };
 pub use managed_pool::{FailedTask, ManagedImap, ManagedPool, ManagedResult, PoolProxy};
 pub use mp_manager::{Manager, ManagerError, object};

@@ -4,7 +4,7 @@ mod array;
 mod items;
 mod single;
 
-use bytemuck::Pod;
+pub(crate) use ipc_core::Plain;
 use ipc_core::raw::fork_generation;
 
 use crate::deadlock::Refusal;
@@ -15,20 +15,6 @@ use crate::protocol::robust::{self, Patience};
 pub use array::{Array, ArrayGuard};
 pub use items::RawArray;
 pub use single::{Value, ValueGuard};
-
-/// Plain data: any bits are a value, and a value is only its bits.
-///
-/// Numbers and arrays of them are plain, and structures of plain fields by
-/// `#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]` with `#[repr(C)]`
-/// (the crate is exported as [`mp_sync::bytemuck`](crate::bytemuck)). `bool`, `char`,
-/// enums and references are not.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is not plain data that processes can share",
-    note = "use numbers, arrays of them, or a `#[repr(C)]` structure that derives `bytemuck::Pod` and `bytemuck::Zeroable`"
-)]
-pub trait Plain: Pod + Send + Sync {}
-
-impl<T: Pod + Send + Sync> Plain for T {}
 
 /// How far the data may have to be aligned: as slots are.
 const ALIGN: usize = 64;

@@ -1,0 +1,293 @@
+//! `Arena`: large values that travel by handle.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{LONG, SHORT, builder, spawn, suite};
+use multiprocess::{Arena, ArenaError, Block, Pool, Queue, Receiver, Sender, StartMethod, pipe};
+
+suite! {
+    started: [
+        a_block_is_read_where_it_lies,
+        blocks_are_arguments_and_results,
+        blocks_go_through_queues_and_pools,
+        one_block_is_read_by_many,
+        a_killed_holder_gives_its_blocks_back,
+        kills_at_random_lose_no_memory,
+    ],
+    plain: [
+        memory_is_used_again,
+        what_does_not_fit_is_an_error,
+        a_message_that_nobody_receives_gives_back,
+        what_is_sent_can_still_be_read,
+        a_block_of_other_items_is_an_error,
+        a_block_outlives_its_arena,
+        a_block_is_serialised_only_in_a_message,
+        many_small_blocks_are_held,
+    ],
+}
+
+const MIB: usize = 1 << 20;
+/// How many children are killed for each start method, unless `MP_SOAK_SECONDS` says how long.
+const KILLS: u32 = 100;
+
+fn numbers(arena: &Arena, count: usize) -> Block<u64> {
+    let mut block = arena.alloc::<u64>(count).unwrap();
+    block.iter_mut().zip(0..).for_each(|(place, number)| *place = number);
+    block.share()
+}
+
+fn sum(block: Block<u64>) -> u64 {
+    block.iter().sum()
+}
+
+fn sum_to(count: u64) -> u64 {
+    count * (count - 1) / 2
+}
+
+fn a_block_is_read_where_it_lies(method: StartMethod) {
+    let arena = Arena::new(16 * MIB).unwrap();
+    let (tx, rx) = pipe::<Block<u64>>().unwrap();
+    let read = |rx: Receiver<Block<u64>>| (0..20).map(|_| sum(rx.recv().unwrap())).sum::<u64>();
+    let child = spawn(method, read, rx).unwrap();
+    for _ in 0..20 {
+        // Two fit: the third waits until the child has dropped one.
+        let begun = Instant::now();
+        let block = loop {
+            match arena.alloc::<u64>(MIB) {
+                Ok(block) => break block,
+                Err(ArenaError::Full { .. }) => assert!(begun.elapsed() < LONG, "it gives none back"),
+                Err(error) => panic!("{error}"),
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        };
+        let mut block = block;
+        block.fill(1);
+        tx.send(&block.share()).unwrap();
+    }
+    assert_eq!(child.join().unwrap(), 20 * MIB as u64);
+    assert_eq!(arena.blocks().unwrap(), 0);
+}
+
+fn blocks_are_arguments_and_results(method: StartMethod) {
+    let arena = Arena::new(2 * MIB).unwrap();
+    let there = |block: Block<u64>| {
+        // Its own arena ends with the child; the block does not.
+        let arena = Arena::new(MIB).unwrap();
+        let doubled: Vec<u64> = block.iter().map(|number| number * 2).collect();
+        (arena.copy_of(&doubled).unwrap(), block)
+    };
+    let (doubled, same) = spawn(method, there, numbers(&arena, 1000)).unwrap().join().unwrap();
+    assert_eq!(doubled[999], 1998);
+    assert_eq!(same[999], 999);
+    assert_eq!(arena.blocks().unwrap(), 1);
+    drop(same);
+    assert_eq!(arena.blocks().unwrap(), 0);
+}
+
+fn blocks_go_through_queues_and_pools(method: StartMethod) {
+    let arena = Arena::new(32 * MIB).unwrap();
+    let queue = Queue::new().unwrap();
+    for count in 1..=10 {
+        queue.put(numbers(&arena, count * 10_000)).unwrap();
+    }
+    assert_eq!(arena.blocks().unwrap(), 10);
+    let get = |queue: Queue<Block<u64>>| (0..10).map(|_| sum(queue.get().unwrap())).sum::<u64>();
+    let expected = (1..=10).map(|count| sum_to(count * 10_000)).sum::<u64>();
+    assert_eq!(spawn(method, get, queue).unwrap().join().unwrap(), expected);
+    assert_eq!(arena.blocks().unwrap(), 0);
+
+    let pool = Pool::builder().processes(2).start_method(method).build().unwrap();
+    let blocks: Vec<Block<u64>> = (0..20).map(|_| numbers(&arena, 50_000)).collect();
+    let sums = pool.map(sum, blocks).unwrap();
+    assert_eq!(sums, [sum_to(50_000); 20]);
+    let again = pool.apply(|block: Block<u64>| block, numbers(&arena, 70_000)).unwrap();
+    assert_eq!(sum(again), sum_to(70_000));
+    pool.close();
+    pool.join();
+    assert_eq!(arena.blocks().unwrap(), 0);
+}
+
+fn one_block_is_read_by_many(method: StartMethod) {
+    let arena = Arena::new(4 * MIB).unwrap();
+    let block = numbers(&arena, 100_000);
+    let children: Vec<_> = (0..4).map(|_| spawn(method, sum, block.clone()).unwrap()).collect();
+    assert_eq!(sum(block), sum_to(100_000));
+    for child in children {
+        assert_eq!(child.join().unwrap(), sum_to(100_000));
+    }
+    assert_eq!(arena.blocks().unwrap(), 0);
+}
+
+fn a_killed_holder_gives_its_blocks_back(method: StartMethod) {
+    let arena = Arena::new(4 * MIB).unwrap();
+    let (tx, rx) = pipe::<Block<u64>>().unwrap();
+    let (told, hears) = pipe::<u64>().unwrap();
+    let hold = |(rx, told): (Receiver<Block<u64>>, Sender<u64>)| {
+        let held: Vec<Block<u64>> = (0..3).map(|_| rx.recv().unwrap()).collect();
+        told.send(&held[2][5]).unwrap();
+        std::thread::sleep(LONG * 10);
+        drop(held);
+    };
+    let child = builder(method).spawn(hold, (rx, told)).unwrap();
+    (0..3).for_each(|_| tx.send(&numbers(&arena, 100_000)).unwrap());
+    assert_eq!(hears.recv().unwrap(), 5);
+    // One more, which it never receives.
+    tx.send(&numbers(&arena, 10)).unwrap();
+    assert_eq!(arena.blocks().unwrap(), 4);
+    child.kill().unwrap();
+    assert!(child.join().is_err());
+    drop(tx);
+    assert_eq!(arena.blocks().unwrap(), 0);
+}
+
+/// Receives blocks, checks them, and sends them back.
+fn echo((rx, tx): (Receiver<Block<u64>>, Sender<Block<u64>>)) {
+    while let Ok(block) = rx.recv() {
+        assert!(block.iter().all(|number| *number == block[0]), "another's memory");
+        if tx.send(&block).is_err() {
+            return;
+        }
+    }
+}
+
+fn kills_at_random_lose_no_memory(method: StartMethod) {
+    let soak = std::env::var("MP_SOAK_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
+    let begun = Instant::now();
+    let goes_on = |kills| match soak {
+        Some(seconds) => begun.elapsed() < Duration::from_secs(seconds),
+        None => kills < KILLS,
+    };
+    let arena = Arena::new(MIB).unwrap();
+    let mut kills = 0;
+    while goes_on(kills) {
+        let (tx, theirs) = pipe().unwrap();
+        let (back, rx) = pipe().unwrap();
+        let child = builder(method).spawn(echo, (theirs, back)).unwrap();
+        let end = Instant::now() + Duration::from_micros(u64::from(kills) * 7_919 % 4_000);
+        let mut killed = false;
+        for number in 0.. {
+            if !killed && Instant::now() >= end {
+                child.kill().unwrap();
+                killed = true;
+            }
+            // The arena is full of what is under way most of the time.
+            if let Ok(mut block) = arena.alloc::<u64>(6_000) {
+                block.fill(number);
+                if tx.send_timeout(&block.share(), SHORT).is_err() && killed {
+                    break;
+                }
+            }
+            while let Ok(block) = rx.try_recv() {
+                assert!(block.iter().all(|item| *item == block[0]), "another's memory");
+            }
+            if killed && child.join_timeout(Duration::ZERO).is_err_and(|error| !error.is_timeout()) {
+                break;
+            }
+        }
+        drop((tx, rx));
+        assert!(child.join().is_err());
+        assert_eq!(arena.blocks().unwrap(), 0, "after {kills} kills");
+        assert!(arena.alloc::<u8>(arena.size()).is_ok());
+        kills += 1;
+    }
+}
+
+fn memory_is_used_again() {
+    let arena = Arena::new(4 * MIB).unwrap();
+    let first = arena.alloc::<f64>(100_000).unwrap();
+    let place = first.as_ptr();
+    drop(first.share());
+    let second = arena.alloc::<f64>(100_000).unwrap();
+    assert_eq!(second.as_ptr(), place);
+    drop(second);
+    arena.trim().unwrap();
+    assert!(arena.alloc::<f64>(100_000).unwrap().iter().all(|item| *item == 0.0));
+}
+
+fn what_does_not_fit_is_an_error() {
+    let arena = Arena::new(4 * MIB).unwrap();
+    assert_eq!(arena.size(), 4 * MIB);
+    for count in [4 * MIB + 1, usize::MAX, usize::MAX - 10] {
+        assert!(matches!(arena.alloc::<u8>(count), Err(ArenaError::TooLarge { .. })), "{count}");
+    }
+    assert!(matches!(arena.alloc::<u64>(usize::MAX / 8), Err(ArenaError::TooLarge { .. })));
+    let most = arena.alloc::<u8>(3 * MIB).unwrap();
+    let error = arena.alloc::<u8>(2 * MIB).unwrap_err();
+    assert!(matches!(error, ArenaError::Full { largest, blocks: 1, .. } if largest == MIB), "{error}");
+    assert!(arena.alloc::<u8>(MIB).is_ok());
+    drop(most);
+    assert!(arena.alloc::<u8>(4 * MIB).is_ok());
+    assert!(arena.alloc::<u64>(0).unwrap().is_empty());
+}
+
+fn a_message_that_nobody_receives_gives_back() {
+    let arena = Arena::new(MIB).unwrap();
+    let (tx, rx) = pipe::<Block<u64>>().unwrap();
+    tx.send(&numbers(&arena, 100)).unwrap();
+    assert_eq!(arena.blocks().unwrap(), 1);
+    drop(rx);
+    drop(tx);
+    assert_eq!(arena.blocks().unwrap(), 0);
+
+    // One that is received and does not decode.
+    let (tx, rx) = pipe::<(Block<u64>, bool)>().unwrap();
+    tx.send(&(numbers(&arena, 100), true)).unwrap();
+    let mut bytes = Vec::new();
+    rx.recv_bytes(&mut bytes).unwrap();
+    assert_eq!(arena.blocks().unwrap(), 0);
+    // The same bytes, whose handles have gone.
+    tx.send_bytes(&bytes).unwrap();
+    assert!(rx.recv().is_err());
+
+    let queue = Queue::new().unwrap();
+    queue.put(numbers(&arena, 100)).unwrap();
+    drop(queue);
+    assert_eq!(arena.blocks().unwrap(), 0);
+}
+
+fn what_is_sent_can_still_be_read() {
+    let arena = Arena::new(MIB).unwrap();
+    let (tx, rx) = pipe::<Block<u64>>().unwrap();
+    let block = numbers(&arena, 100);
+    let slice = &block[..];
+    tx.send(&block).unwrap();
+    drop(rx.recv().unwrap());
+    // The receiver's drop is not the last: nobody gets this memory yet.
+    arena.alloc::<u64>(100).unwrap().fill(7);
+    assert_eq!(slice[99], 99);
+}
+
+fn a_block_of_other_items_is_an_error() {
+    let arena = Arena::new(MIB).unwrap();
+    let (a, b) = multiprocess::ipc::link::SocketLink::pair().unwrap();
+    let (tx, rx) = (Sender::<Vec<Block<u64>>>::over(a), Receiver::<Vec<Block<f64>>>::over(b));
+    tx.send(&vec![numbers(&arena, 10)]).unwrap();
+    assert!(rx.recv().is_err());
+    assert_eq!(arena.blocks().unwrap(), 0);
+}
+
+fn a_block_outlives_its_arena() {
+    let arena = Arena::new(MIB).unwrap();
+    let block = numbers(&arena, 1000);
+    drop(arena);
+    assert_eq!(sum(block), sum_to(1000));
+}
+
+fn a_block_is_serialised_only_in_a_message() {
+    let arena = Arena::new(MIB).unwrap();
+    let error = serde_json::to_string(&numbers(&arena, 10)).unwrap_err();
+    assert!(error.to_string().contains("inside a message"), "{error}");
+}
+
+fn many_small_blocks_are_held() {
+    let arena = Arena::new(4 * MIB).unwrap();
+    let blocks: Vec<Block<u16>> = (0..200).map(|number| arena.copy_of(&[number; 500]).unwrap()).collect();
+    assert_eq!(arena.blocks().unwrap(), 200);
+    for (number, block) in blocks.iter().enumerate() {
+        assert_eq!(**block, [number as u16; 500]);
+    }
+    drop(blocks);
+    assert_eq!(arena.blocks().unwrap(), 0);
+}
