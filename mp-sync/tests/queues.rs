@@ -1,0 +1,122 @@
+//! What processes see of each other at queues.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{fork, run};
+use mp_sync::{GetError, JoinableQueue, PutError, Queue, SimpleQueue, Value};
+
+const SHORT: Duration = Duration::from_millis(20);
+const LONG: Duration = Duration::from_secs(10);
+
+fn a_producer_may_end_before_anybody_gets() {
+    let queue = Queue::<Vec<u8>>::new().unwrap();
+    let producer = fork(|| (0..200u8).for_each(|n| queue.put(vec![n; 100_000]).unwrap()));
+    assert!(producer.join());
+    assert_eq!(queue.len(), 200);
+    (0..200u8).for_each(|n| assert_eq!(queue.get().unwrap(), vec![n; 100_000]));
+    assert!(queue.is_empty());
+}
+
+fn a_reader_killed_inside_get_harms_nobody() {
+    let queue = SimpleQueue::<u32>::new().unwrap();
+    let victim = fork(|| drop(queue.get()));
+    std::thread::sleep(2 * SHORT);
+    let other = fork(|| assert_eq!(queue.get().unwrap(), 5));
+    std::thread::sleep(SHORT);
+    victim.kill();
+    queue.put(5).unwrap();
+    assert!(other.join());
+}
+
+fn a_queues_timeouts_hold() {
+    let queue = Queue::<u32>::bounded(1).unwrap();
+    assert!(matches!(queue.try_get(), Err(GetError::Empty)));
+    assert!(matches!(queue.get_timeout(SHORT), Err(GetError::Empty)));
+    queue.put(1).unwrap();
+    assert!(queue.is_full());
+    assert!(matches!(queue.try_put(2), Err(PutError::Full(2))));
+    assert!(matches!(queue.put_timeout(2, SHORT), Err(PutError::Full(2))));
+    let consumer = fork(|| {
+        std::thread::sleep(SHORT);
+        assert_eq!(queue.get().unwrap(), 1);
+    });
+    queue.put_timeout(2, LONG).unwrap();
+    assert!(consumer.join());
+}
+
+fn a_closed_queue_gives_what_it_has() {
+    let queue = Queue::<u32>::bounded(2).unwrap();
+    let consumer = fork(|| assert_eq!(queue.iter().map(Result::unwrap).sum::<u32>(), 3));
+    queue.put(1).unwrap();
+    queue.put(2).unwrap();
+    std::thread::sleep(SHORT);
+    queue.close();
+    assert!(consumer.join());
+    assert!(queue.put(3).unwrap_err().is_closed());
+    assert!(queue.get().unwrap_err().is_closed());
+}
+
+fn items_of_any_size_go_through_a_small_queue() {
+    let queue = Queue::builder().memory(1 << 20).build::<Vec<u8>>().unwrap();
+    let sizes =
+        || [0, 1, 15, 16, 17, 4096, 500_000, 3, 100_000, 400_000, 524_000].into_iter().cycle().take(500);
+    let producer = fork(|| sizes().for_each(|size| queue.put(vec![size as u8; size]).unwrap()));
+    sizes().for_each(|size| assert_eq!(queue.get().unwrap(), vec![size as u8; size]));
+    assert!(producer.join());
+    assert!(matches!(queue.put(vec![0; 1 << 20]), Err(PutError::TooLarge { .. })));
+}
+
+fn an_item_that_cannot_be_encoded_comes_back() {
+    let queue = Queue::<std::time::SystemTime>::new().unwrap();
+    let before_1970 = std::time::UNIX_EPOCH - LONG;
+    assert!(matches!(queue.put(before_1970), Err(PutError::Encode { .. })));
+    assert!(queue.is_empty());
+}
+
+fn locks_and_queues_travel_through_a_queue() {
+    let queue = Queue::<(Value<u32>, Queue<u32>)>::new().unwrap();
+    let child = fork(|| {
+        let (value, answers) = (Value::new(3).unwrap(), Queue::new().unwrap());
+        queue.put((value.clone(), answers.clone())).unwrap();
+        assert_eq!(answers.get_timeout(LONG).unwrap(), 4);
+        assert_eq!(value.get().unwrap(), 5);
+    });
+    let (value, answers) = queue.get().unwrap();
+    assert_eq!(value.get().unwrap(), 3);
+    value.set(5).unwrap();
+    answers.put(4).unwrap();
+    assert!(child.join());
+}
+
+fn a_joinable_queue_knows_when_all_is_done() {
+    let queue = JoinableQueue::<u32>::new().unwrap();
+    (0..10).for_each(|n| queue.put(n).unwrap());
+    assert!(queue.join_timeout(SHORT).is_err());
+    let worker = fork(|| {
+        for _ in 0..10 {
+            queue.get().unwrap();
+            queue.task_done().unwrap();
+        }
+    });
+    queue.join();
+    assert!(worker.join());
+    assert!(queue.task_done().is_err());
+}
+
+fn main() {
+    macro_rules! tests {
+        ($($name:ident),* $(,)?) => { &[$((stringify!($name), $name as fn())),*] };
+    }
+    run(tests![
+        a_producer_may_end_before_anybody_gets,
+        a_reader_killed_inside_get_harms_nobody,
+        a_queues_timeouts_hold,
+        a_closed_queue_gives_what_it_has,
+        items_of_any_size_go_through_a_small_queue,
+        an_item_that_cannot_be_encoded_comes_back,
+        locks_and_queues_travel_through_a_queue,
+        a_joinable_queue_knows_when_all_is_done,
+    ]);
+}
