@@ -22,7 +22,6 @@ pub struct Builder {
     address: Option<Address>,
     authkey: Option<AuthKey>,
     limits: Limits,
-    max_message: usize,
     name: String,
     registered: HashMap<&'static str, Make>,
     start: StartFn,
@@ -30,8 +29,6 @@ pub struct Builder {
 
 type StartFn = Box<dyn FnOnce(mp_process::Builder, Orders) -> Result<Process<()>, ProcessError> + Send>;
 
-/// Requests and answers longer than this are refused unless the builder says otherwise.
-const MAX_MESSAGE: usize = 64 << 20;
 /// How long a server may take to begin.
 const START: Duration = Duration::from_secs(20);
 
@@ -41,7 +38,6 @@ impl Builder {
             address: None,
             authkey: None,
             limits: Limits::default(),
-            max_message: MAX_MESSAGE,
             name: "Manager".to_owned(),
             registered: HashMap::new(),
             start: Box::new(|builder, orders| builder.spawn(serve, orders)),
@@ -104,7 +100,7 @@ impl Builder {
     /// The longest request and answer: 64 MiB unless set.
     #[must_use]
     pub fn max_message(mut self, len: usize) -> Self {
-        self.max_message = len;
+        self.limits.message = len;
         self
     }
 
@@ -142,7 +138,6 @@ impl Builder {
             address,
             key: WireKey::from(&key),
             limits: (&self.limits).into(),
-            max_message: self.max_message,
             registered: self
                 .registered
                 .into_iter()
@@ -167,7 +162,7 @@ impl Builder {
         let key = self.authkey.map_or(Key::None, Key::Chosen);
         let address = self.address.map_or_else(Address::auto, Ok).map_err(Kind::System)?;
         let access = Access { address, key, epoch: 0 };
-        open(access, self.limits, self.max_message, self.registered).map(ManagerServer)
+        open(access, self.limits, self.registered).map(ManagerServer)
     }
 }
 
@@ -192,10 +187,9 @@ fn await_start(
 fn open(
     access: Access,
     limits: Limits,
-    max_message: usize,
     registered: HashMap<&'static str, Make>,
 ) -> Result<Arc<Server>, ManagerError> {
-    let mut options = ListenerOptions::new().max_message(max_message).backlog(1024).max_handshakes(256);
+    let mut options = ListenerOptions::new().max_message(limits.message).backlog(1024).max_handshakes(256);
     if let Some(key) = access.authkey() {
         options = options.authkey(key.clone());
     }
@@ -212,7 +206,6 @@ struct Orders {
     address: Address,
     key: WireKey,
     limits: WireLimits,
-    max_message: usize,
     registered: Vec<Registered>,
     ready: Sender<Result<Address, String>>,
     /// A message, or its end, has the server end.
@@ -249,27 +242,27 @@ impl From<WireKey> for Key {
 }
 
 #[derive(Serialize, Deserialize)]
-struct WireLimits([usize; 5]);
+struct WireLimits([usize; 6]);
 
 impl From<&Limits> for WireLimits {
     fn from(limits: &Limits) -> Self {
-        Self([limits.objects, limits.clients, limits.threads, limits.calls, limits.backlog])
+        Self([limits.objects, limits.clients, limits.threads, limits.calls, limits.backlog, limits.message])
     }
 }
 
 impl From<WireLimits> for Limits {
-    fn from(WireLimits([objects, clients, threads, calls, backlog]): WireLimits) -> Self {
-        Self { objects, clients, threads, calls, backlog }
+    fn from(WireLimits([objects, clients, threads, calls, backlog, message]): WireLimits) -> Self {
+        Self { objects, clients, threads, calls, backlog, message }
     }
 }
 
 /// The function that a server's process runs.
 fn serve(orders: Orders) {
-    let Orders { address, key, limits, max_message, registered, ready, stop } = orders;
+    let Orders { address, key, limits, registered, ready, stop } = orders;
     let access = Access { address, key: key.into(), epoch: 0 };
     // A process that serves serves until its end: the names live as long.
     let registered = registered.into_iter().map(|(name, make)| (&*name.leak(), *make)).collect();
-    match open(access, limits.into(), max_message, registered) {
+    match open(access, limits.into(), registered) {
         Ok(server) => {
             let told = ready.send(&Ok(server.access().address.clone()));
             drop(ready);

@@ -4,7 +4,9 @@
 //! its kind says, with a [`Tail`] at the end that is read first: which objects
 //! stand in a value is known only once it is written.
 
-use ipc_core::{Address, AuthKey, EncodeError, Packet};
+use std::time::Duration;
+
+use ipc_core::{Address, AuthKey, Connection, EncodeError, Packet};
 use serde::de::{Deserializer, Error as _, Visitor};
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
@@ -75,6 +77,11 @@ pub(crate) enum Request {
     Describe {
         object: u64,
     },
+    /// A way through shared memory, in the place of the socket: answered by [`Ring`]. The
+    /// longest answer that the client takes.
+    Ring {
+        longest: u64,
+    },
 }
 
 /// How long a caller waits, in microseconds.
@@ -106,7 +113,23 @@ pub(crate) enum AnswerKind {
     Fault(FaultKind),
     /// The call still waits in its object.
     Waiting,
+    /// The last answer over the socket: those that follow come over the ring in it.
+    Ring,
 }
+
+/// A way through shared memory to a client that calls often.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Ring {
+    /// Nothing goes over it in this form: it is a link, and both sides use it as one.
+    pub(crate) link: Connection<u8, u8>,
+    /// The longest request that the server takes.
+    pub(crate) longest: u64,
+}
+
+/// A client that has said nothing over its ring for so long does not use it any more.
+pub(crate) const RING_UNUSED: Duration = Duration::from_secs(5);
+/// Longer than [`RING_UNUSED`]: then the server drops it.
+pub(crate) const RING_IDLE: Duration = Duration::from_secs(10);
 
 /// How to reach a manager.
 #[derive(Debug, Clone)]

@@ -152,7 +152,10 @@ fn a_dict_of_lists() {
     dict.update(&"list".to_owned(), |list, ()| list.as_ref().unwrap().push(&3).unwrap(), ()).unwrap();
     assert_eq!(dict.values().unwrap()[0].len().unwrap(), 3);
     drop(dict);
-    assert_eq!(manager.object_count().unwrap(), 0);
+    // The thread that ran the function may hold the list a moment longer than its caller waits.
+    while manager.object_count().unwrap() > 0 {
+        std::thread::yield_now();
+    }
 }
 
 struct Cell(u8);

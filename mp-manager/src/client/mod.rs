@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use ipc_core::link::{Link, Outgoing};
 use ipc_core::raw::fork_generation;
-use ipc_core::{ConnectOptions, EncodeError, Handle, Packet, SendError, connect_link};
+use ipc_core::{ConnectOptions, EncodeError, Handle, Packet, RecvError, SendError, connect_link};
 
 use crate::context;
 use crate::error::{Kind, ManagerError};
@@ -20,6 +20,7 @@ use crate::lease::{Lease, Route};
 use crate::object_ref::Reply;
 use crate::wire::{Access, AnswerKind, Request, Tail, VERSION, Welcome, request};
 
+mod fast;
 mod waiting;
 
 use waiting::Waiting;
@@ -28,6 +29,9 @@ use waiting::Waiting;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// How long giving a reference back may take of a thread's time, if the manager is stuck.
 const RELEASE: Duration = Duration::from_millis(20);
+
+/// A longer answer gives the connection up.
+const LONGEST: usize = 256 << 20;
 
 /// How long a thread waits for one direction when both are full.
 const SLICE: Duration = Duration::from_millis(2);
@@ -143,6 +147,9 @@ impl Client {
         let (written, _) = context::collecting(self.access.epoch, || write(&mut packet));
         written.map_err(Kind::Encode)?;
         self.waiting.enter(call)?;
+        if self.waiting.fast.is_wanted(call) {
+            self.ask_for_ring(call);
+        }
         let deadline = Instant::now().checked_add(patience);
         self.send(packet, deadline, patience).inspect_err(|_| self.give_up(begun))?;
         Ok(begun)
@@ -188,7 +195,9 @@ impl Client {
         let mut once = Once { packet, taken: false };
         loop {
             let until = slice(deadline);
-            let sent = self.flush(until).and_then(|()| self.link.send(&mut once, until));
+            let gate = self.waiting.fast.pass_gate();
+            let sent = self.flush(until).and_then(|()| self.put(&mut once, until));
+            drop(gate);
             match sent {
                 Ok(()) => return Ok(()),
                 Err(SendError::Timeout) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => {
@@ -200,7 +209,7 @@ impl Client {
                         let next = request(0, Request::Cancel { object: 0, call: 0 });
                         once = Once { packet: next.map_err(Kind::Encode)?, taken: false };
                     }
-                    let read = |packet: &mut Packet, until| self.link.recv(packet, until);
+                    let read = |packet: &mut Packet, until| self.read(packet, until);
                     let unasked = self.waiting.read_some(slice(deadline), read);
                     unasked.into_iter().for_each(|object| self.release(object));
                 }
@@ -217,7 +226,7 @@ impl Client {
         self.waiting.wait(
             call,
             patience,
-            |packet, deadline| self.link.recv(packet, deadline),
+            |packet, deadline| self.read(packet, deadline),
             |unasked| {
                 unasked.into_iter().for_each(|object| self.release(object));
             },
@@ -231,7 +240,7 @@ impl Client {
         self.waiting.wait_any(
             &calls,
             patience,
-            |packet, deadline| self.link.recv(packet, deadline),
+            |packet, deadline| self.read(packet, deadline),
             |unasked| unasked.into_iter().for_each(|object| self.release(object)),
         )
     }
@@ -243,7 +252,11 @@ impl Client {
         }
         let deadline = Instant::now().checked_add(RELEASE);
         let mut once = Once { packet, taken: false };
-        let sent = self.flush(deadline).and_then(|()| self.link.send(&mut once, deadline));
+        let Some(_gate) = self.waiting.fast.try_pass_gate() else {
+            lock(&self.unsent).push(once.packet);
+            return;
+        };
+        let sent = self.flush(deadline).and_then(|()| self.put(&mut once, deadline));
         if matches!(sent, Err(SendError::Timeout | SendError::Reentrant)) && !once.taken {
             lock(&self.unsent).push(once.packet);
         }
@@ -253,7 +266,7 @@ impl Client {
         let mut unsent = lock(&self.unsent);
         while !unsent.is_empty() {
             let mut once = Once { packet: std::mem::take(&mut unsent[0]), taken: false };
-            let sent = self.link.send(&mut once, deadline);
+            let sent = self.put(&mut once, deadline);
             if sent.is_ok() || once.taken {
                 unsent.remove(0);
             } else {
@@ -262,6 +275,71 @@ impl Client {
             sent?;
         }
         Ok(())
+    }
+
+    /// Sends over the ring, if there is one, or the socket.
+    fn put(&self, once: &mut Once, deadline: Option<Instant>) -> Result<(), SendError> {
+        let fast = &self.waiting.fast;
+        let Some(ring) = fast.outlet() else { return self.link.send(once, deadline) };
+        let len = once.packet.bytes().len();
+        if len as u64 > ring.longest {
+            let text = format!("it is {len} bytes long, and the manager takes at most {}", ring.longest);
+            return Err(EncodeError::new::<Packet>(text).into());
+        }
+        match ring.link.link().send(once, deadline) {
+            // The server is gone, or has dropped the ring: the socket knows.
+            Err(SendError::Closed) if !once.taken => {
+                fast.uninstall();
+                self.link.send(once, deadline)
+            }
+            other => other,
+        }
+    }
+
+    /// Receives what comes over the ring, if there is one, or the socket.
+    fn read(&self, packet: &mut Packet, deadline: Option<Instant>) -> Result<(), RecvError> {
+        let fast = &self.waiting.fast;
+        if let Some(ring) = fast.inlet() {
+            match ring.link.link().recv_at_most(packet, LONGEST, deadline) {
+                Ok(()) if self.access.is_tree() => return Ok(()),
+                Ok(()) => {
+                    packet.mark_foreign();
+                    return Ok(());
+                }
+                Err(RecvError::Closed | RecvError::Cut) => fast.uninstall(),
+                Err(error) => return Err(error),
+            }
+        }
+        self.link.recv(packet, deadline)
+    }
+
+    /// This process calls often: from now on over shared memory, if the manager is on this machine.
+    fn ask_for_ring(&self, call: u64) {
+        let can = self.link.capabilities();
+        let fast = &self.waiting.fast;
+        let gate = (can.passes_handles && can.local).then(|| fast.close_gate()).flatten();
+        if gate.is_none() {
+            return;
+        }
+        // References that come meanwhile are given back when others may send again.
+        let given_up = Mutex::new(Vec::new());
+        let asked = self.last_call.fetch_add(1, Ordering::Relaxed) + 1;
+        let until = Instant::now().checked_add(fast::PATIENCE);
+        let Ok(packet) = request(asked, Request::Ring { longest: LONGEST as u64 }) else { return };
+        if self.waiting.enter(asked).is_err() {
+            return;
+        }
+        let mut once = Once { packet, taken: false };
+        if self.flush(until).and_then(|()| self.link.send(&mut once, until)).is_ok() {
+            // Whether it comes or not, calls go on; one that comes late is only listened to.
+            let read = |packet: &mut Packet, until| self.read(packet, until);
+            let unasked = |objects| lock(&given_up).extend::<Vec<u64>>(objects);
+            let _ = self.waiting.wait(asked, fast::PATIENCE, read, unasked);
+        }
+        self.waiting.leave(asked);
+        fast.asked(call);
+        drop(gate);
+        given_up.into_inner().unwrap_or_default().into_iter().for_each(|object| self.release(object));
     }
 
     /// Gives a reference back.
@@ -279,7 +357,7 @@ impl Client {
 }
 
 fn options(access: &Access, timeout: Duration) -> ConnectOptions {
-    let options = ConnectOptions::new().timeout(timeout);
+    let options = ConnectOptions::new().timeout(timeout).max_message(LONGEST);
     match access.authkey() {
         Some(key) if access.is_tree() => options.authkey(key.clone()).trust_peer(),
         Some(key) => options.authkey(key.clone()),

@@ -7,13 +7,17 @@ use std::time::{Duration, Instant};
 
 use ipc_core::{Packet, RecvError};
 
+use super::fast::Fast;
 use super::lock;
 use crate::error::{Kind, ManagerError};
 use crate::wire::{AnswerKind, Tail};
 
 /// The calls of a connection that have no answer yet.
 #[derive(Debug, Default)]
-pub(super) struct Waiting(Mutex<State>);
+pub(super) struct Waiting {
+    state: Mutex<State>,
+    pub(super) fast: Fast,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -44,7 +48,7 @@ enum Found {
 
 impl Waiting {
     pub(super) fn enter(&self, call: u64) -> Result<(), ManagerError> {
-        let mut state = lock(&self.0);
+        let mut state = lock(&self.state);
         if let Some(why) = &state.closed {
             return Err(Kind::Gone(why.clone()).into());
         }
@@ -55,13 +59,13 @@ impl Waiting {
 
     /// Nobody waits for a call any more; the references that its answer brought.
     pub(super) fn leave(&self, call: u64) -> Vec<u64> {
-        let left = lock(&self.0).calls.remove(&call);
+        let left = lock(&self.state).calls.remove(&call);
         left.and_then(|call| call.answer).map(|(_, tail)| tail.objects).unwrap_or_default()
     }
 
     /// This thread waits for a call that another one may have begun, from now on.
     pub(super) fn attend(&self, call: u64) {
-        if let Some(call) = lock(&self.0).calls.get_mut(&call) {
+        if let Some(call) = lock(&self.state).calls.get_mut(&call) {
             call.thread = std::thread::current();
             call.heard_at = Instant::now();
         }
@@ -69,16 +73,16 @@ impl Waiting {
 
     /// Whether the answer to a call has come, as far as somebody has read.
     pub(super) fn has_answer(&self, call: u64) -> bool {
-        lock(&self.0).calls.get(&call).is_some_and(|call| call.answer.is_some())
+        lock(&self.state).calls.get(&call).is_some_and(|call| call.answer.is_some())
     }
 
     pub(super) fn is_open(&self) -> bool {
-        lock(&self.0).closed.is_none()
+        lock(&self.state).closed.is_none()
     }
 
     /// The connection is over; the error says so.
     pub(super) fn close(&self, why: &str) -> ManagerError {
-        let mut state = lock(&self.0);
+        let mut state = lock(&self.state);
         let why = state.closed.get_or_insert_with(|| why.to_owned()).clone();
         state.calls.values().for_each(|call| call.thread.unpark());
         Kind::Gone(why).into()
@@ -153,7 +157,7 @@ impl Waiting {
 
     /// The place of one that need not be waited for, or what is to be done.
     fn look_at(&self, calls: &[u64], patience: Duration) -> Result<Found, usize> {
-        let mut state = lock(&self.0);
+        let mut state = lock(&self.state);
         let now = Instant::now();
         let mut until = None;
         for (place, call) in calls.iter().enumerate() {
@@ -178,7 +182,7 @@ impl Waiting {
         until: Option<Instant>,
         read: impl Fn(&mut Packet, Option<Instant>) -> Result<(), RecvError>,
     ) -> Vec<u64> {
-        if std::mem::replace(&mut lock(&self.0).has_reader, true) {
+        if std::mem::replace(&mut lock(&self.state).has_reader, true) {
             return Vec::new();
         }
         let turn = Turn(self);
@@ -201,7 +205,7 @@ impl Waiting {
     }
 
     fn look(&self, number: u64, patience: Duration) -> Found {
-        let mut state = lock(&self.0);
+        let mut state = lock(&self.state);
         let state = &mut *state;
         let Some(call) = state.calls.get_mut(&number) else { return Found::Late };
         if let Some(answer) = call.answer.take() {
@@ -229,7 +233,10 @@ impl Waiting {
             drop(self.close("it sent what no manager sends"));
             return Vec::new();
         };
-        let mut state = lock(&self.0);
+        if tail.kind == AnswerKind::Ring {
+            self.fast.install(&mut packet);
+        }
+        let mut state = lock(&self.state);
         match state.calls.get_mut(&tail.call) {
             Some(call) if tail.kind == AnswerKind::Waiting => {
                 call.heard_at = Instant::now();
@@ -246,7 +253,7 @@ impl Waiting {
 
     /// Wakes one that sleeps, to read on, if nobody reads.
     fn hand_over(&self) {
-        let state = lock(&self.0);
+        let state = lock(&self.state);
         if !state.has_reader
             && let Some(call) = state.calls.values().find(|call| call.answer.is_none())
         {
@@ -260,6 +267,6 @@ struct Turn<'a>(&'a Waiting);
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        lock(&self.0.0).has_reader = false;
+        lock(&self.0.state).has_reader = false;
     }
 }

@@ -15,6 +15,8 @@ pub(crate) enum Alarm {
     GiveUp { session: u64, call: u64, object: u64 },
     /// A client is to hear that its calls wait.
     Hear { session: u64, period: Duration },
+    /// A client may not have used its ring.
+    Idle { session: u64, ring: u64 },
     /// A reference in a message that nobody has received goes.
     Lost { ticket: u128 },
 }

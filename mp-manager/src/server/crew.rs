@@ -23,6 +23,12 @@ struct State {
 }
 
 impl Crew {
+    /// Whether no thread is away from the helm and busy, or about to take it.
+    pub(super) fn is_calm(&self) -> bool {
+        let state = lock(&self.state);
+        state.members <= state.idle + 1
+    }
+
     /// Waits until the last has left; `false` at the deadline.
     pub(super) fn wait_empty(&self, deadline: Option<Instant>) -> bool {
         let mut state = lock(&self.state);

@@ -4,18 +4,20 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ipc_core::link::{Link, PipeLink};
-use ipc_core::{Arm, Listener, Packet, WaitSet, Waitable};
+use ipc_core::{Arm, Listener, Packet, RecvError, WaitSet, Waitable};
 use mp_process::catch_panic;
 
 use super::alarms::Alarm;
+use super::ring::Ring;
 use super::session::Session;
 use super::table::Hasty;
 use super::work::Work;
 use super::{Server, crew};
 use crate::client::lock;
+use crate::wire::RING_IDLE;
 
 /// What the thread at the helm has before it.
 pub(super) struct Helm {
@@ -24,19 +26,55 @@ pub(super) struct Helm {
     listener: Option<Arc<Listener>>,
     ear: Arc<Ear>,
     sessions: HashMap<u64, Arc<Session>>,
+    /// Of the clients that have one.
+    rings: HashMap<u64, Arc<Ring>>,
+    /// Rings over which something came just now.
+    hot: Vec<Arc<Ring>>,
+    /// When another client than those last said something.
+    others: Instant,
+    /// How often in a row the kernel was not asked.
+    looks: u32,
     /// Those that have said something.
-    ready: VecDeque<Arc<Session>>,
+    ready: VecDeque<Ready>,
+}
+
+/// A client that has said something, and where.
+struct Ready {
+    session: Arc<Session>,
+    ring: Option<Arc<Ring>>,
 }
 
 const EAR: u64 = u64::MAX;
 const LISTENER: u64 = u64::MAX - 1;
+/// A client's ring is waited for under the client's number with this bit.
+const RING: u64 = 1 << 62;
+
+/// So often in a row rings are looked at before the kernel is asked of all the others.
+const LOOKS: u32 = 64;
+/// How long rings over which something came just now are looked at before all the others are.
+const LINGER: Duration = Duration::from_micros(10);
+/// The same for one, if nobody else has anything to say: then the wait is a sleep. A shorter one
+/// would have the kernel set a timer each time, which costs more than all the rest.
+const LINGER_ALONE: Duration = Duration::from_millis(4);
+/// Who has said nothing for so long has nothing to say.
+const SILENCE: Duration = Duration::from_millis(10);
 
 impl Helm {
     pub(super) fn new(listener: Listener, ear: PipeLink) -> io::Result<Self> {
         let (set, listener, ear) = (WaitSet::new()?, Arc::new(listener), Arc::new(Ear(ear)));
         set.add(EAR, Arc::clone(&ear))?;
         set.add(LISTENER, Arc::clone(&listener))?;
-        Ok(Self { set, listener: Some(listener), ear, sessions: HashMap::new(), ready: VecDeque::new() })
+        Ok(Self {
+            set,
+            listener: Some(listener),
+            ear,
+            sessions: HashMap::new(),
+            rings: HashMap::new(),
+            hot: Vec::new(),
+            others: Instant::now(),
+            looks: 0,
+            ready: VecDeque::new(),
+        })
     }
 
     /// Serves until there is something that this thread is to do itself, away from
@@ -51,7 +89,7 @@ impl Helm {
             if let Some(work) = next_in_backlog(server) {
                 return Some(work);
             }
-            fire_alarms(server);
+            self.fire_alarms(server);
             self.part(server);
             self.listen_again(server);
             if let Some(work) = buried(server) {
@@ -59,8 +97,8 @@ impl Helm {
             }
             match self.ready.pop_front() {
                 None => self.wait(server),
-                Some(session) => {
-                    if let Some(work) = serve(server, &session) {
+                Some(ready) => {
+                    if let Some(work) = self.serve(server, &ready) {
                         if crew::has_relief(server) {
                             return Some(work);
                         }
@@ -72,27 +110,184 @@ impl Helm {
     }
 
     fn wait(&mut self, server: &Arc<Server>) {
+        let found = self.look_at_hot(server);
+        if found && self.looks < LOOKS {
+            self.looks += 1;
+            return;
+        }
+        self.looks = 0;
+        let deadline = if found { Some(Instant::now()) } else { server.alarms.next() };
         // Memory is short for the kernel; there is no other error.
-        let ready = self.set.wait_deadline(server.alarms.next()).unwrap_or_default();
+        let ready = self.set.wait_deadline(deadline).unwrap_or_default();
         for key in ready {
             match key {
                 EAR => self.hear(server),
-                LISTENER => self.let_in(server),
-                client => match self.sessions.get(&client) {
-                    Some(session) if session.takes_requests() => self.ready.push_back(Arc::clone(session)),
-                    // It is listened to again when it has read its answers.
-                    _ => drop(self.set.remove(client)),
-                },
+                LISTENER => {
+                    self.others = Instant::now();
+                    self.let_in(server);
+                }
+                client => self.note(client),
             }
         }
     }
 
-    /// Listens again to clients that have read their answers.
-    fn listen_again(&self, server: &Server) {
+    /// A client has said something, or one that is not to be listened to.
+    fn note(&mut self, key: u64) {
+        let id = key & !RING;
+        let ring = if key & RING == 0 { None } else { self.rings.get(&id).cloned() };
+        if ring.as_ref().is_none_or(|ring| !self.hot.is_empty() && !ring.is_hot.load(Ordering::Relaxed)) {
+            self.others = Instant::now();
+        }
+        match self.sessions.get(&id) {
+            Some(session) if session.takes_requests() && (key & RING == 0 || ring.is_some()) => {
+                self.ready.push_back(Ready { session: Arc::clone(session), ring });
+            }
+            // It is listened to again when it has read its answers.
+            _ => drop(self.set.remove(key)),
+        }
+    }
+
+    /// Whoever has just said something over its ring most likely says more: it is waited for a
+    /// little while without the kernel's help, or the bell's. Whether somebody has.
+    fn look_at_hot(&mut self, server: &Server) -> bool {
+        let linger = match &self.hot[..] {
+            [] => return false,
+            [_] if self.others.elapsed() > SILENCE && server.crew.is_calm() => LINGER_ALONE,
+            _ => LINGER,
+        };
+        let until = Instant::now() + linger;
+        loop {
+            if linger == LINGER_ALONE && !server.has_rung.load(Ordering::Relaxed) {
+                // An end or an error is for whoever receives.
+                let _ = self.hot[0].link().poll(Some(until));
+            }
+            for ring in &self.hot {
+                if ring.is_ready() == Some(true)
+                    && let Some(session) = self.sessions.get(&ring.session())
+                    && session.takes_requests()
+                {
+                    let (session, ring) = (Arc::clone(session), Some(Arc::clone(ring)));
+                    self.ready.push_back(Ready { session, ring });
+                }
+            }
+            if !self.ready.is_empty() {
+                return true;
+            }
+            if Instant::now() >= until || server.has_rung.load(Ordering::Relaxed) {
+                break;
+            }
+            std::hint::spin_loop();
+        }
+        self.hot.drain(..).for_each(|ring| ring.is_hot.store(false, Ordering::Relaxed));
+        false
+    }
+
+    /// Takes one request of a client's.
+    fn serve(&mut self, server: &Arc<Server>, ready: &Ready) -> Option<Work> {
+        let Ready { session, ring } = ready;
+        let mut packet = Packet::new();
+        let received = match ring {
+            Some(ring) => ring.receive(&mut packet),
+            None => session.receive(&mut packet),
+        };
+        match (received, ring) {
+            (Ok(true), Some(ring)) if !ring.is_hot.swap(true, Ordering::Relaxed) => {
+                self.hot.push(Arc::clone(ring));
+            }
+            (Ok(true), _) => {}
+            (Ok(false), _) => return None,
+            (Err(RecvError::Closed | RecvError::Cut), Some(_)) => {
+                self.drop_ring(server, session.id());
+                return None;
+            }
+            (Err(_), _) => {
+                lock(&server.ending).push(session.id());
+                return None;
+            }
+        }
+        let obeyed = catch_panic(|| server.obey(session, packet));
+        match obeyed {
+            Ok(Ok(work)) => work,
+            _ => {
+                lock(&server.ending).push(session.id());
+                None
+            }
+        }
+    }
+
+    /// Listens to new rings, and again to clients that have read their answers.
+    fn listen_again(&mut self, server: &Server) {
+        for ring in std::mem::take(&mut *lock(&server.rings)) {
+            let id = ring.session();
+            if self.sessions.contains_key(&id) && self.set.add(id | RING, Arc::clone(&ring)).is_ok() {
+                self.rings.insert(id, ring);
+            } else {
+                lock(&server.ending).push(id);
+            }
+        }
+        server.ring_count.store(self.rings.len(), Ordering::Relaxed);
         for id in std::mem::take(&mut *lock(&server.flushed)) {
             if let Some(session) = self.sessions.get(&id) {
                 // One that was not even taken out is there already.
                 let _ = self.set.add(id, Arc::clone(session));
+            }
+            if let Some(ring) = self.rings.get(&id) {
+                let _ = self.set.add(id | RING, Arc::clone(ring));
+            }
+        }
+    }
+
+    /// The client and the server go back to the socket.
+    fn drop_ring(&mut self, server: &Server, id: u64) {
+        self.set.remove(id | RING);
+        self.hot.retain(|ring| ring.session() != id);
+        self.ready.retain(|ready| ready.ring.as_ref().is_none_or(|ring| ring.session() != id));
+        self.rings.remove(&id);
+        server.ring_count.store(self.rings.len(), Ordering::Relaxed);
+        if let Some(session) = self.sessions.get(&id) {
+            session.take_ring();
+        }
+    }
+
+    /// Drops a ring that was not used; `true` if it was, or calls wait for their answers, so that
+    /// it is to be asked again.
+    fn keep_ring(&mut self, server: &Server, id: u64, number: u64) -> bool {
+        let (Some(ring), Some(session)) = (self.rings.get(&id), self.sessions.get(&id)) else { return false };
+        if ring.number() != number {
+            return false;
+        }
+        if ring.was_used() || ring.is_ready() == Some(true) || !session.retire_ring() {
+            return true;
+        }
+        self.drop_ring(server, id);
+        false
+    }
+
+    fn fire_alarms(&mut self, server: &Arc<Server>) {
+        server.alarms.prune(|alarm| match *alarm {
+            Alarm::GiveUp { session, call, .. } => {
+                server.session(session).is_some_and(|session| session.awaits(call))
+            }
+            _ => true,
+        });
+        while let Some(alarm) = server.alarms.due() {
+            match alarm {
+                Alarm::GiveUp { session, call, object } => {
+                    if server.session(session).is_some_and(|session| session.awaits(call)) {
+                        server.give_up(super::CallKey { session, call }, object);
+                    }
+                }
+                Alarm::Hear { session, period } => {
+                    if server.session(session).is_some_and(|session| session.tell_waiting(period)) {
+                        server.set_alarm(Instant::now() + period, alarm);
+                    }
+                }
+                Alarm::Lost { ticket } => server.lose(ticket),
+                Alarm::Idle { session, ring } => {
+                    if self.keep_ring(server, session, ring) {
+                        server.set_alarm(Instant::now() + RING_IDLE, alarm);
+                    }
+                }
             }
         }
     }
@@ -128,22 +323,25 @@ impl Helm {
             return;
         }
         for id in ending {
+            self.drop_ring(server, id);
             self.set.remove(id);
             self.sessions.remove(&id);
             server.end_session(id);
         }
         let sessions = &self.sessions;
-        self.ready.retain(|session| sessions.contains_key(&session.id()));
+        self.ready.retain(|ready| sessions.contains_key(&ready.session.id()));
     }
 
     fn close(&mut self, server: &Server) {
         self.set.remove(LISTENER);
         self.listener = None;
         self.ready.clear();
-        for (id, _) in self.sessions.drain() {
+        for id in self.sessions.keys().copied().collect::<Vec<_>>() {
+            self.drop_ring(server, id);
             self.set.remove(id);
             server.end_session(id);
         }
+        self.sessions.clear();
         lock(&server.backlog).clear();
     }
 }
@@ -161,51 +359,6 @@ fn buried(server: &Arc<Server>) -> Option<Work> {
 fn next_in_backlog(server: &Arc<Server>) -> Option<Work> {
     let has_work = !lock(&server.backlog).is_empty();
     if has_work && crew::has_relief(server) { lock(&server.backlog).pop_front() } else { None }
-}
-
-fn fire_alarms(server: &Arc<Server>) {
-    server.alarms.prune(|alarm| match *alarm {
-        Alarm::GiveUp { session, call, .. } => {
-            server.session(session).is_some_and(|session| session.awaits(call))
-        }
-        _ => true,
-    });
-    while let Some(alarm) = server.alarms.due() {
-        match alarm {
-            Alarm::GiveUp { session, call, object } => {
-                if server.session(session).is_some_and(|session| session.awaits(call)) {
-                    server.give_up(super::CallKey { session, call }, object);
-                }
-            }
-            Alarm::Hear { session, period } => {
-                if server.session(session).is_some_and(|session| session.tell_waiting(period)) {
-                    server.set_alarm(Instant::now() + period, alarm);
-                }
-            }
-            Alarm::Lost { ticket } => server.lose(ticket),
-        }
-    }
-}
-
-/// Takes one request of a client's.
-fn serve(server: &Arc<Server>, session: &Arc<Session>) -> Option<Work> {
-    let mut packet = Packet::new();
-    match session.receive(&mut packet) {
-        Ok(true) => {}
-        Ok(false) => return None,
-        Err(_) => {
-            lock(&server.ending).push(session.id());
-            return None;
-        }
-    }
-    let obeyed = catch_panic(|| server.obey(session, packet));
-    match obeyed {
-        Ok(Ok(work)) => work,
-        _ => {
-            lock(&server.ending).push(session.id());
-            None
-        }
-    }
 }
 
 struct Ear(PipeLink);

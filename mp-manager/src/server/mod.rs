@@ -14,7 +14,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -37,6 +37,7 @@ mod helm;
 pub(crate) mod homes;
 mod object;
 mod requests;
+mod ring;
 mod session;
 pub(crate) mod table;
 mod work;
@@ -49,6 +50,7 @@ use flights::Flights;
 use helm::Helm;
 use object::Call;
 pub(crate) use object::Object;
+use ring::Ring;
 use session::Session;
 use table::Table;
 use work::Work;
@@ -63,11 +65,13 @@ pub(crate) struct Limits {
     pub(crate) calls: usize,
     /// Calls that wait for a thread.
     pub(crate) backlog: usize,
+    /// The longest request and answer.
+    pub(crate) message: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { objects: 1 << 20, clients: 16_384, threads: 32, calls: 4096, backlog: 4096 }
+        Self { objects: 1 << 20, clients: 16_384, threads: 32, calls: 4096, backlog: 4096, message: 64 << 20 }
     }
 }
 
@@ -89,6 +93,10 @@ pub(crate) struct Server {
     flushing: Mutex<Flushing>,
     /// Clients that have read their answers, and are to be listened to again.
     flushed: Mutex<Vec<u64>>,
+    /// Rings that are to be listened to, and how many are.
+    rings: Mutex<Vec<Arc<Ring>>>,
+    ring_count: AtomicUsize,
+    last_ring: AtomicU64,
     bell: PipeLink,
     has_rung: AtomicBool,
     stopping: AtomicBool,
@@ -132,6 +140,9 @@ impl Server {
             ending: Mutex::default(),
             flushing: Mutex::default(),
             flushed: Mutex::default(),
+            rings: Mutex::default(),
+            ring_count: AtomicUsize::new(0),
+            last_ring: AtomicU64::new(0),
             bell,
             has_rung: AtomicBool::new(false),
             stopping: AtomicBool::new(false),

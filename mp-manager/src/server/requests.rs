@@ -115,6 +115,7 @@ impl Server {
                 }
             }
             Request::Count => answer.say(&(self.table.len() as u64)),
+            Request::Ring { longest } => self.give_ring(session, longest, answer),
             Request::List => answer.say(&self.table.list()),
             Request::Describe { object } => {
                 let object = self.table.get(object).ok_or(Fault(FaultKind::NoObject));

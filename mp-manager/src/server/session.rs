@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
-use ipc_core::link::Link;
-use ipc_core::{Arm, Packet, RecvError, SendError, Waitable};
+use ipc_core::link::{Capabilities, Link};
+use ipc_core::{Arm, EncodeError, Packet, RecvError, SendError, Waitable};
 
 use super::Server;
+use super::ring::Ring;
 use super::table::Table;
 use crate::client::{Once, lock};
 use crate::error::FaultKind;
-use crate::wire::{AnswerKind, Tail};
+use crate::wire::{self, AnswerKind, Tail};
 
 /// Answers that a client does not read are kept up to this many bytes; then it goes.
 const UNREAD: usize = 64 << 20;
@@ -56,8 +57,24 @@ struct Open {
 
 #[derive(Debug, Default)]
 struct Outbox {
+    /// Answers go over it, not over the socket.
+    ring: Option<Arc<Ring>>,
     packets: VecDeque<Packet>,
     bytes: usize,
+    /// The socket has taken a part of what it was to send last.
+    is_cut: bool,
+}
+
+impl Outbox {
+    fn send(&self, socket: &dyn Link, once: &mut Once, until: Option<Instant>) -> Result<(), SendError> {
+        match &self.ring {
+            Some(ring) if !ring.takes(once.packet.bytes().len()) => {
+                Err(EncodeError::new::<Packet>("it is longer than the client takes").into())
+            }
+            Some(ring) => ring.link().send(once, until),
+            None => socket.send(once, until),
+        }
+    }
 }
 
 /// What a client held when it ended.
@@ -107,6 +124,56 @@ impl Session {
             Err(RecvError::Timeout) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    pub(super) fn capabilities(&self) -> Capabilities {
+        self.link.capabilities()
+    }
+
+    /// Answers a call with a ring, over which all answers go from then on; `false` if the client
+    /// is to go on as it is.
+    pub(super) fn give_ring(&self, call: u64, ours: &Arc<Ring>, theirs: &wire::Ring) -> bool {
+        let mut packet = Packet::new();
+        let tail = Tail { call, kind: AnswerKind::Ring, objects: Vec::new() };
+        if packet.append(theirs).and_then(|()| packet.append_tail(&tail)).is_err() {
+            return false;
+        }
+        let mut outbox = lock(&self.outbox);
+        if self.choked.load(Ordering::Relaxed) || outbox.ring.is_some() {
+            return false;
+        }
+        let mut once = Once { packet, taken: false };
+        let sent = self.link.send(&mut once, Some(Instant::now()));
+        if sent.is_err() && !once.taken {
+            return false;
+        }
+        lock(&self.state).calls.remove(&call);
+        outbox.ring = Some(Arc::clone(ours));
+        if sent.is_err() {
+            // A part is on its way, and the client waits for the rest: that goes before all else.
+            outbox.is_cut = true;
+            self.choked.store(true, Ordering::Relaxed);
+            drop(outbox);
+            if let Some(server) = self.server.upgrade() {
+                server.flush_later(self.id);
+            }
+        }
+        true
+    }
+
+    /// Answers go over the socket again.
+    pub(super) fn take_ring(&self) {
+        lock(&self.outbox).ring = None;
+    }
+
+    /// Takes the ring away, if nothing is to come over it: no call is without its answer.
+    pub(super) fn retire_ring(&self) -> bool {
+        let mut outbox = lock(&self.outbox);
+        let is_done = outbox.packets.is_empty() && lock(&self.state).calls.is_empty();
+        if is_done {
+            outbox.ring = None;
+        }
+        is_done
     }
 
     pub(crate) fn takes_requests(&self) -> bool {
@@ -258,7 +325,7 @@ impl Session {
             return true;
         }
         let mut once = Once { packet, taken: false };
-        match self.link.send(&mut once, Some(Instant::now())) {
+        match outbox.send(&*self.link, &mut once, Some(Instant::now())) {
             Ok(()) => true,
             Err(SendError::Timeout) => {
                 // One that is sent in part is completed by the next: an empty one, if need be.
@@ -285,16 +352,26 @@ impl Session {
     /// Only one thread does, and others only add meanwhile.
     pub(crate) fn flush(&self, slice: Duration) -> bool {
         let until = Instant::now().checked_add(slice);
+        if std::mem::take(&mut lock(&self.outbox).is_cut)
+            && matches!(self.link.flush(until), Err(SendError::Timeout))
+        {
+            lock(&self.outbox).is_cut = true;
+            return false;
+        }
         loop {
             let mut outbox = lock(&self.outbox);
             let Some(packet) = outbox.packets.pop_front() else {
                 self.choked.store(false, Ordering::Relaxed);
                 return true;
             };
-            drop(outbox);
             let len = packet.bytes().len();
             let mut once = Once { packet, taken: false };
-            let sent = self.link.send(&mut once, until);
+            let sent = outbox.ring.clone();
+            drop(outbox);
+            let sent = match sent {
+                Some(ring) => ring.link().send(&mut once, until),
+                None => self.link.send(&mut once, until),
+            };
             let mut outbox = lock(&self.outbox);
             match sent {
                 Ok(()) => outbox.bytes = outbox.bytes.saturating_sub(len),
