@@ -56,6 +56,8 @@ mod listener;
 mod memory;
 #[cfg(feature = "named")]
 mod named;
+#[cfg_attr(not(unix), allow(dead_code))]
+mod names;
 mod packet;
 mod plain;
 pub mod raw;

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::boot;
 use crate::error::{Kind, ProcessError};
+use crate::janitor;
 use crate::sys::boot::summons;
 
 static INITIALISED: AtomicBool = AtomicBool::new(false);
@@ -31,6 +32,7 @@ pub fn init() {
     if INITIALISED.swap(true, Ordering::SeqCst) {
         return;
     }
+    janitor::employ();
     if let Some(link) = summons() {
         boot::live(link);
     }

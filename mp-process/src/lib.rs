@@ -69,6 +69,7 @@ mod exit;
 mod fork_server;
 mod function;
 mod init;
+mod janitor;
 mod memory;
 mod panic;
 mod per_process;

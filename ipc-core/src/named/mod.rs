@@ -25,8 +25,10 @@ impl SharedMemory {
     /// Makes memory of `size` bytes under `name`, zeroed, for this user alone.
     ///
     /// The name goes when the value returned is dropped, in this process; the
-    /// memory stays as long as anybody has it. A process that is killed leaves
-    /// the name behind.
+    /// memory stays as long as anybody has it. After a process that is killed, or
+    /// leaves without dropping it, a janitor removes the name, if it has one: so do
+    /// programs that call `mp_process::init`. With this crate alone it stays, and
+    /// can be opened, and [unlinked](Self::unlink).
     ///
     /// # Errors
     /// [`AlreadyExists`](io::ErrorKind::AlreadyExists) if the name is taken,

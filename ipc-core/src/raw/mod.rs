@@ -9,7 +9,8 @@
 //! * [`wait_on`], [`wake`], [`change_and_wake`]: sleep on a word, wake its sleepers;
 //! * [`ProcessId`]: who a process is, and whether it still lives;
 //! * [`DeathNotice`]: have a word bumped and its sleepers woken when a process ends;
-//! * [`Post`]: handles on their way from any process to any other.
+//! * [`Post`]: handles on their way from any process to any other;
+//! * [`keep_names_by`]: be told of the names that a process makes, to remove them after it.
 
 use std::io;
 use std::sync::atomic::AtomicU32;
@@ -23,6 +24,7 @@ mod post;
 mod region;
 mod robust;
 
+pub use crate::names::{NameKeeper, OwnedName, keep_names_by};
 pub use death::DeathNotice;
 pub use identity::{ProcessId, ThreadId, fork_epoch, fork_generation, note_fork};
 pub use post::{Post, PostError};

@@ -9,6 +9,7 @@
 //! | `memory::Mapping` | a window on a segment: whole, or with its tail mapped twice back to back |
 //! | `memory::prefer_large_pages` | advice for memory that is about to be filled |
 //! | `named::Name` | shared memory under a name: `create`, `open`, `unlink` (feature `named`) |
+//! | `names::remove` | remove a file, if it is the very one that is meant |
 //! | `futex::{wait, wake}` | sleep on a 32-bit word of shared memory, until woken or a deadline |
 //! | `companion::Companion` | one end of a local message pair: a bell to ring, and handles to pass |
 //! | `stream::Stream` | one end of a byte stream, read and written without waiting; carries handles where the kernel can |
@@ -36,7 +37,7 @@ pub(crate) use linux::named;
 pub(crate) use linux::reactor;
 #[cfg(all(target_os = "linux", not(force_unsupported)))]
 pub(crate) use linux::{
-    companion, cpu, futex, identity, memory, poll, post, process, robust, set, socket, stream,
+    companion, cpu, futex, identity, memory, names, poll, post, process, robust, set, socket, stream,
 };
 
 #[cfg(any(not(target_os = "linux"), force_unsupported))]
@@ -49,5 +50,5 @@ pub(crate) use unsupported::named;
 pub(crate) use unsupported::reactor;
 #[cfg(any(not(target_os = "linux"), force_unsupported))]
 pub(crate) use unsupported::{
-    companion, cpu, futex, identity, memory, poll, post, process, robust, set, socket, stream,
+    companion, cpu, futex, identity, memory, names, poll, post, process, robust, set, socket, stream,
 };

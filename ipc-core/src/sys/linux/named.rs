@@ -7,6 +7,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use rustix::fs::{FallocateFlags, Mode, fallocate, fstat};
 use rustix::io::Errno;
@@ -15,6 +16,10 @@ use shared_memory::{ShmemConf, ShmemError};
 
 use super::memory::Segment;
 use super::process;
+use crate::names::OwnedName;
+
+/// Where the C library keeps the names.
+const FOLDER: &str = "/dev/shm";
 
 /// A name in shared memory, and which segment it was given to.
 #[derive(Debug)]
@@ -22,8 +27,9 @@ pub(crate) struct Name {
     text: String,
     /// Device and inode: the name may have been given to another segment since.
     identity: (u64, u64),
-    /// The process that made the segment; a fork of it removes nothing.
-    maker: Option<u32>,
+    /// The process that made the segment, and what its janitor knows; a fork of it
+    /// removes nothing.
+    maker: Option<(u32, OwnedName)>,
 }
 
 impl Name {
@@ -36,7 +42,9 @@ impl Name {
         super::retry(|| fallocate(&fd, FallocateFlags::empty(), 0, all))?;
         let mut name = Self::of(text, &fd)?;
         made.set_owner(false);
-        name.maker = Some(process::current_id());
+        let (device, inode) = name.identity;
+        let owned = OwnedName::made(&Path::new(FOLDER).join(text), [device, inode], false);
+        name.maker = Some((process::current_id(), owned));
         Ok((name, Segment::unsealed(fd.into(), len)))
     }
 
@@ -66,11 +74,13 @@ impl Name {
 
     /// Whether dropping it in this process removes the name.
     pub(crate) fn is_ours(&self) -> bool {
-        self.maker == Some(process::current_id())
+        self.maker.as_ref().is_some_and(|(maker, _)| *maker == process::current_id())
     }
 
     pub(crate) fn disown(&mut self) {
-        self.maker = None;
+        if let Some((_, owned)) = self.maker.take() {
+            owned.gone();
+        }
     }
 
     /// Removes the name, if it still is this segment's; the memory lives on where
@@ -92,6 +102,7 @@ impl Drop for Name {
     fn drop(&mut self) {
         if self.is_ours() {
             let _ = self.unlink();
+            self.disown();
         }
     }
 }

@@ -2,23 +2,22 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
-use super::{Handle, process};
+use super::{Handle, names, process};
+use crate::names::OwnedName;
 
 /// The file of a socket that this process made; removed when dropped.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
-    path: PathBuf,
-    /// Device and inode: another process may put a file of its own in the place.
-    identity: (u64, u64),
-    made_folder: bool,
+    /// Another process may put a file of its own in the place.
+    name: OwnedName,
     /// A fork of this process removes nothing.
     owner: u32,
 }
@@ -27,6 +26,16 @@ impl SocketFile {
     /// Calls `listen`, which makes the file. A folder that is not there is made,
     /// for this user alone; a socket where nobody listens any more gives way.
     pub(crate) fn bind<T>(path: &Path, listen: impl Fn() -> io::Result<T>) -> io::Result<(Self, T)> {
+        loop {
+            match Self::try_bind(path, &listen) {
+                // The janitor of one that was killed has taken its folder away meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && has_gone(folder_of(path)) => {}
+                other => return other,
+            }
+        }
+    }
+
+    fn try_bind<T>(path: &Path, listen: impl Fn() -> io::Result<T>) -> io::Result<(Self, T)> {
         let folder = folder_of(path);
         let made_folder = make_folder(folder)?;
         // Two processes that find one stale file must not remove each other's new
@@ -34,7 +43,7 @@ impl SocketFile {
         let lock = lock(folder);
         let result = match listen() {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && lock.is_some() && is_stale(path) => {
-                fs::remove_file(path).and_then(|()| listen())
+                remove(path).and_then(|()| listen())
             }
             other => other,
         };
@@ -43,26 +52,16 @@ impl SocketFile {
                 let _ = fs::remove_dir(folder);
             }
         })?;
-        let made = fs::symlink_metadata(path)?;
-        let identity = (made.dev(), made.ino());
-        let file = Self { path: path.to_owned(), identity, made_folder, owner: process::current_id() };
-        Ok((file, listener))
-    }
-
-    fn is_ours(&self) -> bool {
-        self.owner == process::current_id()
-            && fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.identity)
+        let name = OwnedName::made(path, names::identity(path)?, made_folder);
+        Ok((Self { name, owner: process::current_id() }, listener))
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if self.is_ours() {
-            let _ = fs::remove_file(&self.path);
-            if self.made_folder {
-                // One that others use as well is not empty, and stays.
-                let _ = fs::remove_dir(folder_of(&self.path));
-            }
+        if self.owner == process::current_id() {
+            self.name.remove();
+            self.name.gone();
         }
     }
 }
@@ -77,6 +76,19 @@ pub(super) fn try_connect(address: &SocketAddrUnix) -> rustix::io::Result<Handle
 
 fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Whether the folder has gone, and another one can be made.
+fn has_gone(folder: &Path) -> bool {
+    !folder.is_dir() && folder.parent().is_some_and(Path::is_dir)
+}
+
+/// Removes what another one may have removed.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
 }
 
 /// Whether it was made now.

@@ -11,6 +11,7 @@ pub(crate) mod identity;
 pub(crate) mod memory;
 #[cfg(feature = "named")]
 pub(crate) mod named;
+pub(crate) mod names;
 pub(crate) mod poll;
 pub(crate) mod post;
 pub(crate) mod process;

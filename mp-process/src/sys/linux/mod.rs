@@ -6,6 +6,7 @@ pub(crate) mod end;
 mod execute;
 mod fork;
 pub(crate) mod image;
+pub(crate) mod janitor;
 pub(crate) mod leave;
 pub(crate) mod memory;
 pub(crate) mod overflow;

@@ -185,3 +185,35 @@ pub(crate) mod spill {
         super::unsupported()
     }
 }
+
+pub(crate) mod janitor {
+    use std::io;
+
+    use ipc_core::Handle;
+    use ipc_core::raw::OwnedName;
+
+    use super::unsupported;
+
+    #[derive(Debug)]
+    pub(crate) struct Notes;
+
+    impl Notes {
+        pub(crate) fn open() -> io::Result<(Self, Handle)> {
+            unsupported()
+        }
+
+        pub(crate) fn made(&mut self, _name: &OwnedName) -> io::Result<()> {
+            unsupported()
+        }
+
+        pub(crate) fn gone(&mut self, _name: &OwnedName) -> io::Result<()> {
+            unsupported()
+        }
+
+        pub(crate) fn farewell(&mut self) {}
+    }
+
+    pub(crate) fn begin(_orders: (Handle, u32)) -> bool {
+        false
+    }
+}
