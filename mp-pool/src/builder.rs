@@ -12,6 +12,9 @@ use crate::pool::Pool;
 use crate::rules::Rules;
 use crate::worker;
 
+/// Why an argument that all workers get may not be an end.
+const ONE_END: &str = "each worker needs one, and a channel end moves only once";
+
 /// Sets how a pool is made; from [`Pool::builder`].
 ///
 /// # Examples
@@ -39,9 +42,13 @@ impl Builder {
             least: 0,
             retries: 0,
             task_timeout: None,
+            soft_timeout: None,
+            memory_limit: None,
+            memory_per_child: None,
             tasks_per_child: None,
             start_method: StartMethod::Spawn,
             setup: None,
+            farewell: None,
         };
         Self { rules, refused: None, state: PhantomData }
     }
@@ -120,6 +127,49 @@ impl<S: 'static> Builder<S> {
         self
     }
 
+    /// How long one item should run: what [`task_deadline`](crate::task_deadline) says
+    /// in a task. Nothing happens to one that overruns it.
+    ///
+    /// Where [`task_timeout`](Self::task_timeout) is set as well, a soft limit that is
+    /// somewhat shorter lets tasks end well before they are ended.
+    #[must_use]
+    pub fn soft_timeout(mut self, limit: Duration) -> Self {
+        self.rules.soft_timeout = Some(limit);
+        self
+    }
+
+    /// How many bytes of address space a worker may have, and so each of its tasks. An
+    /// allocation that would take it beyond fails, and Rust then aborts: the worker is
+    /// replaced, and the task's error is one for which
+    /// [`is_out_of_memory`](crate::TaskError::is_out_of_memory) holds.
+    ///
+    /// Address space is more than memory in use: the program itself and its libraries
+    /// count, and so do stacks of threads and mapped files. Leave room for them.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// let pool = mp_pool::Pool::builder().processes(1).memory_limit(1 << 30).build()?;
+    /// let error = pool.apply(|len: usize| vec![1u8; len].len(), 1 << 32).unwrap_err();
+    /// assert!(error.is_out_of_memory());
+    /// assert_eq!(pool.apply(|len: usize| vec![1u8; len].len(), 1 << 20)?, 1 << 20);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn memory_limit(mut self, bytes: u64) -> Self {
+        self.rules.memory_limit = Some(bytes);
+        self
+    }
+
+    /// Replaces a worker that has more than so many bytes of memory resident when it
+    /// has done a task, for tasks that leak. No task is lost; one that needs more while
+    /// it runs may have it. It is measured at most once in a millisecond.
+    #[must_use]
+    pub fn max_memory_per_child(mut self, bytes: u64) -> Self {
+        self.rules.memory_per_child = Some(bytes);
+        self
+    }
+
     /// Replaces a worker when it has run so many items, for tasks that leak. At
     /// least one; no limit unless set.
     #[doc(alias = "maxtasksperchild")]
@@ -160,13 +210,48 @@ impl<S: 'static> Builder<S> {
         let mut refused = self.refused;
         match worker::setup(function, &argument) {
             Ok(setup) if setup.moves_ends() => {
-                refused =
-                    Some(EncodeError::new::<A>("each worker needs one, and a channel end moves only once"));
+                refused = Some(EncodeError::new::<A>(ONE_END));
             }
             Ok(setup) => self.rules.setup = Some(setup),
             Err(error) => refused = Some(error),
         }
+        self.rules.farewell = None;
         Builder { rules: self.rules, refused, state: PhantomData }
+    }
+
+    /// Has each worker call `function` with its state and `argument` when it leaves:
+    /// because the pool is joined, or has fewer workers, or replaces it after so many
+    /// tasks. One that is killed, or that ends when the pool is terminated or dropped,
+    /// says nothing. Comes after [`state`](Self::state).
+    ///
+    /// [`Pool::join`] gives workers ten seconds for it.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// use mp_pool::Pool;
+    ///
+    /// fn report(sum: &mut u64, path: String) {
+    ///     std::fs::write(path, sum.to_string()).unwrap();
+    /// }
+    ///
+    /// let path = std::env::temp_dir().join(format!("sum-{}", std::process::id()));
+    /// let builder = Pool::builder().processes(1).state(|()| 0, ());
+    /// let pool = builder.at_exit(report, path.display().to_string()).build()?;
+    /// pool.map_state(|sum: &mut u64, x: u64| *sum += x, [1, 2, 3])?;
+    /// pool.join();
+    /// assert_eq!(std::fs::read_to_string(&path)?, "6");
+    /// # std::fs::remove_file(path)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn at_exit<A: Message>(mut self, function: fn(&mut S, A), argument: A) -> Self {
+        match worker::farewell(function, &argument) {
+            Ok(packet) if packet.moves_ends() => self.refused = Some(EncodeError::new::<A>(ONE_END)),
+            Ok(packet) => self.rules.farewell = Some(packet),
+            Err(error) => self.refused = Some(error),
+        }
+        self
     }
 
     /// Starts the workers.

@@ -185,6 +185,14 @@ impl TaskError {
         self.death().is_some()
     }
 
+    /// The worker ended for want of memory, as far as can be told: the system killed it
+    /// for that, or, a guess, it aborted in a pool with a
+    /// [`memory_limit`](crate::Builder::memory_limit).
+    #[must_use]
+    pub fn is_out_of_memory(&self) -> bool {
+        self.death_error().is_some_and(ProcessError::is_out_of_memory)
+    }
+
     /// The worker's stack overflowed.
     #[must_use]
     pub fn is_stack_overflow(&self) -> bool {

@@ -64,3 +64,4 @@ pub use scope::Scope;
 pub use task_pool::{Results, TaskPool};
 pub use threads::{ThreadImap, ThreadImapUnordered, ThreadPool};
 pub use wait::{AsCompleted, Awaited, Until, as_completed, wait};
+pub use worker::task_deadline;

@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use ipc_core::link::Link;
-use ipc_core::{Connection, Packet, duplex};
-use mp_process::{Process, Sentinel, StartMethod};
+use ipc_core::{Connection, duplex};
+use mp_process::{Process, Resource, Sentinel, StartMethod};
 
 use crate::error::PoolError;
+use crate::rules::Rules;
 use crate::worker::{Board, Equipment, WorkerLink, serve};
 
 /// How long a new worker may take to accept what it needs.
@@ -22,20 +23,26 @@ pub(crate) struct Station {
 }
 
 impl Station {
-    /// Starts a worker process, which first does what `setup` says.
-    pub(crate) fn start(
-        name: &str,
-        method: StartMethod,
-        setup: Option<&mut Packet>,
-    ) -> Result<Self, PoolError> {
+    /// Starts a worker process, which first does what the rules say.
+    pub(crate) fn start(name: &str, method: StartMethod, rules: &mut Rules) -> Result<Self, PoolError> {
         let (link, theirs): (WorkerLink, WorkerLink) = duplex()?;
         let board = Board::new()?;
-        let equipment = Equipment { link: theirs, board: board.clone(), has_setup: setup.is_some() };
-        let builder = Process::builder().name(name).start_method(method).kill_on_drop(true);
+        let equipment = Equipment {
+            link: theirs,
+            board: board.clone(),
+            has_setup: rules.setup.is_some(),
+            has_farewell: rules.farewell.is_some(),
+            time_limit: rules.told_limit(),
+            measures: rules.memory_per_child.is_some(),
+        };
+        let mut builder = Process::builder().name(name).start_method(method).kill_on_drop(true);
+        if let Some(bytes) = rules.memory_limit {
+            builder = builder.limit(Resource::Memory, bytes);
+        }
         let process = builder.spawn(serve, equipment)?;
-        if let Some(setup) = setup {
+        for packet in rules.setup.iter_mut().chain(&mut rules.farewell) {
             // One that ends over it is met as any worker that ends.
-            let _ = link.link().send(setup, Some(Instant::now() + SETUP_TIMEOUT));
+            let _ = link.link().send(packet, Some(Instant::now() + SETUP_TIMEOUT));
         }
         Ok(Self { sentinel: process.sentinel(), process, link, board })
     }

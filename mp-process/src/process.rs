@@ -15,6 +15,7 @@ use crate::error::{Kind, ProcessError};
 use crate::exit;
 use crate::status::ExitStatus;
 use crate::sys::end::{self, Request};
+use crate::sys::usage;
 
 /// A child process that computes an `R`.
 ///
@@ -262,6 +263,13 @@ impl CurrentProcess {
     #[must_use]
     pub fn is_child(&self) -> bool {
         self.depth > 0
+    }
+
+    /// How many bytes of memory this process has resident now; `None` where the system
+    /// does not tell. Asks the system each time.
+    #[must_use]
+    pub fn resident_memory(&self) -> Option<u64> {
+        usage::resident()
     }
 }
 

@@ -45,6 +45,11 @@ impl Core {
         }
     }
 
+    /// A worker is to get no more tasks, and to leave.
+    pub(crate) fn retire(&mut self, worker: usize) {
+        self.workers[worker].retiring = true;
+    }
+
     /// How many places for workers there are.
     pub(crate) fn places(&self) -> usize {
         self.workers.len()

@@ -13,6 +13,8 @@ use crate::wire::{AnswerHead, send_stop};
 
 /// How long workers may take to end after they were asked to.
 const END_GRACE: Duration = Duration::from_secs(1);
+/// How long they may take where each has something to do when it leaves.
+const FAREWELL_GRACE: Duration = Duration::from_secs(10);
 /// So many workers in a row whose initializer fails, and the pool gives up.
 const SETUP_TRIES: u32 = 3;
 
@@ -27,7 +29,7 @@ impl Driver {
             StartMethod::Fork if state.started > self.forks => StartMethod::ForkServer,
             method => method,
         };
-        let station = Station::start(&name, method, rules.setup.as_mut())?;
+        let station = Station::start(&name, method, rules)?;
         state.stations[place] = Some(Arc::new(station));
         state.core.started(place);
         if state.driven {
@@ -159,11 +161,15 @@ impl Driver {
     /// Waits until every task has been answered, and ends the workers.
     pub(crate) fn end_gently(&self) {
         self.finish_all();
+        let grace = match self.lock().core.rules.farewell {
+            Some(_) => FAREWELL_GRACE,
+            None => END_GRACE,
+        };
         let stations = self.take_stations(PoolKind::Closed.into());
         for station in &stations {
             send_stop(station.link());
         }
-        let deadline = Instant::now() + END_GRACE;
+        let deadline = Instant::now() + grace;
         let slow = stations
             .into_iter()
             .filter(|station| !station.ended_within(deadline.saturating_duration_since(Instant::now())))

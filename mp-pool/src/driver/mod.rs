@@ -356,6 +356,9 @@ impl Driver {
             if let Ok(head) = packet.read_tail::<AnswerHead>() {
                 came = true;
                 state.setup_failures = 0;
+                if state.core.rules.memory_per_child.is_some_and(|most| station.board().memory() > most) {
+                    state.core.retire(place);
+                }
                 let job = state.core.answer(place, head, packet);
                 Self::notify(state, job);
             }

@@ -59,6 +59,16 @@ impl Board {
         self.state().fetch_add(1, Ordering::Relaxed) & RECALLED == 0
     }
 
+    /// The worker has so many bytes of memory.
+    pub(super) fn tell_memory(&self, bytes: u64) {
+        self.0.atomic_u64(MEMORY).store(bytes, Ordering::Relaxed);
+    }
+
+    /// How many bytes of memory the worker had when it last measured; zero if it did not.
+    pub(crate) fn memory(&self) -> u64 {
+        self.0.atomic_u64(MEMORY).load(Ordering::Relaxed)
+    }
+
     /// How many items of a task have been begun.
     pub(crate) fn begun(&self, turn: u32) -> u32 {
         let word = self.state().load(Ordering::Relaxed);
@@ -168,8 +178,10 @@ const SKIPS: usize = 63;
 const KEPT_FROM: usize = (1 + SKIPS) * size_of::<u64>();
 /// Where it says how many are kept, and how many bytes they have.
 const KEPT_DONE: usize = KEPT_FROM + size_of::<u64>();
+/// Where the worker says how much memory it has.
+const MEMORY: usize = KEPT_DONE + size_of::<u64>();
 /// Where their bytes lie.
-const KEPT: usize = KEPT_DONE + size_of::<u64>();
+const KEPT: usize = MEMORY + size_of::<u64>();
 /// The most bytes that are kept.
 const MOST_KEPT: usize = 16 << 10;
 

@@ -78,6 +78,34 @@ pub(crate) fn setup<S: 'static, A: Message>(make: fn(A) -> S, argument: &A) -> R
     Ok(packet)
 }
 
+/// Encodes what a worker does with its state when it leaves.
+pub(crate) fn farewell<S: 'static, A: Message>(
+    function: fn(&mut S, A),
+    argument: &A,
+) -> Result<Packet, EncodeError> {
+    let mut packet = Packet::new();
+    packet.append(&Function::new(part::<S, A>))?;
+    packet.append(&StateFunction::new(function))?;
+    packet.append_item(argument)?;
+    Ok(packet)
+}
+
+/// A state and what to do with it.
+type Parting = (Box<dyn Any>, Packet);
+
+fn part<S: 'static, A: Message>((mut state, mut packet): Parting) {
+    let Ok(function) = packet.read::<StateFunction<S, A, ()>>() else { return };
+    if let (Ok(argument), Some(state)) = (packet.read_item::<A>(), state.downcast_mut::<S>()) {
+        function(state, argument);
+    }
+}
+
+pub(super) fn obey_farewell(state: Box<dyn Any>, mut packet: Packet) {
+    if let Ok(part) = packet.read::<Function<Parting, ()>>() {
+        part((state, packet));
+    }
+}
+
 /// What a setup leaves.
 type Made = Result<Box<dyn Any>, String>;
 

@@ -1,6 +1,7 @@
 //! A worker's life: takes tasks, runs them item by item, answers.
 
 use std::any::Any;
+use std::time::{Duration, Instant};
 
 use ipc_core::link::Polling;
 use ipc_core::{Connection, Packet};
@@ -9,14 +10,16 @@ use serde::{Deserialize, Serialize};
 use crate::wire::{AnswerHead, TaskHead};
 
 mod board;
+mod deadline;
 mod job;
 mod run;
 
 pub(crate) use board::{Begun, Board};
-pub(crate) use job::{job, setup, star2_job, star3_job, star4_job, state_job};
+pub use deadline::task_deadline;
+pub(crate) use job::{farewell, job, setup, star2_job, star3_job, star4_job, state_job};
 pub(crate) use run::Runner;
 
-use job::{UNKNOWN_JOB, obey_setup, resolve};
+use job::{UNKNOWN_JOB, obey_farewell, obey_setup, resolve};
 use run::{Progress, refuse_all, refuse_rest};
 
 /// A worker's end of its link to the pool. What goes over it are raw packets.
@@ -29,11 +32,17 @@ pub(crate) struct Equipment {
     pub(crate) board: Board,
     /// The first packet is no task, but says how to make the worker's state.
     pub(crate) has_setup: bool,
+    /// The next one says what to do with it at the end.
+    pub(crate) has_farewell: bool,
+    /// What tasks are told of their time.
+    pub(crate) time_limit: Option<Duration>,
+    /// Tells how much memory it has after its tasks.
+    pub(crate) measures: bool,
 }
 
 /// The function that worker processes run.
 pub(crate) fn serve(equipment: Equipment) {
-    let Equipment { link, board, has_setup } = equipment;
+    let Equipment { link, board, has_setup, has_farewell, time_limit, measures } = equipment;
     // This process ends with the pool's: nobody need watch for that.
     link.link().leave_unwatched();
     let mut packet = Packet::new();
@@ -48,13 +57,34 @@ pub(crate) fn serve(equipment: Equipment) {
             Err(reason) => panic!("the initializer's argument could not be decoded: {reason}"),
         };
     }
-    let mut worker =
-        Worker { link: &link, board: &board, job: Vec::new(), runner: None, state, answer: Packet::new() };
-    while link.link().recv(&mut packet, None).is_ok() {
-        let Ok(head) = packet.read::<TaskHead>() else { return };
-        if head.items == 0 || !worker.obey(head, &mut packet) {
+    let mut farewell = None;
+    if has_farewell {
+        if link.link().recv(&mut packet, None).is_err() {
             return;
         }
+        farewell = Some(std::mem::take(&mut packet));
+    }
+    let mut worker = Worker {
+        link: &link,
+        board: &board,
+        job: Vec::new(),
+        runner: None,
+        state,
+        answer: Packet::new(),
+        time_limit,
+        measured: measures.then(Instant::now),
+    };
+    while link.link().recv(&mut packet, None).is_ok() {
+        let Ok(head) = packet.read::<TaskHead>() else { return };
+        if head.items == 0 {
+            break;
+        }
+        if !worker.obey(head, &mut packet) {
+            return;
+        }
+    }
+    if let Some(farewell) = farewell {
+        obey_farewell(worker.state, farewell);
     }
 }
 
@@ -66,7 +96,13 @@ struct Worker<'a> {
     runner: Option<Runner>,
     state: Box<dyn Any>,
     answer: Packet,
+    time_limit: Option<Duration>,
+    /// When its memory was last measured, if it is to be.
+    measured: Option<Instant>,
 }
+
+/// Memory is measured no more often than this.
+const MEASURE_EVERY: Duration = Duration::from_millis(1);
 
 impl Worker<'_> {
     /// Runs one task; `false` when the pool is gone.
@@ -81,7 +117,7 @@ impl Worker<'_> {
     }
 
     fn run_items(&mut self, head: TaskHead, packet: &mut Packet) -> bool {
-        let mut progress = Progress::new(self.board, head);
+        let mut progress = Progress::new(self.board, head, self.time_limit);
         if !self.board.start(head.turn) {
             while !progress.is_answered() {
                 refuse_all(&mut self.answer, &mut progress, "it was cancelled");
@@ -100,6 +136,7 @@ impl Worker<'_> {
                 });
             });
             let answer = progress.head();
+            self.measure();
             let unhurried = head.whole && !progress.is_answered();
             if answer.items == 0 {
                 // All that was left has been recalled.
@@ -112,6 +149,18 @@ impl Worker<'_> {
             progress.sent();
         }
         true
+    }
+
+    /// Tells how much memory it has, before the answer goes, so that the pool reads it
+    /// with that.
+    fn measure(&mut self) {
+        if self.measured.is_none_or(|at| at.elapsed() < MEASURE_EVERY) {
+            return;
+        }
+        if let Some(bytes) = mp_process::current_process().resident_memory() {
+            self.board.tell_memory(bytes);
+        }
+        self.measured = Some(Instant::now());
     }
 
     fn send(&mut self, head: AnswerHead, unhurried: bool) -> bool {

@@ -9,6 +9,7 @@ use ipc_core::{EncodeError, Message, Packet, Reader, Writer, item_width, outside
 use mp_process::{Panic, catch_panic};
 
 use super::board::Board;
+use super::deadline;
 use crate::wire::{AnswerHead, FAILURE, Failure, NUMBERS, TaskHead, VALUE};
 
 /// An answer that is this old goes out before the next item begins, so that a
@@ -189,10 +190,12 @@ pub(super) struct Progress<'a> {
     keeps: bool,
     /// How many bytes of them are.
     kept: usize,
+    /// What each item is told of its time.
+    limit: Option<Duration>,
 }
 
 impl<'a> Progress<'a> {
-    pub(super) fn new(board: &'a Board, head: TaskHead) -> Self {
+    pub(super) fn new(board: &'a Board, head: TaskHead, limit: Option<Duration>) -> Self {
         let now = Instant::now();
         let keeps = !head.whole && head.items > 1;
         if keeps {
@@ -210,6 +213,7 @@ impl<'a> Progress<'a> {
             due: false,
             keeps,
             kept: 0,
+            limit,
         }
     }
 
@@ -237,6 +241,9 @@ impl<'a> Progress<'a> {
             return false;
         }
         self.next += 1;
+        if let Some(limit) = self.limit {
+            deadline::begin(limit);
+        }
         true
     }
 

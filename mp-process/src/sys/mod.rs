@@ -14,14 +14,17 @@
 //! | `spill::{store, load}` | put bytes where a handle leads to them |
 //! | `janitor::{Notes, begin}` | a process that outlives this one, and the notes it takes |
 //! | `memory::kills` | how often the system has killed a process for want of memory |
+//! | `usage::resident` | how much memory this process has resident, if that can be told |
 //! | `leave::{at_exit, now}` | run something when `main` has returned, and end the process |
 
 #[cfg(all(target_os = "linux", not(force_unsupported)))]
 mod linux;
 #[cfg(all(target_os = "linux", not(force_unsupported)))]
-pub(crate) use linux::{boot, end, image, janitor, leave, memory, overflow, setup, spill, start};
+pub(crate) use linux::{boot, end, image, janitor, leave, memory, overflow, setup, spill, start, usage};
 
 #[cfg(any(not(target_os = "linux"), force_unsupported))]
 mod unsupported;
 #[cfg(any(not(target_os = "linux"), force_unsupported))]
-pub(crate) use unsupported::{boot, end, image, janitor, leave, memory, overflow, setup, spill, start};
+pub(crate) use unsupported::{
+    boot, end, image, janitor, leave, memory, overflow, setup, spill, start, usage,
+};

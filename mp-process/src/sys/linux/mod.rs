@@ -16,4 +16,5 @@ mod signals;
 mod spawn;
 pub(crate) mod spill;
 pub(crate) mod start;
+pub(crate) mod usage;
 mod watch;

@@ -1,0 +1,173 @@
+//! Limits of time and memory, and what workers do when they leave.
+
+mod common;
+
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::{LONG, Tally, start_library_threads};
+use mp_pool::{Pool, task_deadline};
+use mp_process::StartMethod;
+use mp_testkit::chaos;
+use mp_testkit::harness::{Suite, variants};
+
+fn main() -> ExitCode {
+    let methods = [("spawn", StartMethod::Spawn), ("forkserver", StartMethod::ForkServer)];
+    let mut trials = mp_testkit::trials![
+        without_a_limit_there_is_no_deadline,
+        each_of_several_items_has_its_own_time,
+        an_abort_without_a_limit_is_no_want_of_memory,
+        an_exit_function_with_a_channel_end_is_refused,
+        killed_workers_do_not_say_farewell,
+        an_exit_function_that_panics_harms_nobody,
+    ];
+    trials.extend(variants("a_task_ends_by_its_soft_limit", methods, a_task_ends_by_its_soft_limit));
+    trials.extend(variants("the_nearer_limit_is_told", methods, the_nearer_limit_is_told));
+    trials.extend(variants("too_large_a_task_is_out_of_memory", methods, too_large_a_task_is_out_of_memory));
+    trials.extend(variants("a_worker_that_grew_is_replaced", methods, a_worker_that_grew_is_replaced));
+    trials.extend(variants("workers_report_when_they_leave", methods, workers_report_when_they_leave));
+    Suite::new(trials).warm_up(start_library_threads).run()
+}
+
+fn square(x: u64) -> u64 {
+    x * x
+}
+
+fn without_a_limit_there_is_no_deadline() {
+    assert!(task_deadline().is_none());
+    let pool = Pool::new(1).unwrap();
+    assert!(pool.apply(|()| task_deadline().is_none(), ()).unwrap());
+}
+
+/// Works until the deadline; how long it had.
+fn until_the_deadline((): ()) -> Duration {
+    let begun = Instant::now();
+    let deadline = task_deadline().expect("a deadline");
+    while Instant::now() < deadline {
+        // Every thread of the worker is told.
+        assert_eq!(thread::spawn(task_deadline).join().unwrap(), Some(deadline));
+        thread::sleep(Duration::from_millis(1));
+    }
+    begun.elapsed()
+}
+
+fn a_task_ends_by_its_soft_limit(method: StartMethod) {
+    let builder = Pool::builder().processes(2).start_method(method);
+    let pool = builder.soft_timeout(Duration::from_millis(50)).task_timeout(LONG).build().unwrap();
+    let before = pool.pids();
+    for outcome in pool.imap(until_the_deadline, [(); 4]) {
+        assert!(outcome.unwrap() >= Duration::from_millis(40));
+    }
+    // One that overruns it may.
+    assert_eq!(pool.apply(|()| thread::sleep(Duration::from_millis(120)), ()).ok(), Some(()));
+    assert_eq!(pool.pids(), before, "nobody was killed");
+}
+
+fn the_nearer_limit_is_told(method: StartMethod) {
+    let builder = Pool::builder().processes(1).start_method(method).task_timeout(LONG);
+    let left = |()| task_deadline().unwrap() - Instant::now();
+    let pool = builder.build().unwrap();
+    assert!(pool.apply(left, ()).unwrap() <= LONG);
+    let builder = Pool::builder().processes(1).start_method(method).task_timeout(LONG);
+    let pool = builder.soft_timeout(10 * LONG).build().unwrap();
+    assert!(pool.apply(left, ()).unwrap() <= LONG);
+}
+
+fn each_of_several_items_has_its_own_time() {
+    let pool = Pool::builder().processes(1).soft_timeout(Duration::from_millis(30)).build().unwrap();
+    let had = pool.imap(until_the_deadline, [(); 3]).chunk_size(3);
+    assert!(had.map(Result::unwrap).all(|had| had >= Duration::from_millis(25)));
+}
+
+fn fill(len: usize) -> usize {
+    std::hint::black_box(vec![1u8; len]).len()
+}
+
+fn too_large_a_task_is_out_of_memory(method: StartMethod) {
+    let builder = Pool::builder().processes(2).start_method(method).memory_limit(2 << 30);
+    let pool = builder.build().unwrap();
+    let sizes = [1000, 8 << 30, 2000, 1 << 20];
+    for (len, outcome) in sizes.into_iter().zip(pool.imap(fill, sizes)) {
+        match outcome {
+            Ok(filled) => assert!(filled == len && len < 8 << 30),
+            Err(error) => {
+                assert!(error.is_out_of_memory() && error.is_worker_died() && len == 8 << 30, "{error}");
+                assert!(error.to_string().contains("refused more memory"), "{error}");
+            }
+        }
+    }
+    assert_eq!(pool.map(fill, [5; 100]).unwrap(), [5; 100]);
+    let killed = pool.apply(|()| chaos::kill(std::process::id()).is_ok(), ()).unwrap_err();
+    assert!(!killed.is_out_of_memory(), "{killed}");
+}
+
+fn an_abort_without_a_limit_is_no_want_of_memory() {
+    let pool = Pool::new(1).unwrap();
+    let error = pool.apply::<(), ()>(|()| std::process::abort(), ()).unwrap_err();
+    assert!(error.is_worker_died() && !error.is_out_of_memory(), "{error}");
+}
+
+fn a_worker_that_grew_is_replaced(method: StartMethod) {
+    let builder = Pool::builder().processes(1).start_method(method).max_memory_per_child(64 << 20);
+    let pool = builder.build().unwrap();
+    let leak = |x: u64| {
+        thread::sleep(Duration::from_millis(2));
+        std::mem::forget(vec![x as u8 | 1; 24 << 20]);
+        std::process::id()
+    };
+    // What a task needs for a moment may be more.
+    let first = pool.pids();
+    assert_eq!(pool.apply(fill, 200 << 20).unwrap(), 200 << 20);
+    assert_eq!(pool.map(square, 0..100).unwrap()[9], 81);
+    assert_eq!(pool.pids(), first);
+    let mut workers = pool.map(leak, 0..12).unwrap();
+    workers.dedup();
+    assert!((3..=12).contains(&workers.len()), "{} workers for twelve leaks", workers.len());
+    assert_eq!(pool.apply(square, 3).unwrap(), 9);
+    assert_eq!(pool.workers(), 1);
+}
+
+fn workers_report_when_they_leave(method: StartMethod) {
+    let tally = Tally::new();
+    let builder = Pool::builder().processes(3).start_method(method).max_tasks_per_child(40);
+    let builder = builder.state(|()| 0u64, ());
+    let report = |sum: &mut u64, tally: Tally| {
+        tally.add(0, *sum);
+        tally.add(1, 1);
+    };
+    let pool = builder.at_exit(report, tally.clone()).build().unwrap();
+    pool.map_state(|sum: &mut u64, x: u64| *sum += x, 0..200).unwrap();
+    pool.resize(1).unwrap();
+    pool.join();
+    assert_eq!(tally.get(0), (0..200).sum());
+    assert!(tally.get(1) >= 5, "{} left", tally.get(1));
+}
+
+fn killed_workers_do_not_say_farewell() {
+    let tally = Tally::new();
+    let builder = Pool::builder().processes(1).state(|()| (), ());
+    let farewell = |_: &mut (), tally: Tally| {
+        tally.add(0, 1);
+    };
+    let pool = builder.at_exit(farewell, tally.clone()).build().unwrap();
+    assert_eq!(pool.apply(square, 2).unwrap(), 4);
+    chaos::kill(pool.pids()[0]).unwrap();
+    assert_eq!(pool.apply(square, 2).unwrap_or(4), 4);
+    drop(pool);
+    assert_eq!(tally.get(0), 0);
+}
+
+fn an_exit_function_with_a_channel_end_is_refused() {
+    let (tx, _rx) = ipc_core::pipe::<u8>().unwrap();
+    let builder = Pool::builder().processes(1).state(|()| (), ());
+    let error = builder.at_exit(|(), _: ipc_core::Sender<u8>| (), tx).build().unwrap_err();
+    assert!(error.to_string().contains("moves only once"), "{error}");
+}
+
+fn an_exit_function_that_panics_harms_nobody() {
+    let builder = Pool::builder().processes(2).max_tasks_per_child(1).state(|()| (), ());
+    let pool = builder.at_exit(|(), ()| panic!("no farewell"), ()).build().unwrap();
+    assert_eq!(pool.map(square, 0..20).unwrap()[7], 49);
+    pool.join();
+}
