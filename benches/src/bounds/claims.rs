@@ -17,7 +17,7 @@ const BATCH: usize = 0;
 const CURSOR: usize = APART;
 /// Items that are done.
 const DONE: usize = 2 * APART;
-/// The batch that is done, a futex word.
+/// How many batches are done, a futex word.
 const FINISHED: usize = 3 * APART;
 const HEAD: usize = 4 * APART;
 
@@ -48,8 +48,10 @@ impl Table {
         for x in 0..self.items {
             self.shared.word(self.argument(x)).store(x as u64, Relaxed);
         }
-        self.shared.word(CURSOR).store(0, Relaxed);
         self.shared.word(DONE).store(0, Relaxed);
+        // ORDERING: a worker that is late to leave the batch before claims from this one as
+        // soon as it may.
+        self.shared.word(CURSOR).store(0, Release);
         self.announce(batch);
         let finished = self.shared.small_word(FINISHED);
         while finished.load(Acquire) != batch {
@@ -75,14 +77,14 @@ impl Table {
             if seen == u32::MAX {
                 return;
             }
-            self.claim(seen);
+            self.claim();
         }
     }
 
-    fn claim(&self, batch: u32) {
+    fn claim(&self) {
         let mut mine = 0;
         loop {
-            let start = self.shared.word(CURSOR).fetch_add(self.chunk as u64, Relaxed) as usize;
+            let start = self.shared.word(CURSOR).fetch_add(self.chunk as u64, Acquire) as usize;
             let end = (start + self.chunk).min(self.items);
             if start >= self.items {
                 break;
@@ -96,7 +98,7 @@ impl Table {
         // ORDERING: whoever is last has seen the others' values.
         if self.shared.word(DONE).fetch_add(mine as u64, AcqRel) as usize + mine == self.items && mine > 0 {
             let finished = self.shared.small_word(FINISHED);
-            finished.store(batch, Release);
+            finished.fetch_add(1, Release);
             wake(finished, 1);
         }
     }

@@ -158,3 +158,52 @@ fn binary(bytes: usize) -> String {
         _ => format!("{bytes} B"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::measure::Measured;
+    use super::*;
+    use crate::contest::{Answer, Mode};
+    use crate::rows::Row;
+
+    fn outcome(size: usize, ours: f64, others: &[(&'static str, f64)]) -> Outcome {
+        let measured = |value| Measured { answers: vec![Answer::of(value)], skipped: None };
+        let row = Row::rates("ipc/stream", Mode::Hot, "stream", size);
+        let row = others.iter().fold(row, |row, (name, _)| row.beside(name, By::Bound(name)));
+        let others = row.systems.iter().cloned().zip(others.iter().map(|(_, value)| measured(*value)));
+        Outcome { others: others.collect(), ours: measured(ours), row }
+    }
+
+    #[test]
+    fn names_at_the_ends_can_be_read() {
+        let outcomes = [
+            outcome(8, 2e7, &[("bound", 1.9e7), ("cpython", 3e5), ("iceoryx2", 4e6), ("ipc-channel", 1e6)]),
+            outcome(1024, 1e7, &[("bound", 9e6), ("cpython", 3e5), ("iceoryx2", 4e6), ("ipc-channel", 1e6)]),
+            outcome(
+                65536,
+                4e5,
+                &[("bound", 5e5), ("cpython", 4e5), ("iceoryx2", 4.2e5), ("ipc-channel", 1e5)],
+            ),
+        ];
+        let series = series(&outcomes);
+        assert_eq!(
+            series.iter().map(|(name, points)| (name.as_str(), points.len())).collect::<Vec<_>>(),
+            [("stream-hot", 3)]
+        );
+        let picture = draw(&series[0].1);
+        let heights = picture.lines().filter(|line| line.contains("style=")).map(|line| {
+            let (_, rest) = line.split_once("y=\"").expect("a place");
+            rest.split('"').next().and_then(|y| y.parse::<f64>().ok()).expect("a height")
+        });
+        let heights: Vec<f64> = heights.collect();
+        assert_eq!(heights.len(), 5);
+        assert!(heights.windows(2).all(|pair| pair[1] - pair[0] >= LINE - 0.2), "{heights:?}");
+    }
+
+    #[test]
+    fn we_and_limits_are_no_lines() {
+        let mut one = outcome(8, 1.0, &[("bound", 2.0)]);
+        one.others[0].0.by = By::Limit(2);
+        assert_eq!(lines(&[&one]), [("ours", vec![(8.0, 1.0)])]);
+    }
+}
