@@ -6,6 +6,7 @@ mod measure;
 mod options;
 mod plot;
 mod quiet;
+mod readme;
 mod report;
 
 use std::fs;
@@ -25,10 +26,15 @@ use quiet::Quiet;
 pub fn run(arguments: &[String]) -> Result<(), Failure> {
     let options = Options::parse(arguments)?;
     let rows = chosen(&options)?;
-    print!("{}", environment::describe(&options));
-    let outcomes = measure_all(&rows, &options)?;
-    println!("\n{}", report::table(&outcomes));
-    println!("{}", report::summary(&outcomes));
+    let mut head = environment::describe(&options);
+    print!("{head}");
+    let (outcomes, noise) = measure_all(&rows, &options)?;
+    let (table, summary) = (report::table(&outcomes), report::summary(&outcomes));
+    println!("\n{noise}\n\n{table}\n{summary}");
+    if options.readme {
+        head.push_str(&format!("noise     {noise}\n"));
+        readme::write(&outcomes, &head, &format!("{table}\n{}", summary.lines().next().unwrap_or_default()))?;
+    }
     if let Some(file) = &options.json {
         fs::write(file, report::json(&outcomes)?)?;
     }
@@ -38,7 +44,8 @@ pub fn run(arguments: &[String]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn measure_all(rows: &[Row], options: &Options) -> Result<Vec<Outcome>, Failure> {
+/// Also gives the time that it took, and how quiet it was.
+fn measure_all(rows: &[Row], options: &Options) -> Result<(Vec<Outcome>, String), Failure> {
     let begin = Instant::now();
     let mut quiet = Quiet::with_patience(options.patience);
     let mut outcomes = Vec::new();
@@ -53,8 +60,7 @@ fn measure_all(rows: &[Row], options: &Options) -> Result<Vec<Outcome>, Failure>
         outcomes.push(outcome);
     }
     let minutes = begin.elapsed().as_secs_f64() / 60.0;
-    println!("\n{minutes:.1} minutes; {quiet}");
-    Ok(outcomes)
+    Ok((outcomes, format!("{minutes:.1} minutes; {quiet}")))
 }
 
 /// Fewer rounds when the run is late, so that all rows have their turn.

@@ -20,6 +20,8 @@ pub(super) struct Options {
     pub(super) patience: Duration,
     pub(super) json: Option<PathBuf>,
     pub(super) plot: Option<PathBuf>,
+    /// Whether to write the tables of the READMEs.
+    pub(super) readme: bool,
     /// The `bench` program of another build.
     pub(super) build: Option<PathBuf>,
     python: PathBuf,
@@ -40,6 +42,10 @@ impl Options {
             }
             if argument == "--quick" {
                 options.quickly();
+                continue;
+            }
+            if argument == "--readme" {
+                options.readme = true;
                 continue;
             }
             let value = arguments.next().ok_or_else(|| format!("{argument} needs a value"))?;
@@ -71,6 +77,7 @@ impl Options {
             patience: Duration::from_secs(240),
             json: None,
             plot: None,
+            readme: false,
             build: None,
             python: "/usr/bin/python3".into(),
             scripts: "benches/python".into(),

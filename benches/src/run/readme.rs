@@ -1,0 +1,103 @@
+//! Puts what was measured into the READMEs, between marks that stand there.
+
+use std::fmt::Write;
+use std::fs;
+
+use super::measure::{Measured, Outcome};
+use super::report::{figures, shown};
+use crate::contest::{Failure, Mode};
+use crate::rows::{By, System};
+
+const BEGIN: &str = "<!-- measured -->\n";
+const END: &str = "<!-- end of what was measured -->\n";
+
+/// Rows of the short table: in words, by name, and the mode.
+const SHORT: [(&str, &str, Mode); 12] = [
+    ("round trip of 8 bytes, both awake", "ipc/roundtrip-8B", Mode::Hot),
+    ("stream of 8-byte messages", "ipc/stream-8B", Mode::Hot),
+    ("round trip of 1 MiB, new vectors", "ipc/roundtrip-1MiB", Mode::Hot),
+    ("start a process and join it", "process/spawn", Mode::Free),
+    ("lock and unlock", "sync/lock", Mode::OneCore),
+    ("`apply`, round trip", "pool/apply", Mode::Hot),
+    ("`map` of a million tiny items", "pool/map-1e6", Mode::Free),
+    ("`imap_unordered`", "pool/imap-unordered", Mode::Free),
+    ("a megabyte to a worker and back", "pool/1MB", Mode::Free),
+    ("pool of two: start, one task, end", "pool/up-task-down", Mode::Free),
+    ("dictionary of a manager, 4 clients", "manager/get-by-4", Mode::Free),
+    ("memory of a manager for an idle client", "manager/idle-client", Mode::Free),
+];
+
+/// Those that are one process, and no rivals.
+const IN_PROCESS: [&str; 2] = ["rayon", "crossbeam"];
+
+/// Writes the long table into the benches' README and a short one into the project's.
+pub(super) fn write(outcomes: &[Outcome], head: &str, long: &str) -> Result<(), Failure> {
+    let head = format!("```text\n{head}```\n");
+    replace("benches/README.md", &format!("\n{head}\n{long}\n"))?;
+    replace("README.md", &format!("\n{}\n{head}\n", short(outcomes)))
+}
+
+fn replace(file: &str, text: &str) -> Result<(), Failure> {
+    let old = fs::read_to_string(file)?;
+    let (before, rest) = old.split_once(BEGIN).ok_or_else(|| format!("{file} has no {BEGIN}"))?;
+    let (_, after) = rest.split_once(END).ok_or_else(|| format!("{file} has no {END}"))?;
+    fs::write(file, [before, BEGIN, text, END, after].concat())?;
+    println!("wrote {file}");
+    Ok(())
+}
+
+/// Us, CPython and the best of the others, for the rows that say most.
+fn short(outcomes: &[Outcome]) -> String {
+    let mut text = String::from(
+        "| what | ours | CPython's `multiprocessing` | ratio | best other rival | ratio |\n|---|---|---|---|---|---|\n",
+    );
+    for (words, name, mode) in SHORT {
+        let Some(outcome) = outcomes.iter().find(|one| one.row.name == name && one.row.mode == mode) else {
+            continue;
+        };
+        let cpython = outcome.others.iter().find(|(system, _)| system.name.starts_with("cpython"));
+        let rivals = outcome.others.iter().filter(|(system, _)| is_rival(system));
+        let ratio = |(_, other): &&(System, Measured)| outcome.ratio(other).map(|ratio| ratio.middle);
+        let best = rivals.filter(|other| ratio(other).is_some());
+        let best = best.min_by(|a, b| ratio(a).unwrap_or(0.0).total_cmp(&ratio(b).unwrap_or(0.0)));
+        let cell = |other: Option<&(System, Measured)>, is_named: bool| match other {
+            None => " | ".to_owned(),
+            Some(other) => {
+                let name = if is_named { format!("{} ", other.0.name) } else { String::new() };
+                let ratio = ratio(&other).map_or(String::from("–"), figures);
+                format!("{name}{} | {ratio}", shown(outcome, &other.1))
+            }
+        };
+        let (ours, cpython, best) = (shown(outcome, &outcome.ours), cell(cpython, false), cell(best, true));
+        let _ = writeln!(text, "| {words} | {ours} | {cpython} | {best} |");
+    }
+    text
+}
+
+fn is_rival(system: &System) -> bool {
+    let is_other = matches!(system.by, By::Rival(..)) || ["loky", "mpire"].contains(&system.name);
+    is_other && !IN_PROCESS.contains(&system.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contest::Answer;
+    use crate::rows::Row;
+
+    #[test]
+    fn the_best_rival_is_the_one_closest_to_us() {
+        let row = Row::times("sync/lock", Mode::OneCore, "lock", 1)
+            .beside("bound", By::Bound("robust"))
+            .beside("cpython", By::Python("sync.py", "Lock"))
+            .beside("slow", By::Rival("slow", ""))
+            .beside("good", By::Rival("good", ""))
+            .beside("rayon", By::Rival("threads", "rayon"));
+        let measured = |value| Measured { answers: vec![Answer::of(value)], skipped: None };
+        let values = [1.0, 20.0, 9.0, 4.0, 1.0];
+        let others = row.systems.iter().cloned().zip(values.map(measured)).collect();
+        let text = short(&[Outcome { row, ours: measured(2.0), others }]);
+        let line = "| lock and unlock | 2.00 µs | 20.0 µs | 10.0 | good 4.00 µs | 2.00 |";
+        assert_eq!(text.lines().last(), Some(line));
+    }
+}
