@@ -75,6 +75,8 @@ mod lease;
 mod manager;
 mod object_ref;
 mod proxy;
+#[cfg(feature = "named")]
+mod segments;
 mod server;
 mod wire;
 
@@ -101,6 +103,8 @@ pub use manager::Manager;
 pub use mp_macros::object;
 pub use object_ref::ObjectRef;
 pub use proxy::Proxy;
+#[cfg(feature = "named")]
+pub use segments::SharedMemoryManager;
 
 /// For code that [`object`](crate::object) writes.
 #[doc(hidden)]

@@ -151,6 +151,12 @@ impl ShareableList {
         self.memory.name().unwrap_or_default()
     }
 
+    /// Leaves the name, and with it the list, to whoever unlinks it: see
+    /// [`SharedMemory::leave_name`].
+    pub fn leave_name(&mut self) {
+        self.memory.leave_name();
+    }
+
     /// The memory in which it is.
     #[doc(alias = "shm")]
     #[must_use]
