@@ -11,6 +11,7 @@ use crate::deadline;
 use crate::ends::End;
 use crate::error::{RecvError, SendError};
 use crate::link::{Capabilities, Link, Polling, RingLink, RingOptions};
+use crate::transfer::Moves;
 use crate::wait::{Arm, Waitable};
 
 /// Makes a one-way channel: what is sent on the first end is received on the second.
@@ -269,6 +270,21 @@ macro_rules! common {
             /// What the link under this end can do.
             pub fn capabilities(&self) -> Capabilities {
                 self.end.link().capabilities()
+            }
+
+            /// This process got the end by a fork, and holds it from now on. The parent calls
+            /// [`abandon`](Self::abandon) on its copy.
+            ///
+            /// A process that is started in another way gets its ends in messages, which do this
+            /// by themselves.
+            pub fn adopt(&self) {
+                self.end.link().adopt();
+            }
+
+            /// A fork of this process holds the end from now on: using or dropping this copy
+            /// tells the peer nothing.
+            pub fn abandon(&self) {
+                self.end.moved();
             }
 
             /// How a wait on this end begins before it sleeps.

@@ -56,7 +56,6 @@ mod listener;
 mod memory;
 #[cfg(feature = "named")]
 mod named;
-#[cfg_attr(not(unix), allow(dead_code))]
 mod names;
 mod packet;
 mod plain;

@@ -56,6 +56,7 @@ impl OwnedName {
     }
 
     /// Tells the keeper of one that was made.
+    #[allow(dead_code, reason = "not every platform makes names")]
     pub(crate) fn made(path: &Path, identity: [u64; 2], has_own_folder: bool) -> Self {
         // A keeper need not stand in the same folder.
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
@@ -67,6 +68,7 @@ impl OwnedName {
     }
 
     /// Tells the keeper that it has gone.
+    #[allow(dead_code, reason = "not every platform makes names")]
     pub(crate) fn gone(&self) {
         if let Some(keeper) = KEEPER.get() {
             keeper.gone(self);

@@ -125,13 +125,13 @@ fn kill_sender((tx, rx): Ends, random: &mut Rng) -> u64 {
     let has_handles = tx.capabilities().passes_handles && random.chance(50);
     let after = random.pause(Duration::from_millis(2));
     let child = fork(|| {
-        tx.link().adopt();
-        rx.link().detach();
+        tx.adopt();
+        rx.abandon();
         die_after(after);
         let null = has_handles.then(null);
         (0..).take_while(|number| tx.send(&Numbered::new(*number, null.as_ref())).is_ok()).for_each(drop);
     });
-    tx.link().detach();
+    tx.abandon();
     drop(tx);
     let rx = Arc::new(rx);
     let set = WaitSet::new().unwrap();
@@ -170,8 +170,8 @@ fn kill_receiver((tx, rx): Ends, random: &mut Rng) -> u64 {
     let after = random.pause(Duration::from_millis(2));
     let notes = SharedMemory::anonymous(4096).unwrap();
     let child = fork(|| {
-        rx.link().adopt();
-        tx.link().detach();
+        rx.adopt();
+        tx.abandon();
         die_after(after);
         for number in 0.. {
             let Ok(message) = rx.recv() else { return };
@@ -179,7 +179,7 @@ fn kill_receiver((tx, rx): Ends, random: &mut Rng) -> u64 {
             notes.atomic_u64(0).store(note, Ordering::SeqCst);
         }
     });
-    rx.link().detach();
+    rx.abandon();
     drop(rx);
     let null = has_handles.then(null);
     let mut sent = 0;
@@ -201,12 +201,12 @@ fn kill_receiver((tx, rx): Ends, random: &mut Rng) -> u64 {
 fn scribbling_sender(seed: u64) {
     let (tx, rx) = pipe::<Vec<u8>>().unwrap();
     let child = fork(|| {
-        tx.link().adopt();
-        rx.link().detach();
+        tx.adopt();
+        rx.abandon();
         die_after(PATIENCE);
         scribble::scribble_as_sender(&tx, seed);
     });
-    tx.link().detach();
+    tx.abandon();
     drop(tx);
     let until = Instant::now() + PATIENCE;
     while Instant::now() < until {
@@ -227,12 +227,12 @@ fn scribbling_sender(seed: u64) {
 fn scribbling_receiver(seed: u64) {
     let (tx, rx) = pipe::<Vec<u8>>().unwrap();
     let child = fork(|| {
-        rx.link().adopt();
-        tx.link().detach();
+        rx.adopt();
+        tx.abandon();
         die_after(PATIENCE);
         scribble::scribble_as_receiver(&rx, seed);
     });
-    rx.link().detach();
+    rx.abandon();
     drop(rx);
     let until = Instant::now() + PATIENCE;
     let mut size = 1;

@@ -24,7 +24,9 @@ const LARGEST_STEP: usize = 1 << 20;
 
 /// A link over a kernel pipe: one way, and bytes only.
 ///
-/// It takes one descriptor at each end and no memory of ours.
+/// It takes one descriptor at each end and no memory of ours. Writing where nobody
+/// reads any more is the error `Closed` in programs that ignore `SIGPIPE`, as Rust's
+/// `main` does; one whose `main` is another language's does so itself.
 #[derive(Debug)]
 pub struct PipeLink {
     framed: Framed,

@@ -7,6 +7,7 @@ mod child;
 mod deaths;
 mod handles;
 mod hostile;
+mod idle;
 mod kills;
 mod poor;
 mod scribble;
@@ -26,6 +27,7 @@ const TRIALS: &[Trial] = &[
     ("a message with more handles than fit at once", handles::many),
     ("no more than 64 handles", poor::limited),
     ("no more than 64 handles, as nobody", poor::limited_as_nobody),
+    ("an idle wait costs no processor", idle::waits_cost_nothing),
     ("a hostile sender", hostile::sender),
     ("a hostile receiver", hostile::receiver),
     ("kills at random", kills::at_random),

@@ -1,0 +1,51 @@
+//! What a wait costs while nothing happens.
+//!
+//! # Safety
+//! The call fills the structure that it is given.
+
+#![allow(unsafe_code)]
+
+use std::mem::MaybeUninit;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use ipc_core::link::{PipeLink, SocketLink};
+use ipc_core::{Receiver, WaitSet, pipe, wait};
+
+const TIME: Duration = Duration::from_millis(500);
+
+/// Five threads wait in every way; each alone, if it polled, would take the whole time.
+pub(crate) fn waits_cost_nothing() {
+    let (_ring, ring) = pipe::<u8>().unwrap();
+    let (_pipe, over_pipe) = PipeLink::pair().unwrap();
+    let (_socket, over_socket) = SocketLink::pair().unwrap();
+    let (over_pipe, over_socket) = (Receiver::<u8>::over(over_pipe), Receiver::<u8>::over(over_socket));
+    let (full, _kept) = pipe::<Vec<u8>>().unwrap();
+    while full.try_send(&vec![0; 10_000]).is_ok() {}
+    let (_other, other) = pipe::<u8>().unwrap();
+    let set = WaitSet::new().unwrap();
+    set.add(1, Arc::new(other)).unwrap();
+    let before = processor_time();
+    thread::scope(|scope| {
+        scope.spawn(|| assert!(ring.recv_timeout(TIME).is_err()));
+        scope.spawn(|| assert!(over_pipe.recv_timeout(TIME).is_err()));
+        scope.spawn(|| assert!(wait(&[&over_socket], Some(TIME)).unwrap().is_empty()));
+        scope.spawn(|| assert!(set.wait(Some(TIME)).unwrap().is_empty()));
+        scope.spawn(|| assert!(full.send_timeout(&vec![0; 10_000], TIME).is_err()));
+    });
+    let spent = processor_time() - before;
+    assert!(spent < TIME / 5, "five waits of {TIME:?} took {spent:?} of the processor");
+}
+
+/// Of all threads of this process.
+fn processor_time() -> Duration {
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the call fills the structure.
+    let usage = unsafe {
+        assert_eq!(libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr()), 0);
+        usage.assume_init()
+    };
+    let time = |of: libc::timeval| Duration::new(of.tv_sec as u64, of.tv_usec as u32 * 1000);
+    time(usage.ru_utime) + time(usage.ru_stime)
+}
