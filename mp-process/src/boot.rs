@@ -77,6 +77,8 @@ pub(crate) fn orders<A: Message, R: Message>(
     let mut packet = Packet::new();
     packet.append(&Orders { image: Image::current().identity().to_vec(), birth })?;
     streams.append(&mut packet, is_fork)?;
+    #[cfg(feature = "log")]
+    crate::logs::append(&mut packet)?;
     packet.append(&Trampoline::new(run::<A, R>))?;
     packet.append(&Function::new(function))?;
     packet.append_item(arg)?;
@@ -213,6 +215,10 @@ fn obey(mut packet: Packet) -> Packet {
         );
     }
     if let Err(error) = Streams::install(&mut packet) {
+        return refused(error.to_string());
+    }
+    #[cfg(feature = "log")]
+    if let Err(error) = crate::logs::install(&mut packet) {
         return refused(error.to_string());
     }
     let trampoline: Trampoline = match packet.read() {

@@ -55,6 +55,14 @@
 //!
 //! What is dear to set up is set up once, in a [`ForkServer`].
 //!
+//! # Records
+//! With the feature `log`, what children say to the macros of the crate `log` reaches the
+//! logger of the process that owns the tree, with the child's name in front; when a child
+//! has been joined, all that it said is there, unless the logger is slow. `log_to_stderr` installs a logger that
+//! writes `[INFO/Process-1] message`. A child waits for a logger that takes nothing in for
+//! a fifth of a second, and then drops what it has to say, and counts. Of `tracing`, events
+//! come the same way where that crate's own feature `log` is on.
+//!
 //! # How children end
 //! A panic, an exit, an abort, a stack overflow and a signal are different
 //! errors of `join`, with what can be known of each ([`ProcessError`]). Children
@@ -70,6 +78,8 @@ mod fork_server;
 mod function;
 mod init;
 mod janitor;
+#[cfg(feature = "log")]
+mod logs;
 mod memory;
 mod panic;
 mod per_process;
@@ -87,6 +97,8 @@ pub use function::{Function, Function2, Function3, Function4, StateFunction, Vie
 #[doc(hidden)]
 pub use init::__boot_before_main;
 pub use init::init;
+#[cfg(feature = "log")]
+pub use logs::log_to_stderr;
 pub use panic::{Panic, catch_panic};
 pub use process::{
     ActiveChild, CurrentProcess, ParentProcess, Process, active_children, cpu_count, current_process,

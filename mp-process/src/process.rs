@@ -93,6 +93,8 @@ impl<R: Message> Process<R> {
         let Some(status) = ended else {
             return Err(Kind::Timeout { pid: self.pid(), waited: timeout }.into());
         };
+        #[cfg(feature = "log")]
+        crate::logs::deliver();
         let mut packet = self.child.outcome(status)?;
         // A value's own `Deserialize` runs here and may panic.
         match crate::panic::catch_panic(|| packet.read_item::<R>()) {

@@ -149,7 +149,12 @@ pub(crate) fn fork(live: impl FnOnce(SocketLink)) -> Result<Started, ProcessErro
     }
     let (ours, theirs) = SocketLink::pair().map_err(Kind::Start)?;
     let ours = Cell::new(Some(ours));
+    // The program's logger runs on a thread that does not count.
+    #[cfg(feature = "log")]
+    let busy = Cell::new(Some(crate::logs::busy()));
     let live = |link| {
+        #[cfg(feature = "log")]
+        drop(busy.take());
         // The other end is not this process's, nor are those to the parent's other children.
         drop(ours.take());
         exit::let_go_of_siblings(setup::blinding());

@@ -15,15 +15,20 @@
 //! | `janitor::{Notes, begin}` | a process that outlives this one, and the notes it takes |
 //! | `memory::kills` | how often the system has killed a process for want of memory |
 //! | `usage::resident` | how much memory this process has resident, if that can be told |
+//! | `logs::{pair, send, recv, start_thread}` | bounded messages from many processes to one (feature `log`) |
 //! | `leave::{at_exit, now}` | run something when `main` has returned, and end the process |
 
 #[cfg(all(target_os = "linux", not(force_unsupported)))]
 mod linux;
+#[cfg(all(target_os = "linux", not(force_unsupported), feature = "log"))]
+pub(crate) use linux::logs;
 #[cfg(all(target_os = "linux", not(force_unsupported)))]
 pub(crate) use linux::{boot, end, image, janitor, leave, memory, overflow, setup, spill, start, usage};
 
 #[cfg(any(not(target_os = "linux"), force_unsupported))]
 mod unsupported;
+#[cfg(all(any(not(target_os = "linux"), force_unsupported), feature = "log"))]
+pub(crate) use unsupported::logs;
 #[cfg(any(not(target_os = "linux"), force_unsupported))]
 pub(crate) use unsupported::{
     boot, end, image, janitor, leave, memory, overflow, setup, spill, start, usage,

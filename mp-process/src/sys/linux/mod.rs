@@ -8,6 +8,8 @@ mod fork;
 pub(crate) mod image;
 pub(crate) mod janitor;
 pub(crate) mod leave;
+#[cfg(feature = "log")]
+pub(crate) mod logs;
 pub(crate) mod memory;
 pub(crate) mod overflow;
 mod server;

@@ -62,7 +62,9 @@ pub(crate) mod start {
     impl Server {
         pub(crate) fn serve((): ()) {}
 
-        pub(crate) fn serve_prepared<A: Message>(_: (Function<A, ()>, A)) {}
+        pub(crate) fn serve_prepared<A: Message>(_: (Function<A, ()>, A)) {
+            crate::boot::refuse("no process can be forked here");
+        }
 
         pub(crate) fn launch(_orders: Packet) -> io::Result<Self> {
             unsupported()
@@ -157,6 +159,32 @@ pub(crate) mod leave {
 
     pub(crate) fn now(code: i32) -> ! {
         std::process::exit(code)
+    }
+}
+
+#[cfg(feature = "log")]
+pub(crate) mod logs {
+    use std::io;
+    use std::time::Duration;
+
+    use ipc_core::Handle;
+
+    use super::unsupported;
+
+    pub(crate) fn pair() -> io::Result<(Handle, Handle)> {
+        unsupported()
+    }
+
+    pub(crate) fn send(_socket: &Handle, _bytes: &[u8], _patience: Duration) -> bool {
+        false
+    }
+
+    pub(crate) fn recv(_socket: &Handle, _into: &mut [u8]) -> Option<usize> {
+        None
+    }
+
+    pub(crate) fn start_thread(_name: &str, _run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        unsupported()
     }
 }
 

@@ -1,0 +1,144 @@
+//! Records of children, as programs see them: each trial is a program of its own, because a
+//! program has one logger.
+
+use std::process::{self, ExitCode};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+use std::{env, thread};
+
+use log::{LevelFilter, Log, Metadata, Record};
+use mp_process::{Process, StartMethod, log_to_stderr};
+use mp_testkit::Program;
+use mp_testkit::chaos;
+use mp_testkit::harness::{Suite, Trial};
+
+/// Names what this program is to do.
+const ROLE: &str = "MP_PROCESS_LOGS";
+const METHODS: [(&str, StartMethod); 3] =
+    [("spawn", StartMethod::Spawn), ("forkserver", StartMethod::ForkServer), ("fork", StartMethod::Fork)];
+
+type Role = (&'static str, fn(StartMethod), fn(&str, &str));
+
+const ROLES: &[Role] = &[
+    ("records_are_written_with_the_name_of_their_process", to_stderr, expect_names),
+    ("records_reach_the_logger_of_the_program_before_join_returns", to_logger, expect_nothing),
+    ("nobody_hangs_when_the_logger_does", to_a_stuck_logger, expect_nothing),
+    ("what_a_killed_child_had_said_is_there", killed, expect_nothing),
+];
+
+fn main() -> ExitCode {
+    if let Ok(role) = env::var(ROLE) {
+        mp_process::init();
+        let (name, method) = role.split_once(' ').unwrap();
+        let play = ROLES.iter().find(|role| role.0 == name).unwrap().1;
+        play(METHODS.iter().find(|known| known.0 == method).unwrap().1);
+        return ExitCode::SUCCESS;
+    }
+    let trials = ROLES.iter().flat_map(|(name, _, expect)| {
+        METHODS.map(|(method, _)| {
+            Trial::new(format!("{name}::{method}"), move || {
+                let program = Program::this().unwrap().env(ROLE, format!("{name} {method}"));
+                let finished = program.run(Duration::from_secs(40)).unwrap().expect_success();
+                expect(&finished.stderr, method);
+            })
+        })
+    });
+    Suite::new(trials.collect()).run()
+}
+
+fn expect_nothing(errors: &str, _: &str) {
+    assert_eq!(errors, "");
+}
+
+fn expect_names(errors: &str, method: &str) {
+    let expected = "[INFO/MainProcess] begins\n[WARNING/reader] is at 7\n[INFO/reader:1] is below\n";
+    assert_eq!(errors, expected, "{method}");
+}
+
+fn say_below(_: ()) {
+    log::info!("is below");
+    log::debug!("nobody asked for this");
+}
+
+fn to_stderr(method: StartMethod) {
+    log_to_stderr(LevelFilter::Info).unwrap();
+    assert!(log_to_stderr(LevelFilter::Info).is_err());
+    log::info!("begins");
+    let say = |(method, x): (StartMethod, u32)| {
+        log::warn!("is at {x}");
+        Process::builder().start_method(method).spawn(say_below, ()).unwrap().join().unwrap();
+    };
+    let child = Process::builder().start_method(method).name("reader").spawn(say, (method, 7));
+    child.unwrap().join().unwrap();
+}
+
+/// Keeps what it is given, or sleeps.
+struct Keeper {
+    naps: Duration,
+}
+
+static KEPT: Mutex<Vec<(u32, String)>> = Mutex::new(Vec::new());
+
+impl Log for Keeper {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        thread::sleep(self.naps);
+        let text = format!("{} {} {}", record.level(), record.target(), record.args());
+        KEPT.lock().unwrap().push((process::id(), text));
+    }
+
+    fn flush(&self) {}
+}
+
+fn install(naps: Duration) {
+    log::set_boxed_logger(Box::new(Keeper { naps })).unwrap();
+    log::set_max_level(LevelFilter::Debug);
+}
+
+fn to_logger(method: StartMethod) {
+    install(Duration::ZERO);
+    let say = |count: u32| (0..count).for_each(|i| log::debug!(target: "tests", "record {i}"));
+    Process::builder().start_method(method).name("talker").spawn(say, 500).unwrap().join().unwrap();
+    let kept = KEPT.lock().unwrap();
+    if method == StartMethod::Fork {
+        // A fork has a copy of the logger itself.
+        assert!(kept.is_empty());
+        return;
+    }
+    assert_eq!(kept.len(), 500);
+    let is_right = |(i, (pid, text)): (usize, &(u32, String))| {
+        *pid == process::id() && *text == format!("DEBUG tests [talker] record {i}")
+    };
+    assert!(kept.iter().enumerate().all(is_right), "{kept:?}");
+}
+
+fn to_a_stuck_logger(method: StartMethod) {
+    install(if method == StartMethod::Fork { Duration::ZERO } else { Duration::from_secs(1) });
+    let say = |()| {
+        (0..2000).for_each(|i| log::debug!("record {i}: {}", "x".repeat(1000)));
+        7
+    };
+    let began = Instant::now();
+    let child = Process::builder().start_method(method).spawn(say, ()).unwrap();
+    // It ends although nobody takes in what it says.
+    assert!(!ipc_core::wait(&[&child.sentinel()], Some(Duration::from_secs(30))).unwrap().is_empty());
+    assert_eq!(child.join().unwrap(), 7);
+    assert!(began.elapsed() < Duration::from_secs(30));
+    process::exit(0);
+}
+
+fn killed(method: StartMethod) {
+    install(Duration::ZERO);
+    let say = |()| {
+        log::debug!("last words");
+        chaos::kill(process::id()).unwrap();
+        thread::sleep(Duration::from_secs(60));
+    };
+    let child = Process::builder().start_method(method).name("talker").spawn(say, ()).unwrap();
+    assert_eq!(child.join().unwrap_err().signal(), Some(9));
+    let kept = KEPT.lock().unwrap();
+    assert!(method == StartMethod::Fork || kept[0].1.ends_with("[talker] last words"), "{kept:?}");
+}
