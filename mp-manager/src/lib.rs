@@ -75,7 +75,9 @@ mod lease;
 mod manager;
 mod object_ref;
 mod proxy;
+// The proxy of the names is for this crate alone.
 #[cfg(feature = "named")]
+#[allow(dead_code, unreachable_pub)]
 mod segments;
 mod server;
 mod wire;
