@@ -17,7 +17,7 @@ const WORKERS: usize = 6;
 pub(crate) const STALL: Duration = Duration::from_secs(1);
 
 /// How long they may do nothing for want of a processor.
-const STARVED: Duration = Duration::from_secs(20);
+const STARVED: Duration = Duration::from_secs(60);
 
 /// How many times the killing goes on before those who are left are left alone.
 const ROUNDS: u32 = 50;
@@ -111,12 +111,12 @@ impl Scenario<'_> {
                 fire.longest = fire.longest.max(self.await_any(&workers, before));
             }
         }
-        fire.steps = steps(&workers);
-        for worker in &workers {
-            worker.child.signal();
-        }
-        let workers = workers.into_iter().map(|worker| worker.child);
+        workers.iter().for_each(|worker| worker.child.signal());
+        let (workers, progress): (Vec<_>, Vec<_>) =
+            workers.into_iter().map(|worker| (worker.child, worker.progress)).unzip();
         dying.into_iter().chain(workers).for_each(|worker| fire.kill(worker));
+        // Not before, as they go on until they are dead.
+        fire.steps = progress.iter().map(|progress| progress.load(SeqCst)).sum();
         (self.check)(fire.kills, fire.steps);
     }
 
