@@ -5,12 +5,13 @@
 //! again.
 
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use ipc_core::raw::{DeathNotice, ProcessId};
 
 use crate::memory::Slot;
-use crate::protocol::words::{AtomicU32, wait_on};
+use crate::protocol::words::{self, wait_on};
 
 /// How long a sleep goes on before deaths are watched for.
 const BRIEFLY: Duration = Duration::from_millis(5);
@@ -22,11 +23,41 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// as it takes to fall asleep and to be woken.
 const LOOK_FOR: Duration = Duration::from_micros(20);
 
-/// Looks for a while.
-pub(crate) fn look(is_there: impl Fn() -> bool) {
+/// Looks for a while; whether it was there in time.
+pub(crate) fn look(is_there: impl Fn() -> bool) -> bool {
     let until = Instant::now() + LOOK_FOR;
-    while !is_there() && Instant::now() < until {
+    while !is_there() {
+        if Instant::now() >= until {
+            return false;
+        }
         (0..16).for_each(|_| std::hint::spin_loop());
+    }
+    true
+}
+
+/// Whether to look at all: where it was in vain, as beside others that keep the processors
+/// busy, it is tried again after one wait, then after three, and so on.
+#[derive(Debug, Default)]
+pub(crate) struct Eagerness {
+    /// How many waits go without a look.
+    left: AtomicU32,
+    /// How many they were in the beginning.
+    pause: AtomicU32,
+}
+
+/// The longest pause.
+const PAUSE: u32 = 127;
+
+impl Eagerness {
+    /// Looks for a while, if that is likely to pay.
+    pub(crate) fn look(&self, is_there: impl Fn() -> bool) {
+        let left = self.left.load(Ordering::Relaxed);
+        if left > 0 {
+            return self.left.store(left - 1, Ordering::Relaxed);
+        }
+        let pause = if look(is_there) { 0 } else { (2 * self.pause.load(Ordering::Relaxed) + 1).min(PAUSE) };
+        self.pause.store(pause, Ordering::Relaxed);
+        self.left.store(pause, Ordering::Relaxed);
     }
 }
 
@@ -40,7 +71,7 @@ pub(crate) fn processors() -> usize {
 #[derive(Debug)]
 pub(crate) struct Sleeper<'a> {
     slot: &'a Slot,
-    word: &'a AtomicU32,
+    word: &'a words::AtomicU32,
     /// The bits of the word in which deaths are counted.
     mask: u32,
     stage: Stage,
@@ -59,7 +90,7 @@ enum Stage {
 }
 
 impl<'a> Sleeper<'a> {
-    pub(crate) fn new(slot: &'a Slot, word: &'a AtomicU32, mask: u32) -> Self {
+    pub(crate) fn new(slot: &'a Slot, word: &'a words::AtomicU32, mask: u32) -> Self {
         Self { slot, word, mask, stage: Stage::Brief { until: Instant::now() + BRIEFLY } }
     }
 

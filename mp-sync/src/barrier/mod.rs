@@ -12,7 +12,7 @@ use ipc_core::raw::{Acquired, LockFailure, ProcessId};
 use crate::memory::{Kind, SEAT, Slot, allocate, shared_words};
 use crate::protocol::generation::{self, CALLS, Ending};
 use crate::protocol::words::{self, AtomicU32};
-use crate::sleep::{self, Sleeper};
+use crate::sleep::{self, Eagerness, Sleeper};
 use crate::timeout;
 use crate::travel::travels;
 
@@ -40,9 +40,9 @@ use seats::{Claim, Seat, Seats};
 /// });
 /// # Ok::<(), mp_sync::Error>(())
 /// ```
-#[derive(Clone)]
 pub struct Barrier {
     slot: Slot,
+    eagerness: Eagerness,
 }
 
 shared_words! {
@@ -125,9 +125,13 @@ impl Barrier {
         if !(1..=0xffff).contains(&parties) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a barrier has 1 to 65535 parties"));
         }
-        let barrier = Self { slot: allocate(Kind::Barrier, SEAT * (1 + parties as usize))? };
+        let barrier = Self::over(allocate(Kind::Barrier, SEAT * (1 + parties as usize))?);
         barrier.words().parties.store(parties, Ordering::Relaxed);
         Ok(barrier)
+    }
+
+    fn over(slot: Slot) -> Self {
+        Self { slot, eagerness: Eagerness::default() }
     }
 
     /// Waits until all have come.
@@ -328,7 +332,7 @@ impl Barrier {
         let is_over = || generation::of(words.word.load(Ordering::SeqCst)) != generation;
         // Where each of them has a processor, the others may be about to come.
         if sleep::processors() >= self.parties() as usize {
-            sleep::look(is_over);
+            self.eagerness.look(is_over);
         }
         let mut sleeper = Sleeper::new(&self.slot, &words.word, CALLS);
         loop {
@@ -371,6 +375,12 @@ impl Barrier {
     }
 }
 
+impl Clone for Barrier {
+    fn clone(&self) -> Self {
+        Self::over(self.slot.clone())
+    }
+}
+
 impl fmt::Debug for Barrier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Barrier")
@@ -391,7 +401,7 @@ fn failed(failure: LockFailure) -> BarrierError {
 
 /// Refuses a barrier whose words say that it has more parties than seats.
 fn checked(slot: Slot) -> Result<Barrier, &'static str> {
-    let barrier = Barrier { slot };
+    let barrier = Barrier::over(slot);
     if (barrier.parties() as usize) <= barrier.slot.seats() { Ok(barrier) } else { Err("not a barrier") }
 }
 

@@ -11,6 +11,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use libc::{c_int, pthread_mutex_t, timespec};
@@ -55,7 +56,13 @@ pub(crate) unsafe fn lock(mutex: *mut u8, deadline: Option<Instant>) -> Result<A
 /// as many pauses: about as long in all as it takes to fall asleep and to be woken. Who looks
 /// seldom leaves the holder's cache alone, and one that locks again and again does so many
 /// times between two looks.
-const LOOKS: u32 = 10;
+const LOOKS: u32 = 9;
+
+/// To look is in vain where the holder waits for the processor that one looks on. Then it is
+/// tried again after one contended lock of this process, then after three, and so on. The low
+/// bits are how many go without a look, the others how many they were in the beginning.
+static IN_VAIN: AtomicU32 = AtomicU32::new(0);
+const LEFT: u32 = 0x7f;
 
 /// # Safety
 /// As [`lock`].
@@ -64,16 +71,27 @@ unsafe fn lock_contended(
     mutex: *mut pthread_mutex_t,
     deadline: Option<Instant>,
 ) -> Result<Acquired, LockFailure> {
-    let looks = if cpu::several() { LOOKS } else { 0 };
-    for look in 0..looks {
-        (0..1 << look).for_each(|_| std::hint::spin_loop());
+    let left = IN_VAIN.load(Ordering::Relaxed) & LEFT;
+    if left > 0 || !cpu::several() {
+        let _ = IN_VAIN
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| (word & LEFT > 0).then(|| word - 1));
         // SAFETY: the caller's promise.
+        return unsafe { lock_slowly(mutex, deadline) };
+    }
+    for look in 0..LOOKS {
+        (0..1 << look).for_each(|_| std::hint::spin_loop());
+        // SAFETY: as above.
         match unsafe { libc::pthread_mutex_trylock(mutex) } {
             libc::EBUSY => {}
-            // SAFETY: as above.
-            code => return unsafe { acquired(mutex, code) },
+            code => {
+                IN_VAIN.store(0, Ordering::Relaxed);
+                // SAFETY: as above.
+                return unsafe { acquired(mutex, code) };
+            }
         }
     }
+    let pause = (2 * (IN_VAIN.load(Ordering::Relaxed) / (LEFT + 1)) + 1).min(LEFT);
+    IN_VAIN.store(pause * (LEFT + 1) + pause, Ordering::Relaxed);
     // SAFETY: as above.
     unsafe { lock_slowly(mutex, deadline) }
 }
