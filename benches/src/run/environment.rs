@@ -12,7 +12,8 @@ pub(super) fn describe(options: &Options) -> String {
     let python = said(&options.python().to_string_lossy(), &["--version"]);
     let lines = [
         ("machine", format!("{cpus} x {}", processor())),
-        ("kernel", said("uname", &["-sr"])),
+        // Without the name of a build.
+        ("kernel", said("uname", &["-sr"]).split('-').next().unwrap_or_default().to_owned()),
         ("compiler", said("rustc", &["--version"])),
         ("python", format!("{python} ({})", options.python().display())),
         ("commit", said("git", &["describe", "--always", "--dirty"])),
