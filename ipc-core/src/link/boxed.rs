@@ -28,7 +28,11 @@ macro_rules! forward {
                 (**self).send_unhurried(message, deadline)
             }
 
-            fn recv(&self, packet: &mut Packet, deadline: Option<Instant>) -> Result<(), RecvError> {
+            fn hurry(&self) {
+        (**self).hurry();
+    }
+
+    fn recv(&self, packet: &mut Packet, deadline: Option<Instant>) -> Result<(), RecvError> {
                 (**self).recv(packet, deadline)
             }
 

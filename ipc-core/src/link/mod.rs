@@ -89,6 +89,9 @@ pub trait Link: Send + Sync + fmt::Debug {
         self.send(message, deadline)
     }
 
+    /// Wakes a peer that sleeps, for what was sent by [`send_unhurried`](Self::send_unhurried).
+    fn hurry(&self) {}
+
     /// Receives the next message into `packet`, whose old content goes.
     ///
     /// Blocks while there is none.

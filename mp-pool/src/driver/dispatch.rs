@@ -25,20 +25,29 @@ impl Driver {
         if state.core.rules.idle_timeout.is_some() {
             self.fill(state);
         }
+        let mut unhurried = Vec::new();
         while let Some(worker) = state.core.next_worker(false) {
-            let Some(id) = state.core.next_task() else { return };
+            let Some(id) = state.core.next_task() else { break };
             let is_large =
                 state.core.task_mut(id).is_some_and(|task| task.packet.bytes().len() > SMALL_FRAME);
             let worker = if is_large { state.core.next_worker(true) } else { Some(worker) };
             let Some(worker) = worker else {
                 state.core.put_back(id);
-                return;
+                break;
             };
-            self.give(state, worker, id, is_large);
+            // Of many tasks that are given out together, each worker is woken once.
+            let hurried = is_large || !state.core.has_queue();
+            self.give(state, worker, id, is_large, hurried);
+            if !hurried && !unhurried.contains(&worker) {
+                unhurried.push(worker);
+            }
+        }
+        for station in unhurried.into_iter().filter_map(|place| state.stations[place].as_ref()) {
+            station.link().hurry();
         }
     }
 
-    fn give(&self, state: &mut State, worker: usize, id: TaskId, is_large: bool) {
+    fn give(&self, state: &mut State, worker: usize, id: TaskId, is_large: bool, hurried: bool) {
         let poll = state.core.may_poll_after(worker, self.cpus);
         let Some(station) = state.stations[worker].clone() else {
             return state.core.refuse(worker, id);
@@ -53,7 +62,12 @@ impl Driver {
         let patience = LARGE_FRAME_TIMEOUT.saturating_mul(u32::try_from(lumps).unwrap_or(u32::MAX));
         let deadline = Instant::now() + if is_large { patience } else { Duration::ZERO };
         let mut frame = TaskFrame::new(head, &code.bytes, &mut task.packet);
-        match station.link().send(&mut frame as &mut dyn Outgoing, Some(deadline)) {
+        let frame: &mut dyn Outgoing = &mut frame;
+        let sent = match hurried {
+            true => station.link().send(frame, Some(deadline)),
+            false => station.link().send_unhurried(frame, Some(deadline)),
+        };
+        match sent {
             Ok(()) => state.core.give(worker, id),
             // Full, or dying: its end is noticed by other means.
             Err(SendError::Timeout | SendError::Closed) => state.core.refuse(worker, id),

@@ -202,7 +202,6 @@ mod tests {
         // How far each of the two is: neither is far ahead of the other.
         let (recalled, reached) = (AtomicU32::new(0), AtomicU32::new(0));
         let run: Vec<AtomicU32> = (0..=TASKS).map(|_| AtomicU32::new(0)).collect();
-        let mut divided = 0;
         thread::scope(|scope| {
             scope.spawn(|| {
                 for turn in 1..=TASKS {
@@ -226,7 +225,6 @@ mod tests {
                     Begun::Nothing => 0,
                     Begun::Items(items) => items.min(ITEMS),
                 };
-                divided += u32::from(begun > 0 && begun < ITEMS);
                 recalled.store(turn, Ordering::Release);
                 // What is begun runs on; nothing else ever does.
                 while begun > 0 && run[turn as usize].load(Ordering::Relaxed) < begun {
@@ -239,7 +237,6 @@ mod tests {
             run.iter().all(|items| items.load(Ordering::Relaxed) == 0),
             "an item was run twice, or not at all"
         );
-        println!("{divided} tasks were divided");
     }
 
     #[test]

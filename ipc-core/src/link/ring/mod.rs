@@ -210,6 +210,12 @@ impl Link for RingLink {
         self.send_and_wake(message, deadline, Wake::WhenHalfFull)
     }
 
+    fn hurry(&self) {
+        if let Some(direction) = &self.sending {
+            direction.end.wake_peer();
+        }
+    }
+
     fn recv_at_most(
         &self,
         packet: &mut Packet,

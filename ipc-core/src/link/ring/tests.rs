@@ -199,6 +199,20 @@ fn what_is_not_hurried_is_found_with_what_is_and_at_the_deadline() {
     });
 }
 
+#[test]
+fn a_peer_is_woken_for_what_was_not_hurried() {
+    let (tx, rx) = pair();
+    rx.set_polling(Polling::Off);
+    std::thread::scope(|scope| {
+        let receiver = scope.spawn(|| rx.recv(&mut Packet::new(), None));
+        std::thread::sleep(Duration::from_millis(20));
+        tx.send_unhurried(&mut packet_of(1), None).unwrap();
+        // Without it the test would not end.
+        tx.hurry();
+        receiver.join().unwrap().unwrap();
+    });
+}
+
 fn packet_of(number: u64) -> Packet {
     let mut packet = Packet::new();
     packet.append(&number).unwrap();
