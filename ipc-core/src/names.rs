@@ -13,7 +13,7 @@ use crate::sys::names;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnedName {
     path: PathBuf,
-    identity: [u64; 2],
+    identity: [u64; 3],
     has_own_folder: bool,
 }
 
@@ -38,14 +38,14 @@ pub fn keep_names_by(keeper: &'static dyn NameKeeper) -> bool {
 impl OwnedName {
     /// What [`to_parts`](Self::to_parts) gave.
     #[must_use]
-    pub fn from_parts(path: PathBuf, identity: [u64; 2], has_own_folder: bool) -> Self {
+    pub fn from_parts(path: PathBuf, identity: [u64; 3], has_own_folder: bool) -> Self {
         Self { path, identity, has_own_folder }
     }
 
     /// Its path, what tells it from others of this path, and whether its folder was made
     /// for it.
     #[must_use]
-    pub fn to_parts(&self) -> (&Path, [u64; 2], bool) {
+    pub fn to_parts(&self) -> (&Path, [u64; 3], bool) {
         (&self.path, self.identity, self.has_own_folder)
     }
 
@@ -57,7 +57,7 @@ impl OwnedName {
 
     /// Tells the keeper of one that was made.
     #[allow(dead_code, reason = "not every platform makes names")]
-    pub(crate) fn made(path: &Path, identity: [u64; 2], has_own_folder: bool) -> Self {
+    pub(crate) fn made(path: &Path, identity: [u64; 3], has_own_folder: bool) -> Self {
         // A keeper need not stand in the same folder.
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let name = Self { path, identity, has_own_folder };

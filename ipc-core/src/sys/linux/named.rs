@@ -15,7 +15,7 @@ use rustix::shm;
 use shared_memory::{ShmemConf, ShmemError};
 
 use super::memory::Segment;
-use super::process;
+use super::{names, process};
 use crate::names::OwnedName;
 
 /// Where the C library keeps the names.
@@ -42,8 +42,8 @@ impl Name {
         super::retry(|| fallocate(&fd, FallocateFlags::empty(), 0, all))?;
         let mut name = Self::of(text, &fd)?;
         made.set_owner(false);
-        let (device, inode) = name.identity;
-        let owned = OwnedName::made(&Path::new(FOLDER).join(text), [device, inode], false);
+        let path = Path::new(FOLDER).join(text);
+        let owned = OwnedName::made(&path, names::identity(&path).unwrap_or_default(), false);
         name.maker = Some((process::current_id(), owned));
         Ok((name, Segment::unsealed(fd.into(), len)))
     }

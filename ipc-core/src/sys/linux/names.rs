@@ -4,15 +4,22 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::UNIX_EPOCH;
 
-/// Device and inode.
-pub(crate) fn identity(path: &Path) -> io::Result<[u64; 2]> {
+use super::socket_file::lock;
+
+/// Device, inode and time of birth, where the file system knows that: an inode's number
+/// is soon given to another file.
+pub(crate) fn identity(path: &Path) -> io::Result<[u64; 3]> {
     let found = fs::symlink_metadata(path)?;
-    Ok([found.dev(), found.ino()])
+    let born = found.created().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+    Ok([found.dev(), found.ino(), born.map_or(0, |at| at.as_nanos() as u64)])
 }
 
 /// Removes the file if it is this one, and then its folder, if that was made for it.
-pub(crate) fn remove(path: &Path, is: [u64; 2], has_own_folder: bool) {
+pub(crate) fn remove(path: &Path, is: [u64; 3], has_own_folder: bool) {
+    // No other listener takes the place of a dead one meanwhile.
+    let _lock = path.parent().and_then(lock);
     if identity(path).is_ok_and(|found| found == is) {
         let _ = fs::remove_file(path);
     }

@@ -105,7 +105,7 @@ const TRIES: (u32, Duration) = (100, Duration::from_millis(10));
 
 /// Keeps other listeners of this crate out of the folder until it is dropped;
 /// `None` where that cannot be had.
-fn lock(folder: &Path) -> Option<Handle> {
+pub(super) fn lock(folder: &Path) -> Option<Handle> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let folder = open(folder, flags, Mode::empty()).ok()?;
     for _ in 0..TRIES.0 {

@@ -1,3 +1,3 @@
 use std::path::Path;
 
-pub(crate) fn remove(_path: &Path, _is: [u64; 2], _has_own_folder: bool) {}
+pub(crate) fn remove(_path: &Path, _is: [u64; 3], _has_own_folder: bool) {}

@@ -23,9 +23,9 @@ const MADE: u8 = b'+';
 const GONE: u8 = b'-';
 const FAREWELL: u8 = b'.';
 
-/// What stands before a path: the kind, device, inode, whether the folder is its own, and
-/// the path's length.
-const HEAD: usize = 1 + 8 + 8 + 1 + 4;
+/// What stands before a path: the kind, three numbers that tell the file from others, whether
+/// the folder is its own, and the path's length.
+const HEAD: usize = 1 + 3 * 8 + 1 + 4;
 
 /// The owner's end of the pipe.
 #[derive(Debug)]
@@ -53,12 +53,11 @@ impl Notes {
 }
 
 fn note(kind: u8, name: &OwnedName) -> Vec<u8> {
-    let (path, [device, inode], has_own_folder) = name.to_parts();
+    let (path, identity, has_own_folder) = name.to_parts();
     let path = path.as_os_str().as_bytes();
     let mut note = Vec::with_capacity(HEAD + path.len());
     note.push(kind);
-    note.extend(device.to_le_bytes());
-    note.extend(inode.to_le_bytes());
+    note.extend(identity.iter().flat_map(|number| number.to_le_bytes()));
     note.push(has_own_folder.into());
     note.extend((path.len() as u32).to_le_bytes());
     note.extend(path);
@@ -132,9 +131,9 @@ fn first_of(bytes: &[u8]) -> Option<(u8, OwnedName, usize)> {
     let head = bytes.first_chunk::<HEAD>()?;
     let word = |at: usize| head[at..at + 8].try_into().map_or(0, u64::from_le_bytes);
     if head[0] == FAREWELL {
-        return Some((FAREWELL, OwnedName::from_parts(PathBuf::new(), [0; 2], false), HEAD));
+        return Some((FAREWELL, OwnedName::from_parts(PathBuf::new(), [0; 3], false), HEAD));
     }
-    let len = HEAD + head[18..].try_into().map_or(0, u32::from_le_bytes) as usize;
+    let len = HEAD + head[26..].try_into().map_or(0, u32::from_le_bytes) as usize;
     let path = Path::new(OsStr::from_bytes(bytes.get(HEAD..len)?));
-    Some((head[0], OwnedName::from_parts(path.to_owned(), [word(1), word(9)], head[17] != 0), len))
+    Some((head[0], OwnedName::from_parts(path.to_owned(), [1, 9, 17].map(word), head[25] != 0), len))
 }
