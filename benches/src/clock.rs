@@ -42,6 +42,32 @@ pub fn time_each(
     Ok(of_times(&mut times))
 }
 
+/// Repeats a long operation, each time after a preparation that is not timed and is
+/// given how often it ran before; gives its times as microseconds.
+///
+/// # Errors
+/// Those of the two.
+pub fn time_prepared(
+    budget: Duration,
+    mut prepare: impl FnMut(u64) -> Result<(), Failure>,
+    mut operation: impl FnMut() -> Result<(), Failure>,
+) -> Result<Answer, Failure> {
+    let mut times = Vec::new();
+    let begin = Instant::now();
+    let mut turn = 0;
+    // The first two meet new memory everywhere.
+    while turn < 7 || begin.elapsed() < budget {
+        prepare(turn)?;
+        let start = Instant::now();
+        operation()?;
+        if turn >= 2 {
+            times.push(start.elapsed().as_secs_f64() * 1e6);
+        }
+        turn += 1;
+    }
+    Ok(of_times(&mut times))
+}
+
 /// Repeats an operation on a batch, and gives how many of its things there were for
 /// each second, in the median batch.
 ///

@@ -2,6 +2,7 @@
 //!
 //! Each bound is asked the same questions as the contestants, by its name.
 
+mod array;
 mod claims;
 mod locks;
 mod messages;
@@ -20,6 +21,7 @@ pub fn measure(name: &str, job: &Job) -> Option<Result<Answer, Failure>> {
         ("stream", _) => messages::stream(name, job),
         ("roundtrip-pipe", "pipe") | ("roundtrip-socket", "socket") => messages::roundtrip(name, job),
         ("roundtrip-busy", _) => busy::beside_two(|| messages::roundtrip(name, job)),
+        ("array-recycled" | "array-fresh" | "array-handle", _) => array::measure(name, job),
         ("end", "pidfd") => work::end(job),
         ("process", "command") => work::command(job),
         ("process", "fork") => work::fork(job),

@@ -1,5 +1,6 @@
 //! The questions: which rows each has, who else is asked, and our own answer.
 
+pub mod array;
 mod busy;
 mod event;
 mod lock;
@@ -25,6 +26,7 @@ pub fn all() -> Vec<Row> {
     let questions = [
         roundtrip::rows(),
         stream::rows(),
+        array::rows(),
         process::rows(),
         lock::rows(),
         event::rows(),
@@ -44,6 +46,7 @@ pub fn ours(job: &Job) -> Option<Result<Answer, Failure>> {
         "roundtrip" | "roundtrip-pipe" | "roundtrip-socket" => roundtrip::ours(job),
         "roundtrip-busy" => roundtrip::beside_busy(job),
         "stream" => stream::ours(job),
+        "array-recycled" | "array-fresh" | "array-handle" => array::ours(job),
         "process" | "process-large" => process::ours(job),
         "end" => process::end(job),
         "lock" | "rlock" | "semaphore" => lock::uncontended(job),

@@ -14,8 +14,8 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::de::Deserializer;
 use serde::ser::Serializer;
@@ -33,9 +33,34 @@ use crate::transfer::{self, deserialize_error, serialize_error};
 const SIGN: usize = 24;
 const ARENA: u64 = u64::from_le_bytes(*b"ipcarena");
 
+/// What it says there once its maker has dropped it.
+const ENDED: u64 = u64::from_le_bytes(*b"ipcended");
+
+/// So many arenas whose blocks have come stay mapped between one block and the next:
+/// what was mapped anew would be met page by page again.
+const MAPPED: usize = 4;
+static KEPT: Mutex<Vec<Region>> = Mutex::new(Vec::new());
+
 /// Says in a new region that it is an arena.
 pub(super) fn sign(region: &Region) {
     region.atomic_u64(SIGN).store(ARENA, Ordering::Relaxed);
+}
+
+/// Says that no more blocks of it will come.
+pub(super) fn end(region: &Region) {
+    region.atomic_u64(SIGN).store(ENDED, Ordering::Relaxed);
+}
+
+/// Keeps an arena mapped, for its next block, in the place of one that has ended or has
+/// been quiet for the longest.
+fn keep(region: &Region) {
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_over = |region: &Region| region.atomic_u64(SIGN).load(Ordering::Relaxed) != ARENA;
+    let gone: Vec<Region> = kept.extract_if(.., |other| other.is(region) || is_over(other)).collect();
+    kept.push(region.clone());
+    let oldest = (kept.len() > MAPPED).then(|| kept.remove(0));
+    drop(kept);
+    drop((gone, oldest));
 }
 
 /// A part of an [`Arena`](crate::Arena) to be filled: a slice of items that nobody else sees.
@@ -91,7 +116,7 @@ impl Held {
         let len = self.count.checked_mul(size_of::<T>());
         let end = len.and_then(|len| self.offset.checked_add(len));
         let is_inside = self.offset >= PAGE && end.is_some_and(|end| end <= self.region.len());
-        let is_arena = self.region.atomic_u64(SIGN).load(Ordering::Relaxed) == ARENA;
+        let is_arena = matches!(self.region.atomic_u64(SIGN).load(Ordering::Relaxed), ARENA | ENDED);
         if is_inside && is_arena && self.offset.is_multiple_of(PAGE) {
             Ok(self)
         } else {
@@ -177,6 +202,7 @@ impl<'de, T: Plain> Deserialize<'de> for Block<T> {
             return Err(deserialize_error("the block received is larger than memory"));
         };
         let held = Held { region, offset, count, lifeline }.checked::<T>().map_err(deserialize_error)?;
+        keep(&held.region);
         Ok(Self { held: Arc::new(held), types: PhantomData })
     }
 }

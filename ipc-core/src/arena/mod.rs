@@ -222,6 +222,15 @@ impl State {
     }
 }
 
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // A fork's copy ends nothing.
+        if fork_generation() == self.generation {
+            block::end(&self.region);
+        }
+    }
+}
+
 impl fmt::Debug for Arena {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Arena").field("size", &self.size()).finish_non_exhaustive()

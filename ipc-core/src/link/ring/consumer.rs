@@ -13,7 +13,10 @@ use crate::error::RecvError;
 use crate::link::lost_handles;
 use crate::sys::Handle;
 
-/// However large a message says it is, no more than this is set aside at first, and
+/// A message up to this gets its memory at once, as room that is taken from the system
+/// only where bytes come: in one piece, so that large pages fit.
+const ROOM: u64 = 256 << 20;
+/// However large another one says it is, no more than this is set aside at first, and
 /// then so many times what has come.
 const FIRST_RESERVE: u64 = 1 << 20;
 const GROWTH: u64 = 8;
@@ -237,7 +240,8 @@ impl Consumer {
         let mut packet = std::mem::take(packet);
         let lost = !pack(handles, &mut packet);
         if !lost {
-            packet.bytes.reserve_exact(total.min(FIRST_RESERVE) as usize);
+            let first = if total <= ROOM { total } else { FIRST_RESERVE };
+            packet.bytes.reserve_exact(first as usize);
             let text = at.wrapping_add(size_of::<u64>() as u64);
             end.lane.copy_out(text, here, &mut packet.bytes);
         }
