@@ -49,15 +49,29 @@ pub(super) fn sign(region: &Region) {
 /// Says that no more blocks of it will come.
 pub(super) fn end(region: &Region) {
     region.atomic_u64(SIGN).store(ENDED, Ordering::Relaxed);
+    forget(region);
+}
+
+fn has_ended(region: &Region) -> bool {
+    region.atomic_u64(SIGN).load(Ordering::Relaxed) == ENDED
+}
+
+/// Keeps an arena mapped no longer than its blocks.
+fn forget(region: &Region) {
+    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    let gone: Vec<Region> = kept.extract_if(.., |other| other.is(region)).collect();
+    drop(kept);
+    drop(gone);
 }
 
 /// Keeps an arena mapped, for its next block, in the place of one that has ended or has
 /// been quiet for the longest.
 fn keep(region: &Region) {
     let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-    let is_over = |region: &Region| region.atomic_u64(SIGN).load(Ordering::Relaxed) != ARENA;
-    let gone: Vec<Region> = kept.extract_if(.., |other| other.is(region) || is_over(other)).collect();
-    kept.push(region.clone());
+    let gone: Vec<Region> = kept.extract_if(.., |other| other.is(region) || has_ended(other)).collect();
+    if !has_ended(region) {
+        kept.push(region.clone());
+    }
     let oldest = (kept.len() > MAPPED).then(|| kept.remove(0));
     drop(kept);
     drop((gone, oldest));
@@ -121,6 +135,14 @@ impl Held {
             Ok(self)
         } else {
             Err("the block received does not lie inside its arena")
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if has_ended(&self.region) {
+            forget(&self.region);
         }
     }
 }
