@@ -27,7 +27,7 @@ use crate::timeout;
 /// A number of values that processes share, with one lock.
 ///
 /// # If a process dies
-/// As with a [`Value`].
+/// As with a [`Value`](crate::Value).
 ///
 /// # Examples
 /// ```
