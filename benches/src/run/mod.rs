@@ -65,9 +65,13 @@ fn measure_all(rows: &[Row], options: &Options) -> Result<(Vec<Outcome>, String)
 
 /// Fewer rounds when the run is late, so that all rows have their turn.
 fn rounds(options: &Options, elapsed: Duration, share: f64) -> usize {
-    const LEAST: usize = 3;
-    let is_late = elapsed.as_secs_f64() > options.at_most.as_secs_f64() * (0.1 + 0.8 * share);
-    if is_late { options.rounds.min(LEAST) } else { options.rounds }
+    let due = options.at_most.as_secs_f64() * (0.1 + 0.8 * share);
+    let most = match elapsed.as_secs_f64() / due {
+        1.2.. => 2,
+        1.0.. => 3,
+        _ => options.rounds,
+    };
+    options.rounds.min(most)
 }
 
 /// The rows asked for, by their names or what those begin with; a build to compare
