@@ -87,6 +87,12 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> ImapUnordered<'_, I, R> {
         Ok(placed.map(|(_, outcome)| outcome))
     }
 
+    /// Each value with the place of its item; the end of the pool has none.
+    pub(crate) fn placed(mut self) -> impl Iterator<Item = (Option<usize>, Result<R, TaskError>)> {
+        std::iter::from_fn(move || self.next_placed(None).ok().flatten())
+            .map(|(place, outcome)| (Some(place).filter(|place| *place != usize::MAX), outcome))
+    }
+
     /// The next value. The end of the pool is one error.
     fn next_placed(&mut self, deadline: Option<Instant>) -> Result<Option<Placed<R>>, TimeoutError> {
         loop {

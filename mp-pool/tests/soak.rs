@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use ipc_core::pipe;
 use mp_pool::Pool;
-use mp_process::{Process, StartMethod};
+use mp_process::{Process, StartMethod, current_process};
 use mp_testkit::chaos::{self, Chaos, Rng};
 use mp_testkit::harness::{Suite, soak_time};
 
@@ -16,6 +16,10 @@ fn main() -> ExitCode {
         without_retries_a_killed_worker_is_an_error_of_what_it_ran,
         stopped_and_continued_workers_lose_nothing,
         pools_come_and_go,
+        items_flow_in_constant_memory,
+        sixty_four_threads_share_a_pool,
+        chaos_leaves_every_task_answered,
+        two_hundred_workers,
     ];
     Suite::new(trials).warm_up(start_library_threads).run()
 }
@@ -133,4 +137,105 @@ fn pools_come_and_go() {
         pools += 1;
     });
     println!("{pools} pools");
+}
+
+/// How much of a large count is done: all of it in a soak of a minute or more.
+fn part_of(count: u64) -> u64 {
+    (count * soak_time().as_secs().min(60) / 60).max(count / 500)
+}
+
+fn items_flow_in_constant_memory() {
+    let pool = Pool::new(2).unwrap();
+    let count = part_of(10_000_000);
+    let memory = || current_process().resident_memory().unwrap_or(0);
+    let mut values = pool.imap_unordered(|x: u64| x ^ 1, 0..count);
+    let mut sum = values.by_ref().take(10_000).map(Result::unwrap).sum::<u64>();
+    let before = memory();
+    let mut most = before;
+    for (place, value) in values.enumerate() {
+        sum += value.unwrap();
+        if place % 65_536 == 0 {
+            most = most.max(memory());
+        }
+    }
+    assert_eq!(sum, (0..count).map(|x| x ^ 1).sum::<u64>());
+    assert!(most < before + (16 << 20), "{before} bytes grew to {most}");
+    println!("{count} items, {} KiB more than at first", (most - before) >> 10);
+}
+
+fn sixty_four_threads_share_a_pool() {
+    let pool = Pool::new(3).unwrap();
+    let rounds = part_of(2_000);
+    std::thread::scope(|scope| {
+        for part in 0..64u64 {
+            let pool = &pool;
+            scope.spawn(move || {
+                for round in 0..rounds {
+                    let x = part * 1_000 + round;
+                    match round % 4 {
+                        0 => assert_eq!(pool.apply(work, x).unwrap(), work(x)),
+                        1 => assert_eq!(pool.apply_async(work, x).get().unwrap(), work(x)),
+                        2 => assert_eq!(pool.map(work, x..x + 9).unwrap()[8], work(x + 8)),
+                        _ => assert_eq!(pool.imap(work, x..x + 5).map(Result::unwrap).count(), 5),
+                    }
+                }
+            });
+        }
+    });
+}
+
+/// Kills, stops and continues workers while tasks run; with retries all are right.
+fn chaos_leaves_every_task_answered() {
+    let builder = Pool::builder().processes(3).start_method(StartMethod::ForkServer);
+    let pool = builder.retries(u32::MAX).build().unwrap();
+    let (tasks, deeds) = (part_of(100_000), part_of(10_000));
+    let mut rng = Rng::announced("chaos");
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let (pool, over) = (&pool, &over);
+        let (mut kills, mut stops) = (0, 0);
+        let fire = scope.spawn(move || {
+            while kills + stops < deeds && !over.load(std::sync::atomic::Ordering::Relaxed) {
+                let Some(pid) = rng.pick(&pool.pids()).copied() else { continue };
+                if rng.chance(50) {
+                    kills += u64::from(chaos::kill(pid).is_ok());
+                } else if chaos::stop(pid).is_ok() {
+                    std::thread::sleep(rng.pause(Duration::from_millis(2)));
+                    let _ = chaos::cont(pid);
+                    stops += 1;
+                }
+                std::thread::sleep(rng.pause(Duration::from_millis(3)));
+            }
+            (kills, stops)
+        });
+        let mut answered = 0;
+        // Until both have been done in full.
+        while answered < tasks || !fire.is_finished() {
+            let base = answered;
+            let mut seen = vec![false; 1000];
+            for (place, value) in pool.imap(work, base..base + 1000).enumerate() {
+                assert_eq!(value.unwrap(), work(base + place as u64));
+                assert!(!std::mem::replace(&mut seen[place], true));
+            }
+            assert!(!seen.contains(&false));
+            answered += 1000;
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        let (kills, stops) = fire.join().unwrap();
+        println!("{answered} tasks, {kills} kills, {stops} stops");
+    });
+}
+
+fn two_hundred_workers() {
+    let builder = Pool::builder().processes(200).start_method(StartMethod::ForkServer);
+    let pool = builder.build().unwrap();
+    assert_eq!(pool.pids().len(), 200);
+    let values = pool.map(work, 0..20_000).unwrap();
+    assert!(values.iter().zip(0..).all(|(value, x)| *value == work(x)));
+    let squares: Vec<u64> = pool.imap(|x: u64| x * x, 0..5_000).map(Result::unwrap).collect();
+    assert!(squares.into_iter().eq((0..5_000).map(|x| x * x)));
+    chaos::kill(pool.pids()[100]).unwrap();
+    assert_eq!(pool.map(work, 0..2_000).map(|values| values.len()).unwrap_or(2_000), 2_000);
+    pool.resize(2).unwrap();
+    assert_eq!(pool.apply(work, 7).unwrap(), work(7));
 }
