@@ -41,8 +41,8 @@
 //! who wait on it, at once. Every call that blocks has a form with a timeout.
 //!
 //! # The crates
-//! This crate only re-exports, and has one [`Error`] for `?`. Each of those below
-//! can be used alone.
+//! This crate re-exports, has one [`Error`] for `?`, and adds what needs two of the
+//! others: [`PoolProxy`], a pool in a manager. Each of those below can be used alone.
 //!
 //! | crate | for |
 //! |---|---|
@@ -57,6 +57,7 @@
 //! |---|---|---|
 //! | `named` | on | memory that other programs find by name: `SharedMemory::create`, [`ShareableList`] |
 //! | `async` | off | `async` forms of what blocks in channels and listeners, for any runtime |
+//! | `log` | off | records of the `log` crate, those of children too, reach the program's logger |
 
 #![forbid(unsafe_code)]
 
