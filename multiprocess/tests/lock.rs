@@ -13,6 +13,7 @@ suite! {
         a_lock_taken_here_is_taken_there,
         an_rlock_taken_here_is_taken_there,
         a_lock_shows_who_owns_it,
+        an_rlock_shows_who_owns_it,
         children_take_turns,
         a_lock_of_the_dead_is_told_to_the_next,
         a_binary_semaphore_is_released_by_another_process,
@@ -20,6 +21,7 @@ suite! {
     ],
     plain: [
         a_lock_is_taken_once,
+        another_thread_is_another_owner,
         an_rlock_is_taken_as_often_as_wanted,
         a_guard_releases_its_lock_even_in_a_panic,
         a_binary_semaphore_refuses_to_be_released_when_free,
@@ -109,6 +111,45 @@ fn a_lock_shows_who_owns_it(method: StartMethod) {
     assert!(format!("{lock:?}").contains(&child.pid().to_string()), "{lock:?}");
     child.kill().unwrap();
     child.join().unwrap_err();
+}
+
+fn an_rlock_shows_who_owns_it(method: StartMethod) {
+    let (lock, ready) = (RLock::new().unwrap(), Event::new().unwrap());
+    assert_eq!(lock.owner(), None);
+    let (outer, inner) = (lock.lock().unwrap(), lock.lock().unwrap());
+    let here = lock.owner().unwrap();
+    assert_eq!(here.process(), std::process::id());
+    assert!(format!("{lock:?}").contains(&std::process::id().to_string()), "{lock:?}");
+    drop(outer);
+    assert_eq!(lock.owner(), Some(here), "until the last guard goes");
+    drop(inner);
+    assert_eq!(lock.owner(), None);
+    let hold = |(lock, ready): (RLock, Event)| {
+        let _guard = lock.lock().unwrap();
+        ready.set();
+        std::thread::sleep(LONG);
+    };
+    let child = spawn(method, hold, (lock.clone(), ready.clone())).unwrap();
+    ready.wait_timeout(LONG).unwrap();
+    assert_eq!(lock.owner().unwrap().process(), child.pid());
+    child.kill().unwrap();
+    child.join().unwrap_err();
+}
+
+fn another_thread_is_another_owner() {
+    let lock = Lock::new().unwrap();
+    let guard = lock.lock().unwrap();
+    let here = lock.owner().unwrap();
+    drop(guard);
+    let there = std::thread::scope(|scope| {
+        let there = scope.spawn(|| {
+            let _guard = lock.lock().unwrap();
+            lock.owner().unwrap()
+        });
+        there.join().unwrap()
+    });
+    assert_eq!(here.process(), there.process());
+    assert_ne!(here, there);
 }
 
 fn children_take_turns(method: StartMethod) {

@@ -36,6 +36,7 @@ suite! {
         a_lock_of_the_dead_is_free,
         a_server_that_was_killed_is_an_error_at_once,
         a_child_connects_by_address_and_key,
+        values_of_each_kind_come_back_over_tcp,
     ],
     plain: [
         a_server_in_this_process_serves_children,
@@ -44,6 +45,8 @@ suite! {
         a_panic_in_a_method_is_its_calls_error,
         a_server_is_started_again_at_its_address,
         a_wrong_key_is_refused,
+        what_does_not_encode_is_the_calls_error,
+        going_over_a_list_sees_what_changes_meanwhile,
         tasks_of_a_pool_that_fail,
         a_pool_ends,
         a_pool_brings_values_one_by_one,
@@ -437,6 +440,71 @@ fn a_child_connects_by_address_and_key(method: StartMethod) {
     };
     in_a_child(method, put, manager.address().clone());
     assert_eq!(queue.get().unwrap(), "hello");
+}
+
+type Kinds = (Option<u8>, bool, f64, String, Vec<u8>, (i64, char));
+
+fn values_of_each_kind_come_back_over_tcp(method: StartMethod) {
+    let manager = start_at(&Address::tcp("127.0.0.1", 0));
+    let queue = manager.queue::<Kinds>().unwrap();
+    manager.publish("kinds", &queue).unwrap();
+    let back = |address: Address| {
+        let manager = Manager::connect(&address, key()).unwrap();
+        let queue: QueueProxy<Kinds> = manager.find("kinds").unwrap();
+        queue.put(&queue.get().unwrap()).unwrap();
+    };
+    let kinds: [Kinds; 2] = [
+        (
+            None,
+            true,
+            2.25,
+            "hall\u{e5} v\u{e4}rlden \u{1f98a}".to_owned(),
+            b"\0\xff".to_vec(),
+            (i64::MIN, 'x'),
+        ),
+        (Some(7), false, -0.5, String::new(), vec![], (0, '\u{20ac}')),
+    ];
+    for kinds in kinds {
+        queue.put(&kinds).unwrap();
+        in_a_child(method, back, manager.address().clone());
+        assert_eq!(queue.get().unwrap(), kinds);
+    }
+}
+
+/// Refuses to be encoded if it is set.
+#[derive(Debug, PartialEq, serde::Deserialize)]
+struct Stubborn(bool);
+
+impl serde::Serialize for Stubborn {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0 { Err(serde::ser::Error::custom("never")) } else { serializer.serialize_bool(false) }
+    }
+}
+
+fn what_does_not_encode_is_the_calls_error() {
+    let manager = start();
+    let queue = manager.queue::<Stubborn>().unwrap();
+    assert!(queue.put(&Stubborn(true)).unwrap_err().is_codec());
+    assert_eq!(queue.len().unwrap(), 0);
+    queue.put(&Stubborn(false)).unwrap();
+    assert_eq!(queue.get().unwrap(), Stubborn(false));
+}
+
+fn going_over_a_list_sees_what_changes_meanwhile() {
+    let manager = start();
+    let list = manager.list_from(&[1, 2, 3]).unwrap();
+    let mut items = list.iter().map(Result::unwrap);
+    assert_eq!(items.next(), Some(1));
+    list.push(&4).unwrap();
+    list.set(1, &20).unwrap();
+    assert_eq!(items.collect::<Vec<i32>>(), [20, 3, 4]);
+    // Of a dictionary there are copies, which change no more.
+    let dict = manager.dict::<u8, u8>().unwrap();
+    dict.insert(&1, &1).unwrap();
+    for (key, value) in dict.items().unwrap() {
+        dict.insert(&(key + 1), &value).unwrap();
+    }
+    assert_eq!(dict.len().unwrap(), 2);
 }
 
 fn a_server_in_this_process_serves_children() {

@@ -290,6 +290,9 @@ fn an_input_that_panics_leaves_the_pool_usable(method: StartMethod) {
         let mut values = pool.imap(sqr, input());
         assert!(catch_unwind(AssertUnwindSafe(|| values.by_ref().for_each(drop))).is_err());
         drop(values);
+        let mut values = pool.imap_unordered(sqr, input());
+        assert!(catch_unwind(AssertUnwindSafe(|| values.by_ref().for_each(drop))).is_err());
+        drop(values);
         assert_eq!(pool.map(sqr, 0..10).unwrap(), squares(0..10));
     }
 }

@@ -4,6 +4,7 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::process::exit;
+use std::sync::atomic::Ordering::SeqCst;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -11,8 +12,8 @@ use common::{LONG, SHORT, builder, spawn, suite};
 use mp_testkit::chaos;
 use multiprocess::process::Stdio;
 use multiprocess::{
-    Connection, Event, Handle, Process, Queue, Receiver, Sender, StartMethod, active_children, cpu_count,
-    current_process, duplex, parent_process, pipe, wait,
+    Connection, Event, Handle, Process, Queue, Receiver, Sender, SharedAtomicU32, StartMethod,
+    active_children, cpu_count, current_process, duplex, parent_process, pipe, wait,
 };
 
 suite! {
@@ -37,6 +38,8 @@ suite! {
         a_child_writes_where_it_is_told,
         a_child_passes_its_queue_to_a_grandchild,
         waiting_survives_a_stop_and_a_continue,
+        waiting_survives_signals_that_are_handled,
+        a_child_takes_thousands_of_arguments,
         a_child_waits_for_threads_in_a_scope,
         a_process_shows_its_name_and_its_end,
     ],
@@ -296,6 +299,61 @@ fn waiting_survives_a_stop_and_a_continue(method: StartMethod) {
     interrupt();
     came.put(2).unwrap();
     assert_eq!(child.join().unwrap(), 3);
+}
+
+/// What a child waits for in turn: a message, an item, the end of a child of its own.
+type Waits = (Receiver<u8>, Queue<u8>, Event, SharedAtomicU32, Process<u8>);
+
+fn take_all((rx, came, ready, count, child): Waits) -> u8 {
+    let counted = count.clone();
+    ctrlc::set_handler(move || drop(counted.fetch_add(1, SeqCst))).unwrap();
+    ready.set();
+    rx.recv().unwrap() + came.get().unwrap() + child.join().unwrap()
+}
+
+fn waiting_survives_signals_that_are_handled(method: StartMethod) {
+    let (tx, rx) = pipe::<u8>().unwrap();
+    let (came, ready, go) = (Queue::new().unwrap(), Event::new().unwrap(), Event::new().unwrap());
+    let count = SharedAtomicU32::new(0).unwrap();
+    type Given = (StartMethod, Receiver<u8>, Queue<u8>, Event, Event, SharedAtomicU32);
+    let work = |(method, rx, came, ready, go, count): Given| {
+        // Before there is the thread of the handler, beside which nothing is forked.
+        let wait = |go: Event| {
+            go.wait();
+            3
+        };
+        let child = spawn(method, wait, go).unwrap();
+        take_all((rx, came, ready, count, child))
+    };
+    let given = (method, rx, came.clone(), ready.clone(), go.clone(), count.clone());
+    let child = spawn(method, work, given).unwrap();
+    ready.wait_timeout(LONG).unwrap();
+    let interrupt = || {
+        let before = count.load(SeqCst);
+        let start = Instant::now();
+        while count.load(SeqCst) < before + 3 {
+            assert!(start.elapsed() < LONG, "nobody handles it");
+            child.interrupt().unwrap();
+            sleep(SHORT / 4);
+        }
+    };
+    interrupt();
+    tx.send(&1).unwrap();
+    interrupt();
+    came.put(2).unwrap();
+    interrupt();
+    go.set();
+    assert_eq!(child.join().unwrap(), 6);
+}
+
+fn a_child_takes_thousands_of_arguments(method: StartMethod) {
+    let count = |()| std::env::args().skip(1).count();
+    let child = builder(method).args((0..5000).map(|i| i.to_string())).spawn(count, ());
+    if method == StartMethod::Spawn {
+        assert_eq!(child.unwrap().join().unwrap(), 5000);
+    } else {
+        assert!(child.unwrap_err().is_start_failure(), "who is forked has those of its parent");
+    }
 }
 
 fn a_child_waits_for_threads_in_a_scope(method: StartMethod) {

@@ -203,6 +203,10 @@ fn a_closed_queue_gives_back_what_is_put() {
     assert_eq!(queue.get().unwrap(), 1);
     assert!(matches!(queue.get(), Err(GetError::Closed)));
     assert!(matches!(queue.try_get(), Err(GetError::Closed)));
+    assert!(queue.is_empty(), "a closed queue can be asked");
+    let unused = Queue::<u32>::new().unwrap();
+    unused.close();
+    assert!(unused.is_empty() && unused.is_closed());
 }
 
 fn a_queue_outside_a_message_is_an_error() {
