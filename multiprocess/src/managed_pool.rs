@@ -55,8 +55,8 @@ impl ManagedPool {
         Ok(Self { pool: RwLock::new(Some(pool)), end: Arc::default() })
     }
 
-    /// Takes no more tasks.
-    pub fn close(&self) {
+    /// Takes no more tasks. Those that were begun before are taken, as this waits for its turn.
+    pub fn close(&mut self) {
         self.with(|pool| pool.map_or((), Pool::close));
     }
 
@@ -211,6 +211,8 @@ impl PoolProxy {
     /// Takes no more tasks, and waits until those that were begun are done and the workers have
     /// ended.
     pub fn join(&self) -> Result<()> {
+        // Tasks begin side by side, so that a join alone might come before them.
+        self.close()?;
         let join = |pool: &ManagedPool, ((), later): ((), Later<()>)| pool.join_later(later);
         Ok(self.later(join, ())?.get()?)
     }
