@@ -14,6 +14,7 @@ fn main() -> ExitCode {
     let trials = mp_testkit::trials![
         with_retries_killing_workers_changes_nothing,
         without_retries_a_killed_worker_is_an_error_of_what_it_ran,
+        a_killed_worker_takes_nothing_along_that_it_had_done,
         stopped_and_continued_workers_lose_nothing,
         pools_come_and_go,
         items_flow_in_constant_memory,
@@ -100,6 +101,35 @@ fn without_retries_a_killed_worker_is_an_error_of_what_it_ran() {
     // One item each: what a worker had done was kept, and what it had not begun was not lost.
     let killed = fire.finish().len();
     assert!(failed <= killed, "{failed} items failed of {killed} kills");
+}
+
+/// How many that stand together failed, at the most.
+fn longest_gap<T, E>(outcomes: &[Result<T, E>]) -> usize {
+    let gaps = outcomes.split(|outcome| outcome.is_ok()).map(<[_]>::len);
+    gaps.max().unwrap_or(0)
+}
+
+fn a_killed_worker_takes_nothing_along_that_it_had_done() {
+    let builder = Pool::builder().processes(2).start_method(StartMethod::ForkServer);
+    let pool = std::sync::Arc::new(builder.build().unwrap());
+    let aim = std::sync::Arc::clone(&pool);
+    let fire = Chaos::start(Rng::announced("kill"), Duration::from_millis(8), move || workers(&aim));
+    let mut hurt = 0;
+    until_soaked(|_| {
+        // Long enough for many a kill to cost something, which those of idle workers do not.
+        for _ in 0..6 {
+            let outcomes: Vec<_> = pool.imap(work, 0..40_000).chunk_size(100).collect();
+            let right = |x: usize| outcomes[x].as_ref().map_or(true, |value| *value == work(x as u64));
+            assert!(outcomes.len() == 40_000 && (0..40_000).all(right));
+            hurt += outcomes.iter().filter(|outcome| outcome.is_err()).count();
+            // Each costs one item. To lose the next one too, its heir must be killed in just that.
+            let gap = longest_gap(&outcomes);
+            assert!(gap < 4, "{gap} items in a row failed");
+        }
+    });
+    let killed = fire.finish().len();
+    println!("{killed} kills, {hurt} items");
+    assert!(hurt <= killed && killed > 0, "{hurt} items failed of {killed} kills");
 }
 
 fn stopped_and_continued_workers_lose_nothing() {
