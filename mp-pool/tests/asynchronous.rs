@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         the_last_waker_may_own_the_result,
         a_queued_task_is_cancelled,
         a_running_task_is_cancelled_with_its_worker,
+        cancelling_one_job_harms_no_other,
         a_dropped_result_is_forgotten,
         results_of_a_closed_pool_are_errors,
         join_waits_for_results_that_nobody_waits_for,
@@ -230,6 +231,26 @@ fn a_queued_task_is_cancelled() {
     assert!(cancelled.into_iter().all(|error| error.is_cancelled()));
     assert_eq!(slow.get().unwrap(), 100);
     assert_eq!(pool.apply(square, 2).unwrap(), 4);
+}
+
+fn cancelling_one_job_harms_no_other() {
+    let pool = Pool::new(1).unwrap();
+    let nap = |micros: u64| {
+        thread::sleep(Duration::from_micros(micros));
+        micros
+    };
+    assert_eq!(pool.imap(nap, [200; 20]).filter(Result::is_ok).count(), 20);
+    for round in 0..300 {
+        // The one is about to end when it is cancelled, and the others are next.
+        let unwanted = pool.apply_async(nap, 300);
+        let wanted: Vec<_> = (0..3).map(|_| pool.apply_async(nap, 200)).collect();
+        thread::sleep(Duration::from_micros(200 + round % 300));
+        unwanted.cancel();
+        for result in wanted {
+            assert_eq!(result.get().unwrap(), 200, "in round {round}");
+        }
+        assert!(unwanted.get().map_or_else(|error| error.is_cancelled(), |value| value == 300));
+    }
 }
 
 fn a_running_task_is_cancelled_with_its_worker() {

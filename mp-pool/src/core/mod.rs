@@ -66,15 +66,6 @@ struct Hands {
 /// The job of tasks that nobody wants any more.
 const NO_JOB: JobId = 0;
 
-/// What a cancelled job leaves to be done.
-#[derive(Debug)]
-pub(crate) struct Cancelled {
-    /// Workers that run a task of it.
-    pub(crate) kill: Vec<usize>,
-    /// The turns of tasks that workers hold and have not begun, as far as is known.
-    pub(crate) skip: Vec<(usize, u32)>,
-}
-
 /// The state of a pool.
 #[derive(Debug)]
 pub(crate) struct Core {
@@ -268,9 +259,8 @@ impl Core {
         places
     }
 
-    /// Cancels what is left of a job. Its queued tasks fail at once, and so do those
-    /// that wait in a worker behind others: that worker is to be told to skip them.
-    pub(crate) fn cancel(&mut self, job: JobId) -> Cancelled {
+    /// Fails the queued tasks of a job that is cancelled.
+    pub(crate) fn cancel_queued(&mut self, job: JobId) {
         let Self { tasks, queue, .. } = &mut *self;
         let mut queued = Vec::new();
         queue.retain(|id| {
@@ -281,37 +271,27 @@ impl Core {
         for id in queued {
             self.fail(id, TaskKind::Cancelled);
         }
-        let runs = |hands: &Hands| {
-            let first = hands.held.front().and_then(|id| self.tasks.get(id));
-            hands.doomed.is_none() && first.is_some_and(|task| task.job == job)
-        };
-        let places: Vec<usize> =
-            (0..self.workers.len()).filter(|place| runs(&self.workers[*place])).collect();
-        places.iter().for_each(|place| self.doom(*place));
-        let skip = self.forsake(job, &places);
-        Cancelled { kill: places, skip }
+    }
+
+    /// The tasks that a worker holds for somebody, the last first: with their turns and jobs.
+    pub(crate) fn held_by(&self, worker: usize) -> Vec<(TaskId, u32, JobId)> {
+        let held = self.workers[worker].held.iter().rev();
+        let tasks = held.filter_map(|id| Some((*id, self.tasks.get(id)?)));
+        tasks.filter(|(_, task)| task.job != NO_JOB).map(|(id, task)| (id, task.turn, task.job)).collect()
+    }
+
+    /// Fails a task of a cancelled job that its worker has not begun and will not, and
+    /// keeps it as one of no job, because the worker still has it.
+    pub(crate) fn forsake(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        let job = std::mem::replace(&mut task.job, NO_JOB);
+        let (index, items) = (task.index + task.answered as usize, task.items - task.answered);
+        self.reply(job, Reply { index, items, what: What::Failed(TaskKind::Cancelled) }, true);
     }
 
     /// A worker is to be killed for a task that was cancelled.
     pub(crate) fn doom(&mut self, worker: usize) {
-        self.workers[worker].doomed = Some(TaskKind::Cancelled);
-    }
-
-    /// Fails a job's tasks that wait in workers behind others, and keeps them as
-    /// tasks of no job, because their workers still have them.
-    fn forsake(&mut self, job: JobId, killed: &[usize]) -> Vec<(usize, u32)> {
-        let mut skip = Vec::new();
-        for place in (0..self.workers.len()).filter(|place| !killed.contains(place)) {
-            let held: Vec<TaskId> = self.workers[place].held.iter().copied().collect();
-            for id in held {
-                let Some(task) = self.tasks.get_mut(&id).filter(|task| task.job == job) else { continue };
-                task.job = NO_JOB;
-                let (index, items) = (task.index + task.answered as usize, task.items - task.answered);
-                skip.push((place, task.turn));
-                self.reply(job, Reply { index, items, what: What::Failed(TaskKind::Cancelled) }, true);
-            }
-        }
-        skip
+        self.workers[worker].doomed.get_or_insert(TaskKind::Cancelled);
     }
 
     /// Whether an asynchronous job, or a worker that is to leave, needs somebody to drive

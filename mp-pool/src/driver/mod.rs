@@ -16,7 +16,7 @@ use self::bell::Bell;
 use self::locked::{Leftovers, Locked};
 use self::supervisor::Supervisor;
 use crate::chunks::Chunk;
-use crate::core::{Cancelled, Code, Core, JobId, Reply, What};
+use crate::core::{Code, Core, JobId, Reply, What};
 use crate::error::{PoolError, PoolKind, TaskKind};
 use crate::rules::Rules;
 use crate::station::Station;
@@ -24,6 +24,7 @@ use crate::wire::AnswerHead;
 
 mod bell;
 mod burial;
+mod cancel;
 mod dispatch;
 mod locked;
 mod supervisor;
@@ -391,25 +392,6 @@ impl Driver {
             });
             state.leftovers.wakers.extend(waker.flatten());
         }
-    }
-
-    /// Cancels what is left of a job: queued items fail, running ones are killed.
-    pub(crate) fn cancel(&self, job: JobId) {
-        let mut state = self.lock();
-        self.pump(&mut state, false);
-        let Cancelled { mut kill, skip } = state.core.cancel(job);
-        for (place, turn) in skip {
-            // One that has been begun meanwhile is not skipped any more.
-            if state.stations[place].as_ref().is_some_and(|station| !station.board().skip(turn)) {
-                state.core.doom(place);
-                kill.push(place);
-            }
-        }
-        for station in kill.into_iter().filter_map(|place| state.stations[place].as_ref()) {
-            let _ = station.process().kill();
-        }
-        Self::notify(&mut state, [job]);
-        self.hand_over(&mut state);
     }
 
     /// Takes no new jobs.
