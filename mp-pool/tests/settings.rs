@@ -108,6 +108,13 @@ fn workers_are_replaced_after_their_tasks(method: StartMethod) {
     assert!(counts.values().all(|count| *count <= 3), "{counts:?}");
     assert!(counts.len() >= 10);
     assert_eq!(pool.apply(square, 3).unwrap(), 9);
+    // Quick items that could travel together do not overrun it either.
+    let builder = Pool::builder().processes(1).start_method(method);
+    let pool = builder.max_tasks_per_child(40).build().unwrap();
+    let mut counts = std::collections::HashMap::new();
+    pool.imap(|_: u8| std::process::id(), [0; 400])
+        .for_each(|pid| *counts.entry(pid.unwrap()).or_insert(0) += 1);
+    assert!(counts.values().all(|count| *count <= 40), "{counts:?}");
 }
 
 fn a_task_out_of_time_is_stopped(method: StartMethod) {

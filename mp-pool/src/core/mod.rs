@@ -173,6 +173,10 @@ impl Core {
     /// How many of a job's items may travel together though each goes by itself: so
     /// many that a worker is soon done with them.
     pub(crate) fn bundle(&self, job: JobId) -> usize {
+        // Several at a time would overrun what is left to a worker.
+        if self.rules.tasks_per_child.is_some() {
+            return 1;
+        }
         let nanos = self.jobs.get(job).and_then(|job| job.item_nanos);
         let items = nanos.map_or(1, |nanos| (BUNDLE_NANOS / nanos.max(1)).clamp(1, MOST_BUNDLED));
         self.rules.chunk_size(items as usize)
