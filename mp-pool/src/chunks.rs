@@ -23,11 +23,12 @@ pub(crate) struct Chunks<I> {
     /// How many items may go together that were not asked to.
     bundle: Option<usize>,
     next_index: usize,
-    /// An item that would not encode, and its place: reported by itself.
-    refused: Option<(usize, EncodeError)>,
+    /// What comes after the items that it was taken from the input behind.
+    alone: Option<Chunk>,
 }
 
 /// What comes next.
+#[derive(Debug)]
 pub(crate) enum Chunk {
     Items { index: usize, items: u32, packet: Packet },
     Refused { index: usize, error: EncodeError },
@@ -35,7 +36,7 @@ pub(crate) enum Chunk {
 
 impl<A: Message, I: Iterator<Item = A>> Chunks<I> {
     pub(crate) fn new(items: I, size: usize) -> Self {
-        Self { items, size: size.max(1), grow_to: 0, bundle: None, next_index: 0, refused: None }
+        Self { items, size: size.max(1), grow_to: 0, bundle: None, next_index: 0, alone: None }
     }
 
     /// For items that each go by itself, as far as anybody can see: of quick ones the
@@ -89,34 +90,64 @@ impl<A: Message, I: Iterator<Item = A>> Iterator for Chunks<I> {
     type Item = Chunk;
 
     fn next(&mut self) -> Option<Chunk> {
-        if let Some((index, error)) = self.refused.take() {
-            return Some(Chunk::Refused { index, error });
+        if let Some(alone) = self.alone.take() {
+            return Some(alone);
         }
         let mut packet = Packet::new();
         let began = self.bundle.map(|_| Instant::now());
+        let size = if began.is_some() { self.size.min(self.items.size_hint().0.max(1)) } else { self.size };
         let (index, mut count) = (self.next_index, 0);
+        // What brought handles behind other items, and where it begins.
+        let mut laden = None;
         packet.writing(|writer| {
             if let Some(width) = item_width::<A>() {
-                count = writer.numbers(&mut self.items, self.size.min(CHUNK_BYTES / width));
+                count = writer.numbers(&mut self.items, size.min(CHUNK_BYTES / width));
                 self.next_index += count;
                 return;
             }
-            while count < self.size && writer.len() < CHUNK_BYTES && writer.handle_count() == 0 {
+            while count < size && writer.len() < CHUNK_BYTES && writer.handle_count() == 0 {
                 let Some(item) = self.items.next() else { break };
-                let place = self.next_index;
+                let (place, before) = (self.next_index, writer.len());
                 self.next_index += 1;
                 if let Err(error) = writer.item(&item) {
-                    self.refused = Some((place, error));
+                    self.alone = Some(Chunk::Refused { index: place, error });
+                    break;
+                }
+                if count > 0 && writer.handle_count() > 0 {
+                    laden = Some((item, before));
                     break;
                 }
                 count += 1;
             }
         });
+        if let Some((item, before)) = laden {
+            // It goes by itself: a task with handles cannot be divided.
+            self.alone = Some(Self::single(self.next_index - 1, &item));
+            let mut others = Packet::new();
+            others.extend_bytes(&packet.bytes()[..before]);
+            packet = others;
+        }
         self.resize_bundle(began);
         self.size = self.size.saturating_mul(2).min(self.grow_to).max(self.size);
         if count > 0 {
             return Some(Chunk::Items { index, items: count as u32, packet });
         }
-        self.refused.take().map(|(index, error)| Chunk::Refused { index, error })
+        self.alone.take()
+    }
+}
+
+impl<A: Message, I: Iterator<Item = A>> Chunks<I> {
+    /// Whether the input does not say that there is more: it may have to wait for what
+    /// the items before bring.
+    pub(crate) fn may_wait(&self) -> bool {
+        self.items.size_hint().0 == 0
+    }
+
+    fn single(index: usize, item: &A) -> Chunk {
+        let mut packet = Packet::new();
+        match packet.append_item(item) {
+            Ok(()) => Chunk::Items { index, items: 1, packet },
+            Err(error) => Chunk::Refused { index, error },
+        }
     }
 }

@@ -49,8 +49,8 @@ impl<'pool, I, R> Imap<'pool, I, R> {
 }
 
 impl<I, R> ImapUnordered<'_, I, R> {
-    /// How many items travel together: one unless set. More cost less each, and
-    /// come back together.
+    /// How many items travel together. Unless set it is one, or several where they are
+    /// quick. More cost less each, and come back together.
     #[doc(alias = "chunksize")]
     #[must_use]
     pub fn chunk_size(mut self, items: usize) -> Self {
@@ -62,8 +62,8 @@ impl<I, R> ImapUnordered<'_, I, R> {
 }
 
 impl<I, R> Imap<'_, I, R> {
-    /// How many items travel together: one unless set. More cost less each, and
-    /// come back together.
+    /// How many items travel together. Unless set it is one, or several where they are
+    /// quick. More cost less each, and come back together.
     #[doc(alias = "chunksize")]
     #[must_use]
     pub fn chunk_size(mut self, items: usize) -> Self {

@@ -370,6 +370,10 @@ impl<S: 'static> Pool<S> {
     /// An item that failed yields its error, and the next go on; a pool that is
     /// closed or has given up yields that as one error and then ends.
     ///
+    /// Quick items may travel several together, if the iterator says by its
+    /// [`size_hint`](Iterator::size_hint) that there are more. One that does not, such as a
+    /// channel's, may wait for what the items before it do.
+    ///
     /// # Examples
     /// ```
     /// # mp_process::init();

@@ -165,7 +165,7 @@ impl<'pool, A: Message, I: Iterator<Item = A>> Work<'pool, I> {
     /// Gives the pool as many items as it has use for.
     fn feed(&mut self) {
         while !self.exhausted && self.chunks.taken() < self.limit {
-            let Some(bundle) = self.driver.wants_more(self.job) else { return };
+            let Some(bundle) = self.driver.wants_more(self.job, self.chunks.may_wait()) else { return };
             self.chunks.set_bundle(bundle);
             match self.chunks.next() {
                 Some(chunk) => self.driver.submit(self.job, &self.code, chunk),

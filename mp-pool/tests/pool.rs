@@ -44,7 +44,10 @@ fn main() -> ExitCode {
         workers_that_always_die_break_the_pool,
         many_threads_share_a_pool,
         ends_and_handles_travel_through_a_pool,
+        a_handle_behind_plain_items_survives_a_retry,
+        a_moved_end_behind_plain_items_is_not_lost_with_them,
         a_moved_end_is_not_sent_twice,
+        an_input_may_wait_for_what_its_last_item_does,
         a_worker_that_closed_its_link_is_replaced,
         a_decoding_that_panics_is_that_items_error,
         any_chunk_size_is_taken,
@@ -555,6 +558,68 @@ fn ends_and_handles_travel_through_a_pool() {
         .map(|_| Handle::from(std::os::fd::OwnedFd::from(std::fs::File::open("/proc/version").unwrap())));
     let back = pool.map(|file: Handle| file, files).unwrap();
     assert_eq!(back.len(), 40);
+}
+
+/// Dies once at the first item; how long the file is that came along, if one did.
+fn die_once_or_measure((path, x, file): (String, u32, Option<Handle>)) -> u64 {
+    die_once((path, x));
+    file.map_or(0, |file| {
+        let file = std::fs::File::from(std::os::fd::OwnedFd::from(file));
+        file.metadata().unwrap().len()
+    })
+}
+
+fn a_handle_behind_plain_items_survives_a_retry() {
+    let folder = std::env::temp_dir().join(format!("mp-pool-laden-{}", std::process::id()));
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("file"), [0; 77]).unwrap();
+    let items = |from: u32| {
+        let folder = folder.clone();
+        (from..from + 12).map(move |x| {
+            let open = || std::fs::File::open(folder.join("file")).unwrap();
+            let file = (x % 4 == 3).then(|| Handle::from(std::os::fd::OwnedFd::from(open())));
+            (folder.to_str().unwrap().to_owned(), x, file)
+        })
+    };
+    let lens: Vec<u64> = (0..12).map(|x| if x % 4 == 3 { 77 } else { 0 }).collect();
+    let pool = Pool::builder().processes(1).retries(1).build().unwrap();
+    let values: Result<Vec<_>, _> = pool.imap(die_once_or_measure, items(0)).chunk_size(4).collect();
+    assert_eq!(values.unwrap(), lens);
+    assert_eq!(pool.map(die_once_or_measure, items(12)).unwrap(), lens);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+fn a_moved_end_behind_plain_items_is_not_lost_with_them() {
+    let pool = Pool::builder().processes(1).build().unwrap();
+    let (tx, rx) = pipe::<u64>().unwrap();
+    let first_dies = |(x, tx): (u64, Option<Sender<u64>>)| match tx {
+        None if x == 0 => chaos::kill(std::process::id()).unwrap(),
+        None => {}
+        Some(tx) => tx.send(&x).unwrap(),
+    };
+    let items = [(0, None), (1, None), (2, Some(tx))];
+    let outcomes: Vec<_> = pool.imap(first_dies, items).chunk_size(3).collect();
+    assert_eq!(outcomes.iter().map(Result::is_ok).collect::<Vec<_>>(), [false, true, true]);
+    assert_eq!(rx.recv().unwrap(), 2);
+}
+
+fn an_input_may_wait_for_what_its_last_item_does() {
+    let pool = Pool::new(2).unwrap();
+    let folder = std::env::temp_dir().join(format!("mp-pool-found-{}", std::process::id()));
+    std::fs::create_dir(&folder).unwrap();
+    let path = |x: u32| folder.join(x.to_string()).to_str().unwrap().to_owned();
+    // Each item leaves what the input needs for the next, as a search for more to do would.
+    let items = (0..).map_while(|x| {
+        let begin = std::time::Instant::now();
+        while x > 0 && !std::path::Path::new(&path(x - 1)).exists() {
+            assert!(begin.elapsed() < Duration::from_secs(20), "item {} was not begun", x - 1);
+            thread::yield_now();
+        }
+        (x < 300).then(|| path(x))
+    });
+    let mark = |path: String| std::fs::write(path, "").unwrap();
+    assert_eq!(pool.imap(mark, items).filter(Result::is_ok).count(), 300);
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 fn a_moved_end_is_not_sent_twice() {

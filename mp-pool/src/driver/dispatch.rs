@@ -30,7 +30,10 @@ impl Driver {
             let Some(id) = state.core.next_task() else { break };
             let is_large =
                 state.core.task_mut(id).is_some_and(|task| task.packet.bytes().len() > SMALL_FRAME);
-            let worker = if is_large { state.core.next_worker(true) } else { Some(worker) };
+            // Ends that have moved to a worker cannot be taken back: what brings them waits
+            // behind nothing, and is lost to nothing but itself.
+            let moves = state.core.task_mut(id).is_some_and(|task| task.packet.moves_ends());
+            let worker = if is_large || moves { state.core.next_worker(true) } else { Some(worker) };
             let Some(worker) = worker else {
                 state.core.put_back(id);
                 break;

@@ -165,11 +165,13 @@ impl Driver {
     }
 
     /// Whether another task of a job should come, and of how many items it may be if
-    /// their number is left to the pool.
-    pub(crate) fn wants_more(&self, job: JobId) -> Option<usize> {
+    /// their number is left to the pool. If the input `may_wait` for what its last items
+    /// do, those are to be with workers first: while it waits, nobody gives them out.
+    pub(crate) fn wants_more(&self, job: JobId, may_wait: bool) -> Option<usize> {
         let state = self.lock();
         let open = state.core.jobs.get(job).map_or(0, |job| job.open + job.inbox.len());
-        let wants = open < state.core.appetite() && state.core.broken.is_none();
+        let is_behind = may_wait && open > 0 && state.core.has_queue();
+        let wants = open < state.core.appetite() && !is_behind && state.core.broken.is_none();
         wants.then(|| state.core.bundle(job))
     }
 
