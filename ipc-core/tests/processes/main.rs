@@ -37,17 +37,21 @@ const ON_ONE_CPU: &str = "IPC_CORE_TEST_ONE_CPU";
 
 fn main() {
     child::run_if_child();
+    if std::env::args().any(|argument| argument == "--list") {
+        TRIALS.iter().for_each(|(name, _)| println!("{name}: test"));
+        return;
+    }
     let on_one_cpu = std::env::var_os(ON_ONE_CPU).is_some();
     if on_one_cpu {
         child::stay_on_cpu(0);
     }
     let filter = std::env::args().nth(1).filter(|argument| !argument.starts_with('-'));
-    for (name, trial) in TRIALS {
-        if filter.as_ref().is_none_or(|filter| name.contains(filter.as_str())) {
-            run(name, *trial);
-        }
-    }
+    let wanted = |name: &str| filter.as_ref().is_none_or(|filter| name.contains(filter.as_str()));
+    let chosen = TRIALS.iter().filter(|(name, _)| wanted(name));
+    let passed = chosen.inspect(|(name, trial)| run(name, *trial)).count();
+    let others = TRIALS.len() - passed;
     if !on_one_cpu {
+        println!("test result: ok. {passed} passed; 0 failed; 0 ignored; 0 measured; {others} filtered out");
         println!("once more, on one CPU");
         let mut again = std::process::Command::new("/proc/self/exe");
         let again = again.args(filter).env(ON_ONE_CPU, "1").status().unwrap();

@@ -46,6 +46,10 @@ const SCENARIOS: [Entry; 22] = [
 ];
 
 fn main() {
+    if std::env::args().any(|argument| argument == "--list") {
+        SCENARIOS.iter().for_each(|(name, ..)| println!("{name}: test"));
+        return;
+    }
     let set = |name: &str| std::env::var(name).ok().and_then(|value| value.parse::<f64>().ok());
     let filter = std::env::args().nth(1).filter(|argument| !argument.starts_with('-')).unwrap_or_default();
     let seed = common::seed();
