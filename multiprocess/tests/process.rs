@@ -301,32 +301,30 @@ fn waiting_survives_a_stop_and_a_continue(method: StartMethod) {
     assert_eq!(child.join().unwrap(), 3);
 }
 
-/// What a child waits for in turn: a message, an item, the end of a child of its own.
-type Waits = (Receiver<u8>, Queue<u8>, Event, SharedAtomicU32, Process<u8>);
-
-fn take_all((rx, came, ready, count, child): Waits) -> u8 {
-    let counted = count.clone();
-    ctrlc::set_handler(move || drop(counted.fetch_add(1, SeqCst))).unwrap();
+/// Counts interrupts while it waits for a message, an item, and the end of a child of its own.
+fn take_under_signals((method, rx, came, ready, go, count): Waits) -> u8 {
+    let wait = |go: Event| {
+        go.wait();
+        3
+    };
+    // Before there is the thread of the handler, beside which nothing is forked.
+    let child = spawn(method, wait, go).unwrap();
+    let handler = move || {
+        count.fetch_add(1, SeqCst);
+    };
+    ctrlc::set_handler(handler).unwrap();
     ready.set();
     rx.recv().unwrap() + came.get().unwrap() + child.join().unwrap()
 }
+
+type Waits = (StartMethod, Receiver<u8>, Queue<u8>, Event, Event, SharedAtomicU32);
 
 fn waiting_survives_signals_that_are_handled(method: StartMethod) {
     let (tx, rx) = pipe::<u8>().unwrap();
     let (came, ready, go) = (Queue::new().unwrap(), Event::new().unwrap(), Event::new().unwrap());
     let count = SharedAtomicU32::new(0).unwrap();
-    type Given = (StartMethod, Receiver<u8>, Queue<u8>, Event, Event, SharedAtomicU32);
-    let work = |(method, rx, came, ready, go, count): Given| {
-        // Before there is the thread of the handler, beside which nothing is forked.
-        let wait = |go: Event| {
-            go.wait();
-            3
-        };
-        let child = spawn(method, wait, go).unwrap();
-        take_all((rx, came, ready, count, child))
-    };
     let given = (method, rx, came.clone(), ready.clone(), go.clone(), count.clone());
-    let child = spawn(method, work, given).unwrap();
+    let child = spawn(method, take_under_signals, given).unwrap();
     ready.wait_timeout(LONG).unwrap();
     let interrupt = || {
         let before = count.load(SeqCst);
