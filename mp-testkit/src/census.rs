@@ -5,13 +5,16 @@ use std::error::Error;
 use std::fmt;
 use std::process;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::chaos::Descendant;
 use crate::sys::{handles, names, tag};
 
-/// How long a level may take to come back: children are reaped and links closed by threads.
-const SETTLING: Duration = Duration::from_secs(2);
+/// How often a level is looked for: children are reaped and links closed by threads. Looks are
+/// counted and not time, most of which may go by while the machine does something else.
+const LOOKS: u32 = 200;
+/// How long is slept between two looks.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// A count of what this process holds, to compare with a later one.
 ///
@@ -58,23 +61,21 @@ impl Census {
         }
     }
 
-    /// Waits up to two seconds for the level of this census to come back.
+    /// Waits for the level of this census to come back: for two seconds, or longer on a machine
+    /// that is busy.
     ///
     /// # Errors
     ///
     /// What is still there after that and was not there at this census.
     pub fn level(&self) -> Result<(), Leaks> {
-        let deadline = Instant::now() + SETTLING;
-        loop {
-            let leaks = self.diff();
-            if leaks.is_empty() {
+        for _ in 1..LOOKS {
+            if self.diff().is_empty() {
                 return Ok(());
             }
-            if Instant::now() >= deadline {
-                return Err(leaks);
-            }
-            thread::sleep(Duration::from_millis(10));
+            thread::sleep(PAUSE);
         }
+        let leaks = self.diff();
+        if leaks.is_empty() { Ok(()) } else { Err(leaks) }
     }
 
     /// As [`level`](Census::level), for tests.

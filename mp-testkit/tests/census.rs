@@ -84,6 +84,17 @@ fn a_name_in_shared_memory_is_found() -> io::Result<()> {
     Ok(())
 }
 
+fn time_in_which_this_process_stood_still_does_not_count() -> io::Result<()> {
+    let start = Census::take();
+    let halt = "sleep 0.3; kill -STOP $PPID; sleep 2.5; kill -CONT $PPID; sleep 0.5";
+    let mut child = Command::new("sh").args(["-c", halt]).spawn()?;
+    let waiting = thread::spawn(move || child.wait());
+    let level = start.level();
+    waiting.join().expect("it waits for the child")?;
+    level.expect("the child has ended");
+    Ok(())
+}
+
 fn what_goes_in_a_moment_is_no_leak() -> io::Result<()> {
     let start = Census::take();
     let pair = UnixStream::pair()?;
@@ -105,4 +116,5 @@ mp_testkit::main!(
     a_grandchild_and_an_orphan_are_found,
     a_name_in_shared_memory_is_found,
     what_goes_in_a_moment_is_no_leak,
+    time_in_which_this_process_stood_still_does_not_count,
 );
