@@ -297,11 +297,11 @@ fn waiting_holds_no_thread() {
 }
 
 fn a_wait_is_longer_than_the_timeout_of_calls() {
-    let manager = Manager::start().unwrap().with_timeout(Duration::from_millis(100));
+    let manager = Manager::start().unwrap().with_timeout(Duration::from_secs(1));
     let queue = manager.queue::<u32>().unwrap();
     thread::scope(|scope| {
         let get = scope.spawn(|| queue.get());
-        thread::sleep(Duration::from_millis(500));
+        thread::sleep(Duration::from_millis(2500));
         queue.put(&1).unwrap();
         assert_eq!(get.join().unwrap().unwrap(), 1);
     });
