@@ -4,12 +4,15 @@
 //! socket up to the one that brings the ring, and over the ring from then on, until it ends; a ring
 //! that ends while the socket does not was dropped by a server in which nothing came over it for a
 //! time twice as long as this side waits before it sends over it no more.
+//!
+//! Whoever stands still for so long between that look at the clock and the write may write into a
+//! ring that was dropped meanwhile. Such a late request is kept. A server drops a ring when all that
+//! it took from it is answered; so one without an answer when the ring has ended was not taken, and
+//! goes over the socket.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
-
-use ipc_core::Packet;
 
 use super::lock;
 use crate::wire::{RING_UNUSED, Ring};
@@ -19,6 +22,9 @@ const MANY: u64 = 64;
 const OFTEN: Duration = Duration::from_secs(1);
 /// A server that has no ring to give is not asked again for so many calls.
 const LATER: u64 = 64 * MANY;
+/// A request that took longer to send may be too late: the server waits for as long as
+/// [`RING_UNUSED`] after this side has sent over a ring for the last time.
+const LATE: Duration = RING_UNUSED.checked_div(2).unwrap();
 /// How long a server may take to give a ring, while others wait to send.
 pub(super) const PATIENCE: Duration = Duration::from_millis(50);
 
@@ -34,7 +40,7 @@ pub(super) struct Fast {
     /// No ring is asked for before this call.
     not_before: AtomicU64,
     born: Instant,
-    /// When something was sent over the ring, in milliseconds since then.
+    /// When the last request over the ring was begun, in milliseconds since then.
     used_at: AtomicU64,
 }
 
@@ -76,27 +82,35 @@ impl Fast {
         self.gate.try_read().ok()
     }
 
-    /// The ring has come, or has not in time: then it serves for answers alone, if it still comes.
-    pub(super) fn asked(&self, call: u64) {
+    /// The ring asked for at that time has come, or has not in time: then it serves for answers
+    /// alone, if it still comes.
+    pub(super) fn asked(&self, call: u64, at: u64) {
         if self.inlet().is_some() {
-            self.used_at.store(self.now(), Ordering::Relaxed);
+            self.used_at.store(at, Ordering::Relaxed);
             self.sends.store(true, Ordering::Relaxed);
         } else {
             self.not_before.store(call + LATER, Ordering::Relaxed);
         }
     }
 
-    /// Takes in the ring that an answer brings.
-    pub(super) fn install(&self, packet: &mut Packet) {
-        if let Ok(ring) = packet.read::<Ring>() {
-            *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(ring));
-        }
+    /// Takes in the ring that an answer brought.
+    pub(super) fn install(&self, ring: Ring) {
+        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(ring));
     }
 
-    /// The ring has ended.
-    pub(super) fn uninstall(&self) {
+    /// The server takes no more over the ring; answers may still lie in it.
+    pub(super) fn stop_sending(&self) {
         self.sends.store(false, Ordering::Relaxed);
+    }
+
+    /// The ring has ended, and all answers that came over it are read.
+    pub(super) fn uninstall(&self) {
+        self.stop_sending();
         *self.ring.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    pub(super) fn is_installed(&self, ring: &Arc<Ring>) -> bool {
+        self.inlet().is_some_and(|inlet| Arc::ptr_eq(&inlet, ring))
     }
 
     /// Where answers come.
@@ -104,20 +118,27 @@ impl Fast {
         self.ring.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Where requests go.
-    pub(super) fn outlet(&self) -> Option<Arc<Ring>> {
+    /// Where requests go, and the time of this look.
+    pub(super) fn outlet(&self) -> Option<(Arc<Ring>, u64)> {
         if !self.sends.load(Ordering::Relaxed) {
             return None;
         }
         let now = self.now();
-        if now.saturating_sub(self.used_at.swap(now, Ordering::Relaxed)) > RING_UNUSED.as_millis() as u64 {
-            self.sends.store(false, Ordering::Relaxed);
+        if now.saturating_sub(self.used_at.load(Ordering::Relaxed)) > RING_UNUSED.as_millis() as u64 {
+            self.stop_sending();
             return None;
         }
-        self.inlet()
+        Some((self.inlet()?, now))
     }
 
-    fn now(&self) -> u64 {
+    /// A request was sent over the ring that [`outlet`](Self::outlet) gave at that time; whether
+    /// it may have been too late.
+    pub(super) fn sent(&self, at: u64) -> bool {
+        self.used_at.fetch_max(at, Ordering::Relaxed);
+        self.now().saturating_sub(at) > LATE.as_millis() as u64
+    }
+
+    pub(super) fn now(&self) -> u64 {
         self.born.elapsed().as_millis() as u64
     }
 }

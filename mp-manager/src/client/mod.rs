@@ -21,6 +21,8 @@ use crate::object_ref::Reply;
 use crate::wire::{Access, AnswerKind, Request, Tail, VERSION, Welcome, request};
 
 mod fast;
+#[cfg(test)]
+mod tests;
 mod waiting;
 
 use waiting::Waiting;
@@ -280,16 +282,20 @@ impl Client {
     /// Sends over the ring, if there is one, or the socket.
     fn put(&self, once: &mut Once, deadline: Option<Instant>) -> Result<(), SendError> {
         let fast = &self.waiting.fast;
-        let Some(ring) = fast.outlet() else { return self.link.send(once, deadline) };
+        let Some((ring, at)) = fast.outlet() else { return self.link.send(once, deadline) };
         let len = once.packet.bytes().len();
         if len as u64 > ring.longest {
             let text = format!("it is {len} bytes long, and the manager takes at most {}", ring.longest);
             return Err(EncodeError::new::<Packet>(text).into());
         }
         match ring.link.link().send(once, deadline) {
+            Ok(()) if fast.sent(at) && !self.waiting.keep_late(&mut once.packet, &ring) => {
+                once.taken = false;
+                self.link.send(once, deadline)
+            }
             // The server is gone, or has dropped the ring: the socket knows.
             Err(SendError::Closed) if !once.taken => {
-                fast.uninstall();
+                fast.stop_sending();
                 self.link.send(once, deadline)
             }
             other => other,
@@ -306,7 +312,9 @@ impl Client {
                     packet.mark_foreign();
                     return Ok(());
                 }
-                Err(RecvError::Closed | RecvError::Cut) => fast.uninstall(),
+                Err(RecvError::Closed | RecvError::Cut) => {
+                    self.waiting.end_ring().into_iter().for_each(|late| self.post(late));
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -323,6 +331,7 @@ impl Client {
         }
         // References that come meanwhile are given back when others may send again.
         let given_up = Mutex::new(Vec::new());
+        let asked_at = fast.now();
         let asked = self.last_call.fetch_add(1, Ordering::Relaxed) + 1;
         let until = Instant::now().checked_add(fast::PATIENCE);
         let Ok(packet) = request(asked, Request::Ring { longest: LONGEST as u64 }) else { return };
@@ -337,7 +346,7 @@ impl Client {
             let _ = self.waiting.wait(asked, fast::PATIENCE, read, unasked);
         }
         self.waiting.leave(asked);
-        fast.asked(call);
+        fast.asked(call, asked_at);
         drop(gate);
         given_up.into_inner().unwrap_or_default().into_iter().for_each(|object| self.release(object));
     }

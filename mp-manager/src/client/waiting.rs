@@ -1,16 +1,17 @@
 //! Calls that wait for their answers, and who reads for them.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
+use ipc_core::link::Outgoing;
 use ipc_core::{Packet, RecvError};
 
 use super::fast::Fast;
 use super::lock;
 use crate::error::{Kind, ManagerError};
-use crate::wire::{AnswerKind, Tail};
+use crate::wire::{AnswerKind, Head, Ring, Tail};
 
 /// The calls of a connection that have no answer yet.
 #[derive(Debug, Default)]
@@ -31,6 +32,8 @@ struct State {
 #[derive(Debug)]
 struct Call {
     answer: Option<(Packet, Tail)>,
+    /// The request, if the ring may have been dropped before it lay in it.
+    late: Option<Packet>,
     thread: Thread,
     /// When the manager last said something of it.
     heard_at: Instant,
@@ -52,7 +55,8 @@ impl Waiting {
         if let Some(why) = &state.closed {
             return Err(Kind::Gone(why.clone()).into());
         }
-        let place = Call { answer: None, thread: std::thread::current(), heard_at: Instant::now() };
+        let (thread, heard_at) = (std::thread::current(), Instant::now());
+        let place = Call { answer: None, late: None, thread, heard_at };
         state.calls.insert(call, place);
         Ok(())
     }
@@ -74,6 +78,32 @@ impl Waiting {
     /// Whether the answer to a call has come, as far as somebody has read.
     pub(super) fn has_answer(&self, call: u64) -> bool {
         lock(&self.state).calls.get(&call).is_some_and(|call| call.answer.is_some())
+    }
+
+    /// Keeps a late request as long as the ring may still bring it to the server; `false` if that
+    /// has ended without an answer to it, so that it is to be sent again. A request that wants no
+    /// answer, or with handles, is left to its luck.
+    pub(super) fn keep_late(&self, packet: &mut Packet, ring: &Arc<Ring>) -> bool {
+        if !packet.handles().is_empty() || packet.moves_ends() {
+            return true;
+        }
+        let Ok(Head { call, .. }) = packet.read() else { return true };
+        let mut state = lock(&self.state);
+        let Some(call) = state.calls.get_mut(&call).filter(|call| call.answer.is_none()) else { return true };
+        let may_come = self.fast.is_installed(ring);
+        if may_come {
+            call.late = Some(std::mem::take(packet));
+        }
+        may_come
+    }
+
+    /// The ring has ended, and all answers that came over it are laid in their places; the
+    /// requests that it did not bring to the server.
+    pub(super) fn end_ring(&self) -> Vec<Packet> {
+        let mut state = lock(&self.state);
+        self.fast.uninstall();
+        let unanswered = state.calls.values_mut().filter(|call| call.answer.is_none());
+        unanswered.filter_map(|call| call.late.take()).collect()
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -233,8 +263,10 @@ impl Waiting {
             drop(self.close("it sent what no manager sends"));
             return Vec::new();
         };
-        if tail.kind == AnswerKind::Ring {
-            self.fast.install(&mut packet);
+        if tail.kind == AnswerKind::Ring
+            && let Ok(ring) = packet.read()
+        {
+            self.fast.install(ring);
         }
         let mut state = lock(&self.state);
         match state.calls.get_mut(&tail.call) {
