@@ -19,6 +19,9 @@ pub(crate) const STALL: Duration = Duration::from_secs(1);
 /// How long they may do nothing for want of a processor.
 const STARVED: Duration = Duration::from_secs(60);
 
+/// How long the system is not asked what they do.
+const SOON: Duration = Duration::from_millis(100);
+
 /// How many times the killing goes on before those who are left are left alone.
 const ROUNDS: u32 = 50;
 
@@ -120,16 +123,21 @@ impl Scenario<'_> {
         (self.check)(fire.kills, fire.steps);
     }
 
-    /// Waits until somebody has done something since.
+    /// Waits until somebody has done something since. All asleep, and none even woken, is a
+    /// stall; waiting for a processor is not.
     fn await_any(&self, workers: &[Worker], before: u64) -> Duration {
         let begun = Instant::now();
+        let mut still = (begun, u64::MAX);
         while steps(workers) == before {
             (self.tend)();
-            if begun.elapsed() > STALL && !workers.iter().any(|worker| worker.child.is_runnable()) {
-                stalled("every worker", begun);
-            }
-            if begun.elapsed() > STARVED {
-                stalled("every worker", begun);
+            if begun.elapsed() > SOON {
+                let awoken = workers.iter().map(|worker| worker.child.times_awoken()).sum();
+                if awoken != still.1 || workers.iter().any(|worker| worker.child.is_runnable()) {
+                    still = (Instant::now(), awoken);
+                }
+                if still.0.elapsed() > STALL || begun.elapsed() > STARVED {
+                    stalled("every worker", begun);
+                }
             }
             std::thread::yield_now();
         }
