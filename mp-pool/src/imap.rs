@@ -72,6 +72,9 @@ impl<I, R> Imap<'_, I, R> {
     }
 }
 
+/// The place of the error that ends all.
+const THE_END: usize = usize::MAX;
+
 /// An outcome with the place of its item.
 type Placed<R> = (usize, Result<R, TaskError>);
 
@@ -101,7 +104,7 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> ImapUnordered<'_, I, R> {
             }
             let State::Going(work) = &mut self.state else {
                 return Ok(match std::mem::replace(&mut self.state, State::Over) {
-                    State::Refused(error) => Some((usize::MAX, Err(error))),
+                    State::Refused(error) => Some((THE_END, Err(error))),
                     _ => None,
                 });
             };
@@ -153,8 +156,12 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Imap<'_, I, R> {
                 work.limit_to(self.next);
             }
             match self.unordered.next_placed(deadline)? {
+                // The pool's end: values that wait for their turn would stand in a wrong place.
+                Some((THE_END, outcome)) => {
+                    self.early.clear();
+                    return Ok(Some(outcome));
+                }
                 Some((index, outcome)) => self.early.insert(index, outcome),
-                // What is left has a gap before it, which only the pool's end can leave.
                 None => return Ok(self.early.pop_first().map(|(_, outcome)| outcome)),
             };
         }

@@ -53,6 +53,7 @@ fn main() -> ExitCode {
         any_chunk_size_is_taken,
         close_refuses_and_join_ends,
         terminate_frees_waiting_callers,
+        a_terminated_pool_brings_no_value_in_anothers_place,
         dropping_a_busy_pool_ends_it,
         pools_in_tasks,
         many_pools_leave_nothing,
@@ -688,6 +689,27 @@ fn close_refuses_and_join_ends() {
     assert!(error.pool_error().unwrap().is_closed(), "{error}");
     pool.join();
     assert!(pids.iter().all(|pid| chaos::state(*pid).is_none()));
+}
+
+fn a_terminated_pool_brings_no_value_in_anothers_place() {
+    let pool = Pool::new(2).unwrap();
+    let stuck = |x: u64| {
+        if x == 3 {
+            thread::sleep(Duration::from_secs(600));
+        }
+        x
+    };
+    thread::scope(|scope| {
+        let mut values = pool.imap(stuck, 0..1000);
+        assert!((0..3).all(|x| values.next().unwrap().unwrap() == x));
+        // Those behind the third wait for it, and never get their turn.
+        scope.spawn(|| {
+            thread::sleep(Duration::from_millis(200));
+            pool.terminate();
+        });
+        assert!(values.next().unwrap().unwrap_err().pool_error().is_some());
+        assert!(values.next().is_none());
+    });
 }
 
 fn terminate_frees_waiting_callers() {

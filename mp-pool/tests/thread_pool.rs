@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         an_input_that_panics_leaves_the_pool_usable,
         join_waits_for_what_was_queued,
         terminate_drops_what_was_queued,
+        a_terminated_pool_brings_no_value_in_anothers_place,
         a_callback_gets_the_result,
     ];
     let kinds = [("processes", true), ("threads", false)];
@@ -241,6 +242,28 @@ fn join_waits_for_what_was_queued() {
     pool.join();
     assert_eq!(count.load(Ordering::Relaxed), 20);
     assert!(kept.into_iter().all(|result| result.get().is_ok()));
+}
+
+fn a_terminated_pool_brings_no_value_in_anothers_place() {
+    static GO: AtomicBool = AtomicBool::new(false);
+    let pool = ThreadPool::new(2).unwrap();
+    let stuck = |x: u64| {
+        while x.is_multiple_of(2) && !GO.load(Ordering::Relaxed) {
+            thread::yield_now();
+        }
+        x
+    };
+    thread::scope(|scope| {
+        let mut values = pool.imap(stuck, 0..1000);
+        // The first and the third keep both threads busy; the second is done.
+        scope.spawn(|| {
+            thread::sleep(Duration::from_millis(200));
+            pool.terminate();
+        });
+        assert!(values.next().unwrap().unwrap_err().pool_error().is_some());
+        assert!(values.next().is_none());
+        GO.store(true, Ordering::Relaxed);
+    });
 }
 
 fn terminate_drops_what_was_queued() {

@@ -286,6 +286,20 @@ where
         Self { unordered, early: BTreeMap::new(), next: 0 }
     }
 
+    /// What there is once no more comes. After the pool's end that is its error alone:
+    /// values that wait for their turn would stand in a wrong place.
+    fn last(&mut self) -> Option<Result<R, TaskError>> {
+        let is_end = |outcome: &Result<R, TaskError>| {
+            outcome.as_ref().err().is_some_and(|error| error.pool_error().is_some())
+        };
+        if let Some(place) = self.early.iter().find(|(_, outcome)| is_end(outcome)).map(|(place, _)| *place) {
+            let end = self.early.remove(&place);
+            self.early.clear();
+            return end;
+        }
+        self.early.pop_first().map(|(_, outcome)| outcome)
+    }
+
     /// How many items travel together: one unless set.
     #[doc(alias = "chunksize")]
     #[must_use]
@@ -316,7 +330,7 @@ where
             stream.limit = self.next + AHEAD * stream.appetite * stream.size;
             match self.unordered.next_placed(deadline)? {
                 Some((index, outcome)) => self.early.insert(index, outcome),
-                None => return Ok(self.early.pop_first().map(|(_, outcome)| outcome)),
+                None => return Ok(self.last()),
             };
         }
     }
