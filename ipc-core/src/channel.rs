@@ -115,6 +115,10 @@ impl<T: Message> Sender<T> {
 
     /// Sends `value`; waits for room up to `timeout`.
     ///
+    /// A message of which a part has gone out already cannot be taken back: after a
+    /// timeout its rest goes out before the next message, and it arrives after all. If
+    /// this end is closed first, the receiver gets [`RecvError::Cut`](crate::RecvError::Cut).
+    ///
     /// # Errors
     /// As [`send`](Self::send), and [`SendError::Timeout`].
     pub fn send_timeout(&self, value: &T, timeout: Duration) -> Result<(), SendError> {

@@ -11,7 +11,8 @@ pub enum SendError {
     /// The other end is closed, or its process has ended.
     #[error("the receiving end is closed: nobody will read this message")]
     Closed,
-    /// The deadline passed first.
+    /// The deadline passed first. A message of which a part had gone out still arrives, if
+    /// another one follows it.
     #[error("the message could not be sent before the deadline: the receiver does not keep up")]
     Timeout,
     /// The value could not be turned into bytes; the link is as it was.
