@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use ipc_core::{SharedMemory, pipe};
 use mp_process::{Process, StartMethod};
+use mp_testkit::chaos;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Longer than anything takes that does happen.
@@ -60,4 +61,35 @@ impl<'de> Deserialize<'de> for Tally {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         SharedMemory::deserialize(deserializer).map(|memory| Self(Arc::new(memory)))
     }
+}
+
+/// The usual quick task.
+#[allow(dead_code)]
+pub(crate) fn square(x: u64) -> u64 {
+    x * x
+}
+
+/// Panics at odd numbers.
+#[allow(dead_code)]
+pub(crate) fn odd_panics(x: u32) -> u32 {
+    if x % 2 == 1 { panic!("{x} is odd") } else { x }
+}
+
+/// Kills its worker at five.
+#[allow(dead_code)]
+pub(crate) fn die_at_five(x: u64) -> u64 {
+    if x == 5 {
+        chaos::kill(std::process::id()).unwrap();
+    }
+    x
+}
+
+/// Kills its worker at the first try of each third; a folder remembers.
+#[allow(dead_code)]
+pub(crate) fn die_once((path, x): (String, u32)) -> u32 {
+    let mark = std::path::Path::new(&path).join(x.to_string());
+    if x % 3 == 0 && std::fs::create_dir(mark).is_ok() {
+        chaos::kill(std::process::id()).unwrap();
+    }
+    x
 }

@@ -1,0 +1,197 @@
+//! What a pool makes of workers that die.
+
+mod common;
+
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use common::{die_at_five, die_once, square, start_library_threads};
+use mp_pool::{Pool, TaskError};
+use mp_testkit::chaos;
+use mp_testkit::harness::Suite;
+
+fn main() -> ExitCode {
+    let trials = mp_testkit::trials![
+        a_killed_worker_is_one_tasks_error,
+        a_killed_worker_costs_quick_items_nothing,
+        what_waits_behind_a_slow_item_goes_to_an_idle_worker,
+        retries_bring_the_result,
+        a_poison_item_stops_after_its_tries,
+        items_not_begun_are_not_lost,
+        tasks_given_ahead_do_not_wait_behind_a_long_one,
+        idle_workers_that_are_killed_are_replaced,
+        workers_that_always_die_break_the_pool,
+        a_worker_that_closed_its_link_is_replaced,
+    ];
+    Suite::new(trials).warm_up(start_library_threads).run()
+}
+
+fn a_killed_worker_is_one_tasks_error() {
+    let pool = Pool::new(2).unwrap();
+    let outcomes: Vec<_> = pool.imap(die_at_five, 0..40).collect();
+    let failed: Vec<usize> = (0..40).filter(|i| outcomes[*i].is_err()).collect();
+    assert_eq!(failed, [5]);
+    let error = outcomes[5].as_ref().unwrap_err();
+    assert!(error.is_worker_died() && error.signal() == Some(9) && error.pid().is_some(), "{error}");
+}
+
+/// Aborts at one item in a thousand.
+fn die_at_times(x: u64) -> u64 {
+    if x % 1000 == 777 {
+        std::process::abort();
+    }
+    x
+}
+
+fn a_killed_worker_costs_quick_items_nothing() {
+    let pool = Pool::new(2).unwrap();
+    let check = |x: u64, value: Result<u64, TaskError>| match value {
+        Ok(value) => assert!(value == x && x % 1000 != 777, "{x}"),
+        Err(error) => assert!(x % 1000 == 777 && error.is_worker_died(), "{x}: {error}"),
+    };
+    let numbers: Vec<_> = pool.imap(die_at_times, 0..4000).collect();
+    assert_eq!(numbers.len(), 4000);
+    (0..).zip(numbers).for_each(|(x, value)| check(x, value));
+    // Values with a length, some of them too long to be kept together.
+    let text = |x: u64| "x".repeat(die_at_times(x) as usize % 2000);
+    let texts: Vec<_> = pool.imap(text, 0..4000).collect();
+    for (x, value) in (0..).zip(texts) {
+        check(x, value.map(|text| x - x % 2000 + text.len() as u64));
+    }
+    // Fifty at a time, and with panics before the end.
+    let panics = |x: u64| if x % 10 == 5 { panic!("five") } else { die_at_times(x) };
+    let pairs: Vec<_> = pool.imap(panics, 0..2000).chunk_size(50).collect();
+    for (x, value) in (0..).zip(pairs) {
+        match value {
+            Err(error) if error.is_panic() => assert_eq!(x % 10, 5),
+            value => check(x, value),
+        }
+    }
+}
+
+/// Waits for a file to be there, or makes it.
+fn meet((path, x): (String, u32)) -> u32 {
+    match x {
+        50 => {
+            let begin = std::time::Instant::now();
+            while !std::path::Path::new(&path).exists() {
+                assert!(begin.elapsed() < Duration::from_secs(30), "nobody came");
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+        51 => std::fs::write(&path, "").unwrap(),
+        _ => {}
+    }
+    x
+}
+
+fn what_waits_behind_a_slow_item_goes_to_an_idle_worker() {
+    let pool = Pool::new(2).unwrap();
+    let path = |n: usize| {
+        let folder = std::env::temp_dir();
+        folder.join(format!("mp-pool-meet-{}-{n}", std::process::id())).to_str().unwrap().to_owned()
+    };
+    // The fiftieth ends only when the next has run, and both are thought to be quick.
+    let items = |n: usize| (0..2000).map(move |x| (path(n), u32::saturating_sub(x, 1000)));
+    let sum = |values: Vec<u32>| assert_eq!(values.into_iter().sum::<u32>(), 999 * 500);
+    sum(pool.imap(meet, items(0)).map(Result::unwrap).collect());
+    sum(pool.imap_unordered(meet, items(1)).map(Result::unwrap).collect());
+    let later: Vec<_> = items(2).map(|item| pool.apply_async(meet, item)).collect();
+    // Nobody waits for them: the pool sees to it by itself.
+    let begin = std::time::Instant::now();
+    while later.iter().any(|result| !result.ready()) {
+        assert!(begin.elapsed() < Duration::from_secs(30), "they wait for ever");
+        thread::sleep(Duration::from_millis(20));
+    }
+    sum(later.into_iter().map(|result| result.get().unwrap()).collect());
+    (0..3).for_each(|n| std::fs::remove_file(path(n)).unwrap());
+}
+
+fn retries_bring_the_result() {
+    let folder = std::env::temp_dir().join(format!("mp-pool-retries-{}", std::process::id()));
+    std::fs::create_dir(&folder).unwrap();
+    let path = folder.to_str().unwrap().to_owned();
+    let pool = Pool::builder().processes(2).retries(1).build().unwrap();
+    let values = pool.map(die_once, (0..60).map(|x| (path.clone(), x))).unwrap();
+    std::fs::remove_dir_all(folder).unwrap();
+    assert_eq!(values, (0..60).collect::<Vec<_>>());
+}
+
+fn a_poison_item_stops_after_its_tries() {
+    let pool = Pool::builder().processes(2).retries(2).build().unwrap();
+    let error = pool.map(die_at_five, 0..40).unwrap_err();
+    assert_eq!((error.index(), error.signal()), (Some(5), Some(9)), "{error}");
+    let outcomes: Vec<_> = pool.imap_unordered(die_at_five, 0..40).collect();
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_err()).count(), 1);
+}
+
+fn items_not_begun_are_not_lost() {
+    let pool = Pool::new(2).unwrap();
+    let error = pool.map(die_at_five, 0..4000).unwrap_err();
+    assert!(error.index().unwrap() <= 5, "{error}");
+    // Of a task's items that one worker held, those before the fatal one may be lost
+    // with it, and none behind it.
+    let pool = Pool::new(1).unwrap();
+    let outcomes: Vec<_> = pool.imap_unordered(die_at_five, 0..200).collect();
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 199);
+}
+
+fn tasks_given_ahead_do_not_wait_behind_a_long_one() {
+    let pool = Pool::new(2).unwrap();
+    let nap = |x: u64| (thread::sleep(Duration::from_secs(30)), x).1;
+    for quick_first in [false, true] {
+        if quick_first {
+            // Now the pool knows that tasks are quick, and gives many ahead.
+            pool.map(square, 0..10_000).unwrap();
+        }
+        let long = pool.apply_async(nap, 1);
+        let quick: Vec<_> = (0..200).map(|x| pool.apply_async(square, x)).collect();
+        let squares: Vec<u64> = quick.into_iter().map(|quick| quick.get().unwrap()).collect();
+        assert!(squares.into_iter().eq((0..200).map(square)));
+        assert_eq!(pool.map(square, 0..100).unwrap()[9], 81);
+        assert!(!long.ready());
+        long.cancel();
+        assert!(long.get().unwrap_err().is_cancelled());
+    }
+}
+
+fn idle_workers_that_are_killed_are_replaced() {
+    let pool = Pool::new(2).unwrap();
+    assert_eq!(pool.apply(square, 2).unwrap(), 4);
+    for _ in 0..5 {
+        let before = pool.pids();
+        before.iter().for_each(|pid| chaos::kill(*pid).unwrap());
+        thread::sleep(Duration::from_millis(20));
+        assert_eq!(pool.map(square, 0..100).unwrap()[9], 81);
+        assert!(pool.pids().iter().all(|pid| !before.contains(pid)));
+    }
+}
+
+fn workers_that_always_die_break_the_pool() {
+    static OVER: AtomicBool = AtomicBool::new(false);
+    let pool = Pool::builder().processes(2).retries(u32::MAX).build().unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !OVER.load(Ordering::Relaxed) {
+                for worker in chaos::descendants(std::process::id()) {
+                    let _ = chaos::kill(worker.pid);
+                }
+            }
+        });
+        let error = pool.map(|x: u64| (thread::sleep(Duration::from_millis(200)), x).1, 0..100).unwrap_err();
+        OVER.store(true, Ordering::Relaxed);
+        let pool_error = error.pool_error().unwrap_or_else(|| panic!("{error}"));
+        assert!(pool_error.is_broken(), "{error}");
+    });
+    assert!(pool.apply(square, 1).is_err());
+}
+
+fn a_worker_that_closed_its_link_is_replaced() {
+    let pool = Pool::new(1).unwrap();
+    // The answer may or may not have been told before the link went.
+    let _ = pool.apply(|()| chaos::cut_all_ties(), ());
+    let outcomes: Vec<_> = pool.imap(square, 0..20).collect();
+    assert!(outcomes.iter().filter(|outcome| outcome.is_ok()).count() >= 19);
+}

@@ -1,0 +1,97 @@
+//! How a pool ends, and pools of many kinds.
+
+mod common;
+
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use common::{square, start_library_threads};
+use mp_pool::Pool;
+use mp_testkit::chaos;
+use mp_testkit::harness::Suite;
+
+fn main() -> ExitCode {
+    let trials = mp_testkit::trials![
+        close_refuses_and_join_ends,
+        terminate_frees_waiting_callers,
+        a_terminated_pool_brings_no_value_in_anothers_place,
+        dropping_a_busy_pool_ends_it,
+        pools_in_tasks,
+        many_pools_leave_nothing,
+        no_workers_is_an_error,
+    ];
+    Suite::new(trials).warm_up(start_library_threads).run()
+}
+
+fn close_refuses_and_join_ends() {
+    let pool = Pool::new(2).unwrap();
+    let pids = pool.pids();
+    pool.close();
+    let error = pool.apply(square, 1).unwrap_err();
+    assert!(error.pool_error().unwrap().is_closed(), "{error}");
+    pool.join();
+    assert!(pids.iter().all(|pid| chaos::state(*pid).is_none()));
+}
+
+fn a_terminated_pool_brings_no_value_in_anothers_place() {
+    let pool = Pool::new(2).unwrap();
+    let stuck = |x: u64| {
+        if x == 3 {
+            thread::sleep(Duration::from_secs(600));
+        }
+        x
+    };
+    thread::scope(|scope| {
+        let mut values = pool.imap(stuck, 0..1000);
+        assert!((0..3).all(|x| values.next().unwrap().unwrap() == x));
+        // Those behind the third wait for it, and never get their turn.
+        scope.spawn(|| {
+            thread::sleep(Duration::from_millis(200));
+            pool.terminate();
+        });
+        assert!(values.next().unwrap().unwrap_err().pool_error().is_some());
+        assert!(values.next().is_none());
+    });
+}
+
+fn terminate_frees_waiting_callers() {
+    let pool = Pool::new(2).unwrap();
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| pool.apply(|()| thread::sleep(Duration::from_secs(600)), ()));
+        let also = scope.spawn(|| pool.map(|_: u8| thread::sleep(Duration::from_secs(600)), 0..10));
+        thread::sleep(Duration::from_millis(100));
+        pool.terminate();
+        assert!(waiting.join().unwrap().unwrap_err().pool_error().is_some());
+        assert!(also.join().unwrap().unwrap_err().pool_error().is_some());
+    });
+}
+
+fn dropping_a_busy_pool_ends_it() {
+    let pool = Pool::new(2).unwrap();
+    let pids = pool.pids();
+    let mut slow = pool.imap(|_: u8| thread::sleep(Duration::from_millis(50)), 0..100);
+    slow.next().unwrap().unwrap();
+    drop(slow);
+    drop(pool);
+    assert!(pids.iter().all(|pid| chaos::state(*pid).is_none()));
+}
+
+fn pools_in_tasks() {
+    fn sum(n: u64) -> u64 {
+        Pool::new(2).unwrap().map(square, 0..n).unwrap().iter().sum()
+    }
+    let pool = Pool::new(2).unwrap();
+    assert_eq!(pool.map(sum, [10, 100]).unwrap(), [285, 328_350]);
+}
+
+fn many_pools_leave_nothing() {
+    for _ in 0..20 {
+        let pool = Pool::new(2).unwrap();
+        assert_eq!(pool.apply(square, 5).unwrap(), 25);
+    }
+}
+
+fn no_workers_is_an_error() {
+    assert!(Pool::new(0).unwrap_err().to_string().contains("at least one"));
+}

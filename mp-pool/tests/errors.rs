@@ -1,0 +1,208 @@
+//! Items that fail, each by itself and in its place.
+
+mod common;
+
+use std::process::ExitCode;
+
+use common::{die_at_five, odd_panics, square, start_library_threads};
+use mp_pool::{Pool, StopRule, TaskError};
+use mp_testkit::harness::Suite;
+use serde::{Deserialize, Serialize};
+
+fn main() -> ExitCode {
+    let trials = mp_testkit::trials![
+        errors_stand_in_their_places_whatever_travels_together,
+        a_failing_item_is_one_error_and_the_rest_go_on,
+        the_first_error_in_order_is_the_maps_error,
+        a_map_stops_when_too_much_of_it_fails,
+        a_stopped_map_has_what_had_come,
+        numbers_before_and_after_failures_are_in_place,
+        every_way_to_fail_is_its_own_error,
+        an_argument_that_does_not_encode_is_that_items_error,
+        a_decoding_that_panics_is_that_items_error,
+    ];
+    Suite::new(trials).warm_up(start_library_threads).run()
+}
+
+fn errors_stand_in_their_places_whatever_travels_together() {
+    let pool = Pool::new(2).unwrap();
+    for size in [1, 7, 64] {
+        let outcomes: Vec<Result<u32, TaskError>> = pool.imap(odd_panics, 0..100).chunk_size(size).collect();
+        let errors: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()?.index()).collect();
+        assert_eq!((outcomes.len(), errors), (100, (0..50).map(|i| 2 * i + 1).collect()));
+        let values = outcomes.into_iter().flatten();
+        assert!(values.eq((0..50).map(|i| 2 * i)), "chunks of {size}");
+    }
+}
+
+fn a_failing_item_is_one_error_and_the_rest_go_on() {
+    let pool = Pool::new(2).unwrap();
+    let outcomes: Vec<Result<u32, TaskError>> = pool.imap(odd_panics, 0..100).collect();
+    assert_eq!(outcomes.len(), 100);
+    for (i, outcome) in outcomes.iter().enumerate() {
+        match outcome {
+            Ok(value) => assert_eq!((*value as usize, i % 2), (i, 0)),
+            Err(error) => {
+                assert_eq!(error.panic().unwrap().message(), format!("{i} is odd"));
+                assert_eq!(error.index(), Some(i));
+            }
+        }
+    }
+}
+
+fn the_first_error_in_order_is_the_maps_error() {
+    let pool = Pool::new(2).unwrap();
+    let error = pool.map(odd_panics, 0..1000).unwrap_err();
+    assert_eq!(error.index(), Some(1));
+    assert_eq!(error.to_string().lines().count(), 1, "{error}");
+    assert_eq!(pool.map(square, 0..10).unwrap()[3], 9);
+}
+
+fn numbers_before_and_after_failures_are_in_place() {
+    let pool = Pool::new(2).unwrap();
+    // First, last, two in a row, and each one.
+    for bad in [&[0][..], &[999], &[500, 501], &[0, 1, 2, 997, 998, 999]] {
+        let items = (0..1000).map(|x: u64| if bad.contains(&x) { u64::MAX } else { x });
+        let fail = |x: u64| if x == u64::MAX { panic!("bad") } else { x };
+        let outcomes: Vec<_> = pool.imap(fail, items).chunk_size(300).collect();
+        assert_eq!(outcomes.len(), 1000);
+        for (x, outcome) in (0..).zip(outcomes) {
+            match outcome {
+                Ok(value) => assert!(value == x && !bad.contains(&x), "{x}"),
+                Err(error) => assert!(error.is_panic() && bad.contains(&x), "{x}: {error}"),
+            }
+        }
+    }
+}
+
+fn a_map_stops_when_too_much_of_it_fails() {
+    let pool = Pool::new(2).unwrap();
+    // Within the rule everything is done.
+    let outcomes = pool.map_while(StopRule::Failures(50), odd_panics, 0..100).unwrap();
+    assert_eq!(outcomes.len(), 100);
+    for (x, outcome) in outcomes.into_iter().enumerate() {
+        assert_eq!(outcome.ok(), (x % 2 == 0).then_some(x as u32));
+    }
+    assert_eq!(pool.map_while(StopRule::Failures(0), square, []).unwrap().len(), 0);
+    // Beyond it an endless input ends.
+    let stopped = pool.map_while(StopRule::Failures(9), odd_panics, 0..).unwrap_err();
+    assert_eq!(stopped.failed(), 10, "{stopped}");
+    let share = StopRule::Share { most: 0.4, after: 30 };
+    let stopped = pool.map_while(share, odd_panics, 0..).unwrap_err();
+    assert!(stopped.done() >= 30 && stopped.failed() * 10 > stopped.done() * 4, "{stopped}");
+    // A worker's death is a failure as well.
+    let stopped = pool.map_while(StopRule::Failures(0), die_at_five, 0..).unwrap_err();
+    assert!(stopped.to_string().contains("SIGKILL"), "{stopped}");
+    assert_eq!(pool.map(square, 0..10).unwrap()[3], 9);
+}
+
+fn a_stopped_map_has_what_had_come() {
+    let pool = Pool::new(2).unwrap();
+    let stopped = pool.map_while(StopRule::Failures(3), odd_panics, 0..).unwrap_err();
+    let (failed, done) = (stopped.failed(), stopped.done());
+    let outcomes = stopped.into_outcomes();
+    assert_eq!(outcomes.iter().flatten().filter(|outcome| outcome.is_err()).count(), failed);
+    assert_eq!(outcomes.iter().flatten().count(), done);
+    for (x, outcome) in outcomes.into_iter().enumerate() {
+        if let Some(outcome) = outcome {
+            assert_eq!(outcome.ok(), (x % 2 == 0).then_some(x as u32));
+        }
+    }
+    // A pool that is closed says so, once.
+    pool.close();
+    let stopped = pool.map_while(StopRule::Failures(3), square, 0..100).unwrap_err();
+    assert_eq!(stopped.done(), 1);
+    assert!(stopped.to_string().contains("closed"), "{stopped}");
+}
+
+fn dig(depth: u32) -> u32 {
+    let room = std::hint::black_box([depth; 64]);
+    if depth == u32::MAX { room[3] } else { dig(depth + 1) + std::hint::black_box(room)[5] }
+}
+
+#[derive(Debug)]
+struct Lopsided;
+
+impl Serialize for Lopsided {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u8(1)
+    }
+}
+
+impl<'de> Deserialize<'de> for Lopsided {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        u8::deserialize(deserializer)?;
+        Err(serde::de::Error::custom("never"))
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Stubborn(bool);
+
+impl Serialize for Stubborn {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0 { Err(serde::ser::Error::custom("no")) } else { serializer.serialize_bool(false) }
+    }
+}
+
+fn every_way_to_fail_is_its_own_error() {
+    let pool = Pool::new(2).unwrap();
+    let fails = |function: fn(u32) -> u32| {
+        let error = pool.apply(function, 0).unwrap_err();
+        assert_eq!(pool.map(square, 0..50).unwrap()[7], 49, "after {error}");
+        error
+    };
+    let panic = fails(|_| panic!("out of luck"));
+    assert!(panic.is_panic() && panic.panic().unwrap().backtrace().is_some(), "{panic}");
+    let exit = fails(|_| std::process::exit(3));
+    assert_eq!(exit.exit_code(), Some(3), "{exit}");
+    let abort = fails(|_| std::process::abort());
+    assert_eq!(abort.signal(), Some(6), "{abort}");
+    let overflow = fails(dig);
+    assert!(overflow.is_stack_overflow(), "{overflow}");
+    let undecodable = pool.apply(|()| Lopsided, ()).unwrap_err();
+    assert!(undecodable.is_undecodable(), "{undecodable}");
+    let bad_argument = pool.apply(|_: Lopsided| (), Lopsided).unwrap_err();
+    assert!(bad_argument.is_undecodable(), "{bad_argument}");
+    let bad_result = pool.apply(|()| Stubborn(true), ()).unwrap_err();
+    assert!(bad_result.is_codec() && !bad_result.is_undecodable(), "{bad_result}");
+    assert_eq!(pool.map(square, 0..50).unwrap()[7], 49);
+}
+
+fn an_argument_that_does_not_encode_is_that_items_error() {
+    let pool = Pool::new(2).unwrap();
+    let items = (0..10).map(|i| Stubborn(i == 4));
+    let outcomes: Vec<_> = pool.imap(|_: Stubborn| (), items).collect();
+    let failed: Vec<usize> = (0..10).filter(|i| outcomes[*i].is_err()).collect();
+    assert_eq!(failed, [4]);
+    let error = pool.map(|_: Stubborn| (), (0..10).map(|i| Stubborn(i > 6))).unwrap_err();
+    assert_eq!(error.index(), Some(7));
+}
+
+#[derive(Debug)]
+struct Trap(u8);
+
+impl Serialize for Trap {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u8(self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Trap {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = u8::deserialize(deserializer)?;
+        assert_ne!(number, 3, "sprung");
+        Ok(Self(number))
+    }
+}
+
+fn a_decoding_that_panics_is_that_items_error() {
+    let pool = Pool::new(2).unwrap();
+    let outcomes: Vec<_> = pool.imap(Trap, 0..10).chunk_size(5).collect();
+    let failed: Vec<usize> = (0..10).filter(|i| outcomes[*i].is_err()).collect();
+    assert_eq!(failed, [3]);
+    assert!(outcomes[3].as_ref().unwrap_err().to_string().contains("sprung"));
+    assert_eq!(outcomes[9].as_ref().unwrap().0, 9);
+    let error = pool.map(|trap: Trap| trap.0, (0..10).map(Trap)).unwrap_err();
+    assert!(error.is_undecodable() && error.index() == Some(3), "{error}");
+}

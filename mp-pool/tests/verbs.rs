@@ -1,0 +1,200 @@
+//! The pool's verbs, and how items and values travel.
+
+mod common;
+
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use common::{square, start_library_threads};
+use mp_pool::Pool;
+use mp_testkit::chaos;
+use mp_testkit::harness::Suite;
+
+fn main() -> ExitCode {
+    let trials = mp_testkit::trials![
+        apply_brings_the_value,
+        map_keeps_the_order,
+        map_of_nothing_is_nothing,
+        map_of_many_sizes,
+        starmap_takes_tuples_apart,
+        large_arguments_and_values_pass,
+        more_large_tasks_than_workers_do_not_deadlock,
+        imap_is_lazy_and_in_order,
+        imap_unordered_brings_all,
+        a_late_value_can_be_asked_for_again,
+        an_imap_dropped_midway_leaves_the_pool_usable,
+        an_input_may_wait_for_what_its_last_item_does,
+        any_chunk_size_is_taken,
+        many_threads_share_a_pool,
+    ];
+    Suite::new(trials).warm_up(start_library_threads).run()
+}
+
+fn apply_brings_the_value() {
+    let pool = Pool::new(2).unwrap();
+    for x in 0..200 {
+        assert_eq!(pool.apply(square, x).unwrap(), x * x);
+    }
+    assert_eq!(pool.apply(|(a, b): (String, u8)| format!("{a}{b}"), ("x".into(), 1)).unwrap(), "x1");
+    assert_ne!(pool.apply(|()| std::process::id(), ()).unwrap(), std::process::id());
+}
+
+fn map_keeps_the_order() {
+    let pool = Pool::new(3).unwrap();
+    let squares = pool.map(square, 0..100_000).unwrap();
+    assert!(squares.iter().enumerate().all(|(i, square)| *square == (i * i) as u64));
+    assert_eq!(squares.len(), 100_000);
+}
+
+fn map_of_nothing_is_nothing() {
+    let pool = Pool::new(2).unwrap();
+    assert!(pool.map(square, []).unwrap().is_empty());
+    assert!(pool.imap(square, []).next().is_none());
+    assert!(pool.imap_unordered(square, []).next().is_none());
+}
+
+fn map_of_many_sizes() {
+    let pool = Pool::new(2).unwrap();
+    for n in [1, 2, 3, 7, 8, 9, 1000] {
+        assert_eq!(pool.map(square, 0..n).unwrap(), (0..n).map(square).collect::<Vec<_>>());
+        let unsized_items = (0..n * 2).filter(|x| x % 2 == 0);
+        assert_eq!(pool.map(square, unsized_items).unwrap().len(), n as usize);
+    }
+}
+
+fn starmap_takes_tuples_apart() {
+    fn join(a: String, b: u8) -> String {
+        format!("{a}{b}")
+    }
+    fn volume(a: u64, b: u64, c: u64) -> u64 {
+        a * b * c
+    }
+    let pool = Pool::new(2).unwrap();
+    let pairs = || (0..50u8).map(|i| ("x".repeat(i.into()), i));
+    assert_eq!(pool.starmap(join, pairs()).unwrap()[2], "xx2");
+    assert_eq!(pool.starmap_async(join, pairs()).get().unwrap()[3], "xxx3");
+    assert_eq!(pool.starmap3(volume, (0..9).map(|i| (i, 2, 3))).unwrap()[8], 48);
+    let all = |a: u8, b: u16, c: u32, d: u64| u64::from(a) + u64::from(b) + u64::from(c) + d;
+    assert_eq!(pool.starmap4(all, [(1, 2, 3, 4)]).unwrap(), [10]);
+}
+
+fn large_arguments_and_values_pass() {
+    let pool = Pool::new(2).unwrap();
+    let sizes = [0, 1, 20_000, 40_000, 100_000, 300_000, 3_000_000];
+    for size in sizes {
+        let back = pool.apply(|bytes: Vec<u8>| bytes, vec![3u8; size]).unwrap();
+        assert_eq!(back.len(), size);
+    }
+    let lens =
+        pool.map(|bytes: Vec<u8>| vec![bytes.len(); 30_000], sizes.map(|size| vec![1u8; size])).unwrap();
+    assert!(lens.iter().zip(sizes).all(|(lens, size)| lens.len() == 30_000 && lens[7] == size));
+}
+
+fn more_large_tasks_than_workers_do_not_deadlock() {
+    let pool = Pool::new(2).unwrap();
+    let echo = |bytes: Vec<u8>| bytes;
+    let back = pool.map(echo, (0..40).map(|i| vec![i as u8; 1_000_000])).unwrap();
+    assert!(back.iter().enumerate().all(|(i, bytes)| bytes.len() == 1_000_000 && bytes[999_999] == i as u8));
+}
+
+fn imap_is_lazy_and_in_order() {
+    let pool = Pool::new(2).unwrap();
+    let mut pulled = 0u64;
+    let items = std::iter::from_fn(|| {
+        pulled += 1;
+        Some(pulled)
+    });
+    let firsts: Vec<u64> = pool.imap(square, items).take(50).map(Result::unwrap).collect();
+    assert_eq!(firsts, (1..=50).map(square).collect::<Vec<_>>());
+    assert!(pulled < 10_000, "{pulled} items were pulled for 50 results");
+}
+
+fn imap_unordered_brings_all() {
+    let pool = Pool::new(3).unwrap();
+    let mut squares: Vec<u64> = pool.imap_unordered(square, 0..20_000).map(Result::unwrap).collect();
+    squares.sort_unstable();
+    assert_eq!(squares, (0..20_000).map(square).collect::<Vec<_>>());
+}
+
+fn a_late_value_can_be_asked_for_again() {
+    let nap = |millis| {
+        thread::sleep(Duration::from_millis(millis));
+        millis
+    };
+    let pool = Pool::new(2).unwrap();
+    let mut naps = pool.imap(nap, [300, 1, 2]);
+    assert!(naps.next_timeout(Duration::ZERO).is_err());
+    assert!(naps.next_timeout(Duration::from_millis(10)).is_err());
+    assert_eq!(naps.next().unwrap().unwrap(), 300);
+    assert_eq!(naps.next_timeout(Duration::MAX).unwrap().unwrap().unwrap(), 1);
+    assert_eq!(naps.next_timeout(Duration::from_secs(20)).unwrap().unwrap().unwrap(), 2);
+    assert!(naps.next_timeout(Duration::ZERO).unwrap().is_none());
+    let mut naps = pool.imap_unordered(nap, [300, 1]);
+    assert!(naps.next_timeout(Duration::ZERO).is_err());
+    let mut order = Vec::new();
+    while let Ok(Some(nap)) = naps.next_timeout(Duration::from_secs(20)) {
+        order.push(nap.unwrap());
+    }
+    assert_eq!(order, [1, 300]);
+    // One whose worker is killed meanwhile is an error, and no timeout.
+    let mut naps = pool.imap(nap, [20_000, 1]);
+    assert!(naps.next_timeout(Duration::from_millis(30)).is_err());
+    pool.pids().into_iter().for_each(|pid| chaos::kill(pid).unwrap());
+    let killed = naps.next_timeout(Duration::from_secs(20)).unwrap().unwrap();
+    assert!(killed.unwrap_err().is_worker_died());
+    assert!(naps.next_timeout(Duration::from_secs(20)).unwrap().is_some());
+}
+
+fn an_imap_dropped_midway_leaves_the_pool_usable() {
+    let pool = Pool::new(2).unwrap();
+    for _ in 0..20 {
+        let taken = pool.imap_unordered(square, 0..).take(10).count();
+        assert_eq!(taken, 10);
+        assert_eq!(pool.apply(square, 3).unwrap(), 9);
+    }
+}
+
+fn many_threads_share_a_pool() {
+    let pool = Pool::new(3).unwrap();
+    thread::scope(|scope| {
+        for part in 0..16u64 {
+            let pool = &pool;
+            scope.spawn(move || {
+                for x in 0..100 {
+                    assert_eq!(pool.apply(square, part * 100 + x).unwrap(), (part * 100 + x).pow(2));
+                }
+                let base = part * 1000;
+                let squares = pool.map(square, base..base + 1000).unwrap();
+                assert!(squares.iter().zip(base..).all(|(square, x)| *square == x * x));
+            });
+        }
+    });
+}
+
+fn an_input_may_wait_for_what_its_last_item_does() {
+    let pool = Pool::new(2).unwrap();
+    let folder = std::env::temp_dir().join(format!("mp-pool-found-{}", std::process::id()));
+    std::fs::create_dir(&folder).unwrap();
+    let path = |x: u32| folder.join(x.to_string()).to_str().unwrap().to_owned();
+    // Each item leaves what the input needs for the next, as a search for more to do would.
+    let items = (0..).map_while(|x| {
+        let begin = std::time::Instant::now();
+        while x > 0 && !std::path::Path::new(&path(x - 1)).exists() {
+            assert!(begin.elapsed() < Duration::from_secs(20), "item {} was not begun", x - 1);
+            thread::yield_now();
+        }
+        (x < 300).then(|| path(x))
+    });
+    let mark = |path: String| std::fs::write(path, "").unwrap();
+    assert_eq!(pool.imap(mark, items).filter(Result::is_ok).count(), 300);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+fn any_chunk_size_is_taken() {
+    let pool = Pool::new(2).unwrap();
+    for size in [0, 1, 7, usize::MAX] {
+        let sum: u64 = pool.imap_unordered(square, 0..100).chunk_size(size).map(Result::unwrap).sum();
+        assert_eq!(sum, 328_350);
+    }
+}
