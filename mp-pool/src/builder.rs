@@ -13,7 +13,7 @@ use crate::rules::Rules;
 use crate::worker;
 
 /// Why an argument that all workers get may not be an end.
-const ONE_END: &str = "each worker needs one, and a channel end moves only once";
+pub(crate) const ONE_END: &str = "each worker needs one, and a channel end moves only once";
 
 /// Sets how a pool is made; from [`Pool::builder`].
 ///

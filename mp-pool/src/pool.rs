@@ -5,19 +5,21 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use ipc_core::Message;
+use ipc_core::{EncodeError, Message};
 
 use crate::async_result::{self, AsyncResult};
-use crate::builder::Builder;
+use crate::builder::{Builder, ONE_END};
 use crate::chunks::Chunks;
 use crate::core::{Code, JobId};
 use crate::driver::Driver;
 use crate::error::{PoolError, TaskError, TaskKind};
 use crate::imap::{Imap, ImapUnordered};
 use crate::scope::Scope;
+use crate::shared::Shared;
 use crate::stop_rule::{StopRule, Stopped};
 use crate::task_pool::TaskPool;
 use crate::work::{self, Outcomes, Work};
+use crate::worker;
 
 /// Worker processes that run functions of this program.
 ///
@@ -85,7 +87,11 @@ impl<S: 'static> Pool<S> {
         self.run_one(work::with_state(function)?, argument)
     }
 
-    fn run_one<A: Message, R: Message>(&self, code: Arc<Code>, argument: A) -> Result<R, TaskError> {
+    pub(crate) fn run_one<A: Message, R: Message>(
+        &self,
+        code: Arc<Code>,
+        argument: A,
+    ) -> Result<R, TaskError> {
         let mut work =
             Work::begin(&self.driver, self.priority, code, Chunks::new(std::iter::once(argument), 1))?;
         let mut outcomes = Outcomes::new();
@@ -108,7 +114,15 @@ impl<S: 'static> Pool<S> {
     /// ```
     #[doc(alias = "submit")]
     pub fn apply_async<A: Message, R: Message>(&self, function: fn(A) -> R, argument: A) -> AsyncResult<R> {
-        let job = self.start(work::plain(function), std::iter::once(argument), |_| 1);
+        self.one_later(work::plain(function), argument)
+    }
+
+    pub(crate) fn one_later<A: Message, R: Message>(
+        &self,
+        code: Result<Arc<Code>, TaskError>,
+        argument: A,
+    ) -> AsyncResult<R> {
+        let job = self.start(code, std::iter::once(argument), |_| 1);
         AsyncResult::of_job(&self.driver, job, async_result::one)
     }
 
@@ -129,7 +143,15 @@ impl<S: 'static> Pool<S> {
         R: Message,
         I: IntoIterator<Item = A>,
     {
-        let job = self.start(work::plain(function), items.into_iter(), |count| self.driver.chunk_size(count));
+        self.many_later(work::plain(function), items.into_iter())
+    }
+
+    pub(crate) fn many_later<A: Message, R: Message>(
+        &self,
+        code: Result<Arc<Code>, TaskError>,
+        items: impl Iterator<Item = A>,
+    ) -> AsyncResult<Vec<R>> {
+        let job = self.start(code, items, |count| self.driver.chunk_size(count));
         AsyncResult::of_job(&self.driver, job, async_result::many)
     }
 
@@ -245,8 +267,7 @@ impl<S: 'static> Pool<S> {
         R: Message,
         I: IntoIterator<Item = (A, B)>,
     {
-        let job = self.start(work::star2(function), items.into_iter(), |count| self.driver.chunk_size(count));
-        AsyncResult::of_job(&self.driver, job, async_result::many)
+        self.many_later(work::star2(function), items.into_iter())
     }
 
     /// As [`map`](Self::map), each item with the state of the worker that runs it.
@@ -348,7 +369,7 @@ impl<S: 'static> Pool<S> {
         Ok(outcomes.into_iter().flatten().collect())
     }
 
-    fn map_work<A, I>(&self, code: Arc<Code>, items: I) -> Result<(Work<'_, I>, usize), TaskError>
+    pub(crate) fn map_work<A, I>(&self, code: Arc<Code>, items: I) -> Result<(Work<'_, I>, usize), TaskError>
     where
         A: Message,
         I: Iterator<Item = A>,
@@ -388,7 +409,7 @@ impl<S: 'static> Pool<S> {
         R: Message,
         I: IntoIterator<Item = A>,
     {
-        Imap::new(self.stream(function, items.into_iter()))
+        Imap::new(self.stream(work::plain(function), items.into_iter()))
     }
 
     /// As [`imap`](Self::imap), but yields each value as soon as it is there.
@@ -398,16 +419,64 @@ impl<S: 'static> Pool<S> {
         R: Message,
         I: IntoIterator<Item = A>,
     {
-        ImapUnordered::new(self.stream(function, items.into_iter()))
+        ImapUnordered::new(self.stream(work::plain(function), items.into_iter()))
     }
 
-    fn stream<A, R, I>(&self, function: fn(A) -> R, items: I) -> Result<Work<'_, I>, TaskError>
+    pub(crate) fn stream<A, I>(
+        &self,
+        code: Result<Arc<Code>, TaskError>,
+        items: I,
+    ) -> Result<Work<'_, I>, TaskError>
     where
         A: Message,
-        R: Message,
         I: Iterator<Item = A>,
     {
-        Work::begin(&self.driver, self.priority, work::plain(function)?, Chunks::bundles(items))
+        Work::begin(&self.driver, self.priority, code?, Chunks::bundles(items))
+    }
+
+    /// The same pool, which this one does not end.
+    pub(crate) fn again(&self) -> Self {
+        self.view(self.priority)
+    }
+
+    /// See [`Driver::tidy`].
+    pub(crate) fn tidy(&self) {
+        self.driver.tidy();
+    }
+
+    /// Keeps a value in the workers for tasks that look at it: [`Shared`] has the verbs
+    /// for them.
+    ///
+    /// It is encoded once, here, and sent at most once to each worker, with the first task
+    /// that needs it there; a worker that takes a dead one's place gets it as well. Large
+    /// ones lie in memory that all workers read when they decode it. Workers drop it when
+    /// the last clone of the handle is dropped and the tasks that look at it are done.
+    ///
+    /// # Errors
+    /// [`TaskError`] if the value does not encode, or holds a channel end, which moves
+    /// only once; or if the pool has ended.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// let pool = mp_pool::Pool::new(2)?;
+    /// let primes = pool.share(&vec![2, 3, 5, 7, 11])?;
+    /// let is_prime = primes.map(|primes: &Vec<u32>, x: u32| primes.contains(&x), 1..=4)?;
+    /// assert_eq!(is_prime, [false, true, true, false]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[doc(alias = "broadcast")]
+    pub fn share<T: Message>(&self, value: &T) -> Result<Shared<T>, TaskError> {
+        let lease = self.driver.share(|id| match worker::keep_order(id, value)? {
+            order if order.moves_ends() => Err(EncodeError::new::<T>(ONE_END)),
+            order => Ok(order),
+        })?;
+        Ok(Shared::new(self.view(self.priority), lease))
+    }
+
+    /// The same pool, under a priority, which does not end it.
+    pub(crate) fn view<T>(&self, priority: i32) -> Pool<T> {
+        Pool { driver: Arc::clone(&self.driver), priority, is_owner: false, state: PhantomData }
     }
 
     /// How many workers there are.
@@ -475,9 +544,7 @@ impl<S: 'static> Pool<S> {
     /// ```
     #[must_use]
     pub fn priority(&self, priority: i32) -> Prioritized<'_, S> {
-        let driver = Arc::clone(&self.driver);
-        let view = Self { driver, priority, is_owner: false, state: PhantomData };
-        Prioritized { view, pool: PhantomData }
+        Prioritized { view: self.view(priority), pool: PhantomData }
     }
 
     /// Takes no more tasks; those under way go on.

@@ -1,11 +1,27 @@
 //! What goes between a pool and its workers.
 
 use ipc_core::link::{Link, Outgoing};
-use ipc_core::{EncodeError, Handle, Packet};
+use ipc_core::{EncodeError, Handle, Packet, SendError};
 use mp_process::{Function, Panic};
 use serde::{Deserialize, Serialize};
 
 use crate::worker::Runner;
+
+/// In front of whatever a worker is sent.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) enum Order {
+    /// Run a task.
+    Run(TaskHead),
+    /// Keep a value, which follows, for the tasks that look at it.
+    Keep(ShareId),
+    /// Let it go.
+    Drop(ShareId),
+    /// End.
+    Leave,
+}
+
+/// Numbers of values that tasks share; a pool never gives one twice.
+pub(crate) type ShareId = u64;
 
 /// In front of each task.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -13,7 +29,7 @@ pub(crate) struct TaskHead {
     pub(crate) task: u64,
     /// Which one it is of all that this worker is given.
     pub(crate) turn: u32,
-    /// How many items follow; none tells the worker to end.
+    /// How many items follow.
     pub(crate) items: u32,
     /// How many bytes of `Job` stand between the head and the items.
     pub(crate) job_len: u32,
@@ -68,7 +84,7 @@ impl<'a> TaskFrame<'a> {
     pub(crate) fn new(head: TaskHead, job: &'a [u8], items: &'a mut Packet) -> Self {
         let mut bytes = Packet::new();
         // Numbers always encode.
-        let _ = bytes.append(&head);
+        let _ = bytes.append(&Order::Run(head));
         Self { head: bytes, job, items, whole: Vec::new() }
     }
 
@@ -115,8 +131,13 @@ impl Outgoing for TaskFrame<'_> {
 
 /// Asks a worker to end once it has done what it holds.
 pub(crate) fn send_stop(link: &dyn Link) {
-    let mut packet = Packet::new();
-    let _ = packet.append(&TaskHead { task: 0, turn: 0, items: 0, job_len: 0, whole: false, poll: false });
     // One that does not even take this is ended by other means.
-    let _ = link.send(&mut packet, Some(std::time::Instant::now()));
+    let _ = send_order(link, Order::Leave);
+}
+
+/// Asks a worker for something that needs no more words.
+pub(crate) fn send_order(link: &dyn Link, order: Order) -> Result<(), SendError> {
+    let mut packet = Packet::new();
+    let _ = packet.append(&order);
+    link.send(&mut packet, Some(std::time::Instant::now()))
 }

@@ -9,7 +9,7 @@ use std::time::Instant;
 use ipc_core::{DecodeError, EncodeError, Message, Reader, item_width};
 
 use crate::chunks::{Chunk, Chunks};
-use crate::core::{Code, JobId, Reply, What};
+use crate::core::{Code, JobId, Lease, Reply, What};
 use crate::driver::Driver;
 use crate::error::{PoolError, TaskError, TaskKind};
 use crate::values::Values;
@@ -49,6 +49,21 @@ where
     code::<A>(worker::state_job(function))
 }
 
+/// Encodes a job of functions that look at a shared value.
+pub(crate) fn with_shared<T, A, R>(
+    function: fn(&T, A) -> R,
+    lease: &Arc<Lease>,
+) -> Result<Arc<Code>, TaskError>
+where
+    T: Message,
+    A: Message,
+    R: Message,
+{
+    let mut code = code::<A>(worker::shared_job(function, lease.id))?;
+    Arc::make_mut(&mut code).lease = Some(Arc::clone(lease));
+    Ok(code)
+}
+
 /// Encodes a job of functions of two parameters; those below, of more.
 pub(crate) fn star2<A, B, R>(function: fn(A, B) -> R) -> Result<Arc<Code>, TaskError>
 where
@@ -83,7 +98,7 @@ where
 /// The job's bytes, for items of type `A`.
 fn code<A: 'static>(bytes: Result<Vec<u8>, EncodeError>) -> Result<Arc<Code>, TaskError> {
     let bytes = bytes.map_err(TaskKind::Argument)?;
-    Ok(Arc::new(Code { bytes, whole: false, item_width: item_width::<A>() }))
+    Ok(Arc::new(Code { bytes, whole: false, item_width: item_width::<A>(), lease: None }))
 }
 
 impl<'pool, A: Message, I: Iterator<Item = A>> Work<'pool, I> {

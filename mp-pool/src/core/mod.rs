@@ -10,7 +10,7 @@ use ipc_core::Packet;
 
 use crate::error::{PoolError, TaskKind};
 use crate::rules::Rules;
-use crate::wire::AnswerHead;
+use crate::wire::{AnswerHead, ShareId};
 
 use self::queue::Queue;
 
@@ -19,11 +19,13 @@ mod job;
 mod jobs;
 mod queue;
 mod recall;
+mod shares;
 mod staff;
 mod task;
 
 pub(crate) use job::{Callback, Job, Reply, What};
 use jobs::{Ids, Jobs};
+pub(crate) use shares::{Lease, Shares};
 pub(crate) use task::{Code, Task};
 
 /// Numbers of tasks and of jobs; never given twice.
@@ -55,12 +57,17 @@ struct Hands {
     answers: u64,
     /// How many had come when it was last looked at for being late, and when that was.
     watched: Option<(u64, Instant)>,
+    /// What waited behind the task it is at was taken back: until it answers it gets
+    /// nothing more.
+    late: bool,
     /// Items it has been given in its life.
     items: u32,
     /// When the task it works on must be done.
     deadline: Option<Instant>,
     /// Why it is being killed.
     doomed: Option<TaskKind>,
+    /// Shared values that it has been sent.
+    knows: Vec<ShareId>,
 }
 
 /// The job of tasks that nobody wants any more.
@@ -86,6 +93,7 @@ pub(crate) struct Core {
     fruitless: u32,
     /// How many tasks have been given out.
     given: u64,
+    pub(crate) shares: Shares,
 }
 
 /// How long a worker that took nothing is left alone, doubled each time.
@@ -120,6 +128,7 @@ impl Core {
             task_nanos: None,
             fruitless: 0,
             given: 0,
+            shares: Shares::default(),
         }
     }
 
@@ -215,7 +224,7 @@ impl Core {
         (0..self.workers.len())
             .filter(|place| {
                 let hands = &self.workers[*place];
-                hands.alive && !hands.full && hands.held.len() < limit && !self.is_spent(hands)
+                hands.alive && !hands.full && !hands.late && hands.held.len() < limit && !self.is_spent(hands)
             })
             .min_by_key(|place| {
                 let hands = &self.workers[*place];
@@ -409,7 +418,7 @@ impl Core {
         let index = task.index + task.answered as usize;
         task.answered += head.items;
         self.fruitless = 0;
-        (hands.full, hands.refusals) = (false, 0);
+        (hands.full, hands.late, hands.refusals) = (false, false, 0);
         hands.answers += 1;
         let (job, done) = (task.job, task.answered == task.items);
         if head.busy_nanos > 0 && job != NO_JOB {

@@ -46,6 +46,7 @@ impl Core {
                     if now >= since + PATIENCE {
                         late.push(*place);
                         hands.watched = None;
+                        hands.late = true;
                     }
                 }
                 _ => hands.watched = Some((hands.answers, now)),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ipc_core::Packet;
 
-use super::JobId;
+use super::{JobId, Lease};
 
 /// Some items of a job, on their way through the pool together.
 #[derive(Debug)]
@@ -35,6 +35,8 @@ pub(crate) struct Code {
     pub(crate) whole: bool,
     /// How many bytes each item takes, if that is the same for all.
     pub(crate) item_width: Option<usize>,
+    /// The value that the tasks look at.
+    pub(crate) lease: Option<Arc<Lease>>,
 }
 
 impl Code {

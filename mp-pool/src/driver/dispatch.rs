@@ -9,7 +9,8 @@ use ipc_core::{EncodeError, Packet, SendError};
 use super::{Driver, State};
 use crate::core::TaskId;
 use crate::error::TaskKind;
-use crate::wire::{TaskFrame, TaskHead};
+use crate::station::Station;
+use crate::wire::{Order, ShareId, TaskFrame, TaskHead, send_order};
 
 /// A frame up to this size is sent to a worker that is busy; a larger one only to
 /// one that waits for it, so that the two never wait for each other.
@@ -59,6 +60,13 @@ impl Driver {
         let job_len = task.code.bytes.len() as u32;
         let turn = state.core.next_turn(worker);
         let Some(task) = state.core.task_mut(id) else { return };
+        if let Some(lease) = task.code.lease.clone()
+            && !state.core.knows(worker, lease.id)
+            && !self.send_shared(state, worker, id, &station, lease.id)
+        {
+            return;
+        }
+        let Some(task) = state.core.task_mut(id) else { return };
         let head = TaskHead { task: id, turn, items: task.items, job_len, whole: task.code.whole, poll };
         let code = Arc::clone(&task.code);
         let lumps = 1 + task.packet.bytes().len() / BYTES_PER_TIMEOUT;
@@ -79,10 +87,47 @@ impl Driver {
         }
     }
 
+    /// Sends a worker a value that its task is about to look at; whether it took it. If
+    /// not, the task has been seen to.
+    fn send_shared(
+        &self,
+        state: &mut State,
+        worker: usize,
+        id: TaskId,
+        station: &Station,
+        share: ShareId,
+    ) -> bool {
+        let Some(order) = state.core.shares.order(share) else { return false };
+        match station.link().send(order, Some(Instant::now())) {
+            Ok(()) => {
+                state.core.learned(worker, share);
+                return true;
+            }
+            Err(SendError::Timeout | SendError::Closed) => state.core.refuse(worker, id),
+            Err(SendError::Encode(error)) => self.refuse_task(state, id, error),
+            Err(error) => self.refuse_task(state, id, EncodeError::new::<Packet>(error)),
+        }
+        false
+    }
+
+    /// Has workers drop shared values that nobody needs any more.
+    pub(super) fn drop_unwanted(&self, state: &mut State) {
+        for (place, id) in state.core.unwanted() {
+            let Some(station) = &state.stations[place] else { continue };
+            // One whose link is full is told later.
+            if send_order(station.link(), Order::Drop(id)).is_ok() {
+                state.core.unlearned(place, id);
+            }
+        }
+    }
+
     /// Takes back what waits in workers behind something slow, while others are idle.
     /// When to look again.
     pub(super) fn take_back(&self, state: &mut State) -> Option<Instant> {
         let (late, again) = state.core.laggards();
+        if late.is_empty() {
+            return again;
+        }
         for place in late {
             let Some(station) = state.stations[place].clone() else { continue };
             for (id, turn) in state.core.waiting_in(place) {
@@ -91,7 +136,8 @@ impl Driver {
             }
             self.dispatch(state);
         }
-        again
+        // Where it went it may wait as well.
+        state.core.laggards().1
     }
 
     fn refuse_task(&self, state: &mut State, id: TaskId, error: EncodeError) {

@@ -10,17 +10,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use ipc_core::{Packet, RecvError, Waitable, wait_deadline};
+use ipc_core::{EncodeError, Packet, RecvError, Waitable, wait_deadline};
 
 use self::bell::Bell;
 use self::locked::{Leftovers, Locked};
 use self::supervisor::Supervisor;
 use crate::chunks::Chunk;
-use crate::core::{Code, Core, JobId, Reply, What};
-use crate::error::{PoolError, PoolKind, TaskKind};
+use crate::core::{Code, Core, JobId, Lease, Reply, What};
+use crate::error::{PoolError, PoolKind, TaskError, TaskKind};
 use crate::rules::Rules;
 use crate::station::Station;
-use crate::wire::AnswerHead;
+use crate::wire::{AnswerHead, ShareId};
 
 mod bell;
 mod burial;
@@ -190,6 +190,24 @@ impl Driver {
         }
     }
 
+    /// Has a value that tasks may look at, which `order` makes workers keep.
+    pub(crate) fn share(
+        &self,
+        order: impl FnOnce(ShareId) -> Result<Packet, EncodeError>,
+    ) -> Result<Arc<Lease>, TaskError> {
+        let id = self.lock().core.shares.next_id();
+        // Users' code runs here, without the lock.
+        let order = order(id).map_err(TaskKind::Argument)?;
+        let mut state = self.lock();
+        Self::check(&state)?;
+        Ok(state.core.shares.add(id, order))
+    }
+
+    /// Has workers drop shared values that nobody needs any more, if there are any.
+    pub(crate) fn tidy(&self) {
+        self.drop_unwanted(&mut self.lock());
+    }
+
     /// Waits for news of a job; `None` when nothing of it is under way.
     ///
     /// # Errors
@@ -336,6 +354,7 @@ impl Driver {
         came |= self.stop_overdue(state);
         Self::stop_mute(state);
         self.retire(state);
+        self.drop_unwanted(state);
         self.dispatch(state);
         if state.supervised {
             self.call_back(state);

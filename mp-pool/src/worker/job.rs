@@ -3,10 +3,10 @@
 use std::any::Any;
 
 use ipc_core::{EncodeError, Message, Packet};
-use mp_process::{Function, Function2, Function3, Function4, StateFunction};
+use mp_process::{Function, Function2, Function3, Function4, StateFunction, ViewFunction};
 
 use super::run::{Runner, refuse_rest, run};
-use crate::wire::Job;
+use crate::wire::{Job, ShareId};
 
 macro_rules! jobs {
     ($(
@@ -60,12 +60,28 @@ pub(crate) fn state_job<S: 'static, A: Message, R: Message>(
 
 fn bind_state<S: 'static, A: Message, R: Message>(mut job: Packet) -> Option<Runner> {
     let function: StateFunction<S, A, R> = job.read().ok()?;
-    Some(Runner(Box::new(move |state, items, answer, progress| {
+    Some(Runner(Box::new(move |gear, items, answer, progress| {
         // The pool's type says which state its workers have.
-        let Some(state) = state.downcast_mut::<S>() else {
+        let Some(state) = gear.state.downcast_mut::<S>() else {
             return refuse_rest(answer, progress, UNKNOWN_JOB);
         };
         run(|argument: A| function(state, argument), items, answer, progress);
+    })))
+}
+
+/// As [`job`], for a function that looks at a value which the worker has been sent.
+pub(crate) fn shared_job<T: Message, A: Message, R: Message>(
+    function: fn(&T, A) -> R,
+    id: ShareId,
+) -> Result<Vec<u8>, EncodeError> {
+    encode(Function::new(bind_shared::<T, A, R>), &(ViewFunction::new(function), id))
+}
+
+fn bind_shared<T: Message, A: Message, R: Message>(mut job: Packet) -> Option<Runner> {
+    let (function, id): (ViewFunction<T, A, R>, ShareId) = job.read().ok()?;
+    Some(Runner(Box::new(move |gear, items, answer, progress| match gear.shared::<T>(id) {
+        Ok(shared) => run(|argument: A| function(shared, argument), items, answer, progress),
+        Err(reason) => refuse_rest(answer, progress, reason),
     })))
 }
 

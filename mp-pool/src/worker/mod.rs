@@ -7,18 +7,21 @@ use ipc_core::link::Polling;
 use ipc_core::{Connection, Packet};
 use serde::{Deserialize, Serialize};
 
-use crate::wire::{AnswerHead, TaskHead};
+use crate::wire::{AnswerHead, Order, TaskHead};
 
 mod board;
 mod deadline;
+mod gear;
 mod job;
 mod run;
 
 pub(crate) use board::{Begun, Board};
 pub use deadline::task_deadline;
-pub(crate) use job::{farewell, job, setup, star2_job, star3_job, star4_job, state_job};
+pub(crate) use gear::keep_order;
+pub(crate) use job::{farewell, job, setup, shared_job, star2_job, star3_job, star4_job, state_job};
 pub(crate) use run::Runner;
 
+use gear::Gear;
 use job::{UNKNOWN_JOB, obey_farewell, obey_setup, resolve};
 use run::{Progress, refuse_all, refuse_rest};
 
@@ -69,22 +72,26 @@ pub(crate) fn serve(equipment: Equipment) {
         board: &board,
         job: Vec::new(),
         runner: None,
-        state,
+        gear: Gear::new(state),
         answer: Packet::new(),
         time_limit,
         measured: measures.then(Instant::now),
     };
     while link.link().recv(&mut packet, None).is_ok() {
-        let Ok(head) = packet.read::<TaskHead>() else { return };
-        if head.items == 0 {
-            break;
-        }
-        if !worker.obey(head, &mut packet) {
-            return;
+        match packet.read() {
+            Ok(Order::Run(head)) => {
+                if !worker.obey(head, &mut packet) {
+                    return;
+                }
+            }
+            Ok(Order::Keep(id)) => worker.gear.keep(id, std::mem::take(&mut packet)),
+            Ok(Order::Drop(id)) => worker.gear.let_go(id),
+            Ok(Order::Leave) => break,
+            Err(_) => return,
         }
     }
     if let Some(farewell) = farewell {
-        obey_farewell(worker.state, farewell);
+        obey_farewell(worker.gear.state, farewell);
     }
 }
 
@@ -94,7 +101,7 @@ struct Worker<'a> {
     /// The job that `runner` was made for.
     job: Vec<u8>,
     runner: Option<Runner>,
-    state: Box<dyn Any>,
+    gear: Gear,
     answer: Packet,
     time_limit: Option<Duration>,
     /// When its memory was last measured, if it is to be.
@@ -128,10 +135,10 @@ impl Worker<'_> {
             return true;
         }
         while !progress.is_answered() {
-            let Self { runner, state, answer, .. } = self;
+            let Self { runner, gear, answer, .. } = self;
             packet.reading(|items| {
                 answer.writing(|answer| match runner {
-                    Some(Runner(run)) => run(&mut **state, items, answer, &mut progress),
+                    Some(Runner(run)) => run(gear, items, answer, &mut progress),
                     None => refuse_rest(answer, &mut progress, UNKNOWN_JOB),
                 });
             });

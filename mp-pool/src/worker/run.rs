@@ -1,6 +1,5 @@
 //! Running a task's items one after the other.
 
-use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -10,6 +9,7 @@ use mp_process::{Panic, catch_panic};
 
 use super::board::Board;
 use super::deadline;
+use super::gear::Gear;
 use crate::wire::{AnswerHead, FAILURE, Failure, NUMBERS, TaskHead, VALUE};
 
 /// An answer that is this old goes out before the next item begins, so that a
@@ -19,8 +19,8 @@ const ANSWER_AGE: Duration = Duration::from_micros(100);
 const ANSWER_BYTES: usize = 48 << 10;
 
 /// Runs items until there are no more or the answer is due. Made for one function
-/// and its types; gets the worker's state.
-type Run = dyn FnMut(&mut dyn Any, &mut Reader<'_>, &mut Writer<'_>, &mut Progress<'_>);
+/// and its types; gets what the worker keeps.
+type Run = dyn FnMut(&mut Gear, &mut Reader<'_>, &mut Writer<'_>, &mut Progress<'_>);
 
 /// A job's function, bound to its types.
 pub(crate) struct Runner(pub(super) Box<Run>);

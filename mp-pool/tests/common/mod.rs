@@ -1,12 +1,14 @@
 //! What several suites need.
 
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use ipc_core::{SharedMemory, pipe};
 use mp_process::{Process, StartMethod};
-use mp_testkit::chaos;
+use mp_testkit::harness::{Suite, Trial, variants};
+use mp_testkit::{Program, chaos};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Longer than anything takes that does happen.
@@ -20,6 +22,37 @@ pub(crate) fn start_library_threads() {
     }
     let (_tx, rx) = pipe::<u8>().unwrap();
     assert!(rx.recv_timeout(Duration::from_millis(1)).is_err());
+}
+
+/// A test that is run under each start method.
+#[allow(dead_code)]
+pub(crate) type Started = (&'static str, fn(StartMethod));
+
+/// Names the one test that this program is to run by itself.
+const ALONE: &str = "MP_POOL_TEST_ALONE";
+
+/// Runs a suite of tests for every start method, and others.
+#[allow(dead_code)]
+pub(crate) fn run(started: &'static [Started], others: Vec<Trial>) -> ExitCode {
+    if let Ok(name) = std::env::var(ALONE) {
+        mp_process::init();
+        let (_, function) = started.iter().find(|(known, _)| *known == name).expect("a known test");
+        function(StartMethod::Fork);
+        return ExitCode::SUCCESS;
+    }
+    let methods = [("spawn", StartMethod::Spawn), ("forkserver", StartMethod::ForkServer)];
+    let started = started.iter().flat_map(|(name, function)| {
+        let mut trials = variants(name, methods, *function);
+        trials.push(Trial::new(format!("{name}::fork"), || in_a_program_without_threads(name)));
+        trials
+    });
+    Suite::new(started.chain(others).collect()).warm_up(start_library_threads).run()
+}
+
+/// Trials run under a watchdog, which is a thread, and then a process cannot be forked.
+fn in_a_program_without_threads(name: &str) {
+    let program = Program::this().expect("this program").env(ALONE, name);
+    program.run(Duration::from_secs(50)).expect("an end").expect_success();
 }
 
 /// Numbers that all processes see which have a clone.
