@@ -148,18 +148,22 @@ impl<T> AsyncResult<T> {
     /// Has `callback` called with the result once it has come, on a thread that
     /// runs all callbacks, one after the other.
     ///
-    /// A panic in it is caught and comes back by the handle.
+    /// A panic in it is caught and comes back by the handle. A
+    /// [`scope`](crate::Pool::scope) is left when it has run, unless the scope stands in
+    /// a callback itself.
     #[must_use = "dropping the handle is fine; `let _ =` says that a panic is not of interest"]
     pub fn on_done(mut self, callback: impl FnOnce(Result<T, TaskError>) + Send + 'static) -> CallbackHandle
     where
         T: Send + 'static,
     {
         let (tell, told) = std::sync::mpsc::channel();
+        // The scope waits for as long as somebody has this.
+        let pending = self.note.take().map(|note| note.await_callback());
         let run = move |result| {
             let run = std::panic::AssertUnwindSafe(|| callback(result));
             let _ = tell.send(std::panic::catch_unwind(run).map_err(|payload| text(&*payload)));
+            drop(pending);
         };
-        self.note = None;
         match (std::mem::replace(&mut self.source, Source::Nowhere), self.known.take()) {
             (_, Some(known)) => run(known),
             (Source::Job(Job { driver, id, gather }), None) => {

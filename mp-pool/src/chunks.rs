@@ -1,8 +1,11 @@
 //! Items put together into tasks.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use ipc_core::{EncodeError, Message, Packet, item_width};
+use ipc_core::{EncodeError, Message, Packet, Writer, item_width};
 
 /// A task's items are no more bytes than this, so that several fit a link.
 const CHUNK_BYTES: usize = 24 << 10;
@@ -25,6 +28,18 @@ pub(crate) struct Chunks<I> {
     next_index: usize,
     /// What comes after the items that it was taken from the input behind.
     alone: Option<Chunk>,
+    /// What the input panicked with, behind the items that it gave before.
+    panic: Option<Box<Mutex<Box<dyn Any + Send>>>>,
+}
+
+/// What is in a packet that is being filled.
+#[derive(Debug, Default)]
+struct Filled {
+    /// Items that were taken from the input.
+    taken: usize,
+    /// Those of them that lie in the packet, and how many bytes they have.
+    count: usize,
+    len: usize,
 }
 
 /// What comes next.
@@ -36,7 +51,7 @@ pub(crate) enum Chunk {
 
 impl<A: Message, I: Iterator<Item = A>> Chunks<I> {
     pub(crate) fn new(items: I, size: usize) -> Self {
-        Self { items, size: size.max(1), grow_to: 0, bundle: None, next_index: 0, alone: None }
+        Self { items, size: size.max(1), grow_to: 0, bundle: None, next_index: 0, alone: None, panic: None }
     }
 
     /// For items that each go by itself, as far as anybody can see: of quick ones the
@@ -93,46 +108,78 @@ impl<A: Message, I: Iterator<Item = A>> Iterator for Chunks<I> {
         if let Some(alone) = self.alone.take() {
             return Some(alone);
         }
+        self.pass_panic_on();
         let mut packet = Packet::new();
         let began = self.bundle.map(|_| Instant::now());
         let size = if began.is_some() { self.size.min(self.items.size_hint().0.max(1)) } else { self.size };
-        let (index, mut count) = (self.next_index, 0);
-        // What brought handles behind other items, and where it begins.
-        let mut laden = None;
-        packet.writing(|writer| {
-            if let Some(width) = item_width::<A>() {
-                count = writer.numbers(&mut self.items, size.min(CHUNK_BYTES / width));
-                self.next_index += count;
-                return;
-            }
-            while count < size && writer.len() < CHUNK_BYTES && writer.handle_count() == 0 {
-                let Some(item) = self.items.next() else { break };
-                let (place, before) = (self.next_index, writer.len());
-                self.next_index += 1;
-                if let Err(error) = writer.item(&item) {
-                    self.alone = Some(Chunk::Refused { index: place, error });
-                    break;
-                }
-                if count > 0 && writer.handle_count() > 0 {
-                    laden = Some((item, before));
-                    break;
-                }
-                count += 1;
-            }
-        });
-        if let Some((item, before)) = laden {
-            // It goes by itself: a task with handles cannot be divided.
-            self.alone = Some(Self::single(self.next_index - 1, &item));
+        let (index, mut filled) = (self.next_index, Filled::default());
+        let caught = catch_unwind(AssertUnwindSafe(|| {
+            packet.writing(|writer| match item_width::<A>() {
+                Some(width) => self.fill_with_numbers(writer, size.min(CHUNK_BYTES / width), &mut filled),
+                None => self.fill(writer, size, &mut filled),
+            });
+        }));
+        self.next_index += filled.taken;
+        if let Err(panic) = caught {
+            // The items that came before it are on their way first.
+            self.panic = Some(Box::new(Mutex::new(panic)));
+            filled.len = item_width::<A>().map_or(filled.len, |width| width * filled.count);
+            packet.truncate(filled.len);
+        } else if packet.bytes().len() > filled.len && item_width::<A>().is_none() {
+            // The last one is refused, or goes by itself: a task with handles cannot be divided.
             let mut others = Packet::new();
-            others.extend_bytes(&packet.bytes()[..before]);
+            others.extend_bytes(&packet.bytes()[..filled.len]);
             packet = others;
         }
         self.resize_bundle(began);
         self.size = self.size.saturating_mul(2).min(self.grow_to).max(self.size);
-        if count > 0 {
-            return Some(Chunk::Items { index, items: count as u32, packet });
+        if filled.count > 0 {
+            return Some(Chunk::Items { index, items: filled.count as u32, packet });
         }
-        self.alone.take()
+        let alone = self.alone.take();
+        if alone.is_none() {
+            self.pass_panic_on();
+        }
+        alone
+    }
+}
+
+impl<A: Message, I: Iterator<Item = A>> Chunks<I> {
+    fn fill_with_numbers(&mut self, writer: &mut Writer<'_>, most: usize, filled: &mut Filled) {
+        let mut items = self.items.by_ref().inspect(|_| filled.count += 1);
+        writer.numbers(&mut items, most);
+        filled.taken = filled.count;
+    }
+
+    /// Fills a packet with up to `size` items. One that is refused, or brings handles
+    /// behind others, goes by itself.
+    fn fill(&mut self, writer: &mut Writer<'_>, size: usize, filled: &mut Filled) {
+        while filled.count < size && writer.len() < CHUNK_BYTES && writer.handle_count() == 0 {
+            let Some(item) = self.items.next() else { return };
+            let place = self.next_index + filled.taken;
+            filled.taken += 1;
+            // A `Serialize` is anybody's code.
+            let written = mp_process::catch_panic(|| writer.item(&item)).unwrap_or_else(|panic| {
+                Err(EncodeError::new::<A>(format_args!("its encoding panicked: {panic}")))
+            });
+            if let Err(error) = written {
+                self.alone = Some(Chunk::Refused { index: place, error });
+                return;
+            }
+            if filled.count > 0 && writer.handle_count() > 0 {
+                self.alone = Some(Self::single(place, &item));
+                return;
+            }
+            filled.count += 1;
+            filled.len = writer.len();
+        }
+    }
+
+    /// Panics as the input did, once.
+    fn pass_panic_on(&mut self) {
+        if let Some(panic) = self.panic.take() {
+            resume_unwind(panic.into_inner().unwrap_or_else(PoisonError::into_inner));
+        }
     }
 }
 

@@ -161,11 +161,12 @@ impl<S: 'static> Pool<S> {
         items: impl Iterator<Item = A>,
         size: impl FnOnce(usize) -> usize,
     ) -> Result<JobId, TaskError> {
-        let job = self.driver.open(self.priority)?;
+        let job = OpenJob { driver: &self.driver, id: self.driver.open(self.priority)? };
         let mut code = code?;
         Arc::make_mut(&mut code).whole = true;
-        self.driver.submit_async(job, &code, work::all_chunks(items, size));
-        Ok(job)
+        // The input is anybody's code, and may panic.
+        self.driver.submit_async(job.id, &code, work::all_chunks(items, size));
+        Ok(job.keep())
     }
 
     /// Runs `function` with each of `items` and waits for all values, in order.
@@ -563,6 +564,24 @@ impl<S: 'static> Pool<S> {
     /// Results that nobody waits for any more are dropped.
     pub fn join(self) {
         self.driver.end_gently();
+    }
+}
+
+/// A job that is given its tasks; closed unless it is kept.
+struct OpenJob<'a> {
+    driver: &'a Driver,
+    id: JobId,
+}
+
+impl OpenJob<'_> {
+    fn keep(self) -> JobId {
+        std::mem::ManuallyDrop::new(self).id
+    }
+}
+
+impl Drop for OpenJob<'_> {
+    fn drop(&mut self) {
+        self.driver.close_job(self.id);
     }
 }
 

@@ -3,11 +3,13 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ipc_core::Message;
 
 use crate::async_result::AsyncResult;
+use crate::driver::runs_callbacks;
 use crate::error::TaskError;
 use crate::task_pool::TaskPool;
 
@@ -106,14 +108,14 @@ impl Notes {
                 return false;
             }
             // Whoever had the result has taken it.
-            is_unread || Arc::strong_count(note) > 1
+            is_unread || Arc::strong_count(note) > 1 || note.has_callback()
         });
         self.sweep_at = 2 * tasks.len();
     }
 
     /// Waits for all tasks; the first error that nobody can read any more.
     fn finish(self) -> Option<TaskError> {
-        self.tasks.iter().for_each(|note| note.end.wait());
+        self.tasks.iter().for_each(|note| note.wait());
         let errors = self.tasks.iter().map(|note| note.close());
         // All are closed, whichever the first error is.
         errors.fold(self.first_error, Option::or)
@@ -134,7 +136,12 @@ pub(crate) trait End: Send + Sync {
 pub(crate) struct Note {
     state: AtomicU8,
     end: Box<dyn End>,
+    /// Hung up on when the callback has run, if there is one.
+    callback: Mutex<Option<Receiver<()>>>,
 }
+
+/// Held by a callback until it has run.
+pub(crate) struct Pending(#[allow(dead_code)] Sender<()>);
 
 /// Somebody may read the result.
 const HELD: u8 = 0;
@@ -145,7 +152,30 @@ const LEFT: u8 = 2;
 
 impl Note {
     pub(crate) fn new(end: Box<dyn End>) -> Self {
-        Self { state: AtomicU8::new(HELD), end }
+        Self { state: AtomicU8::new(HELD), end, callback: Mutex::default() }
+    }
+
+    /// The scope's end waits until what is returned is dropped.
+    pub(crate) fn await_callback(&self) -> Pending {
+        let (sender, receiver) = channel();
+        *self.callback.lock().unwrap_or_else(PoisonError::into_inner) = Some(receiver);
+        Pending(sender)
+    }
+
+    fn has_callback(&self) -> bool {
+        use std::sync::mpsc::TryRecvError::Disconnected;
+        let callback = self.callback.lock().unwrap_or_else(PoisonError::into_inner);
+        callback.as_ref().is_some_and(|callback| callback.try_recv() != Err(Disconnected))
+    }
+
+    /// Waits until the task is over, and its callback.
+    fn wait(&self) {
+        self.end.wait();
+        let callback = self.callback.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // The thread of callbacks would wait for itself.
+        if let Some(callback) = callback.filter(|_| !runs_callbacks()) {
+            let _ = callback.recv();
+        }
     }
 
     /// The result is dropped unread; whether the scope takes care of the task.

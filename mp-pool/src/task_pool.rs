@@ -118,7 +118,8 @@ pub trait TaskPool: Sized {
         I: IntoIterator<Item = A>;
 
     /// Runs `block`, in which tasks can be submitted, and waits until all of them are
-    /// done: also if the block panics, and also for those whose results it dropped.
+    /// done: also if the block panics, and also for those whose results it dropped. A
+    /// callback of one that was submitted within has run by then.
     ///
     /// Results that the block holds or returns are read as any others. To leave
     /// without waiting, drop the pool, or [`cancel`](AsyncResult::cancel) the results.

@@ -115,6 +115,13 @@ fn workers_are_replaced_after_their_tasks(method: StartMethod) {
     pool.imap(|_: u8| std::process::id(), [0; 400])
         .for_each(|pid| *counts.entry(pid.unwrap()).or_insert(0) += 1);
     assert!(counts.values().all(|count| *count <= 40), "{counts:?}");
+    // Nor do the tasks of a map, which have as many items as fit.
+    for items in [400, 90, 41] {
+        let pids = pool.map(|x: u32| (std::process::id(), x), 0..items).unwrap();
+        assert!(pids.iter().map(|(_, x)| *x).eq(0..items));
+        pids.iter().for_each(|(pid, _)| *counts.entry(*pid).or_insert(0) += 1);
+    }
+    assert!(counts.values().all(|count| *count <= 40), "{counts:?}");
 }
 
 fn a_task_out_of_time_is_stopped(method: StartMethod) {

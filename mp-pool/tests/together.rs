@@ -4,6 +4,7 @@ mod common;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         a_terminated_pool_ends_every_wait,
         a_scope_reports_what_a_killed_worker_lost,
         a_scope_of_a_terminated_pool_ends_with_its_error,
+        a_scope_in_a_callback_does_not_wait_for_itself,
     ];
     trials.extend(variants("the_first_completed_is_told", kinds, |kind| kind.show(&FirstCompleted)));
     trials.extend(variants("the_first_error_is_told", kinds, |kind| kind.show(&FirstError)));
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
     trials.extend(variants("a_scope_waits_when_its_block_panics", kinds, |kind| kind.show(&Panicking)));
     trials.extend(variants("a_scope_says_what_nobody_read", kinds, |kind| kind.show(&Unread)));
     trials.extend(variants("a_scope_forgets_what_is_done", kinds, |kind| kind.show(&Forgetful)));
+    trials.extend(variants("a_scope_waits_for_callbacks", kinds, |kind| kind.show(&Told)));
     Suite::new(trials).warm_up(start_library_threads).run()
 }
 
@@ -225,6 +228,27 @@ impl Claim for Unread {
     }
 }
 
+struct Told;
+
+impl Claim for Told {
+    fn show(&self, pool: &impl TaskPool) {
+        let count = Arc::new(AtomicUsize::new(0));
+        for rounds in 1..4 {
+            let value = pool.scope(|scope| {
+                for x in 0..10 {
+                    let count = Arc::clone(&count);
+                    let _ = scope.apply_async(if x == 3 { fail } else { square }, x).on_done(move |_| {
+                        thread::sleep(Duration::from_millis(5));
+                        count.fetch_add(1, Ordering::Relaxed);
+                        assert_ne!(x, 5, "five");
+                    });
+                }
+            });
+            assert!(value.is_ok() && count.load(Ordering::Relaxed) == 10 * rounds, "round {rounds}");
+        }
+    }
+}
+
 struct Forgetful;
 
 impl Claim for Forgetful {
@@ -323,4 +347,19 @@ fn a_scope_of_a_terminated_pool_ends_with_its_error() {
         let error = pool.scope(|scope| drop(scope.apply_async(nap, 20_000))).unwrap_err();
         assert!(error.pool_error().is_some_and(|error| error.is_closed()), "{error}");
     });
+}
+
+fn a_scope_in_a_callback_does_not_wait_for_itself() {
+    let pool = Arc::new(Pool::new(2).unwrap());
+    let (inner, (tell, told)) = (Arc::clone(&pool), std::sync::mpsc::channel());
+    let within = move |_| {
+        let value = inner.scope(|scope| {
+            let tell = tell.clone();
+            let _ = scope.apply_async(square, 4).on_done(move |value| tell.send(value.unwrap()).unwrap());
+            scope.apply_async(square, 3)
+        });
+        assert_eq!(value.unwrap().get().unwrap(), 9);
+    };
+    pool.apply_async(square, 2).on_done(within).join().unwrap();
+    assert_eq!(told.recv_timeout(LONG).unwrap(), 16);
 }

@@ -98,7 +98,7 @@ impl Core {
         self.put_in_front(back);
     }
 
-    fn put_in_front(&mut self, task: Task) {
+    pub(super) fn put_in_front(&mut self, task: Task) {
         let id = self.add(task);
         self.put_back(id);
     }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Core, Hands};
+use super::{Core, Hands, TaskId};
 
 impl Core {
     /// Workers that are to stay.
@@ -48,6 +48,25 @@ impl Core {
     /// A worker is to get no more tasks, and to leave.
     pub(crate) fn retire(&mut self, worker: usize) {
         self.workers[worker].retiring = true;
+    }
+
+    /// Divides a task that has more items than its worker may still run; the rest goes to
+    /// the front of the queue.
+    pub(crate) fn fit(&mut self, worker: usize, id: TaskId) {
+        let Some(most) = self.rules.tasks_per_child else { return };
+        let left = most.saturating_sub(self.workers[worker].items);
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        // With handles, an item is alone.
+        if left == 0 || task.items <= left || task.packet.handle_count() > 0 {
+            return;
+        }
+        let (job, suspect) = (task.job, task.suspect);
+        let mut rest = task.range(left, task.items);
+        *task = task.range(0, left);
+        let of_rest = |suspect: &(usize, u32)| suspect.0 >= rest.index;
+        (rest.suspect, task.suspect) = (suspect.filter(of_rest), suspect.filter(|it| !of_rest(it)));
+        self.jobs.change(job, |job| job.open += 1);
+        self.put_in_front(rest);
     }
 
     /// How many places for workers there are.

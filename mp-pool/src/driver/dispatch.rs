@@ -39,6 +39,7 @@ impl Driver {
                 state.core.put_back(id);
                 break;
             };
+            state.core.fit(worker, id);
             // Of many tasks that are given out together, each worker is woken once.
             let hurried = is_large || !state.core.has_queue();
             self.give(state, worker, id, is_large, hurried);

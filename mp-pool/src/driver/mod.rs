@@ -29,7 +29,7 @@ mod dispatch;
 mod locked;
 mod supervisor;
 
-pub(crate) use supervisor::run_elsewhere;
+pub(crate) use supervisor::{run_elsewhere, runs_callbacks};
 
 /// A pool's state and its workers, shared by all who use it.
 #[derive(Debug)]

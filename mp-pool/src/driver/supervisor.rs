@@ -1,6 +1,7 @@
 //! The thread that drives for asynchronous jobs while no caller does, and the one
 //! that runs callbacks. Both start when first needed and end with the pool.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -191,7 +192,17 @@ pub(crate) fn run_elsewhere(call: Call) {
     let _ = sender.send(call);
 }
 
+thread_local! {
+    static RUNS_CALLBACKS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this is the thread that runs callbacks.
+pub(crate) fn runs_callbacks() -> bool {
+    RUNS_CALLBACKS.get()
+}
+
 fn run_all(queue: &Receiver<Call>) {
+    RUNS_CALLBACKS.set(true);
     for call in queue {
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(call));
     }

@@ -1,10 +1,12 @@
 //! Items that threads take as their values are taken.
 
+use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::crew::Crew;
@@ -31,6 +33,8 @@ pub(super) struct Stream<'pool, I: Iterator, R> {
     function: Function<I::Item, R>,
     items: I,
     exhausted: bool,
+    /// What the input panicked with, behind the items that it gave before.
+    panic: Option<Mutex<Box<dyn Any + Send>>>,
     /// The pool takes no jobs: one error, and nothing after it.
     refused: Option<PoolError>,
     size: usize,
@@ -83,6 +87,7 @@ where
             function: Arc::new(function),
             items,
             exhausted: false,
+            panic: None,
             refused: crew.check().err(),
             size: 1,
             grow_to: 0,
@@ -121,9 +126,15 @@ where
     /// Gives the threads as many items as they have use for.
     fn feed(&mut self) {
         while !self.exhausted && self.under_way < self.appetite && self.taken < self.limit {
-            let chunk: Vec<I::Item> = self.items.by_ref().take(self.size).collect();
+            self.pass_panic_on();
+            let mut chunk: Vec<I::Item> = Vec::new();
+            let items = self.items.by_ref().take(self.size);
+            // Those that came before a panic are on their way first.
+            let caught = catch_unwind(AssertUnwindSafe(|| items.for_each(|item| chunk.push(item))));
+            self.panic = caught.err().map(Mutex::new);
             self.size = (2 * self.size).min(self.grow_to).max(self.size);
             if chunk.is_empty() {
+                self.pass_panic_on();
                 self.exhausted = true;
                 return;
             }
@@ -137,6 +148,13 @@ where
                     delivery.deliver(chunk.into_iter().map(|item| run(|| function(item))).collect());
                 }
             }));
+        }
+    }
+
+    /// Panics as the input did, once.
+    fn pass_panic_on(&mut self) {
+        if let Some(panic) = self.panic.take() {
+            resume_unwind(panic.into_inner().unwrap_or_else(PoisonError::into_inner));
         }
     }
 
