@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use crate::error::LockError;
 use crate::lock::{Guard, Lock};
-use crate::memory::{Kind, Slot, allocate};
+use crate::memory::{Kind, Slot, allocate, shared_words};
 use crate::protocol::robust::{self, Patience};
 use crate::protocol::sequence;
 use crate::protocol::words::{AtomicU32, wait_on};
 use crate::rlock::RGuard;
+use crate::sleep::{Eagerness, Whereabouts};
 use crate::timeout;
 use crate::value::ValueGuard;
 
@@ -45,10 +46,19 @@ use crate::value::ValueGuard;
 /// });
 /// # Ok::<(), mp_sync::Error>(())
 /// ```
-#[derive(Clone)]
 pub struct Condition {
     slot: Slot,
     lock: Lock,
+    eagerness: Eagerness,
+}
+
+shared_words! {
+    struct ConditionWords {
+        /// As in `protocol::sequence`.
+        sequence: AtomicU32,
+        /// Where it was notified last.
+        notifier: Whereabouts,
+    }
 }
 
 /// A guard that a [`Condition`] can let go of and take back.
@@ -79,11 +89,14 @@ impl Condition {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn with_lock(lock: &Lock) -> io::Result<Self> {
-        let slot = allocate(Kind::Condition, size_of::<AtomicU32>())?;
-        Ok(Self { slot, lock: lock.clone() })
+        Ok(Self::over(allocate(Kind::Condition, size_of::<ConditionWords>())?, lock.clone()))
     }
 
-    fn word(&self) -> &AtomicU32 {
+    fn over(slot: Slot, lock: Lock) -> Self {
+        Self { slot, lock, eagerness: Eagerness::default() }
+    }
+
+    fn words(&self) -> &ConditionWords {
         self.slot.words()
     }
 
@@ -94,6 +107,22 @@ impl Condition {
     #[doc(alias = "acquire")]
     pub fn lock(&self) -> Result<Guard<'_>, LockError<Guard<'_>>> {
         self.lock.lock()
+    }
+
+    /// Locks the condition's own lock if nobody holds it.
+    ///
+    /// # Errors
+    /// As [`Lock::try_lock`].
+    pub fn try_lock(&self) -> Result<Guard<'_>, LockError<Guard<'_>>> {
+        self.lock.try_lock()
+    }
+
+    /// Locks the condition's own lock; waits up to `timeout`.
+    ///
+    /// # Errors
+    /// As [`Lock::lock_timeout`].
+    pub fn lock_timeout(&self, timeout: Duration) -> Result<Guard<'_>, LockError<Guard<'_>>> {
+        self.lock.lock_timeout(timeout)
     }
 
     /// Lets go of the lock, waits for a notification, and locks again.
@@ -107,7 +136,9 @@ impl Condition {
     /// As [`wait`](Self::wait), up to `timeout`, which holds for the locking too.
     ///
     /// The guard comes back at the timeout as well, if nobody else holds the lock
-    /// then: look whether what was waited for is there.
+    /// then: look whether what was waited for is there. Where this thread holds an
+    /// [`RLock`](crate::RLock) by other guards too, these must hold it again, so that it is
+    /// waited for without a timeout then.
     ///
     /// # Errors
     /// As [`wait`](Self::wait), and [`LockError::Timeout`] if the lock could not be
@@ -158,7 +189,9 @@ impl Condition {
     /// It may be called with or without the lock. What they wait for is changed
     /// under the lock.
     pub fn notify(&self, count: u32) {
-        sequence::notify(self.word(), count);
+        let words = self.words();
+        words.notifier.note();
+        sequence::notify(&words.sequence, count);
     }
 
     /// Wakes all that wait now.
@@ -167,11 +200,15 @@ impl Condition {
     }
 
     fn wait_until<G: Held>(&self, guard: G, deadline: Option<Instant>) -> Result<G, LockError<G>> {
-        let word = self.word();
-        let seen = sequence::announce(word);
+        let words = self.words();
+        let seen = sequence::announce(&words.sequence);
+        let is_notified = || words.sequence.load(Ordering::Relaxed) != seen;
         guard.released(deadline, || {
-            // An error of the kernel is a wake-up for no reason.
-            let _ = wait_on(word, seen, deadline);
+            self.eagerness.look_to(&words.notifier, deadline, is_notified);
+            if !is_notified() {
+                // An error of the kernel is a wake-up for no reason.
+                let _ = wait_on(&words.sequence, seen, deadline);
+            }
         })
     }
 }
@@ -225,6 +262,12 @@ impl sealed::Release for RGuard<'_> {
     }
 }
 
+impl Clone for Condition {
+    fn clone(&self) -> Self {
+        Self::over(self.slot.clone(), self.lock.clone())
+    }
+}
+
 impl fmt::Debug for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Condition").field("lock", &self.lock).finish_non_exhaustive()
@@ -240,7 +283,7 @@ impl serde::Serialize for Condition {
 impl<'de> serde::Deserialize<'de> for Condition {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let (SlotOnly { slot }, lock) = serde::Deserialize::deserialize(deserializer)?;
-        Ok(Self { slot, lock })
+        Ok(Self::over(slot, lock))
     }
 }
 
@@ -249,6 +292,6 @@ struct SlotOnly {
     slot: Slot,
 }
 
-crate::travel::travels!(SlotOnly, Kind::Condition, size_of::<AtomicU32>(), |slot| Ok::<_, String>(
+crate::travel::travels!(SlotOnly, Kind::Condition, size_of::<ConditionWords>(), |slot| Ok::<_, String>(
     SlotOnly { slot }
 ));

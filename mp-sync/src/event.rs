@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::TimeoutError;
-use crate::memory::{Kind, Slot, allocate};
+use crate::memory::{Kind, Slot, allocate, shared_words};
 use crate::protocol::flag;
 use crate::protocol::words::AtomicU32;
+use crate::sleep::{Eagerness, Whereabouts};
 use crate::timeout;
 use crate::travel::travels;
 
@@ -30,9 +31,18 @@ use crate::travel::travels;
 /// assert!(ready.is_set());
 /// # Ok::<(), mp_sync::Error>(())
 /// ```
-#[derive(Clone)]
 pub struct Event {
     slot: Slot,
+    eagerness: Eagerness,
+}
+
+shared_words! {
+    struct EventWords {
+        /// As in `protocol::flag`.
+        flag: AtomicU32,
+        /// Where it was set last.
+        setter: Whereabouts,
+    }
 }
 
 impl Event {
@@ -41,32 +51,38 @@ impl Event {
     /// # Errors
     /// What the system says: no memory, no descriptors.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { slot: allocate(Kind::Event, size_of::<AtomicU32>())? })
+        Ok(Self::over(allocate(Kind::Event, size_of::<EventWords>())?))
     }
 
-    fn word(&self) -> &AtomicU32 {
+    fn over(slot: Slot) -> Self {
+        Self { slot, eagerness: Eagerness::default() }
+    }
+
+    fn words(&self) -> &EventWords {
         self.slot.words()
     }
 
     /// Whether it is set.
     #[must_use]
     pub fn is_set(&self) -> bool {
-        flag::is_set(self.word())
+        flag::is_set(&self.words().flag)
     }
 
     /// Sets it: all who wait go on, also if it is cleared at once.
     pub fn set(&self) {
-        flag::set(self.word());
+        let words = self.words();
+        words.setter.note();
+        flag::set(&words.flag);
     }
 
     /// Takes the setting back.
     pub fn clear(&self) {
-        flag::clear(self.word());
+        flag::clear(&self.words().flag);
     }
 
     /// Waits until it is set.
     pub fn wait(&self) {
-        flag::wait(self.word(), None);
+        self.wait_until(None);
     }
 
     /// Waits up to `timeout` until it is set.
@@ -74,7 +90,20 @@ impl Event {
     /// # Errors
     /// [`TimeoutError`] if it was not.
     pub fn wait_timeout(&self, timeout: Duration) -> Result<(), TimeoutError> {
-        if flag::wait(self.word(), timeout::after(timeout)) { Ok(()) } else { Err(TimeoutError) }
+        if self.wait_until(timeout::after(timeout)) { Ok(()) } else { Err(TimeoutError) }
+    }
+
+    fn wait_until(&self, deadline: Option<Instant>) -> bool {
+        let words = self.words();
+        let begun = flag::begin(&words.flag);
+        self.eagerness.look_to(&words.setter, deadline, || flag::is_over(&words.flag, begun));
+        flag::wait(&words.flag, begun, deadline)
+    }
+}
+
+impl Clone for Event {
+    fn clone(&self) -> Self {
+        Self::over(self.slot.clone())
     }
 }
 
@@ -84,4 +113,4 @@ impl fmt::Debug for Event {
     }
 }
 
-travels!(Event, Kind::Event, size_of::<AtomicU32>(), |slot| Ok::<_, String>(Event { slot }));
+travels!(Event, Kind::Event, size_of::<EventWords>(), |slot| Ok::<_, String>(Event::over(slot)));

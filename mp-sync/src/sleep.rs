@@ -5,12 +5,12 @@
 //! again.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use ipc_core::raw::{DeathNotice, ProcessId};
+use ipc_core::raw::{DeathNotice, ProcessId, ThreadId, current_cpu, several_cpus};
 
-use crate::memory::Slot;
+use crate::memory::{Slot, shared_words};
 use crate::protocol::words::{self, wait_on};
 
 /// How long a sleep goes on before deaths are watched for.
@@ -23,9 +23,15 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// as it takes to fall asleep and to be woken.
 const LOOK_FOR: Duration = Duration::from_micros(20);
 
+/// How long to look for the answer of one who may have to be woken first.
+const LOOK_FOR_AN_ANSWER: Duration = Duration::from_micros(50);
+
 /// Looks for a while; whether it was there in time.
 pub(crate) fn look(is_there: impl Fn() -> bool) -> bool {
-    let until = Instant::now() + LOOK_FOR;
+    look_until(Instant::now() + LOOK_FOR, is_there)
+}
+
+fn look_until(until: Instant, is_there: impl Fn() -> bool) -> bool {
     while !is_there() {
         if Instant::now() >= until {
             return false;
@@ -51,14 +57,73 @@ const PAUSE: u32 = 127;
 impl Eagerness {
     /// Looks for a while, if that is likely to pay.
     pub(crate) fn look(&self, is_there: impl Fn() -> bool) {
+        self.look_until(Instant::now() + LOOK_FOR, is_there);
+    }
+
+    /// As [`look`](Self::look), for what others change who are `there`.
+    pub(crate) fn look_to(
+        &self,
+        there: &Whereabouts,
+        deadline: Option<Instant>,
+        is_there: impl Fn() -> bool,
+    ) {
+        if !is_there() && there.is_elsewhere() {
+            let until = Instant::now() + LOOK_FOR_AN_ANSWER;
+            self.look_until(deadline.map_or(until, |deadline| deadline.min(until)), is_there);
+        }
+    }
+
+    fn look_until(&self, until: Instant, is_there: impl Fn() -> bool) {
         let left = self.left.load(Ordering::Relaxed);
         if left > 0 {
             return self.left.store(left - 1, Ordering::Relaxed);
         }
-        let pause = if look(is_there) { 0 } else { (2 * self.pause.load(Ordering::Relaxed) + 1).min(PAUSE) };
+        let was_there = look_until(until, is_there);
+        let pause = if was_there { 0 } else { (2 * self.pause.load(Ordering::Relaxed) + 1).min(PAUSE) };
         self.pause.store(pause, Ordering::Relaxed);
         self.left.store(pause, Ordering::Relaxed);
     }
+}
+
+shared_words! {
+    /// Who changed something last, and on which CPU: a thread, and the last one but it. To look
+    /// for what must come from the very CPU that one looks on only keeps it from coming.
+    pub(crate) struct Whereabouts {
+        last: AtomicU64,
+        before: AtomicU64,
+    }
+}
+
+/// The thread stands above; below is one more than the CPU, and zero if that is not known.
+const CPU: u64 = 0xffff_ffff;
+
+impl Whereabouts {
+    /// Something is about to be changed here.
+    #[inline]
+    pub(crate) fn note(&self) {
+        let last = self.last.load(Ordering::Relaxed);
+        let here = here();
+        // Written seldom, so that those who look keep it in their caches.
+        if last != here {
+            if (last ^ here) > CPU {
+                self.before.store(last, Ordering::Relaxed);
+            }
+            self.last.store(here, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether another thread may change it while this one goes on.
+    fn is_elsewhere(&self) -> bool {
+        let here = here();
+        let last = self.last.load(Ordering::Relaxed);
+        let other = if (last ^ here) > CPU { last } else { self.before.load(Ordering::Relaxed) };
+        if other & CPU == 0 || here & CPU == 0 { several_cpus() } else { (other ^ here) & CPU != 0 }
+    }
+}
+
+#[inline]
+fn here() -> u64 {
+    u64::from(ThreadId::current().thread()) << 32 | current_cpu().map_or(0, |cpu| u64::from(cpu) + 1)
 }
 
 /// How many processors this process may use at a time. Asked once.

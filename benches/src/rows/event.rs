@@ -27,7 +27,16 @@ pub(super) fn rows() -> Vec<Row> {
                 By::Python("sync.py", "Event"),
                 4.0,
             ),
+            pair("event", Mode::Hot, "event").against("bound", By::Bound("futex"), 1.0 / 1.2).against(
+                "cpython",
+                By::Python("sync.py", "Event"),
+                3.0,
+            ),
             pair("condition", Mode::Asleep, "condition")
+                .against("bound", By::Bound("futex"), 1.0 / 1.1)
+                .against("cpython", By::Python("sync.py", "Condition"), 3.0),
+            pair("condition", Mode::Hot, "condition")
+                .within(5)
                 .against("bound", By::Bound("futex"), 1.0 / 1.1)
                 .against("cpython", By::Python("sync.py", "Condition"), 3.0),
         ];

@@ -67,6 +67,13 @@ pub fn change_and_wake(word: &AtomicU32, change: Change, count: u32) -> io::Resu
     sys::futex::change_and_wake(word, change, count.min(u32::MAX >> 1))
 }
 
+/// The CPU that this thread runs on, as of now; `None` where the system does not say.
+#[inline]
+#[must_use]
+pub fn current_cpu() -> Option<u32> {
+    Some(sys::cpu::current()).filter(|cpu| *cpu != sys::cpu::UNKNOWN)
+}
+
 /// Whether this process may run on more than one CPU at a time.
 #[must_use]
 pub fn several_cpus() -> bool {

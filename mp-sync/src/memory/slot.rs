@@ -104,10 +104,12 @@ unsafe impl Words for Board {}
 
 /// Declares a structure of [`Words`], which is then one itself.
 macro_rules! shared_words {
-    ($(#[$about:meta])* struct $name:ident { $($(#[$field_about:meta])* $field:ident: $type:ty,)+ }) => {
+    ($(#[$about:meta])* $vis:vis struct $name:ident {
+        $($(#[$field_about:meta])* $field:ident: $type:ty,)+
+    }) => {
         $(#[$about])*
         #[repr(C)]
-        struct $name { $($(#[$field_about])* $field: $type,)+ }
+        $vis struct $name { $($(#[$field_about])* $field: $type,)+ }
 
         // SAFETY: `repr(C)`, and each field is checked to be `Words` below.
         #[allow(unsafe_code)]

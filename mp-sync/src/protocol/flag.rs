@@ -50,16 +50,25 @@ pub(crate) fn clear(word: &AtomicU32) {
     let _ = word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, cleared);
 }
 
-/// Waits until it is set; `false` at the deadline.
-pub(crate) fn wait(word: &AtomicU32, deadline: Option<Instant>) -> bool {
-    wait_since(word, word.load(Ordering::Acquire), deadline)
+/// What one who begins to wait remembers.
+pub(crate) fn begin(word: &AtomicU32) -> u32 {
+    word.load(Ordering::Acquire)
 }
 
-/// Waits until it is set, or has been since the word was as at `first`.
-fn wait_since(word: &AtomicU32, first: u32, deadline: Option<Instant>) -> bool {
+/// Whether it is set, or has been since the word was as at `begun`.
+pub(crate) fn is_over(word: &AtomicU32, begun: u32) -> bool {
+    is_past(word.load(Ordering::Acquire), begun)
+}
+
+fn is_past(now: u32, begun: u32) -> bool {
+    now & SET != 0 || now / CLEARED != begun / CLEARED
+}
+
+/// Waits until it is set, or has been since the word was as at `begun`; `false` at the deadline.
+pub(crate) fn wait(word: &AtomicU32, begun: u32, deadline: Option<Instant>) -> bool {
     loop {
         let now = word.load(Ordering::Acquire);
-        if now & SET != 0 || now / CLEARED != first / CLEARED {
+        if is_past(now, begun) {
             return true;
         }
         if timeout::expired(deadline) {
@@ -94,7 +103,7 @@ mod models {
             let waiter = {
                 let flag = Arc::clone(&flag);
                 thread::spawn(move || {
-                    assert!(wait(&flag.0, None));
+                    assert!(wait(&flag.0, begin(&flag.0), None));
                     assert_eq!(flag.1.load(Ordering::Relaxed), 1, "what was done before is seen");
                 })
             };
@@ -109,10 +118,10 @@ mod models {
         loom::model(move || {
             kernel::boot();
             let flag = Arc::new(AtomicU32::new(0));
-            let first = flag.load(Ordering::Acquire);
+            let begun = begin(&flag);
             let waiters = [(); 2].map(|()| {
                 let flag = Arc::clone(&flag);
-                thread::spawn(move || assert!(wait_since(&flag, first, None)))
+                thread::spawn(move || assert!(wait(&flag, begun, None)))
             });
             set(&flag);
             clear(&flag);

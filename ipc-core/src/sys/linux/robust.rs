@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 use libc::{c_int, pthread_mutex_t, timespec};
 
 use crate::raw::{Acquired, LockFailure, RobustMutex};
-use crate::sys::cpu;
 
 const _: () = assert!(size_of::<pthread_mutex_t>() <= RobustMutex::SIZE);
 const _: () = assert!(align_of::<pthread_mutex_t>() <= RobustMutex::ALIGN);
@@ -58,7 +57,8 @@ pub(crate) unsafe fn lock(mutex: *mut u8, deadline: Option<Instant>) -> Result<A
 /// times between two looks.
 const LOOKS: u32 = 9;
 
-/// To look is in vain where the holder waits for the processor that one looks on. Then it is
+/// To look is in vain where the holder waits for the processor that one looks on, or for another
+/// one: whether it may run elsewhere is not known of one that is bound to a processor. Then it is
 /// tried again after one contended lock of this process, then after three, and so on. The low
 /// bits are how many go without a look, the others how many they were in the beginning.
 static IN_VAIN: AtomicU32 = AtomicU32::new(0);
@@ -72,7 +72,7 @@ unsafe fn lock_contended(
     deadline: Option<Instant>,
 ) -> Result<Acquired, LockFailure> {
     let left = IN_VAIN.load(Ordering::Relaxed) & LEFT;
-    if left > 0 || !cpu::several() {
+    if left > 0 {
         let _ = IN_VAIN
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| (word & LEFT > 0).then(|| word - 1));
         // SAFETY: the caller's promise.
