@@ -11,7 +11,7 @@ use ipc_core::raw::{Acquired, LockFailure, ProcessId};
 
 use crate::memory::{Kind, SEAT, Slot, allocate, shared_words};
 use crate::protocol::generation::{self, CALLS, Ending};
-use crate::protocol::words::{self, AtomicU32};
+use crate::protocol::words::{self, AtomicU32, wake};
 use crate::sleep::{self, Eagerness, Sleeper};
 use crate::timeout;
 use crate::travel::travels;
@@ -160,6 +160,18 @@ impl Barrier {
         self.wait_until(None, Some(action))
     }
 
+    /// As [`wait_with`](Self::wait_with), up to `timeout`, which does not hold for the action.
+    ///
+    /// # Errors
+    /// As [`wait_timeout`](Self::wait_timeout).
+    pub fn wait_with_timeout(
+        &self,
+        timeout: Duration,
+        action: impl FnOnce(),
+    ) -> Result<BarrierTurn, BarrierError> {
+        self.wait_until(timeout::after(timeout), Some(action))
+    }
+
     /// Breaks the barrier: all who wait, and all who come, fail.
     ///
     /// # Errors
@@ -177,7 +189,7 @@ impl Barrier {
     pub fn reset(&self) -> Result<(), BarrierError> {
         let _inside = self.enter(None)?;
         if self.arrived() > 0 {
-            self.end(Ending::Broken);
+            self.end_broken();
         }
         self.words().broken.store(0, Ordering::Relaxed);
         Ok(())
@@ -246,10 +258,6 @@ impl Barrier {
                 self.give_up_inside();
                 return Err(BarrierError::Broken);
             }
-            if is_last && action.is_none() {
-                self.end(Ending::Open);
-                return Ok(BarrierTurn(place));
-            }
             let seat = match self.seats().claim(generation).map_err(failed)? {
                 Claim::Seat(seat) => seat,
                 Claim::HasLostOne => {
@@ -263,13 +271,19 @@ impl Barrier {
                 }
             };
             self.come(&seat, own, generation, place);
-            drop(inside);
-            return match action {
-                Some(action) if is_last => self.act(generation, place, action),
-                _ => match self.sleep(generation, deadline)? {
+            if !is_last {
+                drop(inside);
+                return match self.sleep(generation, deadline)? {
                     Ending::Open => Ok(BarrierTurn(place)),
                     Ending::Broken => Err(BarrierError::Broken),
-                },
+                };
+            }
+            return match action {
+                None => Ok(self.open(inside, place)),
+                Some(action) => {
+                    drop(inside);
+                    self.act(generation, place, action)
+                }
             };
         }
     }
@@ -278,12 +292,23 @@ impl Barrier {
         let unless = Unless(self);
         action();
         std::mem::forget(unless);
-        let _inside = self.enter(None)?;
+        let inside = self.enter(None)?;
         if self.generation() != generation {
             return Err(BarrierError::Broken);
         }
-        self.end(Ending::Open);
-        Ok(BarrierTurn(place))
+        Ok(self.open(inside, place))
+    }
+
+    /// Lets all go. They are woken outside, where those whom they overtake hold nothing; should
+    /// this process die before, they know it by its seat.
+    fn open(&self, inside: Inside<'_>, place: u32) -> BarrierTurn {
+        let words = self.words();
+        let is_slept_on = generation::open(&words.word, &words.endings);
+        drop(inside);
+        if is_slept_on {
+            wake(&words.word, u32::MAX);
+        }
+        BarrierTurn(place)
     }
 
     /// Takes the mutex. If the last one to hold it died, the barrier is broken.
@@ -320,10 +345,10 @@ impl Barrier {
         words.arrived.store(place + 1, Ordering::Release);
     }
 
-    /// Inside: ends the generation, for all at once.
-    fn end(&self, ending: Ending) {
+    /// Inside: ends the generation as broken, for all at once.
+    fn end_broken(&self) {
         let words = self.words();
-        generation::end(&words.word, &words.endings, ending);
+        generation::end_broken(&words.word, &words.endings);
     }
 
     /// Sleeps until `generation` ends; how it did.
@@ -371,7 +396,7 @@ impl Barrier {
     /// Inside: breaks the barrier.
     fn give_up_inside(&self) {
         self.words().broken.store(1, Ordering::Relaxed);
-        self.end(Ending::Broken);
+        self.end_broken();
     }
 }
 

@@ -29,14 +29,26 @@ pub(crate) fn of(seen: u32) -> u32 {
     seen / GENERATION
 }
 
-/// Ends the generation, for all at once. To be called under the mutex.
-pub(crate) fn end(word: &AtomicU32, endings: &AtomicU64, ending: Ending) {
-    let bit = bit_of(of(word.load(Ordering::SeqCst)));
+/// Ends the generation as open; whether somebody sleeps, who is to be woken then. To be called
+/// under the mutex, by one whose death those who sleep would see: it may come before the wake.
+#[must_use]
+pub(crate) fn open(word: &AtomicU32, endings: &AtomicU64) -> bool {
     // ORDERING: who finds that the generation is over also finds how it ended.
-    match ending {
-        Ending::Open => endings.fetch_and(!bit, Ordering::SeqCst),
-        Ending::Broken => endings.fetch_or(bit, Ordering::SeqCst),
-    };
+    endings.fetch_and(!bit_of(of(word.load(Ordering::SeqCst))), Ordering::SeqCst);
+    let mut old = word.load(Ordering::SeqCst);
+    loop {
+        let next = (old & !ASLEEP).wrapping_add(GENERATION);
+        match word.compare_exchange_weak(old, next, Ordering::SeqCst, Ordering::SeqCst) {
+            Ok(_) => return old & ASLEEP != 0,
+            Err(now) => old = now,
+        }
+    }
+}
+
+/// Ends the generation as broken, for all at once. To be called under the mutex.
+pub(crate) fn end_broken(word: &AtomicU32, endings: &AtomicU64) {
+    // ORDERING: see `open`.
+    endings.fetch_or(bit_of(of(word.load(Ordering::SeqCst))), Ordering::SeqCst);
     let mut old = word.load(Ordering::SeqCst);
     while old & ASLEEP == 0 {
         let next = old.wrapping_add(GENERATION);
@@ -90,7 +102,16 @@ mod models {
     use crate::protocol::kernel;
     use crate::protocol::words::wait_on;
 
+    /// Opens or breaks it, and wakes.
     type End = fn(&AtomicU32, &AtomicU64, Ending);
+
+    fn end(word: &AtomicU32, endings: &AtomicU64, ending: Ending) {
+        if ending == Ending::Broken {
+            end_broken(word, endings);
+        } else if open(word, endings) {
+            wake(word, u32::MAX);
+        }
+    }
 
     /// A barrier of two.
     struct Barrier {
