@@ -208,6 +208,10 @@ impl Manager {
         self.proxy_of(reply)
     }
 
+    pub(crate) fn patience(&self) -> Duration {
+        self.patience
+    }
+
     pub(crate) fn epoch(&self) -> u128 {
         self.client.access().epoch
     }
@@ -222,7 +226,7 @@ impl Manager {
     }
 
     /// The connection of this process: a fork makes its own.
-    fn client(&self) -> Result<Arc<Client>, ManagerError> {
+    pub(crate) fn client(&self) -> Result<Arc<Client>, ManagerError> {
         if self.client.is_inherited() {
             reach(self.client.access().clone())
         } else {

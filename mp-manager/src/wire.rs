@@ -82,6 +82,8 @@ pub(crate) enum Request {
     Ring {
         longest: u64,
     },
+    /// Several requests, which follow as packets; each has its own answer.
+    Batch,
 }
 
 /// How long a caller waits, in microseconds.
@@ -115,6 +117,8 @@ pub(crate) enum AnswerKind {
     Waiting,
     /// The last answer over the socket: those that follow come over the ring in it.
     Ring,
+    /// Several answers, which come before this as packets.
+    Batch,
 }
 
 /// A way through shared memory to a client that calls often.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ipc_core::Packet;
 use serde::{Deserialize, Serialize};
 
+use super::calls::{calls, count, plain, size};
 use super::{create, decode};
 use crate::error::{Fault, FaultKind, ManagerError};
 use crate::manager::Manager;
@@ -121,35 +122,37 @@ impl Manager {
 /// See [`ManagerError`] for how methods may fail.
 #[allow(clippy::missing_errors_doc)]
 impl BarrierProxy {
-    /// Waits until all have come; a number from zero that each gets another one of.
-    pub fn wait(&self) -> Result<usize, ManagerError> {
-        self.meet(None)
-    }
+    calls! {
+        /// Waits until all have come; a number from zero that each gets another one of.
+        pub fn wait | wait_async(&self) -> usize {
+            self.object.ask(Call::Wait, count)
+        }
 
-    /// As [`wait`](Self::wait), for up to `timeout`, after which the barrier is broken.
-    pub fn wait_timeout(&self, timeout: Duration) -> Result<usize, ManagerError> {
-        self.meet(Some(timeout))
-    }
+        /// As [`wait`](Self::wait), for up to `timeout`, after which the barrier is broken.
+        pub fn wait_timeout | wait_timeout_async(&self, timeout: Duration) -> usize {
+            self.object.ask(Call::Wait, count).until(timeout)
+        }
 
-    /// Turns those away that wait, and makes the barrier whole.
-    pub fn reset(&self) -> Result<(), ManagerError> {
-        self.object.ask(&Call::Reset)
-    }
+        /// Turns those away that wait, and makes the barrier whole.
+        pub fn reset | reset_async(&self) {
+            self.object.ask(Call::Reset, plain)
+        }
 
-    /// Breaks the barrier.
-    pub fn abort(&self) -> Result<(), ManagerError> {
-        self.object.ask(&Call::Abort)
+        /// Breaks the barrier.
+        pub fn abort | abort_async(&self) {
+            self.object.ask(Call::Abort, plain)
+        }
     }
 
     /// How many callers it is for.
     pub fn parties(&self) -> Result<usize, ManagerError> {
-        Ok(self.state()?.0 as usize)
+        Ok(size(self.state()?.0))
     }
 
     /// How many wait.
     #[doc(alias = "n_waiting")]
     pub fn waiting(&self) -> Result<usize, ManagerError> {
-        Ok(self.state()?.1 as usize)
+        Ok(size(self.state()?.1))
     }
 
     /// Whether it is broken.
@@ -159,11 +162,6 @@ impl BarrierProxy {
     }
 
     fn state(&self) -> Result<(u64, u64, bool), ManagerError> {
-        self.object.ask(&Call::State)
-    }
-
-    fn meet(&self, limit: Option<Duration>) -> Result<usize, ManagerError> {
-        let index: u64 = self.object.ask_until(&Call::Wait, limit)?;
-        Ok(usize::try_from(index).unwrap_or(usize::MAX))
+        self.object.ask(Call::State, plain).wait()
     }
 }

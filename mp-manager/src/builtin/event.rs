@@ -6,7 +6,8 @@ use std::time::Duration;
 use ipc_core::Packet;
 use serde::{Deserialize, Serialize};
 
-use super::{create, decode, queue};
+use super::calls::{calls, is_done, no_value, plain};
+use super::{create, decode};
 use crate::error::ManagerError;
 use crate::manager::Manager;
 use crate::server::builtin::BuiltIn;
@@ -83,29 +84,30 @@ impl Manager {
 /// See [`ManagerError`] for how methods may fail.
 #[allow(clippy::missing_errors_doc)]
 impl EventProxy {
-    /// Sets it, and wakes all that wait for it.
-    pub fn set(&self) -> Result<(), ManagerError> {
-        self.object.ask::<_, bool>(&Call::Set).map(drop)
-    }
+    calls! {
+        /// Sets it, and wakes all that wait for it.
+        pub fn set | set_async(&self) {
+            self.object.ask(Call::Set, no_value::<bool>)
+        }
 
-    /// Takes it back.
-    pub fn clear(&self) -> Result<(), ManagerError> {
-        self.object.ask::<_, bool>(&Call::Clear).map(drop)
-    }
+        /// Takes it back.
+        pub fn clear | clear_async(&self) {
+            self.object.ask(Call::Clear, no_value::<bool>)
+        }
 
-    /// Whether it is set.
-    pub fn is_set(&self) -> Result<bool, ManagerError> {
-        self.object.ask(&Call::IsSet)
-    }
+        /// Whether it is set.
+        pub fn is_set | is_set_async(&self) -> bool {
+            self.object.ask(Call::IsSet, plain)
+        }
 
-    /// Waits until it is set, as long as the server lives.
-    pub fn wait(&self) -> Result<(), ManagerError> {
-        self.object.ask::<_, bool>(&Call::Wait).map(drop)
-    }
+        /// Waits until it is set, as long as the server lives.
+        pub fn wait | wait_async(&self) {
+            self.object.ask(Call::Wait, no_value::<bool>)
+        }
 
-    /// Waits until it is set, up to `timeout`; whether it was.
-    pub fn wait_timeout(&self, timeout: Duration) -> Result<bool, ManagerError> {
-        let set = self.object.ask_until(&Call::Wait, Some(timeout)).map(Some);
-        Ok(queue::absent(set)?.unwrap_or(false))
+        /// Waits until it is set, up to `timeout`; whether it was.
+        pub fn wait_timeout | wait_timeout_async(&self, timeout: Duration) -> bool {
+            self.object.ask(Call::Wait, is_done).until(timeout)
+        }
     }
 }

@@ -5,7 +5,6 @@
 //! and runs no code of theirs. What it compares, it compares encoded.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use ipc_core::{DecodeError, EncodeError, Message, Packet};
 
@@ -15,11 +14,12 @@ use crate::lease::Lease;
 use crate::manager::Manager;
 use crate::object_ref::ObjectRef;
 use crate::server::Answer;
-use crate::server::builtin::{BuiltIn, METHOD};
+use crate::server::builtin::BuiltIn;
 use crate::server::table::{Kept, Table};
 use crate::wire::Raw;
 
 pub(crate) mod barrier;
+mod calls;
 pub(crate) mod change;
 pub(crate) mod condition;
 pub(crate) mod dict;
@@ -130,45 +130,8 @@ fn unraw<T: Message>(bytes: &[u8], trusted: bool) -> Result<T, DecodeError> {
     if packet.is_at_end() { Ok(value) } else { Err(DecodeError::new::<T>("it is a value of another type")) }
 }
 
-/// Calls of this crate's objects.
 impl ObjectRef {
-    fn ask<C: Message, R: Message>(&self, call: &C) -> Result<R, ManagerError> {
-        self.exchange(METHOD, None, |packet| packet.append_item(call))?.read()
-    }
-
-    /// As [`ask`](Self::ask), for a call that may wait in the object up to `limit`.
-    fn ask_until<C: Message, R: Message>(
-        &self,
-        call: &C,
-        limit: Option<Duration>,
-    ) -> Result<R, ManagerError> {
-        self.exchange(METHOD, limit, |packet| packet.append_item(call))?.read()
-    }
-
-    /// As [`ask_until`](Self::ask_until), for a value that is kept.
-    fn fetch<C: Message, T: Message>(
-        &self,
-        call: &C,
-        limit: Option<Duration>,
-    ) -> Result<Option<T>, ManagerError> {
-        let trusted = self.is_trusted();
-        let reply = self.exchange(METHOD, limit, |packet| packet.append_item(call))?;
-        reply.read_with(|raw: Option<Raw>| raw.map(|raw| unraw(&raw.bytes.0, trusted)).transpose())
-    }
-
-    /// As [`fetch`](Self::fetch), for many.
-    fn fetch_all<C: Message, T: Message>(&self, call: &C) -> Result<Vec<T>, ManagerError> {
-        let trusted = self.is_trusted();
-        let reply = self.exchange(METHOD, None, |packet| packet.append_item(call))?;
-        reply.read_with(|raws: Vec<Raw>| raws.iter().map(|raw| unraw(&raw.bytes.0, trusted)).collect())
-    }
-
     fn raw<T: Message>(&self, value: &T) -> Result<Raw, ManagerError> {
         raw(self.epoch(), value)
     }
-}
-
-/// The value of an answer that always has one.
-fn some<T>(value: Option<T>) -> Result<T, ManagerError> {
-    value.ok_or_else(|| Fault::reply("the manager sent no value").into())
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ipc_core::{Message, Packet};
 use serde::{Deserialize, Serialize};
 
+use super::calls::{calls, kept, plain};
 use super::{create, decode, give};
 use crate::error::ManagerError;
 use crate::manager::Manager;
@@ -69,27 +70,29 @@ impl Manager {
 /// Each method is one call of the manager; see [`ManagerError`] for how it may fail.
 #[allow(clippy::missing_errors_doc)]
 impl NamespaceProxy {
-    /// The value of a name, if it has one; of another type than it was set with, it is
-    /// an error or another value.
-    #[doc(alias = "getattr")]
-    pub fn get<T: Message>(&self, name: &str) -> Result<Option<T>, ManagerError> {
-        self.object.fetch(&Call::Get(name.to_owned()), None)
-    }
+    calls! {
+        /// The value of a name, if it has one; of another type than it was set with, it is
+        /// an error or another value.
+        #[doc(alias = "getattr")]
+        pub fn get | get_async<T: Message>(&self, name: &str) -> Option<T> {
+            self.object.ask(Call::Get(name.to_owned()), kept)
+        }
 
-    /// Gives a name a value.
-    #[doc(alias = "setattr")]
-    pub fn set<T: Message>(&self, name: &str, value: &T) -> Result<(), ManagerError> {
-        self.object.ask(&Call::Set(name.to_owned(), self.object.raw(value)?))
-    }
+        /// Gives a name a value.
+        #[doc(alias = "setattr")]
+        pub fn set | set_async<T: Message>(&self, name: &str, value: &T) {
+            self.object.ask(Call::Set(name.to_owned(), self.object.raw(value)?), plain)
+        }
 
-    /// Takes a name out; whether it was there.
-    #[doc(alias = "delattr")]
-    pub fn remove(&self, name: &str) -> Result<bool, ManagerError> {
-        self.object.ask(&Call::Remove(name.to_owned()))
-    }
+        /// Takes a name out; whether it was there.
+        #[doc(alias = "delattr")]
+        pub fn remove | remove_async(&self, name: &str) -> bool {
+            self.object.ask(Call::Remove(name.to_owned()), plain)
+        }
 
-    /// All names.
-    pub fn names(&self) -> Result<Vec<String>, ManagerError> {
-        self.object.ask(&Call::Names)
+        /// All names.
+        pub fn names | names_async(&self) -> Vec<String> {
+            self.object.ask(Call::Names, plain)
+        }
     }
 }

@@ -7,10 +7,11 @@ use std::time::Duration;
 use ipc_core::{Message, Packet};
 use serde::{Deserialize, Serialize};
 
-use super::{create, decode, give, some};
+use super::calls::{calls, count, in_time, is_done, kept, no_value, plain, whole};
+use super::{create, decode, give};
 use crate::error::{Fault, ManagerError};
 use crate::manager::Manager;
-use crate::object_ref::ObjectRef;
+use crate::object_ref::{ObjectRef, Reply};
 use crate::server::builtin::BuiltIn;
 use crate::server::table::{Kept, Table};
 use crate::server::{Answer, CallKey};
@@ -211,43 +212,45 @@ impl Manager {
 /// The methods that both kinds have.
 macro_rules! queue_methods {
     () => {
-        /// Puts an item in; waits while the queue is full.
-        pub fn put(&self, item: &T) -> Result<(), ManagerError> {
-            put(&self.object, item, true, None).map(drop)
-        }
+        calls! {
+            /// Puts an item in; waits while the queue is full.
+            pub fn put | put_async(&self, item: &T) {
+                self.object.ask(Call::Put { value: self.object.raw(item)?, waits: true }, no_value::<bool>)
+            }
 
-        /// Puts an item in if there is room; whether there was.
-        #[doc(alias = "put_nowait")]
-        pub fn try_put(&self, item: &T) -> Result<bool, ManagerError> {
-            put(&self.object, item, false, None)
-        }
+            /// Puts an item in if there is room; whether there was.
+            #[doc(alias = "put_nowait")]
+            pub fn try_put | try_put_async(&self, item: &T) -> bool {
+                self.object.ask(Call::Put { value: self.object.raw(item)?, waits: false }, plain)
+            }
 
-        /// Puts an item in; waits up to `timeout` for room. Whether it was put.
-        pub fn put_timeout(&self, item: &T, timeout: Duration) -> Result<bool, ManagerError> {
-            put(&self.object, item, true, Some(timeout))
-        }
+            /// Puts an item in; waits up to `timeout` for room. Whether it was put.
+            pub fn put_timeout | put_timeout_async(&self, item: &T, timeout: Duration) -> bool {
+                let call = Call::Put { value: self.object.raw(item)?, waits: true };
+                self.object.ask(call, is_done).until(timeout)
+            }
 
-        /// Takes the next item out; waits for one.
-        pub fn get(&self) -> Result<T, ManagerError> {
-            some(self.object.fetch(&Call::Get { waits: true }, None)?)
-        }
+            /// Takes the next item out; waits for one.
+            pub fn get | get_async(&self) -> T {
+                self.object.ask(Call::Get { waits: true }, whole)
+            }
 
-        /// Takes the next item out, if there is one.
-        #[doc(alias = "get_nowait")]
-        pub fn try_get(&self) -> Result<Option<T>, ManagerError> {
-            self.object.fetch(&Call::Get { waits: false }, None)
-        }
+            /// Takes the next item out, if there is one.
+            #[doc(alias = "get_nowait")]
+            pub fn try_get | try_get_async(&self) -> Option<T> {
+                self.object.ask(Call::Get { waits: false }, kept)
+            }
 
-        /// Takes the next item out; waits up to `timeout` for one.
-        pub fn get_timeout(&self, timeout: Duration) -> Result<Option<T>, ManagerError> {
-            absent(self.object.fetch(&Call::Get { waits: true }, Some(timeout)))
-        }
+            /// Takes the next item out; waits up to `timeout` for one.
+            pub fn get_timeout | get_timeout_async(&self, timeout: Duration) -> Option<T> {
+                self.object.ask(Call::Get { waits: true }, kept_in_time).until(timeout)
+            }
 
-        /// How many items there are.
-        #[doc(alias = "qsize")]
-        pub fn len(&self) -> Result<usize, ManagerError> {
-            let len: u64 = self.object.ask(&Call::Len)?;
-            Ok(usize::try_from(len).unwrap_or(usize::MAX))
+            /// How many items there are.
+            #[doc(alias = "qsize")]
+            pub fn len | len_async(&self) -> usize {
+                self.object.ask(Call::Len, count)
+            }
         }
 
         /// Whether there is none.
@@ -270,36 +273,31 @@ impl<T: Message> QueueProxy<T> {
 impl<T: Message> JoinableQueueProxy<T> {
     queue_methods!();
 
-    /// Says that an item that was taken out is done with.
-    pub fn task_done(&self) -> Result<(), ManagerError> {
-        self.object.ask(&Call::TaskDone)
-    }
+    calls! {
+        /// Says that an item that was taken out is done with.
+        pub fn task_done | task_done_async(&self) {
+            self.object.ask(Call::TaskDone, plain)
+        }
 
-    /// Waits until all items that were put are done with.
-    pub fn join(&self) -> Result<(), ManagerError> {
-        self.object.ask(&Call::Join)
-    }
+        /// Waits until all items that were put are done with.
+        pub fn join | join_async(&self) {
+            self.object.ask(Call::Join, plain)
+        }
 
-    /// As [`join`](Self::join), up to `timeout`; whether all are done with.
-    pub fn join_timeout(&self, timeout: Duration) -> Result<bool, ManagerError> {
-        Ok(absent(self.object.ask_until::<_, ()>(&Call::Join, Some(timeout)).map(Some))?.is_some())
+        /// As [`join`](Self::join), up to `timeout`; whether all are done with.
+        pub fn join_timeout | join_timeout_async(&self, timeout: Duration) -> bool {
+            self.object.ask(Call::Join, is_joined).until(timeout)
+        }
     }
 }
 
-fn put<T: Message>(
+fn kept_in_time<T: Message>(
+    reply: Result<Reply, ManagerError>,
     object: &ObjectRef,
-    item: &T,
-    waits: bool,
-    limit: Option<Duration>,
-) -> Result<bool, ManagerError> {
-    let call = Call::Put { value: object.raw(item)?, waits };
-    Ok(absent(object.ask_until(&call, limit).map(Some))?.unwrap_or(false))
+) -> Result<Option<T>, ManagerError> {
+    in_time(kept(reply, object))
 }
 
-/// A wait that was given up brings nothing.
-pub(super) fn absent<T>(result: Result<Option<T>, ManagerError>) -> Result<Option<T>, ManagerError> {
-    match result {
-        Err(error) if error.is_given_up() => Ok(None),
-        other => other,
-    }
+fn is_joined(reply: Result<Reply, ManagerError>, object: &ObjectRef) -> Result<bool, ManagerError> {
+    Ok(in_time(plain::<()>(reply, object).map(Some))?.is_some())
 }

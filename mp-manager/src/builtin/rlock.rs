@@ -9,7 +9,7 @@ use std::time::Duration;
 use ipc_core::Packet;
 use serde::{Deserialize, Serialize};
 
-use super::queue::absent;
+use super::calls::{in_time, plain, some};
 use super::{create, decode};
 use crate::error::{FaultKind, ManagerError};
 use crate::manager::Manager;
@@ -154,7 +154,7 @@ impl RLockProxy {
     /// Takes the lock, or takes it once more; waits for it as long as the server lives.
     #[doc(alias = "acquire")]
     pub fn lock(&self) -> Result<RLockGuard, ManagerError> {
-        super::some(self.acquire(true, None)?)
+        some(self.acquire(true, None)?)
     }
 
     /// Takes the lock if no other thread has it.
@@ -169,12 +169,14 @@ impl RLockProxy {
 
     /// Whether some thread holds it.
     pub fn is_locked(&self) -> Result<bool, ManagerError> {
-        self.object.ask(&Call::IsLocked)
+        self.object.ask(Call::IsLocked, plain).wait()
     }
 
     fn acquire(&self, waits: bool, limit: Option<Duration>) -> Result<Option<RLockGuard>, ManagerError> {
         let call = Call::Acquire { thread: this_thread(), waits };
-        let hold: Option<u64> = absent(self.object.ask_until(&call, limit))?;
+        let ask = self.object.ask(call, plain);
+        let ask = if let Some(limit) = limit { ask.until(limit) } else { ask };
+        let hold: Option<u64> = in_time(ask.wait())?;
         Ok(hold.map(|hold| RLockGuard { object: self.object.clone(), hold, thread: PhantomData }))
     }
 }

@@ -7,11 +7,11 @@ use std::time::Duration;
 use ipc_core::Packet;
 use serde::{Deserialize, Serialize};
 
-use super::queue::absent;
+use super::calls::{calls, count, in_time, plain, some};
 use super::{create, decode};
 use crate::error::{Fault, FaultKind, ManagerError};
 use crate::manager::Manager;
-use crate::object_ref::ObjectRef;
+use crate::object_ref::{ObjectRef, Reply};
 use crate::server::builtin::{BuiltIn, METHOD};
 use crate::server::table::Table;
 use crate::server::{Answer, CallKey};
@@ -185,37 +185,45 @@ impl Manager {
 /// See [`ManagerError`] for how methods may fail.
 #[allow(clippy::missing_errors_doc)]
 impl SemaphoreProxy {
-    /// Takes a permit; waits for one as long as the server lives.
-    pub fn acquire(&self) -> Result<Permit, ManagerError> {
-        super::some(self.take(true, None)?)
-    }
+    calls! {
+        /// Takes a permit; waits for one as long as the server lives.
+        pub fn acquire | acquire_async(&self) -> Permit {
+            self.object.ask(Call::Acquire { waits: true }, permit)
+        }
 
-    /// Takes a permit if there is one.
-    pub fn try_acquire(&self) -> Result<Option<Permit>, ManagerError> {
-        self.take(false, None)
-    }
+        /// Takes a permit if there is one.
+        pub fn try_acquire | try_acquire_async(&self) -> Option<Permit> {
+            self.object.ask(Call::Acquire { waits: false }, permit_in_time)
+        }
 
-    /// Takes a permit; waits for one up to `timeout`.
-    pub fn acquire_timeout(&self, timeout: Duration) -> Result<Option<Permit>, ManagerError> {
-        self.take(true, Some(timeout))
-    }
+        /// Takes a permit; waits for one up to `timeout`.
+        pub fn acquire_timeout | acquire_timeout_async(&self, timeout: Duration) -> Option<Permit> {
+            self.object.ask(Call::Acquire { waits: true }, permit_in_time).until(timeout)
+        }
 
-    /// Adds permits, as one who counts things does: acquired here, released there.
-    pub fn release(&self, count: usize) -> Result<(), ManagerError> {
-        self.object.ask(&Call::Release { count: count as u64 })
-    }
+        /// Adds permits, as one who counts things does: acquired here, released there.
+        pub fn release | release_async(&self, count: usize) {
+            self.object.ask(Call::Release { count: count as u64 }, plain)
+        }
 
-    /// How many permits are free.
-    #[doc(alias = "get_value")]
-    pub fn available(&self) -> Result<usize, ManagerError> {
-        let free: u64 = self.object.ask(&Call::Free)?;
-        Ok(usize::try_from(free).unwrap_or(usize::MAX))
+        /// How many permits are free.
+        #[doc(alias = "get_value")]
+        pub fn available | available_async(&self) -> usize {
+            self.object.ask(Call::Free, count)
+        }
     }
+}
 
-    fn take(&self, waits: bool, limit: Option<Duration>) -> Result<Option<Permit>, ManagerError> {
-        let permit: Option<u64> = absent(self.object.ask_until(&Call::Acquire { waits }, limit))?;
-        Ok(permit.map(|permit| Permit { object: self.object.clone(), permit }))
-    }
+fn permit(reply: Result<Reply, ManagerError>, object: &ObjectRef) -> Result<Permit, ManagerError> {
+    some(permit_in_time(reply, object)?)
+}
+
+fn permit_in_time(
+    reply: Result<Reply, ManagerError>,
+    object: &ObjectRef,
+) -> Result<Option<Permit>, ManagerError> {
+    let permit: Option<u64> = in_time(plain(reply, object))?;
+    Ok(permit.map(|permit| Permit { object: object.clone(), permit }))
 }
 
 impl Permit {
@@ -226,7 +234,7 @@ impl Permit {
     /// See [`ManagerError`].
     pub fn forget(mut self) -> Result<(), ManagerError> {
         let permit = std::mem::take(&mut self.permit);
-        self.object.ask(&Call::Forget { permit })
+        self.object.ask(Call::Forget { permit }, plain).wait()
     }
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use ipc_core::{Message, Packet};
 use serde::{Deserialize, Serialize};
 
-use super::{change, create, decode, give, some};
+use super::calls::{calls, no_value, whole};
+use super::{change, create, decode, give};
+use crate::async_reply::AsyncReply;
 use crate::error::{Fault, ManagerError};
 use crate::manager::Manager;
 use crate::server::Answer;
@@ -82,20 +84,21 @@ impl Manager {
 /// Each method is one call of the manager; see [`ManagerError`] for how it may fail.
 #[allow(clippy::missing_errors_doc)]
 impl<T: Message> ValueProxy<T> {
-    /// The value as it is now.
-    pub fn get(&self) -> Result<T, ManagerError> {
-        some(self.object.fetch(&Call::Get, None)?)
-    }
+    calls! {
+        /// The value as it is now.
+        pub fn get | get_async(&self) -> T {
+            self.object.ask(Call::Get, whole)
+        }
 
-    /// Sets it.
-    pub fn set(&self, value: &T) -> Result<(), ManagerError> {
-        let call = Call::Set(self.object.raw(value)?);
-        self.object.fetch::<_, T>(&call, None).map(drop)
-    }
+        /// Sets it.
+        pub fn set | set_async(&self, value: &T) {
+            self.object.ask(Call::Set(self.object.raw(value)?), no_value::<Option<Raw>>)
+        }
 
-    /// Sets it, and brings the one before.
-    pub fn replace(&self, value: &T) -> Result<T, ManagerError> {
-        some(self.object.fetch(&Call::Replace(self.object.raw(value)?), None)?)
+        /// Sets it, and brings the one before.
+        pub fn replace | replace_async(&self, value: &T) -> T {
+            self.object.ask(Call::Replace(self.object.raw(value)?), whole)
+        }
     }
 
     /// Changes the value in the server, as one step: `function` runs there. For
@@ -105,6 +108,15 @@ impl<T: Message> ValueProxy<T> {
         function: fn(&mut T, A) -> R,
         arg: A,
     ) -> Result<R, ManagerError> {
-        change::value(&self.object, &Raw::default(), function, &arg)
+        change::value(&self.object, Raw::default(), function, arg)?.wait()
+    }
+
+    /// Sends [`update`](Self::update), whose value is fetched later.
+    pub fn update_async<A: Message, R: Message>(
+        &self,
+        function: fn(&mut T, A) -> R,
+        arg: A,
+    ) -> Result<AsyncReply<R>, ManagerError> {
+        change::value(&self.object, Raw::default(), function, arg)?.send()
     }
 }

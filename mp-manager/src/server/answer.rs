@@ -11,6 +11,7 @@ use super::session::Session;
 use super::table::Table;
 use crate::client::lock;
 use crate::error::{Fault, FaultKind};
+use crate::lease::Lease;
 use crate::wire::{AnswerKind, Tail};
 
 /// Whose call it is: a client's number, zero for the server's own process, and the
@@ -119,58 +120,84 @@ impl fmt::Debug for Answer {
 /// Where a thread of the server's own process waits for an answer.
 #[derive(Debug)]
 pub(crate) struct Slot {
-    place: Mutex<Place>,
-    thread: Thread,
+    state: Mutex<Waiter>,
     table: Arc<Table>,
+    /// What stands in the arguments.
+    _arguments: Vec<Arc<Lease>>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    place: Place,
+    thread: Thread,
 }
 
 #[derive(Debug)]
 enum Place {
     Empty,
     Full(Packet, Tail),
+    /// The answer was taken.
+    Taken,
     /// The caller has gone.
     Left,
 }
 
 impl Slot {
-    pub(crate) fn new(table: &Arc<Table>) -> Arc<Self> {
-        let thread = std::thread::current();
-        Arc::new(Self { place: Mutex::new(Place::Empty), thread, table: Arc::clone(table) })
+    pub(crate) fn new(table: &Arc<Table>, arguments: Vec<Arc<Lease>>) -> Arc<Self> {
+        let waiter = Waiter { place: Place::Empty, thread: std::thread::current() };
+        Arc::new(Self { state: Mutex::new(waiter), table: Arc::clone(table), _arguments: arguments })
     }
 
     fn fill(&self, packet: Packet, tail: Tail, counted: bool) -> bool {
-        let mut place = lock(&self.place);
-        if !matches!(*place, Place::Empty) {
+        let mut state = lock(&self.state);
+        if !matches!(state.place, Place::Empty) {
             return false;
         }
         for object in tail.objects.iter().filter(|_| !counted) {
             self.table.raise(*object);
         }
-        *place = Place::Full(packet, tail);
-        drop(place);
-        self.thread.unpark();
+        state.place = Place::Full(packet, tail);
+        let thread = state.thread.clone();
+        drop(state);
+        thread.unpark();
         true
     }
 
-    /// Waits for the answer; `None` after the time, from when on it is left.
+    /// This thread waits for the answer from now on.
+    pub(crate) fn attend(&self) {
+        lock(&self.state).thread = std::thread::current();
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(lock(&self.state).place, Place::Full(..))
+    }
+
+    /// Waits for the answer; `None` after the time.
     pub(crate) fn wait(&self, patience: Option<Duration>) -> Option<(Packet, Tail)> {
         let deadline = patience.and_then(|patience| Instant::now().checked_add(patience));
         loop {
-            let mut place = lock(&self.place);
-            let is_late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            let after = if is_late { Place::Left } else { Place::Empty };
-            match std::mem::replace(&mut *place, after) {
-                Place::Full(packet, tail) => return Some((packet, tail)),
-                _ if is_late => return None,
-                _ => {}
+            let mut state = lock(&self.state);
+            if matches!(state.place, Place::Full(..))
+                && let Place::Full(packet, tail) = std::mem::replace(&mut state.place, Place::Taken)
+            {
+                return Some((packet, tail));
             }
-            drop(place);
-            match deadline {
+            drop(state);
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            match left {
                 None => std::thread::park(),
-                Some(deadline) => {
-                    std::thread::park_timeout(deadline.saturating_duration_since(Instant::now()));
-                }
+                Some(left) if left.is_zero() => return None,
+                Some(left) => std::thread::park_timeout(left),
             }
         }
+    }
+
+    /// Nobody takes the answer any more; `false` if it was taken, or left before.
+    pub(crate) fn leave(&self) -> bool {
+        let place = std::mem::replace(&mut lock(&self.state).place, Place::Left);
+        if let Place::Full(_, tail) = &place {
+            tail.objects.iter().for_each(|object| self.table.lower(*object));
+        }
+        matches!(place, Place::Empty | Place::Full(..))
     }
 }

@@ -19,14 +19,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ipc_core::link::{Link, PipeLink};
-use ipc_core::{AuthKey, EncodeError, Listener, Packet};
+use ipc_core::{AuthKey, Listener, Packet};
 
 use crate::client::lock;
 use crate::error::{Fault, FaultKind, Kind, ManagerError};
 use crate::hosted::Make;
 use crate::lease::{Lease, Route};
-use crate::object_ref::Reply;
-use crate::wire::{Access, AnswerKind, Patience};
+use crate::wire::Access;
 
 mod alarms;
 mod answer;
@@ -34,6 +33,7 @@ pub(crate) mod builtin;
 mod crew;
 mod flights;
 mod helm;
+mod home_call;
 pub(crate) mod homes;
 mod object;
 mod requests;
@@ -43,12 +43,11 @@ pub(crate) mod table;
 mod work;
 
 use alarms::{Alarm, Alarms};
-use answer::Slot;
 pub(crate) use answer::{Answer, CallKey};
 use crew::Crew;
 use flights::Flights;
 use helm::Helm;
-use object::Call;
+pub(crate) use home_call::{HomeCall, begin_at_home};
 pub(crate) use object::Object;
 use ring::Ring;
 use session::Session;
@@ -301,52 +300,6 @@ impl Server {
         if let Some(object) = self.flights.lose(ticket) {
             self.table.lower(object);
         }
-    }
-}
-
-/// Runs a method for a thread of the server's own process.
-pub(crate) fn call_at_home(
-    server: &Arc<Server>,
-    (object, method): (u64, u64),
-    limit: Option<Duration>,
-    patience: Duration,
-    write: impl FnOnce(&mut Packet) -> Result<(), EncodeError>,
-) -> Result<Reply, ManagerError> {
-    if homes::is_running(server, object) {
-        return Err(FaultKind::Reentrant.into());
-    }
-    let mut args = Packet::new();
-    let (written, _) = crate::context::collecting(server.access.epoch, || write(&mut args));
-    written.map_err(Kind::Encode)?;
-    let found = server.table.get(object).ok_or(Fault(FaultKind::NoObject))?;
-    let number = server.home_calls.fetch_add(1, Ordering::Relaxed) + 1;
-    let slot = Slot::new(&server.table);
-    let answer = Answer::at_home(&slot, number);
-    let key = answer.key();
-    let call = Call { object, method, args, patience: Patience::default(), answer };
-    let wait = match &*found {
-        Object::Hosted(hosted) => {
-            if let Some((call, exclusive)) = hosted.enter(call) {
-                server.run_method(&found, call, exclusive);
-            }
-            (method != crate::functions::LATER).then_some(patience)
-        }
-        Object::BuiltIn(_) => {
-            server.run_built_in(&found, call, None);
-            limit
-        }
-    };
-    let Some((packet, tail)) = slot.wait(wait) else {
-        server.give_up(key, object);
-        return Err(match limit {
-            Some(_) => FaultKind::TimedOut.into(),
-            None => Kind::Timeout(patience).into(),
-        });
-    };
-    let lease = |object| Lease::counted(Route::Home(Arc::downgrade(server)), object);
-    match tail.kind {
-        AnswerKind::Fault(fault) => Err(fault.into()),
-        _ => Ok(Reply { packet, leases: tail.objects.into_iter().map(lease).collect() }),
     }
 }
 

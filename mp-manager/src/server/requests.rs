@@ -21,18 +21,27 @@ use crate::wire::{Head, Request, VERSION, Welcome};
 /// What a client sent is not what a client sends: it goes.
 pub(super) struct Nonsense;
 
+/// What is left to be done of a request.
+pub(super) enum Orders {
+    Done,
+    /// By a thread that is not at the helm.
+    Work(Work),
+    /// All of these requests.
+    Batch(Packet),
+}
+
 /// How many proxies of one client's may be on their way.
 const FLIGHTS: usize = 65_536;
 /// How many names may be published.
 const NAMES: usize = 65_536;
 
 impl Server {
-    /// Does what a request says, or says what is to be done away from the helm.
+    /// Does what a request says, or says what is left to be done.
     pub(super) fn obey(
         self: &Arc<Self>,
         session: &Arc<Session>,
         mut packet: Packet,
-    ) -> Result<Option<Work>, Nonsense> {
+    ) -> Result<Orders, Nonsense> {
         let Head { call, request } = packet.read().map_err(|_| Nonsense)?;
         if !session.is_greeted() && !matches!(request, Request::Hello { version: VERSION }) {
             return Err(Nonsense);
@@ -42,23 +51,24 @@ impl Server {
                 if session.take_back(object) {
                     self.table.lower(object);
                 }
-                return Ok(None);
+                return Ok(Orders::Done);
             }
             Request::Cancel { object, call } => {
                 session.give_up(call);
                 self.give_up(super::CallKey { session: session.id(), call }, object);
-                return Ok(None);
+                return Ok(Orders::Done);
             }
+            Request::Batch => return Ok(Orders::Batch(packet)),
             _ => {}
         }
         let object = if let Request::Call { object, .. } = request { object } else { 0 };
         if !session.begin(call, object, self.limits.calls) {
             let why = format!("{} calls of this process wait already", self.limits.calls);
             session.turn_away(call, FaultKind::Busy(why));
-            return Ok(None);
+            return Ok(Orders::Done);
         }
         let answer = Answer::to_client(session, call);
-        Ok(self.begin(session, request, packet, answer))
+        Ok(self.begin(session, request, packet, answer).map_or(Orders::Done, Orders::Work))
     }
 
     fn begin(
@@ -123,7 +133,7 @@ impl Server {
                 reply::<Vec<MethodInfo>>(answer, object.map(methods));
             }
             // They have no answer and were seen to before.
-            Request::Release { .. } | Request::Cancel { .. } => {}
+            Request::Release { .. } | Request::Cancel { .. } | Request::Batch => {}
         }
         None
     }
