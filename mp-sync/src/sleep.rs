@@ -4,11 +4,10 @@
 //! deaths of the others reported on its word, so that nobody need look again and
 //! again.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use ipc_core::raw::{DeathNotice, ProcessId, ThreadId, current_cpu, several_cpus};
+use ipc_core::raw::{DeathNotice, ProcessId, ThreadId, cpu_count, current_cpu};
 
 use crate::memory::{Slot, shared_words};
 use crate::protocol::words::{self, wait_on};
@@ -117,19 +116,13 @@ impl Whereabouts {
         let here = here();
         let last = self.last.load(Ordering::Relaxed);
         let other = if (last ^ here) > CPU { last } else { self.before.load(Ordering::Relaxed) };
-        if other & CPU == 0 || here & CPU == 0 { several_cpus() } else { (other ^ here) & CPU != 0 }
+        if other & CPU == 0 || here & CPU == 0 { cpu_count() > 1 } else { (other ^ here) & CPU != 0 }
     }
 }
 
 #[inline]
 fn here() -> u64 {
     u64::from(ThreadId::current().thread()) << 32 | current_cpu().map_or(0, |cpu| u64::from(cpu) + 1)
-}
-
-/// How many processors this process may use at a time. Asked once.
-pub(crate) fn processors() -> usize {
-    static PROCESSORS: OnceLock<usize> = OnceLock::new();
-    *PROCESSORS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// One wait, of possibly many sleeps.

@@ -7,12 +7,12 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use ipc_core::raw::{Acquired, LockFailure, ProcessId};
+use ipc_core::raw::{Acquired, LockFailure, ProcessId, cpu_count};
 
 use crate::memory::{Kind, SEAT, Slot, allocate, shared_words};
 use crate::protocol::generation::{self, CALLS, Ending};
 use crate::protocol::words::{self, AtomicU32, wake};
-use crate::sleep::{self, Eagerness, Sleeper};
+use crate::sleep::{Eagerness, Sleeper};
 use crate::timeout;
 use crate::travel::travels;
 
@@ -356,7 +356,7 @@ impl Barrier {
         let words = self.words();
         let is_over = || generation::of(words.word.load(Ordering::SeqCst)) != generation;
         // Where each of them has a processor, the others may be about to come.
-        if sleep::processors() >= self.parties() as usize {
+        if cpu_count() >= self.parties() as usize {
             self.eagerness.look(is_over);
         }
         let mut sleeper = Sleeper::new(&self.slot, &words.word, CALLS);
