@@ -15,6 +15,9 @@ use crate::worker;
 /// Why an argument that all workers get may not be an end.
 pub(crate) const ONE_END: &str = "each worker needs one, and a channel end moves only once";
 
+/// How many bytes of a call are under way, unless set.
+const WINDOW_BYTES: usize = 64 << 20;
+
 /// Sets how a pool is made; from [`Pool::builder`].
 ///
 /// # Examples
@@ -46,6 +49,7 @@ impl Builder {
             memory_limit: None,
             memory_per_child: None,
             tasks_per_child: None,
+            window_bytes: WINDOW_BYTES,
             start_method: StartMethod::Spawn,
             setup: None,
             farewell: None,
@@ -176,6 +180,29 @@ impl<S: 'static> Builder<S> {
     #[must_use]
     pub fn max_tasks_per_child(mut self, count: u32) -> Self {
         self.rules.tasks_per_child = Some(count.max(1));
+        self
+    }
+
+    /// How many bytes of one call may be under way: arguments that are not answered and
+    /// results that the caller has not taken from the iterator. While there are as many,
+    /// `imap`, `imap_unordered` and the maps take no more from their input. 64 MiB unless set.
+    ///
+    /// As many items as there are workers are under way all the same, and results count
+    /// by what those before them had. Where items are small, their number is bounded, by
+    /// a few for each worker.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// let pool = mp_pool::Pool::builder().processes(2).window_bytes(4 << 20).build()?;
+    /// let blocks = (0..10).map(|byte| vec![byte; 1 << 20]);
+    /// let sums = pool.imap(|block: Vec<u8>| block.iter().map(|byte| u64::from(*byte)).sum::<u64>(), blocks);
+    /// assert_eq!(sums.last().unwrap()?, 9 << 20);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn window_bytes(mut self, bytes: usize) -> Self {
+        self.rules.window_bytes = bytes;
         self
     }
 

@@ -171,8 +171,10 @@ impl<S: 'static> Pool<S> {
 
     /// Runs `function` with each of `items` and waits for all values, in order.
     ///
-    /// Items travel several at a time; how many follows from their number. They
-    /// are taken from the iterator as workers are ready for them.
+    /// Items travel several at a time; how many follows from the time that the first ones
+    /// take: about a millisecond of work goes together, and less towards the end. They are
+    /// taken from the iterator as workers are ready for them. What waits behind a slow item
+    /// goes to workers that are idle.
     ///
     /// # Errors
     /// The [`TaskError`] of the first item, in order, that failed, after all others
@@ -376,11 +378,7 @@ impl<S: 'static> Pool<S> {
         I: Iterator<Item = A>,
     {
         let expected = items.size_hint().0;
-        let chunks = match (expected, self.driver.chunk_size(expected), self.driver.chunk_size(usize::MAX)) {
-            // Of unknown number: tasks grow with what has come.
-            (0, _, most) => Chunks::growing(items, most),
-            (_, size, _) => Chunks::new(items, size),
-        };
+        let chunks = Chunks::measured(items);
         Ok((Work::begin(&self.driver, self.priority, code, chunks)?, expected))
     }
 

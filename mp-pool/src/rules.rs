@@ -23,6 +23,8 @@ pub(crate) struct Rules {
     pub(crate) memory_per_child: Option<u64>,
     /// A worker that has run so many items is replaced.
     pub(crate) tasks_per_child: Option<u32>,
+    /// How many bytes of arguments and results of one call are under way.
+    pub(crate) window_bytes: usize,
     pub(crate) start_method: StartMethod,
     /// What each worker runs before its first task.
     pub(crate) setup: Option<Packet>,

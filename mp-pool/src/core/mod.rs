@@ -96,6 +96,21 @@ pub(crate) struct Core {
     pub(crate) shares: Shares,
 }
 
+/// How a job's next items should go.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Advice {
+    /// How many may travel together though each goes by itself: so many that a worker is
+    /// soon done with them.
+    pub(crate) bundle: usize,
+    /// How many of a map's go together at least, if there are as many.
+    pub(crate) least: usize,
+    /// How many do at the most.
+    pub(crate) most: usize,
+    pub(crate) workers: usize,
+    /// How many bytes may be under way.
+    pub(crate) window_bytes: usize,
+}
+
 /// How long a worker that took nothing is left alone, doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// A task that takes a worker longer than this is not given ahead.
@@ -109,7 +124,10 @@ const WAKE_NANOS: u64 = 10_000;
 /// Items that together take less may travel together.
 const BUNDLE_NANOS: u64 = 20_000;
 /// The most items that do.
-const MOST_BUNDLED: u64 = 64;
+const MOST_BUNDLED: usize = 64;
+/// About what a task of a map should take: so much that its cost is nothing beside it, and
+/// little beside what a worker would have to wait for another one's last.
+const CHUNK_NANOS: u64 = 1_000_000;
 /// The most tasks that one worker holds.
 const MOST_HELD: u64 = 32;
 
@@ -179,16 +197,22 @@ impl Core {
         self.rules.processes * (self.window() + 1)
     }
 
-    /// How many of a job's items may travel together though each goes by itself: so
-    /// many that a worker is soon done with them.
-    pub(crate) fn bundle(&self, job: JobId) -> usize {
-        // Several at a time would overrun what is left to a worker.
-        if self.rules.tasks_per_child.is_some() {
-            return 1;
+    /// How a job's next items should go, by what those before them took.
+    pub(crate) fn advice(&self, job: JobId) -> Advice {
+        let measured = self.jobs.get(job).map(|job| job.measured).unwrap_or_default();
+        let items = |nanos| match measured.items_in(nanos) {
+            Some(items) => self.rules.chunk_size(usize::try_from(items).unwrap_or(usize::MAX)),
+            None => 1,
+        };
+        // Several at a time would have to be divided where a worker may run no more.
+        let most_bundled = if self.rules.tasks_per_child.is_some() { 1 } else { MOST_BUNDLED };
+        Advice {
+            bundle: items(BUNDLE_NANOS).min(most_bundled),
+            least: items(BUNDLE_NANOS),
+            most: items(CHUNK_NANOS),
+            workers: self.rules.processes,
+            window_bytes: self.rules.window_bytes,
         }
-        let nanos = self.jobs.get(job).and_then(|job| job.item_nanos);
-        let items = nanos.map_or(1, |nanos| (BUNDLE_NANOS / nanos.max(1)).clamp(1, MOST_BUNDLED));
-        self.rules.chunk_size(items as usize)
     }
 
     /// The task that a worker is at.
@@ -424,7 +448,7 @@ impl Core {
         if head.busy_nanos > 0 && job != NO_JOB {
             let item_nanos = head.busy_nanos / u64::from(head.items);
             smooth(&mut self.task_nanos, item_nanos.saturating_mul(u64::from(task.items)));
-            self.jobs.change(job, |job| smooth(&mut job.item_nanos, item_nanos));
+            self.jobs.change(job, |job| job.measured.add(head.items, head.busy_nanos));
         }
         if done {
             self.let_go(worker, head.task);

@@ -16,7 +16,7 @@ use self::bell::Bell;
 use self::locked::{Leftovers, Locked};
 use self::supervisor::Supervisor;
 use crate::chunks::Chunk;
-use crate::core::{Code, Core, JobId, Lease, Reply, What};
+use crate::core::{Advice, Code, Core, JobId, Lease, Reply, What};
 use crate::error::{PoolError, PoolKind, TaskError, TaskKind};
 use crate::rules::Rules;
 use crate::station::Station;
@@ -123,7 +123,7 @@ impl Driver {
         self.lock().core.rules.processes
     }
 
-    /// How many items a task of a map of `items` should have.
+    /// How many items a task of a map of `items` should have that are all given at once.
     pub(crate) fn chunk_size(&self, items: usize) -> usize {
         let state = self.lock();
         state.core.rules.chunk_size(items.div_ceil(4 * state.core.rules.processes).max(1))
@@ -164,15 +164,14 @@ impl Driver {
         state.leftovers.jobs.extend(closed);
     }
 
-    /// Whether another task of a job should come, and of how many items it may be if
-    /// their number is left to the pool. If the input `may_wait` for what its last items
+    /// Whether another task of a job should come, and what is known of its items. If the input `may_wait` for what its last items
     /// do, those are to be with workers first: while it waits, nobody gives them out.
-    pub(crate) fn wants_more(&self, job: JobId, may_wait: bool) -> Option<usize> {
+    pub(crate) fn wants_more(&self, job: JobId, may_wait: bool) -> Option<Advice> {
         let state = self.lock();
         let open = state.core.jobs.get(job).map_or(0, |job| job.open + job.inbox.len());
         let is_behind = may_wait && open > 0 && state.core.has_queue();
         let wants = open < state.core.appetite() && !is_behind && state.core.broken.is_none();
-        wants.then(|| state.core.bundle(job))
+        wants.then(|| state.core.advice(job))
     }
 
     /// Adds a task to a job.

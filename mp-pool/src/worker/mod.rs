@@ -146,8 +146,10 @@ impl Worker<'_> {
             self.measure();
             let unhurried = head.whole && !progress.is_answered();
             if answer.items == 0 {
-                // All that was left has been recalled.
+                // All that was left has been recalled, and nobody may have been woken for
+                // what was sent before.
                 self.answer.clear();
+                self.link.link().hurry();
                 return true;
             }
             if !self.send(answer, unhurried) {

@@ -188,6 +188,8 @@ pub(super) struct Progress<'a> {
     due: bool,
     /// Each outcome is kept for the pool as it comes.
     keeps: bool,
+    /// Items are claimed several at a time: so many are, of those that may be recalled.
+    claimed: u32,
     /// How many bytes of them are.
     kept: usize,
     /// What each item is told of its time.
@@ -212,6 +214,7 @@ impl<'a> Progress<'a> {
             pace: Pace::new(now),
             due: false,
             keeps,
+            claimed: if head.whole && head.items > 1 { 0 } else { head.items },
             kept: 0,
             limit,
         }
@@ -228,7 +231,21 @@ impl<'a> Progress<'a> {
         if self.next > self.unanswered {
             self.due |= len >= ANSWER_BYTES || self.pace.is_due(self.began);
         }
-        (!self.is_over()).then(|| self.pace.stride.min(self.items - self.next))
+        if self.is_over() {
+            return None;
+        }
+        let burst = self.pace.stride.min(self.items - self.next);
+        let more = (self.next + burst).saturating_sub(self.claimed);
+        if more == 0 {
+            return Some(burst);
+        }
+        if self.board.claim_more(more) {
+            self.claimed += more;
+            return Some(burst);
+        }
+        // What is left has been recalled.
+        self.items = self.claimed;
+        Some(self.items - self.next).filter(|burst| *burst > 0)
     }
 
     /// Marks the next item as begun; `false` if what is left has been recalled.
