@@ -67,6 +67,7 @@ mod builder;
 mod builtin;
 mod client;
 mod context;
+mod durable;
 mod error;
 mod functions;
 mod hosted;

@@ -297,6 +297,9 @@ impl Serialize for ObjectRef {
         if context::collect(self.epoch, &self.lease) {
             return Wire::Here { object: self.id() }.serialize(serializer);
         }
+        if crate::durable::is_storing() {
+            return Err(S::Error::custom("an object of another manager cannot be kept in this one's log"));
+        }
         let wire = ipc_core::outside_messages(|| self.flight());
         wire.map_err(S::Error::custom)?.serialize(serializer)
     }

@@ -84,6 +84,13 @@ pub(crate) enum Request {
     },
     /// Several requests, which follow as packets; each has its own answer.
     Batch,
+    /// Gives an object a name that nobody has; brings the one that has it then.
+    Adopt {
+        name: String,
+        object: u64,
+    },
+    /// How long the log is, and how many objects are durable.
+    State,
 }
 
 /// How long a caller waits, in microseconds.

@@ -1,17 +1,16 @@
 //! A place where a number of callers wait for each other.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use ipc_core::Packet;
 use serde::{Deserialize, Serialize};
 
 use super::calls::{calls, count, plain, size};
-use super::{create, decode};
+use super::{admit, create, logged};
+use crate::durable::{Snapshot, Verb};
 use crate::error::{Fault, FaultKind, ManagerError};
 use crate::manager::Manager;
-use crate::server::builtin::BuiltIn;
-use crate::server::table::Table;
+use crate::server::builtin::{BuiltIn, Desk};
 use crate::server::{Answer, CallKey};
 
 pub(super) const NAME: &str = "barrier";
@@ -31,6 +30,12 @@ enum Call {
     State,
 }
 
+impl Verb for Call {
+    fn changes(&self) -> bool {
+        matches!(self, Self::Reset | Self::Abort)
+    }
+}
+
 impl Barrier {
     pub(super) fn new(parties: u64) -> Result<Self, Fault> {
         if parties == 0 {
@@ -39,24 +44,7 @@ impl Barrier {
         Ok(Self { parties, waiting: Vec::new(), broken: false })
     }
 
-    fn let_go(&mut self) {
-        for (index, answer) in self.waiting.drain(..).enumerate() {
-            answer.value(&(index as u64));
-        }
-    }
-
-    fn turn_away(&mut self) {
-        self.waiting.drain(..).for_each(|answer| answer.fail(FaultKind::Broken));
-    }
-}
-
-impl BuiltIn for Barrier {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn call(&mut self, _table: &Arc<Table>, args: &mut Packet, answer: Answer) {
-        let Some((call, answer)) = decode(args, answer) else { return };
+    fn obey(&mut self, call: Call, answer: Answer) {
         match call {
             Call::Wait if self.broken => answer.fail(FaultKind::Broken),
             Call::Wait => {
@@ -79,6 +67,41 @@ impl BuiltIn for Barrier {
                 answer.value(&(self.parties, self.waiting.len() as u64, self.broken));
             }
         }
+    }
+
+    fn let_go(&mut self) {
+        for (index, answer) in self.waiting.drain(..).enumerate() {
+            answer.value(&(index as u64));
+        }
+    }
+
+    fn turn_away(&mut self) {
+        self.waiting.drain(..).for_each(|answer| answer.fail(FaultKind::Broken));
+    }
+}
+
+impl BuiltIn for Barrier {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn call(&mut self, desk: &Desk<'_>, args: &mut Packet, answer: Answer) {
+        if let Some((call, answer)) = admit(desk, args, answer) {
+            self.obey(call, answer);
+        }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let mut snapshot = Snapshot::of(&self.parties, []);
+        if self.broken {
+            snapshot.then(&Call::Abort);
+        }
+        snapshot
+    }
+
+    fn replay(&mut self, _desk: &Desk<'_>, change: &mut Packet) -> Result<(), Fault> {
+        self.obey(logged(change)?, Answer::to_nobody());
+        Ok(())
     }
 
     fn give_up(&mut self, call: CallKey) {

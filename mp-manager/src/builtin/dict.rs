@@ -8,13 +8,14 @@ use ipc_core::{Message, Packet};
 use serde::{Deserialize, Serialize};
 
 use super::calls::{self, calls, count, kept, many, plain, whole};
-use super::{change, create, decode, give, give_all};
+use super::{admit, change, create, give, give_all, logged};
 use crate::async_reply::AsyncReply;
+use crate::durable::{Snapshot, Verb};
 use crate::error::{Fault, ManagerError};
 use crate::manager::Manager;
 use crate::object_ref::{ObjectRef, Reply};
 use crate::server::Answer;
-use crate::server::builtin::{BuiltIn, Change};
+use crate::server::builtin::{BuiltIn, Change, Desk};
 use crate::server::table::{Kept, Table};
 use crate::wire::{Bytes, Raw};
 
@@ -54,6 +55,24 @@ enum Call {
     Items,
 }
 
+impl Verb for Call {
+    fn changes(&self) -> bool {
+        match self {
+            Self::Len | Self::Get(_) | Self::Contains(_) | Self::Keys | Self::Values | Self::Items => false,
+            Self::Insert(..) | Self::Default(..) | Self::Extend(_) => true,
+            Self::Remove(_) | Self::PopLast | Self::Clear => true,
+        }
+    }
+
+    fn values(&self) -> Vec<&Raw> {
+        match self {
+            Self::Insert(key, value) | Self::Default(key, value) => vec![key, value],
+            Self::Extend(items) => items.iter().flat_map(|(key, value)| [key, value]).collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
 impl Dict {
     pub(super) fn new(items: Vec<(Raw, Raw)>, table: &Arc<Table>) -> Result<Self, Fault> {
         let mut dict = Self::default();
@@ -89,6 +108,31 @@ impl Dict {
         self.order.values().filter_map(|key| self.entries.get(key))
     }
 
+    fn obey(&mut self, call: Call, table: &Arc<Table>, answer: Answer) {
+        match call {
+            Call::Len => answer.say(&(self.entries.len() as u64)),
+            Call::Get(key) => drop(give(answer, self.entries.get(&key).map(|entry| &entry.value))),
+            Call::Contains(key) => answer.say(&self.entries.contains_key(&key)),
+            Call::Remove(key) => drop(give(answer, self.remove(&key).as_ref().map(|entry| &entry.value))),
+            Call::PopLast => {
+                let key = self.order.values().next_back().cloned();
+                let entry = key.and_then(|key| self.remove(&key));
+                give_all(answer, entry.iter().flat_map(|entry| [&entry.key, &entry.value]));
+            }
+            Call::Clear => {
+                *self = Self::default();
+                answer.value(&());
+            }
+            Call::Keys => drop(give_all(answer, self.in_order().map(|entry| &entry.key))),
+            Call::Values => drop(give_all(answer, self.in_order().map(|entry| &entry.value))),
+            Call::Items => {
+                give_all(answer, self.in_order().flat_map(|entry| [&entry.key, &entry.value]));
+            }
+            // An answer that is dropped says that the call was: the objects in it were no more.
+            call => drop(self.set(call, table, answer)),
+        }
+    }
+
     fn set(&mut self, call: Call, table: &Arc<Table>, answer: Answer) -> Result<(), Fault> {
         match call {
             Call::Insert(key, value) => {
@@ -117,34 +161,32 @@ impl BuiltIn for Dict {
         NAME
     }
 
-    fn call(&mut self, table: &Arc<Table>, args: &mut Packet, answer: Answer) {
-        let Some((call, answer)) = decode(args, answer) else { return };
-        match call {
-            Call::Len => answer.say(&(self.entries.len() as u64)),
-            Call::Get(key) => drop(give(answer, self.entries.get(&key).map(|entry| &entry.value))),
-            Call::Contains(key) => answer.say(&self.entries.contains_key(&key)),
-            Call::Remove(key) => drop(give(answer, self.remove(&key).as_ref().map(|entry| &entry.value))),
-            Call::PopLast => {
-                let key = self.order.values().next_back().cloned();
-                let entry = key.and_then(|key| self.remove(&key));
-                give_all(answer, entry.iter().flat_map(|entry| [&entry.key, &entry.value]));
-            }
-            Call::Clear => {
-                *self = Self::default();
-                answer.value(&());
-            }
-            Call::Keys => drop(give_all(answer, self.in_order().map(|entry| &entry.key))),
-            Call::Values => drop(give_all(answer, self.in_order().map(|entry| &entry.value))),
-            Call::Items => {
-                give_all(answer, self.in_order().flat_map(|entry| [&entry.key, &entry.value]));
-            }
-            // An answer that is dropped says that the call was: the objects in it were no more.
-            call => drop(self.set(call, table, answer)),
+    fn call(&mut self, desk: &Desk<'_>, args: &mut Packet, answer: Answer) {
+        if let Some((call, answer)) = admit(desk, args, answer) {
+            self.obey(call, desk.table, answer);
         }
     }
 
-    fn change(&mut self, place: &Raw, change: &mut Change<'_>) -> Result<(), Fault> {
-        match change(self.entries.get(&place.bytes).map(|entry| &entry.value))? {
+    fn snapshot(&self) -> Snapshot {
+        let mut snapshot = Snapshot::of(&Vec::<(Raw, Raw)>::new(), []);
+        let items = self.in_order().map(|entry| (entry.key.raw(), entry.value.raw()));
+        let len = |(key, value): &(Raw, Raw)| key.bytes.0.len() + value.bytes.0.len();
+        snapshot.then_all(items, len, Call::Extend);
+        snapshot
+    }
+
+    fn replay(&mut self, desk: &Desk<'_>, change: &mut Packet) -> Result<(), Fault> {
+        self.obey(logged(change)?, desk.table, Answer::to_nobody());
+        Ok(())
+    }
+
+    fn change(&mut self, desk: &Desk<'_>, place: &Raw, change: &mut Change<'_>) -> Result<(), Fault> {
+        let new = change(self.entries.get(&place.bytes).map(|entry| &entry.value))?;
+        desk.journal.log_with(|| match &new {
+            None => Call::Remove(place.bytes.clone()),
+            Some(value) => Call::Insert(Kept::plain(place.bytes.clone()).raw(), value.raw()),
+        })?;
+        match new {
             None => drop(self.remove(&place.bytes)),
             Some(value) => match self.entries.get_mut(&place.bytes) {
                 Some(entry) => entry.value = value,

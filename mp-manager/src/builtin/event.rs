@@ -1,17 +1,16 @@
 //! A flag that can be waited for.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use ipc_core::Packet;
 use serde::{Deserialize, Serialize};
 
 use super::calls::{calls, is_done, no_value, plain};
-use super::{create, decode};
-use crate::error::ManagerError;
+use super::{admit, create, logged};
+use crate::durable::{Snapshot, Verb};
+use crate::error::{Fault, ManagerError};
 use crate::manager::Manager;
-use crate::server::builtin::BuiltIn;
-use crate::server::table::Table;
+use crate::server::builtin::{BuiltIn, Desk};
 use crate::server::{Answer, CallKey};
 
 pub(super) const NAME: &str = "event";
@@ -30,13 +29,14 @@ enum Call {
     Wait,
 }
 
-impl BuiltIn for Event {
-    fn name(&self) -> &'static str {
-        NAME
+impl Verb for Call {
+    fn changes(&self) -> bool {
+        matches!(self, Self::Set | Self::Clear)
     }
+}
 
-    fn call(&mut self, _table: &Arc<Table>, args: &mut Packet, answer: Answer) {
-        let Some((call, answer)) = decode(args, answer) else { return };
+impl Event {
+    fn obey(&mut self, call: Call, answer: Answer) {
         match call {
             Call::Set => {
                 self.is_set = true;
@@ -48,6 +48,31 @@ impl BuiltIn for Event {
             Call::Wait => return self.waiters.push(answer),
         }
         answer.value(&self.is_set);
+    }
+}
+
+impl BuiltIn for Event {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn call(&mut self, desk: &Desk<'_>, args: &mut Packet, answer: Answer) {
+        if let Some((call, answer)) = admit(desk, args, answer) {
+            self.obey(call, answer);
+        }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let mut snapshot = Snapshot::of(&(), []);
+        if self.is_set {
+            snapshot.then(&Call::Set);
+        }
+        snapshot
+    }
+
+    fn replay(&mut self, _desk: &Desk<'_>, change: &mut Packet) -> Result<(), Fault> {
+        self.obey(logged(change)?, Answer::to_nobody());
+        Ok(())
     }
 
     fn give_up(&mut self, call: CallKey) {

@@ -8,13 +8,14 @@ use mp_process::Function;
 use serde::{Deserialize, Serialize};
 
 use super::calls::{calls, kept, many, no_value, size, whole};
-use super::{change, create, decode, give, give_all, keep_all, raws, unraw};
+use super::{admit, change, create, give, give_all, keep_all, logged, raws, unraw};
 use crate::async_reply::AsyncReply;
+use crate::durable::{Snapshot, Verb};
 use crate::error::{Fault, FaultKind, ManagerError};
 use crate::manager::Manager;
 use crate::object_ref::{ObjectRef, Reply};
 use crate::server::Answer;
-use crate::server::builtin::{Arrange, BuiltIn, Change};
+use crate::server::builtin::{Arrange, BuiltIn, Change, Desk};
 use crate::server::table::{Kept, Table};
 use crate::wire::Raw;
 
@@ -42,6 +43,22 @@ enum Call {
     Splice(u64, u64, Vec<Raw>),
     Reverse,
     Repeat(u64),
+    /// In logs: the places from which the values come.
+    Arrange(Vec<u64>),
+}
+
+impl Verb for Call {
+    fn changes(&self) -> bool {
+        !matches!(self, Self::Len | Self::Get(_) | Self::Find(_) | Self::Count(_) | Self::Slice(..))
+    }
+
+    fn values(&self) -> Vec<&Raw> {
+        match self {
+            Self::Set(_, value) | Self::Insert(_, value) => vec![value],
+            Self::Push(values) | Self::Splice(_, _, values) => values.iter().collect(),
+            _ => Vec::new(),
+        }
+    }
 }
 
 impl List {
@@ -63,6 +80,40 @@ impl List {
 
     fn find(&self, value: &Raw) -> Option<usize> {
         self.0.iter().position(|kept| kept.bytes == value.bytes)
+    }
+
+    fn obey(&mut self, call: Call, table: &Arc<Table>, answer: Answer) {
+        match call {
+            Call::Get(index) => match self.place(index) {
+                Ok(place) => drop(give(answer, self.0.get(place))),
+                Err(fault) => answer.fail(fault),
+            },
+            Call::Pop(index) => {
+                let last = self.0.len().checked_sub(1);
+                let place = index.map_or(last, |index| self.place(index).ok());
+                let popped = place.map(|place| self.0.remove(place));
+                give(answer, popped.as_ref());
+            }
+            Call::Slice(from, to) => drop(give_all(answer, self.0[self.range(from, to)].iter())),
+            Call::Splice(from, to, values) => match keep_all(table, values) {
+                Ok(values) => {
+                    let range = self.range(from, to);
+                    let out: Vec<Kept> = self.0.splice(range, values).collect();
+                    give_all(answer, out.iter());
+                }
+                Err(fault) => answer.fail(fault),
+            },
+            call => match self.alter(call, table) {
+                Ok(number) => answer.say(&number),
+                Err(fault) => answer.fail(fault),
+            },
+        }
+    }
+
+    fn put_in_order(&mut self, order: Vec<u64>) {
+        let mut old: Vec<Option<Kept>> = std::mem::take(&mut self.0).into_iter().map(Some).collect();
+        let take = |place: u64| usize::try_from(place).ok().and_then(|place| old.get_mut(place)?.take());
+        self.0 = order.into_iter().filter_map(take).collect();
     }
 
     /// Methods that bring nothing, or a number.
@@ -115,49 +166,40 @@ impl BuiltIn for List {
         NAME
     }
 
-    fn call(&mut self, table: &Arc<Table>, args: &mut Packet, answer: Answer) {
-        let Some((call, answer)) = decode(args, answer) else { return };
-        match call {
-            Call::Get(index) => match self.place(index) {
-                Ok(place) => drop(give(answer, self.0.get(place))),
-                Err(fault) => answer.fail(fault),
-            },
-            Call::Pop(index) => {
-                let last = self.0.len().checked_sub(1);
-                let place = index.map_or(last, |index| self.place(index).ok());
-                let popped = place.map(|place| self.0.remove(place));
-                give(answer, popped.as_ref());
-            }
-            Call::Slice(from, to) => drop(give_all(answer, self.0[self.range(from, to)].iter())),
-            Call::Splice(from, to, values) => match keep_all(table, values) {
-                Ok(values) => {
-                    let range = self.range(from, to);
-                    let out: Vec<Kept> = self.0.splice(range, values).collect();
-                    give_all(answer, out.iter());
-                }
-                Err(fault) => answer.fail(fault),
-            },
-            call => match self.alter(call, table) {
-                Ok(number) => answer.say(&number),
-                Err(fault) => answer.fail(fault),
-            },
+    fn call(&mut self, desk: &Desk<'_>, args: &mut Packet, answer: Answer) {
+        if let Some((call, answer)) = admit(desk, args, answer) {
+            self.obey(call, desk.table, answer);
         }
     }
 
-    fn change(&mut self, place: &Raw, change: &mut Change<'_>) -> Result<(), Fault> {
+    fn snapshot(&self) -> Snapshot {
+        let mut snapshot = Snapshot::of(&Vec::<Raw>::new(), []);
+        snapshot.then_all(self.0.iter().map(Kept::raw), |raw| raw.bytes.0.len(), Call::Push);
+        snapshot
+    }
+
+    fn replay(&mut self, desk: &Desk<'_>, change: &mut Packet) -> Result<(), Fault> {
+        match logged(change)? {
+            Call::Arrange(order) => self.put_in_order(order),
+            call => self.obey(call, desk.table, Answer::to_nobody()),
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, desk: &Desk<'_>, place: &Raw, change: &mut Change<'_>) -> Result<(), Fault> {
         let index = change::index(place)?;
         let kept = self.0.get_mut(index).ok_or(Fault(FaultKind::OutOfRange(index as u64)))?;
         if let Some(new) = change(Some(kept))? {
+            desk.journal.log_with(|| Call::Set(index as u64, new.raw()))?;
             *kept = new;
         }
         Ok(())
     }
 
-    fn arrange(&mut self, arrange: &mut Arrange<'_>) -> Result<(), Fault> {
+    fn arrange(&mut self, desk: &Desk<'_>, arrange: &mut Arrange<'_>) -> Result<(), Fault> {
         let order = arrange(self.0.iter().map(|kept| kept.bytes.0.clone()).collect())?;
-        let mut old: Vec<Option<Kept>> = std::mem::take(&mut self.0).into_iter().map(Some).collect();
-        let take = |place: u64| usize::try_from(place).ok().and_then(|place| old.get_mut(place)?.take());
-        self.0 = order.into_iter().filter_map(take).collect();
+        desk.journal.log_with(|| Call::Arrange(order.clone()))?;
+        self.put_in_order(order);
         Ok(())
     }
 }

@@ -1,7 +1,6 @@
 //! A lock.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ipc_core::Packet;
@@ -9,11 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use super::calls::{calls, in_time, plain, some};
 use super::{create, decode};
+use crate::durable::Snapshot;
 use crate::error::{Fault, FaultKind, ManagerError};
 use crate::manager::Manager;
 use crate::object_ref::{ObjectRef, Reply};
-use crate::server::builtin::{BuiltIn, METHOD};
-use crate::server::table::Table;
+use crate::server::builtin::{BuiltIn, Desk, METHOD};
 use crate::server::{Answer, CallKey};
 
 pub(super) const NAME: &str = "lock";
@@ -74,7 +73,12 @@ impl BuiltIn for Lock {
         NAME
     }
 
-    fn call(&mut self, _table: &Arc<Table>, args: &mut Packet, answer: Answer) {
+    // Who holds it is connected.
+    fn snapshot(&self) -> Snapshot {
+        Snapshot::of(&(), [])
+    }
+
+    fn call(&mut self, _desk: &Desk<'_>, args: &mut Packet, answer: Answer) {
         let Some((call, answer)) = decode(args, answer) else { return };
         let session = answer.key().session;
         match call {

@@ -1,18 +1,18 @@
 //! Values of any types, by name.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use ipc_core::{Message, Packet};
 use serde::{Deserialize, Serialize};
 
 use super::calls::{calls, kept, plain};
-use super::{create, decode, give};
-use crate::error::ManagerError;
+use super::{admit, create, give, logged};
+use crate::durable::{Snapshot, Verb};
+use crate::error::{Fault, ManagerError};
 use crate::manager::Manager;
 use crate::server::Answer;
-use crate::server::builtin::BuiltIn;
-use crate::server::table::{Kept, Table};
+use crate::server::builtin::{BuiltIn, Desk};
+use crate::server::table::Kept;
 use crate::wire::Raw;
 
 pub(super) const NAME: &str = "namespace";
@@ -28,16 +28,26 @@ enum Call {
     Names,
 }
 
+impl Verb for Call {
+    fn changes(&self) -> bool {
+        matches!(self, Self::Set(..) | Self::Remove(_))
+    }
+
+    fn values(&self) -> Vec<&Raw> {
+        if let Self::Set(_, value) = self { vec![value] } else { Vec::new() }
+    }
+}
+
 impl BuiltIn for Names {
     fn name(&self) -> &'static str {
         NAME
     }
 
-    fn call(&mut self, table: &Arc<Table>, args: &mut Packet, answer: Answer) {
-        let Some((call, answer)) = decode(args, answer) else { return };
+    fn call(&mut self, desk: &Desk<'_>, args: &mut Packet, answer: Answer) {
+        let Some((call, answer)) = admit(desk, args, answer) else { return };
         match call {
             Call::Get(name) => drop(give(answer, self.0.get(&name))),
-            Call::Set(name, value) => match table.keep(value) {
+            Call::Set(name, value) => match desk.table.keep(value) {
                 Ok(value) => {
                     let old = self.0.insert(name, value);
                     answer.value(&());
@@ -48,6 +58,21 @@ impl BuiltIn for Names {
             Call::Remove(name) => answer.say(&self.0.remove(&name).is_some()),
             Call::Names => answer.say(&self.0.keys().cloned().collect::<Vec<_>>()),
         }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let mut snapshot = Snapshot::of(&(), []);
+        self.0.iter().for_each(|(name, kept)| snapshot.then(&Call::Set(name.clone(), kept.raw())));
+        snapshot
+    }
+
+    fn replay(&mut self, desk: &Desk<'_>, change: &mut Packet) -> Result<(), Fault> {
+        match logged(change)? {
+            Call::Set(name, value) => drop(self.0.insert(name, desk.table.keep(value)?)),
+            Call::Remove(name) => drop(self.0.remove(&name)),
+            Call::Get(_) | Call::Names => {}
+        }
+        Ok(())
     }
 }
 

@@ -1,19 +1,19 @@
 //! A queue, and one that counts what was done.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ipc_core::{Message, Packet};
 use serde::{Deserialize, Serialize};
 
 use super::calls::{calls, count, in_time, is_done, kept, no_value, plain, whole};
-use super::{create, decode, give};
-use crate::error::{Fault, ManagerError};
+use super::{create, decode, give, logged};
+use crate::durable::{Journal, Snapshot, Verb};
+use crate::error::{Fault, FaultKind, ManagerError};
 use crate::manager::Manager;
 use crate::object_ref::{ObjectRef, Reply};
-use crate::server::builtin::BuiltIn;
-use crate::server::table::{Kept, Table};
+use crate::server::builtin::{BuiltIn, Desk};
+use crate::server::table::Kept;
 use crate::server::{Answer, CallKey};
 use crate::wire::Raw;
 
@@ -44,6 +44,24 @@ enum Call {
     Len,
     TaskDone,
     Join,
+    /// In logs: so many items are not reported as done.
+    Owe(u64),
+    /// In logs: an item that was taken out did not reach who asked for it.
+    PutBack(Raw),
+}
+
+/// What waits is not logged, but the moment when it is let in or gets its item.
+impl Verb for Call {
+    fn changes(&self) -> bool {
+        false
+    }
+
+    fn values(&self) -> Vec<&Raw> {
+        match self {
+            Self::Put { value, .. } | Self::PutBack(value) => vec![value],
+            _ => Vec::new(),
+        }
+    }
 }
 
 impl Queue {
@@ -62,12 +80,13 @@ impl Queue {
         self.most > 0 && self.items.len() as u64 >= self.most
     }
 
-    fn put(&mut self, item: Kept, waits: bool, answer: Answer) {
+    fn put(&mut self, item: Kept, waits: bool, answer: Answer, journal: &Journal) {
         if !self.is_full() {
-            self.unfinished += 1;
-            self.items.push_back(item);
-            answer.value(&true);
-            self.serve();
+            match self.let_in(item, journal) {
+                Ok(()) => answer.say(&true),
+                Err((_, fault)) => return answer.fail(fault),
+            }
+            self.serve(journal);
         } else if waits {
             self.putters.push_back((answer, item));
         } else {
@@ -75,34 +94,63 @@ impl Queue {
         }
     }
 
+    fn let_in(&mut self, item: Kept, journal: &Journal) -> Result<(), (Kept, Fault)> {
+        if let Err(fault) = journal.write_with(|| Call::Put { value: item.raw(), waits: false }) {
+            return Err((item, fault));
+        }
+        self.unfinished += 1;
+        self.items.push_back(item);
+        Ok(())
+    }
+
     /// Gives items to those that wait, and room to those that wait for room.
-    fn serve(&mut self) {
-        while let Some(item) = self.items.pop_front() {
-            let Some(getter) = self.getters.pop_front() else {
-                self.items.push_front(item);
+    fn serve(&mut self, journal: &Journal) {
+        loop {
+            self.hand_out(journal);
+            let mut has_let_in = false;
+            while !self.is_full() {
+                let Some((putter, item)) = self.putters.pop_front() else { break };
+                // One that is gone puts nothing.
+                if !putter.is_awaited() {
+                    continue;
+                }
+                match self.let_in(item, journal) {
+                    Ok(()) => {
+                        has_let_in = true;
+                        putter.say(&true);
+                    }
+                    Err((_, fault)) => putter.fail(fault),
+                }
+            }
+            if !has_let_in || self.getters.is_empty() {
                 break;
-            };
-            // An item for one that is gone is the next one's.
-            if !give(getter, Some(&item)) {
-                self.items.push_front(item);
             }
-        }
-        while !self.is_full() {
-            let Some((putter, item)) = self.putters.pop_front() else { break };
-            if putter.value(&true) {
-                self.unfinished += 1;
-                self.items.push_back(item);
-            }
-        }
-        if !self.getters.is_empty() && !self.items.is_empty() {
-            self.serve();
         }
     }
 
-    fn task_done(&mut self) -> Result<(), Fault> {
+    fn hand_out(&mut self, journal: &Journal) {
+        while !self.items.is_empty() {
+            let Some(getter) = self.getters.pop_front() else { break };
+            if let Err(fault) = journal.write_with(|| Call::Get { waits: false }) {
+                getter.fail(fault);
+                continue;
+            }
+            // An item for one that is gone is the next one's.
+            if let Some(item) = self.items.pop_front()
+                && !give(getter, Some(&item))
+            {
+                // Without it in the log, nobody gets the item after a restart; here it stays.
+                let _ = journal.write_with(|| Call::PutBack(item.raw()));
+                self.items.push_front(item);
+            }
+        }
+    }
+
+    fn task_done(&mut self, journal: &Journal) -> Result<(), Fault> {
         if self.unfinished == 0 {
             return Err(Fault::refused("task_done was called more often than items were put"));
         }
+        journal.write_with(|| Call::TaskDone)?;
         self.unfinished -= 1;
         if self.unfinished == 0 {
             self.joiners.drain(..).for_each(|joiner| joiner.say(&()));
@@ -116,26 +164,51 @@ impl BuiltIn for Queue {
         NAME
     }
 
-    fn call(&mut self, table: &Arc<Table>, args: &mut Packet, answer: Answer) {
+    fn call(&mut self, desk: &Desk<'_>, args: &mut Packet, answer: Answer) {
         let Some((call, answer)) = decode(args, answer) else { return };
         match call {
-            Call::Put { value, waits } => match table.keep(value) {
-                Ok(item) => self.put(item, waits, answer),
+            Call::Put { value, waits } => match desk.table.keep(value) {
+                Ok(item) => self.put(item, waits, answer, desk.journal),
                 Err(fault) => answer.fail(fault),
             },
             Call::Get { waits } if self.items.is_empty() && !waits => drop(give(answer, None)),
             Call::Get { .. } => {
                 self.getters.push_back(answer);
-                self.serve();
+                self.serve(desk.journal);
             }
             Call::Len => answer.say(&(self.items.len() as u64)),
-            Call::TaskDone => match self.task_done() {
+            Call::TaskDone => match self.task_done(desk.journal) {
                 Ok(()) => answer.say(&()),
                 Err(fault) => answer.fail(fault),
             },
             Call::Join if self.unfinished == 0 => answer.say(&()),
             Call::Join => self.joiners.push(answer),
+            Call::Owe(_) | Call::PutBack(_) => answer.fail(FaultKind::NoMethod),
         }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let mut snapshot = Snapshot::of(&self.most, []);
+        for item in &self.items {
+            snapshot.then(&Call::Put { value: item.raw(), waits: false });
+        }
+        snapshot.then(&Call::Owe(self.unfinished));
+        snapshot
+    }
+
+    fn replay(&mut self, desk: &Desk<'_>, change: &mut Packet) -> Result<(), Fault> {
+        match logged(change)? {
+            Call::Put { value, .. } => {
+                self.items.push_back(desk.table.keep(value)?);
+                self.unfinished += 1;
+            }
+            Call::Get { .. } => drop(self.items.pop_front()),
+            Call::PutBack(value) => self.items.push_front(desk.table.keep(value)?),
+            Call::TaskDone => self.unfinished = self.unfinished.saturating_sub(1),
+            Call::Owe(count) => self.unfinished = count,
+            Call::Len | Call::Join => {}
+        }
+        Ok(())
     }
 
     fn give_up(&mut self, call: CallKey) {
@@ -144,7 +217,7 @@ impl BuiltIn for Queue {
         } else if let Some(place) = self.putters.iter().position(|(putter, _)| putter.key() == call) {
             self.putters.remove(place).map(|(putter, _)| putter.value(&false));
         } else if let Some(place) = self.joiners.iter().position(|joiner| joiner.key() == call) {
-            self.joiners.remove(place).fail(crate::error::FaultKind::TimedOut);
+            self.joiners.remove(place).fail(FaultKind::TimedOut);
         }
     }
 

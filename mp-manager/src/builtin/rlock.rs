@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::marker::PhantomData;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -11,11 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use super::calls::{in_time, plain, some};
 use super::{create, decode};
+use crate::durable::Snapshot;
 use crate::error::{FaultKind, ManagerError};
 use crate::manager::Manager;
 use crate::object_ref::ObjectRef;
-use crate::server::builtin::{BuiltIn, METHOD};
-use crate::server::table::Table;
+use crate::server::builtin::{BuiltIn, Desk, METHOD};
 use crate::server::{Answer, CallKey};
 
 pub(super) const NAME: &str = "rlock";
@@ -83,7 +82,12 @@ impl BuiltIn for RLock {
         NAME
     }
 
-    fn call(&mut self, _table: &Arc<Table>, args: &mut Packet, answer: Answer) {
+    // Who holds it is connected.
+    fn snapshot(&self) -> Snapshot {
+        Snapshot::of(&(), [])
+    }
+
+    fn call(&mut self, _desk: &Desk<'_>, args: &mut Packet, answer: Answer) {
         let Some((call, answer)) = decode(args, answer) else { return };
         let session = answer.key().session;
         match call {

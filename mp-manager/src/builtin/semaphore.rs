@@ -1,19 +1,18 @@
 //! A semaphore, and one that cannot be released beyond its beginning.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 use ipc_core::Packet;
 use serde::{Deserialize, Serialize};
 
 use super::calls::{calls, count, in_time, plain, some};
-use super::{create, decode};
+use super::{create, decode, logged};
+use crate::durable::{Journal, Snapshot, Verb};
 use crate::error::{Fault, FaultKind, ManagerError};
 use crate::manager::Manager;
 use crate::object_ref::{ObjectRef, Reply};
-use crate::server::builtin::{BuiltIn, METHOD};
-use crate::server::table::Table;
+use crate::server::builtin::{BuiltIn, Desk, METHOD};
 use crate::server::{Answer, CallKey};
 
 pub(super) const NAME: &str = "semaphore";
@@ -50,6 +49,15 @@ enum Call {
         count: u64,
     },
     Free,
+    /// In logs: a permit was taken for good.
+    Spend,
+}
+
+impl Verb for Call {
+    /// Permits that are out come back when the server ends, as when their clients do.
+    fn changes(&self) -> bool {
+        matches!(self, Self::Release { .. } | Self::Spend)
+    }
 }
 
 impl Semaphore {
@@ -79,12 +87,21 @@ impl Semaphore {
         }
     }
 
-    fn release(&mut self, count: u64) -> Result<(), Fault> {
+    fn forget(&mut self, permit: CallKey, journal: &Journal) -> Result<(), Fault> {
+        if self.permits.contains(&permit) {
+            journal.log(&Call::Spend)?;
+            self.permits.remove(&permit);
+        }
+        Ok(())
+    }
+
+    fn release(&mut self, count: u64, journal: &Journal) -> Result<(), Fault> {
         // Permits that are out will come back.
         let after = self.free.saturating_add(self.permits.len() as u64).saturating_add(count);
         if self.most.is_some_and(|most| after > most) {
             return Err(Fault::refused("the semaphore was released more often than acquired"));
         }
+        journal.log(&Call::Release { count })?;
         self.add(count);
         Ok(())
     }
@@ -103,22 +120,36 @@ impl BuiltIn for Semaphore {
         NAME
     }
 
-    fn call(&mut self, _table: &Arc<Table>, args: &mut Packet, answer: Answer) {
+    fn call(&mut self, desk: &Desk<'_>, args: &mut Packet, answer: Answer) {
         let Some((call, answer)) = decode(args, answer) else { return };
         let key = |call| CallKey { session: answer.key().session, call };
         let done = match call {
             Call::Acquire { waits } => return self.acquire(waits, answer),
             Call::Free => return answer.say(&self.free),
             Call::Return { permit } => self.take_back(key(permit)),
-            Call::Forget { permit } => {
-                self.permits.remove(&key(permit));
-                Ok(())
-            }
-            Call::Release { count } => self.release(count),
+            Call::Forget { permit } => self.forget(key(permit), desk.journal),
+            Call::Release { count } => self.release(count, desk.journal),
+            Call::Spend => Err(FaultKind::NoMethod.into()),
         };
         match done {
             Ok(()) => answer.say(&()),
             Err(fault) => answer.fail(fault),
+        }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let free = self.free.saturating_add(self.permits.len() as u64);
+        Snapshot::of(&Begin { free, most: self.most }, [])
+    }
+
+    fn replay(&mut self, desk: &Desk<'_>, change: &mut Packet) -> Result<(), Fault> {
+        match logged(change)? {
+            Call::Release { count } => self.release(count, desk.journal),
+            Call::Spend => {
+                self.free = self.free.saturating_sub(1);
+                Ok(())
+            }
+            _ => Err(FaultKind::NoMethod.into()),
         }
     }
 

@@ -8,11 +8,12 @@ use ipc_core::{Message, Packet};
 use serde::{Deserialize, Serialize};
 
 use super::calls::{calls, count, is_one, kept, many, no_value};
-use super::{create, decode, give, give_all, keep_all, raws};
+use super::{admit, create, give, give_all, keep_all, logged, raws};
+use crate::durable::{Snapshot, Verb};
 use crate::error::{Fault, ManagerError};
 use crate::manager::Manager;
 use crate::server::Answer;
-use crate::server::builtin::BuiltIn;
+use crate::server::builtin::{BuiltIn, Desk};
 use crate::server::table::{Kept, Table};
 use crate::wire::{Bytes, Raw};
 
@@ -35,6 +36,19 @@ enum Call {
     Pop,
     Clear,
     All,
+}
+
+impl Verb for Call {
+    fn changes(&self) -> bool {
+        !matches!(self, Self::Len | Self::Contains(_) | Self::All)
+    }
+
+    fn values(&self) -> Vec<&Raw> {
+        match self {
+            Self::Insert(values) | Self::Toggle(values) => values.iter().collect(),
+            _ => Vec::new(),
+        }
+    }
 }
 
 impl Set {
@@ -78,8 +92,8 @@ impl BuiltIn for Set {
         NAME
     }
 
-    fn call(&mut self, table: &Arc<Table>, args: &mut Packet, answer: Answer) {
-        let Some((call, answer)) = decode(args, answer) else { return };
+    fn call(&mut self, desk: &Desk<'_>, args: &mut Packet, answer: Answer) {
+        let Some((call, answer)) = admit(desk, args, answer) else { return };
         match call {
             Call::Len => answer.say(&(self.0.len() as u64)),
             Call::Contains(value) => answer.say(&u64::from(self.0.contains_key(&value))),
@@ -88,11 +102,24 @@ impl BuiltIn for Set {
                 give(answer, popped.as_ref().map(|(_, kept)| kept));
             }
             Call::All => drop(give_all(answer, self.0.values())),
-            call => match self.alter(call, table) {
+            call => match self.alter(call, desk.table) {
                 Ok(count) => answer.say(&count),
                 Err(fault) => answer.fail(fault),
             },
         }
+    }
+    fn snapshot(&self) -> Snapshot {
+        let mut snapshot = Snapshot::of(&Vec::<Raw>::new(), []);
+        snapshot.then_all(self.0.values().map(Kept::raw), |raw| raw.bytes.0.len(), Call::Insert);
+        snapshot
+    }
+
+    fn replay(&mut self, desk: &Desk<'_>, change: &mut Packet) -> Result<(), Fault> {
+        match logged(change)? {
+            Call::Pop => drop(self.0.pop_first()),
+            call => drop(self.alter(call, desk.table)?),
+        }
+        Ok(())
     }
 }
 

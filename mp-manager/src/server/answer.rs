@@ -10,6 +10,7 @@ use ipc_core::{Message, Packet};
 use super::session::Session;
 use super::table::Table;
 use crate::client::lock;
+use crate::durable::Store;
 use crate::error::{Fault, FaultKind};
 use crate::lease::Lease;
 use crate::wire::{AnswerKind, Tail};
@@ -28,6 +29,8 @@ pub(crate) struct Answer {
     key: CallKey,
     /// The references in it are counted already.
     counted: bool,
+    /// It waits until the disk has what was logged before it, if that is asked for.
+    store: Option<Arc<Store>>,
 }
 
 enum To {
@@ -38,17 +41,39 @@ enum To {
 }
 
 impl Answer {
+    fn new(to: To, session: u64, call: u64) -> Self {
+        Self { to: Some(to), key: CallKey { session, call }, counted: false, store: None }
+    }
+
+    /// To a call that is done again when a server begins: nobody waits.
+    pub(crate) fn to_nobody() -> Self {
+        Self::new(To::Nobody, 0, 0)
+    }
+
+    /// The call's object is durable.
+    pub(crate) fn of_durable(&mut self, store: &Arc<Store>) {
+        self.store = Some(Arc::clone(store));
+    }
+
     pub(crate) fn to_client(session: &Arc<Session>, call: u64) -> Self {
         let to = if call == 0 { To::Nobody } else { To::Client(Arc::clone(session)) };
-        Self { to: Some(to), key: CallKey { session: session.id(), call }, counted: false }
+        Self::new(to, session.id(), call)
     }
 
     pub(crate) fn at_home(slot: &Arc<Slot>, call: u64) -> Self {
-        Self { to: Some(To::Home(Arc::clone(slot))), key: CallKey { session: 0, call }, counted: false }
+        Self::new(To::Home(Arc::clone(slot)), 0, call)
     }
 
     pub(crate) fn key(&self) -> CallKey {
         self.key
+    }
+
+    /// Whether the caller is still there.
+    pub(crate) fn is_awaited(&self) -> bool {
+        match &self.to {
+            Some(To::Client(session)) => session.awaits(self.key.call),
+            _ => true,
+        }
     }
 
     /// The client that gets it, if it is one.
@@ -96,11 +121,71 @@ impl Answer {
 
     fn send(&mut self, packet: Packet, kind: AnswerKind, objects: Vec<u64>) -> bool {
         let tail = Tail { call: self.key.call, kind, objects };
-        match self.to.take() {
-            Some(To::Client(session)) => session.answer(packet, tail, self.counted),
-            Some(To::Home(slot)) => slot.fill(packet, tail, self.counted),
-            _ => true,
+        let Some(to) = self.to.take() else { return true };
+        match self.store.take().filter(|store| store.holds_back()) {
+            None => to.deliver(packet, tail, self.counted),
+            Some(store) => HeldAnswer::hold(&store, to, packet, tail, self.counted),
         }
+    }
+}
+
+impl To {
+    fn deliver(self, packet: Packet, tail: Tail, counted: bool) -> bool {
+        match self {
+            Self::Client(session) => session.answer(packet, tail, counted),
+            Self::Home(slot) => slot.fill(packet, tail, counted),
+            Self::Nobody => true,
+        }
+    }
+}
+
+/// An answer that waits for the disk.
+pub(crate) struct HeldAnswer {
+    to: To,
+    packet: Packet,
+    tail: Tail,
+    table: Arc<Table>,
+}
+
+impl HeldAnswer {
+    /// `false`: nobody waits for it any more.
+    fn hold(store: &Store, to: To, packet: Packet, tail: Tail, counted: bool) -> bool {
+        let (table, is_awaited) = match &to {
+            To::Client(session) => (session.table(), session.awaits(tail.call)),
+            To::Home(slot) => (&slot.table, true),
+            To::Nobody => return true,
+        };
+        if !is_awaited {
+            return false;
+        }
+        // The objects in it stay until it is delivered.
+        for object in tail.objects.iter().filter(|_| !counted) {
+            table.raise(*object);
+        }
+        let table = Arc::clone(table);
+        store.hold(Self { to, packet, tail, table });
+        true
+    }
+
+    pub(crate) fn deliver(self) {
+        let Self { to, packet, tail, table } = self;
+        let objects = tail.objects.clone();
+        to.deliver(packet, tail, false);
+        objects.into_iter().for_each(|object| table.lower(object));
+    }
+
+    /// What it tells of is not on the disk.
+    pub(crate) fn fail(self, fault: Fault) {
+        let Self { to, tail, table, .. } = self;
+        tail.objects.iter().for_each(|object| table.lower(*object));
+        let tail = Tail { call: tail.call, kind: AnswerKind::Fault(fault.0), objects: Vec::new() };
+        to.deliver(Packet::new(), tail, false);
+    }
+}
+
+impl fmt::Debug for HeldAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HeldAnswer").field("call", &self.tail.call).finish_non_exhaustive()
     }
 }
 

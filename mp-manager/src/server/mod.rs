@@ -22,6 +22,7 @@ use ipc_core::link::{Link, PipeLink};
 use ipc_core::{AuthKey, Listener, Packet};
 
 use crate::client::lock;
+use crate::durable::{Opened, Store};
 use crate::error::{Fault, FaultKind, Kind, ManagerError};
 use crate::hosted::Make;
 use crate::lease::{Lease, Route};
@@ -43,12 +44,12 @@ pub(crate) mod table;
 mod work;
 
 use alarms::{Alarm, Alarms};
-pub(crate) use answer::{Answer, CallKey};
+pub(crate) use answer::{Answer, CallKey, HeldAnswer};
 use crew::Crew;
 use flights::Flights;
 use helm::Helm;
 pub(crate) use home_call::{HomeCall, begin_at_home};
-pub(crate) use object::Object;
+pub(crate) use object::{Hosted, Object, Shelf, Shelved};
 use ring::Ring;
 use session::Session;
 use table::Table;
@@ -100,6 +101,8 @@ pub(crate) struct Server {
     has_rung: AtomicBool,
     stopping: AtomicBool,
     home_calls: AtomicU64,
+    /// The state that survives it, if it has a folder for that.
+    store: Option<Arc<Store>>,
 }
 
 /// Clients that do not read their answers, and whether a thread sees to them.
@@ -119,10 +122,11 @@ impl Server {
         mut access: Access,
         limits: Limits,
         registered: HashMap<&'static str, Make>,
-    ) -> io::Result<Arc<Self>> {
+        state: Option<Opened>,
+    ) -> Result<Arc<Self>, ManagerError> {
         access.address = listener.address().clone();
-        access.epoch = random()?;
-        let (bell, ear) = PipeLink::pair()?;
+        access.epoch = random().map_err(Kind::System)?;
+        let (bell, ear) = PipeLink::pair().map_err(Kind::System)?;
         let server = Arc::new(Self {
             access,
             table: Arc::new(Table::new(limits.objects)),
@@ -133,7 +137,7 @@ impl Server {
             sessions: Mutex::default(),
             last_session: AtomicU64::new(0),
             alarms: Alarms::default(),
-            helm: Mutex::new(Helm::new(listener, ear)?),
+            helm: Mutex::new(Helm::new(listener, ear).map_err(Kind::System)?),
             crew: Crew::default(),
             backlog: Mutex::default(),
             ending: Mutex::default(),
@@ -146,9 +150,13 @@ impl Server {
             has_rung: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             home_calls: AtomicU64::new(0),
+            store: state.as_ref().map(|state| Arc::clone(&state.store)),
         });
         homes::enrol(&server);
-        crew::grow(&server)?;
+        if let Some(state) = state {
+            state.restore(&server).map_err(Kind::State)?;
+        }
+        crew::grow(&server).map_err(Kind::System)?;
         Ok(server)
     }
 
@@ -158,6 +166,17 @@ impl Server {
 
     pub(crate) fn table(&self) -> &Arc<Table> {
         &self.table
+    }
+
+    pub(crate) fn store(&self) -> Option<&Arc<Store>> {
+        self.store.as_ref()
+    }
+
+    /// A name that was there before the server began.
+    pub(crate) fn restore_name(&self, name: &str, object: u64) {
+        if self.table.raise(object) {
+            lock(&self.names).insert(name.to_owned(), object);
+        }
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -216,7 +235,7 @@ impl Server {
             if let Some(object) = self.table.get(object)
                 && let Object::BuiltIn(shelf) = &*object
             {
-                lock(&shelf.object).leave(id);
+                lock(&shelf.object).built_in.leave(id);
             }
         }
         for object in estate.calls.into_values() {

@@ -10,7 +10,7 @@ use super::object::Call;
 use super::session::Session;
 use super::work::Work;
 use super::{Object, Server};
-use crate::builtin;
+use crate::builtin::{self, Args};
 use crate::client::lock;
 use crate::error::{Fault, FaultKind};
 use crate::functions;
@@ -115,8 +115,19 @@ impl Server {
                 }
                 reply(answer, claimed);
             }
-            Request::Publish { name, object } => reply(answer, self.publish(name, object)),
-            Request::Unpublish { name } => reply(answer, self.unpublish(&name)),
+            Request::Adopt { name, object } => match self.adopt(name, object) {
+                Ok(object) => {
+                    let answer = self.durably(answer);
+                    answer.value_with(&object, vec![object]);
+                }
+                Err(fault) => answer.fail(fault),
+            },
+            Request::State => {
+                let info = self.store.as_ref().map(|store| store.info());
+                answer.say(&info.map(|(bytes, objects)| (bytes, objects as u64)));
+            }
+            Request::Publish { name, object } => reply(self.durably(answer), self.publish(name, object)),
+            Request::Unpublish { name } => reply(self.durably(answer), self.unpublish(&name)),
             Request::Find { name } => {
                 let object = lock(&self.names).get(&name).copied();
                 match object {
@@ -159,6 +170,7 @@ impl Server {
                 call.answer.fail(FaultKind::NotTrusted);
                 None
             }
+            Object::BuiltIn(_) if call.method == crate::durable::KEEP => Some(Work::Keep { object, call }),
             Object::BuiltIn(_) => self.try_built_in(object, call, session),
         }
     }
@@ -177,10 +189,18 @@ impl Server {
         if let Some(make) = self.registered.get(name) {
             return Ok(Maker::Hosted(*make));
         }
-        match builtin::make(name, packet, &self.table)? {
+        match builtin::make(name, &mut Args::Sent(packet), &self.table)? {
             Some(object) => Ok(Maker::BuiltIn(object)),
             None => Err(FaultKind::Unregistered(name.to_owned()).into()),
         }
+    }
+
+    /// An answer that tells of what the log has.
+    fn durably(&self, mut answer: Answer) -> Answer {
+        if let Some(store) = &self.store {
+            answer.of_durable(store);
+        }
+        answer
     }
 
     fn publish(&self, name: String, object: u64) -> Result<(), Fault> {
@@ -190,20 +210,37 @@ impl Server {
         let before = {
             let mut names = lock(&self.names);
             if names.len() >= NAMES && !names.contains_key(&name) {
-                Some(object)
+                Ok(Some(object))
             } else {
-                names.insert(name, object)
+                let logged = self.store.as_ref().map_or(Ok(()), |store| store.name(&name, Some(object)));
+                logged.map(|()| names.insert(name, object))
             }
         };
-        if let Some(before) = before {
+        if let Some(before) = before.as_ref().map_or(Some(object), |before| *before) {
             self.table.lower(before);
         }
-        Ok(())
+        before.map(drop)
+    }
+
+    /// Gives an object a name that is free; otherwise the object that has it.
+    fn adopt(&self, name: String, object: u64) -> Result<u64, Fault> {
+        if let Some(object) = lock(&self.names).get(&name) {
+            return Ok(*object);
+        }
+        // Names are given at the helm alone, so nobody gives this one meanwhile.
+        self.publish(name, object).map(|()| object)
     }
 
     fn unpublish(&self, name: &str) -> Result<(), Fault> {
-        let object = lock(&self.names).remove(name);
-        let object = object.ok_or_else(|| Fault(FaultKind::NoName(name.to_owned())))?;
+        let mut names = lock(&self.names);
+        if !names.contains_key(name) {
+            return Err(FaultKind::NoName(name.to_owned()).into());
+        }
+        if let Some(store) = &self.store {
+            store.name(name, None)?;
+        }
+        let object = names.remove(name).unwrap_or_default();
+        drop(names);
         self.table.lower(object);
         Ok(())
     }
@@ -214,7 +251,7 @@ enum Maker {
     BuiltIn(Box<dyn super::builtin::BuiltIn>),
 }
 
-fn reply<T: ipc_core::Message>(answer: Answer, result: Result<T, Fault>) {
+pub(super) fn reply<T: ipc_core::Message>(answer: Answer, result: Result<T, Fault>) {
     match result {
         Ok(value) => answer.say(&value),
         Err(fault) => answer.fail(fault),

@@ -113,6 +113,10 @@ impl Session {
         self.id
     }
 
+    pub(super) fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
+
     pub(crate) fn is_trusted(&self) -> bool {
         self.trusted
     }
