@@ -1,6 +1,6 @@
 //! A worker as the pool holds it: its process, its link and its board.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use ipc_core::link::Link;
 use ipc_core::{Connection, duplex};
@@ -8,6 +8,7 @@ use mp_process::{Process, Resource, Sentinel, StartMethod};
 
 use crate::error::PoolError;
 use crate::rules::Rules;
+use crate::stats::Times;
 use crate::worker::{Board, Equipment, WorkerLink, serve};
 
 /// How long a new worker may take to accept what it needs.
@@ -20,11 +21,13 @@ pub(crate) struct Station {
     sentinel: Sentinel,
     link: Connection<(), ()>,
     board: Board,
+    started: (Instant, SystemTime),
 }
 
 impl Station {
     /// Starts a worker process, which first does what the rules say.
     pub(crate) fn start(name: &str, method: StartMethod, rules: &mut Rules) -> Result<Self, PoolError> {
+        let started = (Instant::now(), SystemTime::now());
         let (link, theirs): (WorkerLink, WorkerLink) = duplex()?;
         let board = Board::new()?;
         let equipment = Equipment {
@@ -44,7 +47,7 @@ impl Station {
             // One that ends over it is met as any worker that ends.
             let _ = link.link().send(packet, Some(Instant::now() + SETUP_TIMEOUT));
         }
-        Ok(Self { sentinel: process.sentinel(), process, link, board })
+        Ok(Self { sentinel: process.sentinel(), process, link, board, started })
     }
 
     pub(crate) fn link(&self) -> &dyn Link {
@@ -66,6 +69,15 @@ impl Station {
 
     pub(crate) fn process(&self) -> &Process<()> {
         &self.process
+    }
+
+    /// What the worker's time has gone into, which is at a task now or waits.
+    pub(crate) fn times(&self, is_at_work: bool) -> Times {
+        let total = self.started.0.elapsed();
+        match self.board.times(self.started.1) {
+            Some(times) => Times { starting: times.starting.min(total), ..times }.up_to(total, is_at_work),
+            None => Times { starting: total, ..Times::default() },
+        }
     }
 
     /// Waits for the worker to end by itself; whether it did.

@@ -17,6 +17,7 @@ use self::queue::Queue;
 mod death;
 mod job;
 mod jobs;
+mod ledger;
 mod queue;
 mod recall;
 mod shares;
@@ -25,6 +26,8 @@ mod task;
 
 pub(crate) use job::{Callback, Job, Reply, What};
 use jobs::{Ids, Jobs};
+use ledger::Ledger;
+pub(crate) use ledger::Place;
 pub(crate) use shares::{Lease, Shares};
 pub(crate) use task::{Code, Task};
 
@@ -94,6 +97,7 @@ pub(crate) struct Core {
     /// How many tasks have been given out.
     given: u64,
     pub(crate) shares: Shares,
+    pub(crate) ledger: Ledger,
 }
 
 /// How a job's next items should go.
@@ -147,6 +151,7 @@ impl Core {
             fruitless: 0,
             given: 0,
             shares: Shares::default(),
+            ledger: Ledger::default(),
         }
     }
 
@@ -444,7 +449,10 @@ impl Core {
         self.fruitless = 0;
         (hands.full, hands.late, hands.refusals) = (false, false, 0);
         hands.answers += 1;
-        let (job, done) = (task.job, task.answered == task.items);
+        let (job, done, first) = (task.job, task.answered == task.items, task.index);
+        if job != NO_JOB {
+            self.ledger.done(worker, head.items, first, head.slowest);
+        }
         if head.busy_nanos > 0 && job != NO_JOB {
             let item_nanos = head.busy_nanos / u64::from(head.items);
             smooth(&mut self.task_nanos, item_nanos.saturating_mul(u64::from(task.items)));

@@ -30,6 +30,7 @@ impl Driver {
             method => method,
         };
         let station = Station::start(&name, method, rules)?;
+        state.core.ledger.begin(place, &name);
         state.stations[place] = Some(Arc::new(station));
         state.core.started(place);
         if state.driven {
@@ -57,6 +58,7 @@ impl Driver {
     fn bury_one(&self, state: &mut State, place: usize) {
         let Some(station) = state.stations[place].take() else { return };
         state.mute[place] = None;
+        state.close_book(place, &station);
         let error = station.process().join_timeout(Duration::ZERO).err();
         let death = Arc::new(Death { pid: station.process().pid(), error });
         let why = TaskKind::WorkerDied(Arc::clone(&death));
@@ -77,7 +79,8 @@ impl Driver {
         let mut packet = Packet::new();
         packet.extend_bytes(&bytes);
         packet.mark_trusted();
-        let job = state.core.answer(place, AnswerHead { task: id, items, busy_nanos: 0 }, packet);
+        let job =
+            state.core.answer(place, AnswerHead { task: id, items, busy_nanos: 0, slowest: None }, packet);
         Self::notify(state, job);
     }
 
@@ -151,6 +154,7 @@ impl Driver {
         for place in state.core.take_leavers() {
             if let Some(station) = state.stations[place].take() {
                 state.mute[place] = None;
+                state.close_book(place, &station);
                 send_stop(station.link());
                 state.leaving.push(station);
             }
@@ -201,6 +205,7 @@ impl Driver {
         self.call_back(&mut state);
         self.supervise.notify_all();
         let leaving = std::mem::take(&mut state.leaving);
+        state.close_books();
         state.stations.iter_mut().filter_map(Option::take).chain(leaving).collect()
     }
 }

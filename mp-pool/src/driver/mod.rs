@@ -27,6 +27,7 @@ mod burial;
 mod cancel;
 mod dispatch;
 mod locked;
+mod stats;
 mod supervisor;
 
 pub(crate) use supervisor::{run_elsewhere, runs_callbacks};

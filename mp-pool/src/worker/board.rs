@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ipc_core::SharedMemory;
 use serde::{Deserialize, Serialize};
+
+use crate::stats::Times;
 
 /// What a worker has begun of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +77,32 @@ impl Board {
     /// How many bytes of memory the worker had when it last measured; zero if it did not.
     pub(crate) fn memory(&self) -> u64 {
         self.0.atomic_u64(MEMORY).load(Ordering::Relaxed)
+    }
+
+    /// The worker waits for its first task.
+    pub(super) fn tell_ready(&self) {
+        self.0.atomic_u64(READY).store(since_epoch(), Ordering::Relaxed);
+    }
+
+    /// What the worker's time has gone into so far, in nanoseconds.
+    #[inline]
+    pub(super) fn tell_times(&self, busy: u64, serialising: u64, waiting: u64) {
+        let places = [(BUSY, busy), (SERIALISING, serialising), (WAITING, waiting)];
+        places.iter().for_each(|(place, nanos)| self.0.atomic_u64(*place).store(*nanos, Ordering::Relaxed));
+    }
+
+    /// What has been told of the worker's time, which was started at `started`; `None` until
+    /// it is ready. The two clocks are different processes', so it is by that of the day.
+    pub(crate) fn times(&self, started: SystemTime) -> Option<Times> {
+        let read = |place| self.0.atomic_u64(place).load(Ordering::Relaxed);
+        let ready = Some(read(READY)).filter(|ready| *ready > 0)?;
+        let started = started.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Some(Times {
+            busy: Duration::from_nanos(read(BUSY)),
+            serialising: Duration::from_nanos(read(SERIALISING)),
+            waiting: Duration::from_nanos(read(WAITING)),
+            starting: Duration::from_nanos(ready).saturating_sub(started),
+        })
     }
 
     /// How many items of a task have been begun.
@@ -181,6 +210,11 @@ impl Board {
     }
 }
 
+fn since_epoch() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// What is left of the task is not to be begun.
 const RECALLED: u64 = 1 << 31;
 /// How many items are begun.
@@ -197,8 +231,13 @@ const KEPT_DONE: usize = KEPT_FROM + size_of::<u64>();
 const MEMORY: usize = KEPT_DONE + size_of::<u64>();
 /// Which task the worker is at, and how many items are claimed.
 const CLAIMS: usize = MEMORY + size_of::<u64>();
-/// Where their bytes lie.
-const KEPT: usize = CLAIMS + size_of::<u64>();
+/// Where it says since when it takes tasks, and what its time goes into.
+const READY: usize = CLAIMS + size_of::<u64>();
+const BUSY: usize = READY + size_of::<u64>();
+const SERIALISING: usize = BUSY + size_of::<u64>();
+const WAITING: usize = SERIALISING + size_of::<u64>();
+/// Where the outcomes' bytes lie.
+const KEPT: usize = WAITING + size_of::<u64>();
 /// The most bytes that are kept.
 const MOST_KEPT: usize = 16 << 10;
 

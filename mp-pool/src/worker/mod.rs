@@ -14,6 +14,7 @@ mod deadline;
 mod gear;
 mod job;
 mod run;
+mod timing;
 
 pub(crate) use board::{Begun, Board};
 pub use deadline::task_deadline;
@@ -24,6 +25,7 @@ pub(crate) use run::Runner;
 use gear::Gear;
 use job::{UNKNOWN_JOB, obey_farewell, obey_setup, resolve};
 use run::{Progress, refuse_all, refuse_rest};
+use timing::Timing;
 
 /// A worker's end of its link to the pool. What goes over it are raw packets.
 pub(crate) type WorkerLink = Connection<(), ()>;
@@ -67,9 +69,11 @@ pub(crate) fn serve(equipment: Equipment) {
         }
         farewell = Some(std::mem::take(&mut packet));
     }
+    let timing = Timing::begin(&board);
     let mut worker = Worker {
         link: &link,
         board: &board,
+        timing: &timing,
         job: Vec::new(),
         runner: None,
         gear: Gear::new(state),
@@ -98,6 +102,7 @@ pub(crate) fn serve(equipment: Equipment) {
 struct Worker<'a> {
     link: &'a WorkerLink,
     board: &'a Board,
+    timing: &'a Timing<'a>,
     /// The job that `runner` was made for.
     job: Vec<u8>,
     runner: Option<Runner>,
@@ -124,7 +129,7 @@ impl Worker<'_> {
     }
 
     fn run_items(&mut self, head: TaskHead, packet: &mut Packet) -> bool {
-        let mut progress = Progress::new(self.board, head, self.time_limit);
+        let mut progress = Progress::new(self.board, self.timing, head, self.time_limit);
         if !self.board.start(head.turn) {
             while !progress.is_answered() {
                 refuse_all(&mut self.answer, &mut progress, "it was cancelled");
