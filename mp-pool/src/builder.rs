@@ -48,6 +48,7 @@ impl Builder {
             soft_timeout: None,
             memory_limit: None,
             memory_per_child: None,
+            task_memory: None,
             tasks_per_child: None,
             window_bytes: WINDOW_BYTES,
             start_method: StartMethod::Spawn,
@@ -162,6 +163,39 @@ impl<S: 'static> Builder<S> {
     #[must_use]
     pub fn memory_limit(mut self, bytes: u64) -> Self {
         self.rules.memory_limit = Some(bytes);
+        self
+    }
+
+    /// By how many bytes the resident memory of a worker may grow while it runs one item.
+    /// Then the worker is killed and replaced, and the item fails with an error for which
+    /// [`is_over_memory_limit`](crate::TaskError::is_over_memory_limit) holds; it is not
+    /// tried again. The other items go on.
+    ///
+    /// What the worker had before does not count: its state, or memory that its allocator
+    /// kept from items before. Workers at work are measured by this process every five
+    /// milliseconds, so that more may be taken for a moment, and what is given back at once is
+    /// not seen: [`memory_limit`](Self::memory_limit) is a bound that the system keeps.
+    /// With a limit, each item travels by itself, and to a worker that is idle.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// use std::time::Duration;
+    ///
+    /// fn hold(bytes: usize) -> usize {
+    ///     let held = vec![1u8; bytes];
+    ///     std::thread::sleep(Duration::from_millis(100));
+    ///     held.len()
+    /// }
+    ///
+    /// let pool = mp_pool::Pool::builder().processes(1).task_memory_limit(50 << 20).build()?;
+    /// assert_eq!(pool.apply(hold, 1 << 20)?, 1 << 20);
+    /// assert!(pool.apply(hold, 200 << 20).unwrap_err().is_over_memory_limit());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn task_memory_limit(mut self, bytes: u64) -> Self {
+        self.rules.task_memory = Some(bytes);
         self
     }
 

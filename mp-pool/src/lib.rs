@@ -60,7 +60,7 @@ mod worker;
 
 pub use async_result::{AsyncResult, CallbackHandle};
 pub use builder::Builder;
-pub use error::{PoolError, TaskError, TimeoutError};
+pub use error::{PoolError, TaskError, TimeoutError, WorkerDied};
 pub use imap::{Imap, ImapUnordered};
 pub use pool::{Pool, Prioritized};
 pub use scope::Scope;

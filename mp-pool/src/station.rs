@@ -4,9 +4,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use ipc_core::link::Link;
 use ipc_core::{Connection, duplex};
-use mp_process::{Process, Resource, Sentinel, StartMethod};
+use mp_process::{Process, ProcessError, Resource, Sentinel, StartMethod};
 
-use crate::error::PoolError;
+use crate::error::{Death, PoolError};
 use crate::rules::Rules;
 use crate::stats::Times;
 use crate::worker::{Board, Equipment, WorkerLink, serve};
@@ -37,6 +37,7 @@ impl Station {
             has_farewell: rules.farewell.is_some(),
             time_limit: rules.told_limit(),
             measures: rules.memory_per_child.is_some(),
+            measures_before: rules.task_memory.is_some(),
         };
         let mut builder = Process::builder().name(name).start_method(method).kill_on_drop(true);
         if let Some(bytes) = rules.memory_limit {
@@ -77,6 +78,19 @@ impl Station {
         match self.board.times(self.started.1) {
             Some(times) => Times { starting: times.starting.min(total), ..times }.up_to(total, is_at_work),
             None => Times { starting: total, ..Times::default() },
+        }
+    }
+
+    /// What is known of its end, which came with `error`.
+    pub(crate) fn death(&self, error: Option<ProcessError>) -> Death {
+        let process = &self.process;
+        Death {
+            pid: process.pid(),
+            name: process.name().to_owned(),
+            error,
+            status: process.exit_status(),
+            peak_memory: process.peak_memory(),
+            last_records: process.last_records(),
         }
     }
 

@@ -341,6 +341,10 @@ impl Reply {
     /// Decodes each item's outcome and hands it on with its place.
     pub(crate) fn for_each<R: Message>(self, mut each: impl FnMut(usize, Result<R, TaskError>)) {
         let places = self.index..self.index + self.items as usize;
+        let worker = self.worker;
+        let mut each = |index, outcome: Result<R, TaskError>| {
+            each(index, outcome.map_err(|error| error.by(worker)));
+        };
         match self.what {
             What::Failed(kind) => {
                 for index in places {

@@ -7,7 +7,7 @@ use std::task::Waker;
 
 use ipc_core::Packet;
 
-use crate::error::{PoolError, TaskKind};
+use crate::error::{PoolError, TaskKind, WorkerId};
 
 /// What a caller waits for.
 #[derive(Debug, Default)]
@@ -45,6 +45,8 @@ impl fmt::Debug for Callback {
 pub(crate) struct Reply {
     pub(crate) index: usize,
     pub(crate) items: u32,
+    /// Who had them; nobody if they came to no worker.
+    pub(crate) worker: Option<WorkerId>,
     pub(crate) what: What,
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use ipc_core::Packet;
 
-use crate::error::{PoolError, TaskKind};
+use crate::error::{PoolError, TaskKind, WorkerId};
 use crate::rules::Rules;
 use crate::wire::{AnswerHead, ShareId};
 
@@ -38,6 +38,8 @@ pub(crate) type JobId = u64;
 /// What the pool knows of one worker.
 #[derive(Debug, Default)]
 struct Hands {
+    /// Which worker it is.
+    id: WorkerId,
     /// Tasks given to it, the one it works on first.
     held: VecDeque<TaskId>,
     /// Its link takes nothing more until it answers, or for a while.
@@ -235,7 +237,7 @@ impl Core {
     fn window(&self) -> usize {
         // One that waits behind another would have its time run, or be lost to a
         // worker that is about to be replaced.
-        if self.rules.task_timeout.is_some() || self.rules.tasks_per_child.is_some() {
+        if self.rules.is_by_item() || self.rules.tasks_per_child.is_some() {
             return 1;
         }
         match self.task_nanos {
@@ -328,12 +330,19 @@ impl Core {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         let job = std::mem::replace(&mut task.job, NO_JOB);
         let (index, items) = (task.index + task.answered as usize, task.items - task.answered);
-        self.reply(job, Reply { index, items, what: What::Failed(TaskKind::Cancelled) }, true);
+        self.reply(job, Reply { index, items, worker: None, what: What::Failed(TaskKind::Cancelled) }, true);
     }
 
-    /// A worker is to be killed for a task that was cancelled.
-    pub(crate) fn doom(&mut self, worker: usize) {
-        self.workers[worker].doomed.get_or_insert(TaskKind::Cancelled);
+    /// A worker is to be killed for the task it is at.
+    pub(crate) fn doom(&mut self, worker: usize, why: TaskKind) {
+        self.workers[worker].doomed.get_or_insert(why);
+    }
+
+    /// The turns of the tasks that workers are at, by their places, but of those that are to
+    /// be killed.
+    pub(crate) fn at_work(&self) -> Vec<(usize, u32)> {
+        let places = (0..self.workers.len()).filter(|place| self.workers[*place].doomed.is_none());
+        places.filter_map(|place| Some((place, self.current(place)?.1.turn))).collect()
     }
 
     /// Whether an asynchronous job, or a worker that is to leave, needs somebody to drive
@@ -347,7 +356,7 @@ impl Core {
     pub(crate) fn is_urgent(&self) -> bool {
         self.jobs.any_noticed()
             || !self.queue.is_empty()
-            || self.rules.task_timeout.is_some()
+            || self.rules.is_by_item()
             || self.workers.iter().any(|hands| hands.retiring)
     }
 
@@ -355,7 +364,7 @@ impl Core {
     /// not see each answer at once.
     pub(crate) fn may_nap(&self) -> bool {
         self.task_nanos.is_some_and(|nanos| nanos < QUICK_TASK)
-            && self.rules.task_timeout.is_none()
+            && !self.rules.is_by_item()
             && !self.jobs.any_noticed()
     }
 
@@ -449,6 +458,7 @@ impl Core {
         self.fruitless = 0;
         (hands.full, hands.late, hands.refusals) = (false, false, 0);
         hands.answers += 1;
+        let by = hands.id;
         let (job, done, first) = (task.job, task.answered == task.items, task.index);
         if job != NO_JOB {
             self.ledger.done(worker, head.items, first, head.slowest);
@@ -461,7 +471,11 @@ impl Core {
         if done {
             self.let_go(worker, head.task);
         }
-        self.reply(job, Reply { index, items: head.items, what: What::Outcomes(packet) }, done)
+        self.reply(
+            job,
+            Reply { index, items: head.items, worker: Some(by), what: What::Outcomes(packet) },
+            done,
+        )
     }
 
     /// A worker has done all of a task.
@@ -484,13 +498,13 @@ impl Core {
     pub(crate) fn fail(&mut self, id: TaskId, why: TaskKind) -> Option<JobId> {
         let task = self.tasks.remove(&id)?;
         let (index, items) = (task.index + task.answered as usize, task.items - task.answered);
-        self.reply(task.job, Reply { index, items, what: What::Failed(why) }, true)
+        self.reply(task.job, Reply { index, items, worker: None, what: What::Failed(why) }, true)
     }
 
     /// A worker can be given tasks.
-    pub(crate) fn started(&mut self, worker: usize) {
+    pub(crate) fn started(&mut self, worker: usize, id: WorkerId) {
         let idle_since = self.rules.idle_timeout.map(|_| Instant::now());
-        self.workers[worker] = Hands { alive: true, idle_since, ..Hands::default() };
+        self.workers[worker] = Hands { id, alive: true, idle_since, ..Hands::default() };
     }
 
     /// Workers that ended in a row for nothing: more than this and the pool gives up.

@@ -6,7 +6,7 @@
 //! For asynchronous jobs a thread does that whenever no caller does.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,7 @@ mod burial;
 mod cancel;
 mod dispatch;
 mod locked;
+mod memory;
 mod stats;
 mod supervisor;
 
@@ -41,7 +42,8 @@ pub(crate) struct Driver {
     /// Wakes who sleeps for all.
     bell: Bell,
     cpus: usize,
-    name: String,
+    /// Which one of this process it is, for the names of its workers.
+    number: u32,
     /// How many workers were started with the pool: as forks, if it is one of forks.
     forks: u64,
 }
@@ -63,6 +65,8 @@ struct State {
     supervisor: Supervisor,
     /// When ends of workers were last looked for.
     looked: Instant,
+    /// When the memory of workers was last measured.
+    measured: Instant,
     /// Workers in a row whose initializer failed.
     setup_failures: u32,
     started: u64,
@@ -78,7 +82,7 @@ const MUTE_GRACE: Duration = Duration::from_secs(1);
 
 impl Driver {
     pub(crate) fn start(rules: Rules) -> Result<Arc<Self>, PoolError> {
-        static POOLS: AtomicUsize = AtomicUsize::new(0);
+        static POOLS: AtomicU32 = AtomicU32::new(0);
         let workers = rules.processes;
         let driver = Self {
             state: Mutex::new(State {
@@ -91,6 +95,7 @@ impl Driver {
                 supervised: false,
                 supervisor: Supervisor::Awake,
                 looked: Instant::now(),
+                measured: Instant::now(),
                 setup_failures: 0,
                 started: 0,
                 leftovers: Leftovers::default(),
@@ -98,7 +103,7 @@ impl Driver {
             supervise: Condvar::new(),
             bell: Bell::new()?,
             cpus: mp_process::cpu_count(),
-            name: format!("Pool-{}", POOLS.fetch_add(1, Ordering::Relaxed) + 1),
+            number: POOLS.fetch_add(1, Ordering::Relaxed) + 1,
             forks: workers as u64,
         };
         let mut state = driver.lock();
@@ -184,7 +189,8 @@ impl Driver {
                 self.dispatch(&mut state);
             }
             Chunk::Refused { index, error } => {
-                let reply = Reply { index, items: 1, what: What::Failed(TaskKind::Argument(error)) };
+                let reply =
+                    Reply { index, items: 1, worker: None, what: What::Failed(TaskKind::Argument(error)) };
                 state.core.jobs.change(job, |job| job.inbox.push_back(reply));
             }
         }
@@ -279,10 +285,18 @@ impl Driver {
         let again = self.take_back(&mut state);
         let stuck = state.core.try_stuck_again();
         let mute = state.mute.iter().flatten().min().map(|since| *since + MUTE_GRACE);
-        let deadline = [deadline, again, stuck, mute, state.core.next_deadline(), state.core.next_leave()]
-            .into_iter()
-            .flatten()
-            .min();
+        let deadline = [
+            deadline,
+            again,
+            stuck,
+            mute,
+            state.core.next_deadline(),
+            state.core.next_leave(),
+            state.next_measuring(),
+        ]
+        .into_iter()
+        .flatten()
+        .min();
         let speaking: Vec<Arc<Station>> = state
             .stations
             .iter()
@@ -352,6 +366,7 @@ impl Driver {
             state.looked = Instant::now();
         }
         came |= self.stop_overdue(state);
+        came |= self.stop_overgrown(state);
         Self::stop_mute(state);
         self.retire(state);
         self.drop_unwanted(state);

@@ -25,7 +25,10 @@ pub(super) struct Record {
 
 struct State {
     phase: Phase,
-    since: Instant,
+    /// Since when it has been at that.
+    begun: Instant,
+    /// Up to when that is in its times.
+    noted: Instant,
     times: Times,
     tasks: u64,
     answers: u64,
@@ -36,7 +39,8 @@ impl Record {
     pub(super) fn new(name: String) -> Self {
         let state = State {
             phase: Phase::Starting,
-            since: Instant::now(),
+            begun: Instant::now(),
+            noted: Instant::now(),
             times: Times::default(),
             tasks: 0,
             answers: 0,
@@ -71,15 +75,21 @@ impl Record {
 impl State {
     /// How long the thread was at what it was at.
     fn turn_to(&mut self, phase: Phase) -> Duration {
+        self.note();
+        self.phase = phase;
+        self.noted - std::mem::replace(&mut self.begun, self.noted)
+    }
+
+    /// Adds up to now what it is at.
+    fn note(&mut self) {
         let now = Instant::now();
-        let time = now - std::mem::replace(&mut self.since, now);
-        match std::mem::replace(&mut self.phase, phase) {
+        let time = now - std::mem::replace(&mut self.noted, now);
+        match self.phase {
             Phase::Starting => self.times.starting += time,
             Phase::Waiting => self.times.waiting += time,
             Phase::Busy => self.times.busy += time,
             Phase::Over => {}
         }
-        time
     }
 }
 
@@ -90,8 +100,7 @@ pub(super) fn stats(records: &[impl AsRef<Record>]) -> PoolStats {
     for record in records {
         let record = record.as_ref();
         let mut state = record.lock();
-        let phase = state.phase;
-        state.turn_to(phase);
+        state.note();
         let (name, tasks, times) = (record.name.clone(), state.tasks, state.times);
         stats.workers.push(WorkerStats { name, pid: None, restarts: 0, tasks, times });
         stats.slowest.extend_from_slice(&state.slowest);

@@ -79,6 +79,19 @@ impl Board {
         self.0.atomic_u64(MEMORY).load(Ordering::Relaxed)
     }
 
+    /// The worker has so many bytes of memory, and is about to start a task.
+    pub(super) fn tell_memory_before(&self, bytes: u64) {
+        self.0.atomic_u64(MEMORY_BEFORE).store(bytes, Ordering::Relaxed);
+    }
+
+    /// How many bytes of memory the worker had when it started a task, which is the last it
+    /// was given; `None` if it has not started.
+    pub(crate) fn memory_before(&self, turn: u32) -> Option<u64> {
+        // ORDERING: whoever sees that it has started sees what was told before.
+        let is_started = self.slot(turn).load(Ordering::Acquire) == Self::started(turn);
+        is_started.then(|| self.0.atomic_u64(MEMORY_BEFORE).load(Ordering::Relaxed))
+    }
+
     /// The worker waits for its first task.
     pub(super) fn tell_ready(&self) {
         self.0.atomic_u64(READY).store(since_epoch(), Ordering::Relaxed);
@@ -236,8 +249,10 @@ const READY: usize = CLAIMS + size_of::<u64>();
 const BUSY: usize = READY + size_of::<u64>();
 const SERIALISING: usize = BUSY + size_of::<u64>();
 const WAITING: usize = SERIALISING + size_of::<u64>();
+/// Where the worker says how much memory it had before its task.
+const MEMORY_BEFORE: usize = WAITING + size_of::<u64>();
 /// Where the outcomes' bytes lie.
-const KEPT: usize = WAITING + size_of::<u64>();
+const KEPT: usize = MEMORY_BEFORE + size_of::<u64>();
 /// The most bytes that are kept.
 const MOST_KEPT: usize = 16 << 10;
 

@@ -43,11 +43,13 @@ pub(crate) struct Equipment {
     pub(crate) time_limit: Option<Duration>,
     /// Tells how much memory it has after its tasks.
     pub(crate) measures: bool,
+    /// Tells how much memory it has before each task.
+    pub(crate) measures_before: bool,
 }
 
 /// The function that worker processes run.
 pub(crate) fn serve(equipment: Equipment) {
-    let Equipment { link, board, has_setup, has_farewell, time_limit, measures } = equipment;
+    let Equipment { link, board, has_setup, has_farewell, time_limit, measures, measures_before } = equipment;
     // This process ends with the pool's: nobody need watch for that.
     link.link().leave_unwatched();
     let mut packet = Packet::new();
@@ -80,6 +82,7 @@ pub(crate) fn serve(equipment: Equipment) {
         answer: Packet::new(),
         time_limit,
         measured: measures.then(Instant::now),
+        measures_before,
     };
     while link.link().recv(&mut packet, None).is_ok() {
         match packet.read() {
@@ -111,6 +114,7 @@ struct Worker<'a> {
     time_limit: Option<Duration>,
     /// When its memory was last measured, if it is to be.
     measured: Option<Instant>,
+    measures_before: bool,
 }
 
 /// Memory is measured no more often than this.
@@ -130,6 +134,9 @@ impl Worker<'_> {
 
     fn run_items(&mut self, head: TaskHead, packet: &mut Packet) -> bool {
         let mut progress = Progress::new(self.board, self.timing, head, self.time_limit);
+        if self.measures_before {
+            self.board.tell_memory_before(resident_memory());
+        }
         if !self.board.start(head.turn) {
             while !progress.is_answered() {
                 refuse_all(&mut self.answer, &mut progress, "it was cancelled");
@@ -171,9 +178,7 @@ impl Worker<'_> {
         if self.measured.is_none_or(|at| at.elapsed() < MEASURE_EVERY) {
             return;
         }
-        if let Some(bytes) = mp_process::current_process().resident_memory() {
-            self.board.tell_memory(bytes);
-        }
+        self.board.tell_memory(resident_memory());
         self.measured = Some(Instant::now());
     }
 
@@ -189,4 +194,9 @@ impl Worker<'_> {
         self.answer.clear();
         sent
     }
+}
+
+/// How many bytes of memory this process has; zero if that cannot be told.
+fn resident_memory() -> u64 {
+    mp_process::current_process().resident_memory().unwrap_or(0)
 }
