@@ -8,6 +8,7 @@
 //! * [`RobustMutex`]: a mutex between processes whose holder may die;
 //! * [`wait_on`], [`wake`], [`change_and_wake`]: sleep on a word, wake its sleepers;
 //! * [`ProcessId`]: who a process is, and whether it still lives;
+//! * [`Roll`]: ask of many processes whether they still live, again and again;
 //! * [`DeathNotice`]: have a word bumped and its sleepers woken when a process ends;
 //! * [`Post`]: handles on their way from any process to any other;
 //! * [`keep_names_by`]: be told of the names that a process makes, to remove them after it.
@@ -23,6 +24,7 @@ mod identity;
 mod post;
 mod region;
 mod robust;
+mod roll;
 
 pub use crate::names::{NameKeeper, OwnedName, keep_names_by};
 pub use death::DeathNotice;
@@ -30,6 +32,7 @@ pub use identity::{ProcessId, ThreadId, fork_epoch, fork_generation, note_fork};
 pub use post::{Post, PostError};
 pub use region::Region;
 pub use robust::{Acquired, LockFailure, MAX_HELD, RobustMutex};
+pub use roll::Roll;
 
 /// Sleeps while `word` holds `expected`, until a wake, a signal or the deadline.
 ///
@@ -74,9 +77,8 @@ pub fn current_cpu() -> Option<u32> {
     Some(sys::cpu::current()).filter(|cpu| *cpu != sys::cpu::UNKNOWN)
 }
 
-/// How many CPUs this thread may use at a time; of more than one, what was true when it
-/// was first asked.
+/// Whether this process may run on more than one CPU at a time.
 #[must_use]
-pub fn cpu_count() -> usize {
-    sys::cpu::count()
+pub fn several_cpus() -> bool {
+    sys::cpu::several()
 }
