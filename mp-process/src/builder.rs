@@ -25,7 +25,6 @@ use crate::per_process::PerProcess;
 use crate::process::{ParentProcess, Process, current_process};
 use crate::settings::{Resource, Settings, Stdio, Streams};
 use crate::start::{self, Launch, StartMethod, Started};
-use crate::sys::usage;
 
 /// Sets how a process is started and what becomes of it; made by
 /// [`Process::builder`].
@@ -215,10 +214,7 @@ impl Builder {
         if !Function::new(function).can_travel() {
             return Err(Kind::Function(FOREIGN_CODE).into());
         }
-        #[cfg_attr(not(feature = "log"), allow(unused_mut))]
-        let mut birth = self.birth(depth);
-        #[cfg(feature = "log")]
-        let tail = crate::logs::begin_tail(&mut birth);
+        let birth = self.birth(depth);
         let name = birth.name.clone();
         let is_fork = self.launch.method == StartMethod::Fork;
         let mut orders =
@@ -226,10 +222,7 @@ impl Builder {
         exit::collect();
         memory::count_from_here();
         let started = start::start(&self.launch, &mut orders)?;
-        let process = self.hold(started, name);
-        #[cfg(feature = "log")]
-        process.keep_tail(tail);
-        Ok(process)
+        Ok(self.hold(started, name))
     }
 
     /// Forks this process; the child runs `closure`, captures and all.
@@ -284,15 +277,13 @@ impl Builder {
             StartMethod::Fork => settings.env = self.launch.env.clone(),
         }
         let announce = self.launch.method == StartMethod::Spawn;
-        Birth { name, depth, parent: ParentProcess::this(), settings, announce, tail: 0 }
+        Birth { name, depth, parent: ParentProcess::this(), settings, announce }
     }
 
     fn hold<R>(self, started: Started, name: String) -> Process<R> {
         let announces = self.launch.method == StartMethod::Spawn;
         let is_limited = self.settings.limits.iter().any(|(resource, _)| *resource == Resource::Memory);
-        // A process begins with the peak of the one that executed its program.
-        let floor = if announces { usage::own_peak() } else { 0 };
-        let child = Arc::new(Child::new(started, name, announces, is_limited, floor));
+        let child = Arc::new(Child::new(started, name, announces, is_limited));
         let grace = if self.kill_on_drop { Duration::ZERO } else { self.grace_at_exit };
         exit::enrol(&child, grace);
         Process::new(child, self.kill_on_drop, self.grace_at_exit)

@@ -88,8 +88,6 @@ mod settings;
 mod start;
 mod status;
 mod sys;
-#[cfg(feature = "log")]
-mod tail;
 
 pub use builder::Builder;
 pub use child::Sentinel;

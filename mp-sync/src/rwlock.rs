@@ -11,10 +11,11 @@ use ipc_core::raw::{Acquired, LockFailure, ProcessId, ThreadId, fork_generation}
 use crate::deadlock::{self, DeadlockWatch, NameWords, Refusal};
 use crate::error::LockError;
 use crate::memory::{Kind, Slot, allocate, shared_words};
+use crate::protocol::call::Call;
 use crate::protocol::ledger::{Ledger, Step};
 use crate::protocol::robust::{self, Patience};
-use crate::protocol::words::{AtomicU32, wake};
-use crate::sleep::Sleeper;
+use crate::protocol::words::AtomicU32;
+use crate::sleep::{self, Coroner};
 use crate::timeout;
 
 /// Held by many readers at a time, or by one writer. A writer that waits keeps new
@@ -47,15 +48,14 @@ pub struct RwLock {
     slot: Slot,
     /// This process's entry in the ledger: generation of forks, and place.
     entry: AtomicU64,
+    coroner: Coroner,
     watch: Option<DeadlockWatch>,
 }
 
 shared_words! {
     struct RwWords {
         /// What the writer sleeps on until the readers are gone.
-        wake: AtomicU32,
-        /// Whether a writer sleeps, or is about to.
-        sleeping: AtomicU32,
+        call: Call,
         /// Whether a writer has got the lock: readers hold the mutex too, for a moment.
         writing: AtomicU32,
         unused: AtomicU32,
@@ -114,7 +114,7 @@ impl RwLock {
     }
 
     fn over(slot: Slot, watch: Option<DeadlockWatch>) -> Self {
-        Self { slot, entry: AtomicU64::new(0), watch }
+        Self { slot, entry: AtomicU64::new(0), coroner: Coroner::default(), watch }
     }
 
     /// Waits until no writer holds the lock or waits for it, and reads.
@@ -221,8 +221,7 @@ impl RwLock {
         loop {
             match self.slot.mutex().try_lock() {
                 Err(LockFailure::Timeout)
-                    if words.writing.load(Ordering::Relaxed) | words.sleeping.load(Ordering::Relaxed)
-                        == 0 =>
+                    if words.writing.load(Ordering::Relaxed) == 0 && !words.call.is_listened_to() =>
                 {
                     match self.slot.mutex().lock(Some(Instant::now() + Duration::from_millis(1))) {
                         Err(LockFailure::Timeout) => {}
@@ -261,26 +260,23 @@ impl RwLock {
             return Ok(());
         }
         let Patience::Until(deadline) = patience else {
-            self.recover();
+            self.recover(words.ledger.holders().map(|(entry, owner, _)| (entry, owner)));
             return if words.ledger.count() == 0 { Ok(()) } else { Err(LockFailure::Timeout.into()) };
         };
         let result = self.sleep_until_none_reads(deadline);
-        words.sleeping.store(0, Ordering::SeqCst);
+        words.call.leave();
         result
     }
 
     fn sleep_until_none_reads(&self, deadline: Option<Instant>) -> Result<(), Refusal> {
         let words = self.words();
-        let mut sleeper = Sleeper::new(&self.slot, &words.wake, u32::MAX);
+        let mut sleeper = sleep::sleeper(&self.slot, words.call.word(), u32::MAX);
         let mut lookout = self.watch.as_ref().map(|watch| watch.lookout(name_behind(&self.slot)));
         loop {
-            // ORDERING: this says that it sleeps before it looks at the count, and a
-            // reader changes the count before it looks here.
-            words.sleeping.store(1, Ordering::SeqCst);
-            let seen = words.wake.load(Ordering::SeqCst);
+            let seen = words.call.listen();
             // A reader may be killed before it wakes us, as it leaves: all are watched.
             if !sleeper.watch(|| words.ledger.owners().map(|(_, owner)| owner)) {
-                self.recover();
+                self.recover(words.ledger.owners());
                 continue;
             }
             if words.ledger.count() == 0 {
@@ -313,24 +309,19 @@ impl RwLock {
         })
     }
 
-    /// Gives back what dead readers held.
+    /// Gives back what the dead among some processes held.
     #[cold]
-    fn recover(&self) {
-        let ledger = &self.words().ledger;
-        let own = ProcessId::current().map_or(0, ProcessId::to_word);
-        let dead = |owner| !ProcessId::from_word(owner).is_some_and(ProcessId::is_alive);
-        for (entry, owner) in ledger.owners().filter(|(_, owner)| *owner != own && dead(*owner)) {
-            ledger.recover(entry, owner, |count, held| count.saturating_sub(held));
+    fn recover(&self, owners: impl Iterator<Item = (usize, u64)>) {
+        for (entry, owner) in self.coroner.dead(owners) {
+            self.words().ledger.recover(entry, owner, |count, held| count.saturating_sub(held));
         }
     }
 
     fn end_read(&self, entry: usize) {
         let words = self.words();
         words.ledger.change(entry, Step::Lower, |count| Some(count.saturating_sub(1)));
-        // ORDERING: see `await_readers`.
-        if words.sleeping.load(Ordering::SeqCst) != 0 && words.ledger.count() == 0 {
-            words.wake.fetch_add(1, Ordering::SeqCst);
-            wake(&words.wake, 1);
+        if words.call.is_listened_to() && words.ledger.count() == 0 {
+            words.call.call();
         }
     }
 
@@ -342,13 +333,12 @@ impl RwLock {
         let own = ProcessId::current()?.to_word();
         let claim = || self.words().ledger.claim(own);
         let entry = claim().or_else(|| {
-            self.recover();
+            self.recover(self.words().ledger.owners());
             claim()
         });
         let entry = entry.ok_or_else(|| io::Error::other("more than 255 processes read under this lock"))?;
         // A writer that sleeps must watch over this process too.
-        self.words().wake.fetch_add(1, Ordering::SeqCst);
-        wake(&self.words().wake, u32::MAX);
+        self.words().call.announce();
         self.entry.store(u64::from(fork_generation()) << 32 | entry as u64, Ordering::Relaxed);
         Ok(entry)
     }

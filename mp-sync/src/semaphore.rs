@@ -5,14 +5,14 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use ipc_core::raw::{ProcessId, cpu_count, fork_generation};
+use ipc_core::raw::{ProcessId, fork_generation, several_cpus};
 
 use crate::error::{AcquireError, ReleaseError};
 use crate::memory::{Kind, Slot, allocate, shared_words};
+use crate::protocol::call::Call;
 use crate::protocol::ledger::{Ledger, MAX_COUNT, PROCESSES, Step};
 use crate::protocol::robust::Patience;
-use crate::protocol::words::{AtomicU32, wake};
-use crate::sleep::Sleeper;
+use crate::sleep::{self, Coroner};
 use crate::timeout;
 use crate::travel::travels;
 
@@ -45,8 +45,9 @@ use crate::travel::travels;
 /// ```
 pub struct Semaphore {
     pub(crate) slot: Slot,
-    /// This process's entry in the ledger: generation of forks, and place plus one.
+    /// This process's entry in the ledger: generation of forks, and place.
     entry: AtomicU64,
+    coroner: Coroner,
 }
 
 /// A [`Semaphore`] that refuses to have more permits than it began with.
@@ -78,10 +79,8 @@ pub struct Permit<'a> {
 
 shared_words! {
     struct SemaphoreWords {
-        /// What the one who waits sleeps on: changed by whoever wakes it, and by deaths.
-        wake: AtomicU32,
-        /// Whether somebody sleeps, or is about to.
-        sleeping: AtomicU32,
+        /// What the one who waits sleeps on.
+        call: Call,
         /// The largest count.
         limit: AtomicU64,
         /// The count is what is free, an entry what its process holds.
@@ -113,7 +112,7 @@ impl Semaphore {
     }
 
     fn over(slot: Slot) -> Self {
-        Self { slot, entry: AtomicU64::new(0) }
+        Self { slot, entry: AtomicU64::new(0), coroner: Coroner::default() }
     }
 
     /// Takes a permit; waits until one is free.
@@ -158,7 +157,7 @@ impl Semaphore {
             (sum <= limit).then_some(sum as u32)
         };
         words.ledger.change(entry, Step::None, add).ok_or(ReleaseError::TooMany)?;
-        self.wake_sleeper();
+        words.call.call();
         Ok(())
     }
 
@@ -198,7 +197,9 @@ impl Semaphore {
     #[cold]
     fn take_slowly(&self, entry: usize, step: Step, patience: Patience) -> Result<(), AcquireError> {
         let Patience::Until(deadline) = patience else {
-            self.recover();
+            // Who holds nothing has nothing to give back: where permits are only counted, nobody
+            // is asked for.
+            self.recover(self.words().ledger.holders().map(|(entry, owner, _)| (entry, owner)));
             return if self.attempt(entry, step) { Ok(()) } else { Err(AcquireError::Timeout) };
         };
         if self.look(entry, step) {
@@ -209,7 +210,7 @@ impl Semaphore {
         let mutex = self.slot.mutex();
         mutex.lock(deadline).map_err(acquire_error)?;
         let result = self.wait(entry, step, deadline);
-        self.words().sleeping.store(0, Ordering::SeqCst);
+        self.words().call.leave();
         mutex.unlock();
         result
     }
@@ -217,7 +218,7 @@ impl Semaphore {
     /// Looks for a permit for a while, seldom, so that one who takes and gives permits
     /// meanwhile keeps the count in its cache.
     fn look(&self, entry: usize, step: Step) -> bool {
-        let looks = if cpu_count() > 1 { LOOKS } else { 0 };
+        let looks = if several_cpus() { LOOKS } else { 0 };
         (0..looks).any(|look| {
             (0..1 << look).for_each(|_| std::hint::spin_loop());
             self.words().ledger.count() > 0 && self.attempt(entry, step)
@@ -226,16 +227,13 @@ impl Semaphore {
 
     fn wait(&self, entry: usize, step: Step, deadline: Option<Instant>) -> Result<(), AcquireError> {
         let words = self.words();
-        let mut sleeper = Sleeper::new(&self.slot, &words.wake, u32::MAX);
+        let mut sleeper = sleep::sleeper(&self.slot, words.call.word(), u32::MAX);
         loop {
-            // ORDERING: this says that it sleeps before it looks at the count, and who
-            // releases changes the count before it looks here.
-            words.sleeping.store(1, Ordering::SeqCst);
-            let seen = words.wake.load(Ordering::SeqCst);
+            let seen = words.call.listen();
             // A process that releases may be killed before it wakes us: all who use the
-            // semaphore are watched, and who begins to use it changes the word first.
+            // semaphore are watched, and who begins to use it says so first.
             if !sleeper.watch(|| words.ledger.owners().map(|(_, owner)| owner)) {
-                self.recover();
+                self.recover(words.ledger.owners());
             } else if !self.attempt(entry, step) {
                 if timeout::expired(deadline) {
                     return Err(AcquireError::Timeout);
@@ -251,31 +249,19 @@ impl Semaphore {
         }
     }
 
-    /// Gives back what dead processes held.
+    /// Gives back what the dead among some processes held.
     #[cold]
-    fn recover(&self) {
-        let ledger = &self.words().ledger;
-        let dead = |owner| !ProcessId::from_word(owner).is_some_and(ProcessId::is_alive);
-        let own = ProcessId::current().map_or(0, ProcessId::to_word);
-        for (entry, owner) in ledger.owners().filter(|(_, owner)| *owner != own && dead(*owner)) {
-            ledger.recover(entry, owner, |count, held| count.saturating_add(held));
+    fn recover(&self, owners: impl Iterator<Item = (usize, u64)>) {
+        for (entry, owner) in self.coroner.dead(owners) {
+            self.words().ledger.recover(entry, owner, |count, held| count.saturating_add(held));
         }
     }
 
     #[inline]
     fn give(&self, entry: usize) {
-        self.words().ledger.change(entry, Step::Lower, |count| Some((count + 1).min(MAX_COUNT)));
-        self.wake_sleeper();
-    }
-
-    #[inline]
-    fn wake_sleeper(&self) {
         let words = self.words();
-        // ORDERING: see `wait`.
-        if words.sleeping.load(Ordering::SeqCst) != 0 && words.sleeping.swap(0, Ordering::SeqCst) != 0 {
-            words.wake.fetch_add(1, Ordering::SeqCst);
-            wake(&words.wake, 1);
-        }
+        words.ledger.change(entry, Step::Lower, |count| Some((count + 1).min(MAX_COUNT)));
+        words.call.call();
     }
 
     /// This process's entry in the ledger.
@@ -295,13 +281,12 @@ impl Semaphore {
         let claim = || words.ledger.claim(own);
         let entry = claim()
             .or_else(|| {
-                self.recover();
+                self.recover(words.ledger.owners());
                 claim()
             })
             .ok_or(AcquireError::TooManyProcesses(PROCESSES))?;
         // Who sleeps must watch over this process too.
-        words.wake.fetch_add(1, Ordering::SeqCst);
-        wake(&words.wake, u32::MAX);
+        words.call.announce();
         let known = u64::from(fork_generation()) << 32 | entry as u64;
         self.entry.store(known, Ordering::Relaxed);
         Ok(entry)
@@ -398,7 +383,14 @@ impl Clone for Semaphore {
 
 impl fmt::Debug for Semaphore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Semaphore").field("available", &self.available()).finish_non_exhaustive()
+        let holders = self.words().ledger.holders().filter_map(|(_, owner, held)| {
+            let owner = ProcessId::from_word(owner)?;
+            Some((owner, held))
+        });
+        f.debug_struct("Semaphore")
+            .field("available", &self.available())
+            .field("held_by", &holders.collect::<Vec<_>>())
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,22 +1,15 @@
-//! Sleeping on a word while others who owe a wake-up may die.
-//!
-//! The first milliseconds cost nothing but the sleep. Who waits longer has the
-//! deaths of the others reported on its word, so that nobody need look again and
-//! again.
+//! Waiting for others: to look for a while before one sleeps, and to be told of deaths.
 
+use std::io;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use ipc_core::raw::{DeathNotice, ProcessId, ThreadId, cpu_count, current_cpu};
+use ipc_core::raw::{DeathNotice, ProcessId, Roll, ThreadId, current_cpu, several_cpus};
 
 use crate::memory::{Slot, shared_words};
-use crate::protocol::words::{self, wait_on};
-
-/// How long a sleep goes on before deaths are watched for.
-const BRIEFLY: Duration = Duration::from_millis(5);
-
-/// Where deaths cannot be reported, for want of a descriptor, how often to look.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+use crate::protocol::sleeper::{Deaths, Sleeper};
+use crate::protocol::words;
 
 /// How long to look for what may come at once, before one goes to sleep: about as long
 /// as it takes to fall asleep and to be woken.
@@ -116,7 +109,7 @@ impl Whereabouts {
         let here = here();
         let last = self.last.load(Ordering::Relaxed);
         let other = if (last ^ here) > CPU { last } else { self.before.load(Ordering::Relaxed) };
-        if other & CPU == 0 || here & CPU == 0 { cpu_count() > 1 } else { (other ^ here) & CPU != 0 }
+        if other & CPU == 0 || here & CPU == 0 { several_cpus() } else { (other ^ here) & CPU != 0 }
     }
 }
 
@@ -125,71 +118,58 @@ fn here() -> u64 {
     u64::from(ThreadId::current().thread()) << 32 | current_cpu().map_or(0, |cpu| u64::from(cpu) + 1)
 }
 
-/// One wait, of possibly many sleeps.
+/// How many processors this process may use at a time. Asked once.
+pub(crate) fn processors() -> usize {
+    static PROCESSORS: OnceLock<usize> = OnceLock::new();
+    *PROCESSORS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
+/// The system's reports of deaths, in some bits of a word of `slot`.
 #[derive(Debug)]
-pub(crate) struct Sleeper<'a> {
+pub(crate) struct Reports<'a> {
     slot: &'a Slot,
-    word: &'a words::AtomicU32,
-    /// The bits of the word in which deaths are counted.
     mask: u32,
-    stage: Stage,
 }
 
-#[derive(Debug)]
-enum Stage {
-    Brief {
-        until: Instant,
-    },
-    /// Held for the sake of its end: the notice is withdrawn then.
-    Watching {
-        _notice: DeathNotice,
-    },
-    Looking,
+/// One wait on a word of `slot`, in whose bits `mask` deaths are counted.
+pub(crate) fn sleeper<'a>(slot: &'a Slot, word: &'a words::AtomicU32, mask: u32) -> Sleeper<'a, Reports<'a>> {
+    Sleeper::new(Reports { slot, mask }, word)
 }
 
-impl<'a> Sleeper<'a> {
-    pub(crate) fn new(slot: &'a Slot, word: &'a words::AtomicU32, mask: u32) -> Self {
-        Self { slot, word, mask, stage: Stage::Brief { until: Instant::now() + BRIEFLY } }
-    }
+impl Deaths for Reports<'_> {
+    type Notice = DeathNotice;
 
-    /// To be called after the word was read and before the condition is looked at.
-    /// `false` if one of `others` is dead: then what it held is to be put right.
-    pub(crate) fn watch<I>(&mut self, others: impl FnOnce() -> I) -> bool
-    where
-        I: Iterator<Item = u64>,
-    {
-        if let Stage::Brief { until } = self.stage
-            && Instant::now() < until
-        {
-            return true;
-        }
+    fn notice(&self, word: &words::AtomicU32, processes: &[u64]) -> io::Result<Option<DeathNotice>> {
         let own = ProcessId::current().ok();
-        let others: Vec<ProcessId> =
-            others().filter_map(ProcessId::from_word).filter(|other| Some(*other) != own).collect();
-        let (region, offset) = self.slot.offset_of(self.word);
-        match DeathNotice::new(others.iter().copied(), region, offset, self.mask) {
-            Ok(Some(notice)) => self.stage = Stage::Watching { _notice: notice },
-            Ok(None) => return false,
-            Err(_) => {
-                self.stage = Stage::Looking;
-                return others.iter().all(|other| other.is_alive());
-            }
-        }
-        true
+        let processes = processes.iter().copied().filter_map(ProcessId::from_word);
+        let (region, offset) = self.slot.offset_of(word);
+        DeathNotice::new(processes.filter(|process| Some(*process) != own), region, offset, self.mask)
     }
 
-    /// Sleeps while the word holds `expected`; returns for no reason at times.
-    pub(crate) fn sleep(&self, expected: u32, deadline: Option<Instant>) {
-        let limit = match &self.stage {
-            Stage::Brief { until } => Some(*until),
-            Stage::Watching { .. } => None,
-            Stage::Looking => Some(Instant::now() + LOOK_EVERY),
+    fn is_alive(&self, process: u64) -> bool {
+        ProcessId::from_word(process).is_none_or(ProcessId::is_alive)
+    }
+}
+
+/// Finds the dead among those who hold something, again and again.
+#[derive(Debug, Default)]
+pub(crate) struct Coroner(Mutex<Roll>);
+
+impl Coroner {
+    /// Those of some entries, and whose they are, that belong to the dead.
+    pub(crate) fn dead(&self, entries: impl Iterator<Item = (usize, u64)>) -> Vec<(usize, u64)> {
+        let own = ProcessId::current().map_or(0, ProcessId::to_word);
+        let mut entries: Vec<(usize, u64)> = entries.filter(|(_, owner)| *owner != own).collect();
+        if entries.is_empty() {
+            return entries;
+        }
+        let processes = entries.iter().filter_map(|(_, owner)| ProcessId::from_word(*owner));
+        // Another thread asks, or did when this process was forked.
+        let ended = match self.0.try_lock() {
+            Ok(mut roll) => roll.ended(processes),
+            Err(_) => Roll::default().ended(processes),
         };
-        let until = match (limit, deadline) {
-            (Some(limit), Some(deadline)) => Some(limit.min(deadline)),
-            (limit, deadline) => limit.or(deadline),
-        };
-        // An error of the kernel here means only that the caller looks again.
-        let _ = wait_on(self.word, expected, until);
+        entries.retain(|(_, owner)| ended.iter().any(|ended| ended.to_word() == *owner));
+        entries
     }
 }

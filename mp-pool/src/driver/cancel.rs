@@ -2,7 +2,6 @@
 
 use super::{Driver, State};
 use crate::core::JobId;
-use crate::error::TaskKind;
 use crate::worker::{Begun, Board};
 
 impl Driver {
@@ -15,7 +14,7 @@ impl Driver {
         for place in 0..state.stations.len() {
             let Some(station) = state.stations[place].clone() else { continue };
             if withdraw(&mut state, place, station.board(), job) {
-                state.core.doom(place, TaskKind::Cancelled);
+                state.core.doom(place);
                 let _ = station.process().kill();
             }
         }

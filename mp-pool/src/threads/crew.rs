@@ -3,16 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::record::{Phase, Record};
 use crate::error::{PoolError, PoolKind};
 
 /// Something to do, which catches its own panics.
-pub(super) struct Task {
-    /// Which items of their call it runs.
-    pub(super) index: usize,
-    pub(super) items: usize,
-    pub(super) run: Box<dyn FnOnce() + Send>,
-}
+pub(super) type Task = Box<dyn FnOnce() + Send>;
 
 /// What the threads of a pool share.
 #[derive(Default)]
@@ -34,18 +28,14 @@ struct State {
 
 impl Crew {
     /// What a thread does.
-    pub(super) fn work(&self, record: &Record, initialize: impl FnOnce()) {
+    pub(super) fn work(&self, initialize: impl FnOnce()) {
         if let Err(panic) = mp_process::catch_panic(initialize) {
             return self.end(PoolKind::ThreadInitializer(panic).into());
         }
-        record.turn_to(Phase::Waiting);
-        while let Some(Task { index, items, run }) = self.next() {
-            record.turn_to(Phase::Busy);
+        while let Some(task) = self.next() {
             // What the caller gave drops here as well, and may panic.
-            let _ = mp_process::catch_panic(run);
-            record.end_task(index, items);
+            let _ = mp_process::catch_panic(task);
         }
-        record.turn_to(Phase::Over);
     }
 
     fn next(&self) -> Option<Task> {

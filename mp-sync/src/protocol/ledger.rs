@@ -19,7 +19,7 @@
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
 
-use super::words::AtomicU64;
+use super::words::{AtomicU64, read};
 
 /// The largest count.
 pub(crate) const MAX_COUNT: u32 = (1 << 20) - 1;
@@ -104,7 +104,7 @@ impl<const N: usize> Ledger<N> {
     /// The count.
     #[inline]
     pub(crate) fn count(&self) -> u32 {
-        State::of(self.state.load(SeqCst)).count
+        State::of(read(&self.state)).count
     }
 
     /// Changes the count by `with` and what the entry's process holds by `step`, as one
@@ -128,7 +128,7 @@ impl<const N: usize> Ledger<N> {
         let place = &self.entries.get(entry)?.held;
         // ORDERING: sequentially consistent, as what follows looks for sleepers, who
         // announce themselves before they look at the count.
-        let mut word = self.state.load(SeqCst);
+        let mut word = read(&self.state);
         loop {
             let old = State::of(word);
             if old.entry != entry {
@@ -169,11 +169,30 @@ impl<const N: usize> Ledger<N> {
         }
     }
 
+    /// The processes that hold something, and how much. Of one that does no more operations
+    /// what it holds is found whatever others do meanwhile.
+    pub(crate) fn holders(&self) -> impl Iterator<Item = (usize, u64, u32)> + '_ {
+        // What stood beside the count then stands in its entry before another one does.
+        let last = State::of(read(&self.state));
+        let held = move |entry| match last.entry == entry {
+            true => last.held,
+            false => self.entries[entry].held.load(Acquire) as u32,
+        };
+        self.owners().map(move |(entry, owner)| (entry, owner, held(entry))).filter(|(.., held)| *held > 0)
+    }
+
     /// How much the entry holds.
     #[cfg(test)]
     pub(crate) fn held(&self, entry: usize) -> u32 {
         let state = State::of(self.state.load(SeqCst));
         if state.entry == entry { state.held } else { self.entries[entry].held.load(Acquire) as u32 }
+    }
+
+    /// One of which nobody has used anything.
+    #[cfg(test)]
+    pub(crate) fn empty() -> Self {
+        let entry = |_| Entry { held: AtomicU64::new(0), owner: AtomicU64::new(0) };
+        Self { state: AtomicU64::new(0), entries: std::array::from_fn(entry) }
     }
 
     /// The entry of process `owner`, an old or a new one; `None` if all are taken.
@@ -210,8 +229,7 @@ mod tests {
     use super::*;
 
     fn ledger(count: u32) -> Ledger<2> {
-        let entry = || Entry { held: AtomicU64::new(0), owner: AtomicU64::new(0) };
-        let ledger = Ledger { state: AtomicU64::new(0), entries: [entry(), entry()] };
+        let ledger = Ledger::empty();
         ledger.begin(count);
         ledger
     }
@@ -231,6 +249,10 @@ mod tests {
         assert_eq!((ledger.count(), ledger.held(0), ledger.held(1)), (0, 1, 2));
         give(&ledger, 1);
         assert_eq!((ledger.count(), ledger.held(0), ledger.held(1)), (1, 1, 1));
+        assert_eq!((ledger.claim(8), ledger.claim(9)), (Some(0), Some(1)));
+        assert_eq!(ledger.holders().collect::<Vec<_>>(), [(0, 8, 1), (1, 9, 1)]);
+        give(&ledger, 0);
+        assert_eq!(ledger.holders().collect::<Vec<_>>(), [(1, 9, 1)]);
     }
 
     #[test]
@@ -279,15 +301,17 @@ mod tests {
 /// `RUSTFLAGS="--cfg under_loom" cargo test -p mp-sync --release --lib ledger`
 #[cfg(all(test, under_loom))]
 mod models {
-    use loom::sync::Arc;
+    // The checker's own counts, and cannot do that any more once a model has failed.
+    use std::sync::Arc;
+
     use loom::thread;
 
     use super::*;
 
     fn ledger(count: u32) -> Arc<Ledger<2>> {
-        let entry = |owner| Entry { held: AtomicU64::new(0), owner: AtomicU64::new(owner) };
-        let ledger = Ledger { state: AtomicU64::new(0), entries: [entry(1), entry(2)] };
+        let ledger = Ledger::empty();
         ledger.begin(count);
+        assert_eq!((ledger.claim(1), ledger.claim(2)), (Some(0), Some(1)));
         Arc::new(ledger)
     }
 
@@ -309,9 +333,8 @@ mod models {
         ledger.write_down(word, State::of(word));
     }
 
-    #[test]
-    fn two_processes_lose_nothing() {
-        loom::model(|| {
+    fn two_processes(give: fn(&Ledger<2>, usize)) {
+        loom::model(move || {
             let ledger = ledger(1);
             let other = {
                 let ledger = Arc::clone(&ledger);
@@ -321,7 +344,62 @@ mod models {
                 give(&ledger, 0);
             }
             other.join().unwrap();
-            assert_eq!((ledger.count(), ledger.held(0), ledger.held(1)), (1, 0, 0));
+            let found = (ledger.count(), ledger.held(0), ledger.held(1));
+            assert_eq!(found, (1, 0, 0), "what is held and what is free");
+        });
+    }
+
+    #[test]
+    fn two_processes_lose_nothing() {
+        two_processes(give);
+    }
+
+    /// Changes the count, and puts its process beside it with what it holds then.
+    fn exchange(ledger: &Ledger<2>, entry: usize, writes_down: bool) {
+        let mut word = read(&ledger.state);
+        loop {
+            let old = State::of(word);
+            if writes_down && old.entry != entry {
+                ledger.write_down(word, old);
+            }
+            let held = ledger.held(entry).saturating_sub(1);
+            let new = State { count: old.count + 1, held, entry, number: old.number + 1 };
+            match ledger.state.compare_exchange(word, new.word(), SeqCst, SeqCst) {
+                Ok(_) => return,
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    #[test]
+    fn the_mutants_exchange_is_right_where_it_writes_down() {
+        two_processes(|ledger, entry| exchange(ledger, entry, true));
+    }
+
+    #[test]
+    #[should_panic(expected = "holds what it took")]
+    fn mutant_that_does_not_write_down() {
+        loom::model(|| {
+            let ledger = ledger(2);
+            assert!(take(&ledger, 0) && take(&ledger, 1));
+            // Process one takes the place beside the count from process two.
+            exchange(&ledger, 0, false);
+            assert_eq!(ledger.held(1), 1, "holds what it took");
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "what is held and what is free")]
+    fn mutant_that_changes_without_an_exchange() {
+        two_processes(|ledger, entry| {
+            let word = read(&ledger.state);
+            let old = State::of(word);
+            if old.entry != entry {
+                ledger.write_down(word, old);
+            }
+            let held = ledger.held(entry).saturating_sub(1);
+            let new = State { count: old.count + 1, held, entry, number: old.number + 1 };
+            ledger.state.store(new.word(), SeqCst);
         });
     }
 
@@ -357,9 +435,8 @@ mod models {
         });
     }
 
-    #[test]
-    fn two_who_recover_give_back_once() {
-        loom::model(|| {
+    fn two_recover(recover: fn(&Ledger<2>, usize, u64)) {
+        loom::model(move || {
             let ledger = ledger(2);
             take(&ledger, 0);
             take(&ledger, 1);
@@ -369,8 +446,24 @@ mod models {
             };
             recover(&ledger, 0, 1);
             other.join().unwrap();
-            assert_eq!((ledger.count(), ledger.held(0), ledger.held(1)), (1, 0, 1));
+            let found = (ledger.count(), ledger.held(0), ledger.held(1));
+            assert_eq!(found, (1, 0, 1), "given back once");
             assert_eq!(ledger.owners().count(), 1);
+        });
+    }
+
+    #[test]
+    fn two_who_recover_give_back_once() {
+        two_recover(recover);
+    }
+
+    #[test]
+    #[should_panic(expected = "given back once")]
+    fn mutant_that_gives_back_what_it_saw_before() {
+        two_recover(|ledger, entry, owner| {
+            let held = ledger.held(entry);
+            ledger.operate(entry, |count, _| Some((count + held, 0)));
+            let _ = ledger.entries[entry].owner.compare_exchange(owner, 0, AcqRel, Acquire);
         });
     }
 }

@@ -1,6 +1,7 @@
 //! The bare protocols: they borrow words and know no data.
 
 pub(crate) mod board;
+pub(crate) mod call;
 pub(crate) mod count;
 pub(crate) mod countdown;
 pub(crate) mod done;
@@ -10,5 +11,7 @@ pub(crate) mod generation;
 mod kernel;
 pub(crate) mod ledger;
 pub(crate) mod robust;
+pub(crate) mod seats;
 pub(crate) mod sequence;
+pub(crate) mod sleeper;
 pub(crate) mod words;

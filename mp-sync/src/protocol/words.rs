@@ -23,3 +23,42 @@ pub(crate) fn read(word: &AtomicU64) -> u64 {
 pub(crate) fn read(word: &AtomicU64) -> u64 {
     word.fetch_or(0, std::sync::atomic::Ordering::SeqCst)
 }
+
+/// Changes a word, in the same order.
+#[cfg(not(under_loom))]
+#[inline]
+pub(crate) fn write(word: &AtomicU64, value: u64) {
+    word.store(value, std::sync::atomic::Ordering::SeqCst);
+}
+
+/// The checker has its exchanges find what was there before a store, at times.
+#[cfg(under_loom)]
+pub(crate) fn write(word: &AtomicU64, value: u64) {
+    word.swap(value, std::sync::atomic::Ordering::SeqCst);
+}
+
+/// As [`read`], of a small word.
+#[cfg(not(under_loom))]
+#[inline]
+pub(crate) fn read_small(word: &AtomicU32) -> u32 {
+    word.load(std::sync::atomic::Ordering::SeqCst)
+}
+
+/// As [`read`], of a small word.
+#[cfg(under_loom)]
+pub(crate) fn read_small(word: &AtomicU32) -> u32 {
+    word.fetch_or(0, std::sync::atomic::Ordering::SeqCst)
+}
+
+/// As [`write`], of a small word.
+#[cfg(not(under_loom))]
+#[inline]
+pub(crate) fn write_small(word: &AtomicU32, value: u32) {
+    word.store(value, std::sync::atomic::Ordering::SeqCst);
+}
+
+/// As [`write`], of a small word.
+#[cfg(under_loom)]
+pub(crate) fn write_small(word: &AtomicU32, value: u32) {
+    word.swap(value, std::sync::atomic::Ordering::SeqCst);
+}

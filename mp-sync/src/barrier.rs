@@ -1,22 +1,19 @@
 //! `Barrier`: nobody goes on before all have come.
 
-mod seats;
-
 use std::fmt;
 use std::io;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use ipc_core::raw::{Acquired, LockFailure, ProcessId, cpu_count};
+use ipc_core::raw::{Acquired, LockFailure, ProcessId, ThreadId};
 
-use crate::memory::{Kind, SEAT, Slot, allocate, shared_words};
+use crate::memory::{Kind, SEAT, SEAT_OWN, Slot, allocate, shared_words};
 use crate::protocol::generation::{self, CALLS, Ending};
+use crate::protocol::seats::{Chairs, Claim, Seat, SeatWords, Seats};
 use crate::protocol::words::{self, AtomicU32, wake};
-use crate::sleep::{Eagerness, Sleeper};
+use crate::sleep::{self, Eagerness};
 use crate::timeout;
 use crate::travel::travels;
-
-use seats::{Claim, Seat, Seats};
 
 /// A number of parties that wait for each other, again and again.
 ///
@@ -63,7 +60,7 @@ shared_words! {
     }
 }
 
-const _: () = assert!(size_of::<BarrierWords>() <= SEAT);
+const _: () = assert!(size_of::<BarrierWords>() <= SEAT && SEAT_OWN + size_of::<SeatWords>() <= SEAT);
 
 /// One's place among those that went through together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -229,7 +226,7 @@ impl Barrier {
         if of == self.generation() { arrived } else { 0 }
     }
 
-    fn seats(&self) -> Seats<'_> {
+    fn seats(&self) -> Seats<'_, Slot> {
         Seats(&self.slot)
     }
 
@@ -335,9 +332,9 @@ impl Barrier {
     }
 
     /// Inside: writes down who comes, lets those know who watch, and only then has come.
-    fn come(&self, seat: &Seat<'_>, own: ProcessId, generation: u32, place: u32) {
+    fn come(&self, seat: &Seat<'_, Slot>, own: ProcessId, generation: u32, place: u32) {
         let words = self.words();
-        seat.come(own, generation);
+        seat.come(own.to_word(), generation);
         // ORDERING: against `watched`, which is set before the seats are looked at.
         if words.watched.swap(0, Ordering::SeqCst) != 0 {
             generation::call(&words.word);
@@ -356,10 +353,10 @@ impl Barrier {
         let words = self.words();
         let is_over = || generation::of(words.word.load(Ordering::SeqCst)) != generation;
         // Where each of them has a processor, the others may be about to come.
-        if cpu_count() >= self.parties() as usize {
+        if sleep::processors() >= self.parties() as usize {
             self.eagerness.look(is_over);
         }
-        let mut sleeper = Sleeper::new(&self.slot, &words.word, CALLS);
+        let mut sleeper = sleep::sleeper(&self.slot, &words.word, CALLS);
         loop {
             let seen = words.word.load(Ordering::SeqCst);
             if is_over() {
@@ -379,7 +376,7 @@ impl Barrier {
     }
 
     fn who_has_come(&self, generation: u32) -> impl Iterator<Item = u64> + '_ {
-        self.words().watched.store(1, Ordering::SeqCst);
+        words::write_small(&self.words().watched, 1);
         self.seats().processes(generation)
     }
 
@@ -397,6 +394,35 @@ impl Barrier {
     fn give_up_inside(&self) {
         self.words().broken.store(1, Ordering::Relaxed);
         self.end_broken();
+    }
+}
+
+/// A seat for each party behind the barrier's own words, so that one is free for each of them,
+/// however late those of the last generation get up.
+impl Chairs for Slot {
+    fn count(&self) -> usize {
+        self.seats()
+    }
+
+    fn first(&self) -> usize {
+        // Threads that were started one after the other try another one each.
+        ThreadId::current().thread() as usize % self.seats()
+    }
+
+    fn words(&self, seat: usize) -> &SeatWords {
+        self.words_at(SEAT * (seat + 1) + SEAT_OWN)
+    }
+
+    fn try_lock(&self, seat: usize) -> Result<(), LockFailure> {
+        self.seat_mutex(seat).try_lock().map(drop)
+    }
+
+    fn lock(&self, seat: usize, deadline: Instant) -> Result<(), LockFailure> {
+        self.seat_mutex(seat).lock(Some(deadline)).map(drop)
+    }
+
+    fn unlock(&self, seat: usize) {
+        self.seat_mutex(seat).unlock();
     }
 }
 

@@ -1,0 +1,434 @@
+//! The seats at a barrier: who waits holds one, by which the others see that it lives.
+//!
+//! A seat begins with a robust mutex. When its holder dies, the kernel marks it before
+//! anybody can learn of the death in another way, so that to look at it is enough, and
+//! costs no call of the system.
+
+use std::time::{Duration, Instant};
+
+use ipc_core::raw::LockFailure;
+
+use super::words::{AtomicU64, read, write};
+use crate::memory::shared_words;
+use crate::timeout;
+
+shared_words! {
+    /// What a seat has beside its mutex.
+    pub(crate) struct SeatWords {
+        /// For which generation its holder has come, plus one; zero is none.
+        came: AtomicU64,
+        /// The holder's process.
+        process: AtomicU64,
+    }
+}
+
+/// The seats of a barrier: those in its memory, or such that the models play.
+pub(crate) trait Chairs {
+    fn count(&self) -> usize;
+
+    /// Where this thread begins to look for a free one.
+    fn first(&self) -> usize;
+
+    fn words(&self, seat: usize) -> &SeatWords;
+
+    /// Locks the seat's mutex if nobody holds it who lives.
+    fn try_lock(&self, seat: usize) -> Result<(), LockFailure>;
+
+    /// As `try_lock`, and waits until the deadline.
+    fn lock(&self, seat: usize, deadline: Instant) -> Result<(), LockFailure>;
+
+    fn unlock(&self, seat: usize);
+}
+
+/// All seats of a barrier: as many as parties, so that one is free for each of them,
+/// however late those of the last generation get up.
+pub(crate) struct Seats<'a, C>(pub(crate) &'a C);
+
+/// A seat that this thread holds; it gets up when this is dropped.
+pub(crate) struct Seat<'a, C: Chairs> {
+    chairs: &'a C,
+    number: usize,
+}
+
+/// What is found by one who looks for a seat.
+pub(crate) enum Claim<'a, C: Chairs> {
+    Seat(Seat<'a, C>),
+    /// One who had come for this generation has died.
+    HasLostOne,
+    /// There are more processes than parties, and of the last generation some get up.
+    AllHeld,
+}
+
+/// How long to wait for one of those who get up.
+const SOON: Duration = Duration::from_millis(1);
+
+impl<'a, C: Chairs> Seats<'a, C> {
+    /// A free seat, for one who comes for `generation`.
+    pub(crate) fn claim(self, generation: u32) -> Result<Claim<'a, C>, LockFailure> {
+        let (count, chairs) = (self.0.count(), self.0);
+        let first = chairs.first();
+        for number in (first..count).chain(0..first) {
+            match chairs.try_lock(number) {
+                Ok(()) if self.has_come(number, generation) => {
+                    drop(Seat { chairs, number });
+                    return Ok(Claim::HasLostOne);
+                }
+                Ok(()) => return Ok(Claim::Seat(Seat { chairs, number })),
+                Err(LockFailure::Timeout | LockFailure::Deadlock) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(Claim::AllHeld)
+    }
+
+    /// Waits shortly for one who gets up: another one may be faster and sit down there.
+    pub(crate) fn await_leaver(self, generation: u32, deadline: Option<Instant>) -> Result<(), LockFailure> {
+        let Some(number) = (0..self.0.count()).find(|seat| !self.has_come(*seat, generation)) else {
+            return Ok(());
+        };
+        let soon = Instant::now() + SOON;
+        match self.0.lock(number, deadline.map_or(soon, |deadline| deadline.min(soon))) {
+            Ok(()) => {
+                self.0.unlock(number);
+                Ok(())
+            }
+            Err(LockFailure::Timeout) if !timeout::expired(deadline) => Ok(()),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// How many have come for `generation` and live, this thread apart. To be called
+    /// where nobody can come meanwhile.
+    pub(crate) fn count_living(self, generation: u32) -> Result<u32, LockFailure> {
+        let mut living = 0;
+        for number in (0..self.0.count()).filter(|seat| self.has_come(*seat, generation)) {
+            match self.0.try_lock(number) {
+                Ok(()) => self.0.unlock(number),
+                Err(LockFailure::Timeout) => living += 1,
+                Err(LockFailure::Deadlock) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(living)
+    }
+
+    /// The processes that have come for `generation`.
+    pub(crate) fn processes(self, generation: u32) -> impl Iterator<Item = u64> + 'a {
+        let came = (0..self.0.count()).filter(move |seat| self.has_come(*seat, generation));
+        came.map(move |seat| read(&self.0.words(seat).process))
+    }
+
+    /// Forgets who has come: what the dead have left there is not to be found again
+    /// once the numbers of generations have gone round.
+    pub(crate) fn forget_all(self) {
+        (0..self.0.count()).for_each(|seat| write(&self.0.words(seat).came, 0));
+    }
+
+    fn has_come(self, seat: usize, generation: u32) -> bool {
+        read(&self.0.words(seat).came) == u64::from(generation) + 1
+    }
+}
+
+impl<C> Clone for Seats<'_, C> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<C> Copy for Seats<'_, C> {}
+
+impl<C: Chairs> Seat<'_, C> {
+    /// Says that one has come.
+    pub(crate) fn come(&self, process: u64, generation: u32) {
+        let words = self.chairs.words(self.number);
+        // ORDERING: who finds that somebody has come also finds who.
+        write(&words.process, process);
+        write(&words.came, u64::from(generation) + 1);
+    }
+}
+
+impl<C: Chairs> Drop for Seat<'_, C> {
+    fn drop(&mut self) {
+        write(&self.chairs.words(self.number).came, 0);
+        self.chairs.unlock(self.number);
+    }
+}
+
+#[cfg(under_loom)]
+impl SeatWords {
+    pub(crate) fn empty() -> Self {
+        Self { came: AtomicU64::new(0), process: AtomicU64::new(0) }
+    }
+}
+
+#[cfg(all(test, under_loom))]
+mod models {
+    // The checker's own counts, and cannot do that any more once a model has failed.
+    use std::sync::Arc;
+    use std::sync::atomic::Ordering;
+
+    use loom::sync::Mutex;
+    use loom::thread;
+
+    use super::*;
+    use crate::protocol::generation::{self, CALLS, Ending};
+    use crate::protocol::kernel::{self, ChairsOf, Deaths, PlayedChairs};
+    use crate::protocol::sleeper::Sleeper;
+    use crate::protocol::words::{AtomicU32, wake, write_small};
+
+    /// What a barrier is made of, for as many parties.
+    struct Barrier {
+        word: AtomicU32,
+        endings: AtomicU64,
+        watched: AtomicU32,
+        /// How many have come in the only generation there is, and whether it is broken. The
+        /// mutex around them is marked by a holder that dies.
+        inside: Mutex<Inside>,
+        chairs: PlayedChairs<2>,
+        deaths: Deaths,
+        how: How,
+    }
+
+    #[derive(Default)]
+    struct Inside {
+        arrived: u32,
+        is_broken: bool,
+        owner_died: bool,
+    }
+
+    /// How those who meet do it: rightly, or not.
+    #[derive(Clone, Copy)]
+    struct How {
+        parties: u32,
+        counts_the_living: bool,
+        /// The last one sits down before it opens.
+        sits_down_last: bool,
+        wakes: bool,
+        come: fn(&Barrier),
+    }
+
+    const RIGHT: How =
+        How { parties: 2, counts_the_living: true, sits_down_last: true, wakes: true, come: call_watchers };
+
+    fn call_watchers(barrier: &Barrier) {
+        if barrier.watched.swap(0, Ordering::SeqCst) != 0 {
+            generation::call(&barrier.word);
+        }
+    }
+
+    /// Where one is killed.
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    enum Killed {
+        Seated,
+        HavingCome,
+        HavingArrived,
+        /// Before it sleeps, or before it wakes.
+        Outside,
+        Never,
+    }
+
+    const INSIDE: [Killed; 3] = [Killed::Seated, Killed::HavingCome, Killed::HavingArrived];
+
+    impl Barrier {
+        /// As [`Barrier::wait`](crate::Barrier::wait) does; `None` of one who is killed.
+        fn wait(&self, process: u32, killed: Killed) -> Option<Ending> {
+            let chairs = ChairsOf { chairs: &self.chairs, process };
+            let seats = Seats(&chairs);
+            let mut inside = self.enter();
+            if inside.is_broken {
+                return Some(Ending::Broken);
+            }
+            let place = inside.arrived;
+            let is_last = place + 1 == self.how.parties;
+            if is_last && self.how.counts_the_living && seats.count_living(0).unwrap() < place {
+                self.give_up_inside(&mut inside);
+                return Some(Ending::Broken);
+            }
+            let seat = match is_last && !self.how.sits_down_last {
+                true => None,
+                false => match seats.claim(0).unwrap() {
+                    Claim::Seat(seat) => Some(seat),
+                    Claim::HasLostOne => {
+                        self.give_up_inside(&mut inside);
+                        return Some(Ending::Broken);
+                    }
+                    Claim::AllHeld => panic!("there is a seat for each party"),
+                },
+            };
+            for step in INSIDE {
+                match (step, &seat) {
+                    (Killed::HavingCome, Some(seat)) => seat.come(process.into(), 0),
+                    (Killed::HavingArrived, Some(_)) => {
+                        (self.how.come)(self);
+                        inside.arrived += 1;
+                    }
+                    _ => {}
+                }
+                if step == killed {
+                    inside.owner_died = true;
+                    drop(inside);
+                    return self.die(process, seat);
+                }
+            }
+            if is_last {
+                let is_slept_on = generation::open(&self.word, &self.endings);
+                drop(inside);
+                if killed == Killed::Outside {
+                    return self.die(process, seat);
+                }
+                if is_slept_on && self.how.wakes {
+                    wake(&self.word, u32::MAX);
+                }
+                return Some(Ending::Open);
+            }
+            drop(inside);
+            if killed == Killed::Outside {
+                return self.die(process, seat);
+            }
+            Some(self.sleep(seats))
+        }
+
+        fn sleep<C: Chairs>(&self, seats: Seats<'_, C>) -> Ending {
+            let mut sleeper = Sleeper::new(self.deaths.reported_in(CALLS), &self.word);
+            loop {
+                let seen = self.word.fetch_or(0, Ordering::SeqCst);
+                if generation::of(seen) != 0 {
+                    return generation::ending(&self.endings, 0);
+                }
+                let has_come = || {
+                    write_small(&self.watched, 1);
+                    seats.processes(0)
+                };
+                if !sleeper.watch(has_come) {
+                    let mut inside = self.enter();
+                    if generation::of(self.word.fetch_or(0, Ordering::SeqCst)) == 0 {
+                        self.give_up_inside(&mut inside);
+                    }
+                    continue;
+                }
+                if let Some(asleep) = generation::announce(&self.word, seen) {
+                    sleeper.sleep(asleep, None);
+                }
+            }
+        }
+
+        fn enter(&self) -> loom::sync::MutexGuard<'_, Inside> {
+            let mut inside = self.inside.lock().unwrap();
+            if std::mem::take(&mut inside.owner_died) {
+                self.give_up_inside(&mut inside);
+            }
+            inside
+        }
+
+        fn give_up_inside(&self, inside: &mut Inside) {
+            inside.is_broken = true;
+            inside.arrived = 0;
+            generation::end_broken(&self.word, &self.endings);
+        }
+
+        /// The kernel marks its mutexes first, and then tells those who asked.
+        fn die<C: Chairs>(&self, process: u32, seat: Option<Seat<'_, C>>) -> Option<Ending> {
+            std::mem::forget(seat);
+            self.chairs.release_dead(process);
+            self.deaths.die(process.into(), &self.word);
+            None
+        }
+    }
+
+    /// Runs the model: with bounded preemption, as there are many steps.
+    fn meet(how: How, model: impl Fn(Arc<Barrier>) + Send + Sync + 'static) {
+        let mut checker = loom::model::Builder::new();
+        checker.preemption_bound = Some(3);
+        checker.check(move || {
+            kernel::boot();
+            let (word, watched) = (AtomicU32::new(0), AtomicU32::new(0));
+            let (endings, inside) = (AtomicU64::new(0), Mutex::default());
+            let (chairs, deaths) = (PlayedChairs::new(), Deaths::new());
+            model(Arc::new(Barrier { word, endings, watched, inside, chairs, deaths, how }));
+        });
+    }
+
+    /// Two processes: one that lives, and another one that begins to look for a seat elsewhere.
+    const LIVES: u32 = 1;
+    const OTHER: u32 = 2;
+    /// One that begins to look at the same seat as the one that lives.
+    const NEAR: u32 = 3;
+
+    fn beside(barrier: &Arc<Barrier>, killed: Killed) -> thread::JoinHandle<Option<Ending>> {
+        let barrier = Arc::clone(barrier);
+        thread::spawn(move || barrier.wait(OTHER, killed))
+    }
+
+    /// Both live.
+    fn two_meet(how: How) {
+        meet(how, |barrier| {
+            let other = beside(&barrier, Killed::Never);
+            assert_eq!(barrier.wait(LIVES, Killed::Never), Some(Ending::Open));
+            assert_eq!(other.join().unwrap(), Some(Ending::Open));
+        });
+    }
+
+    /// One is killed before the other one comes.
+    fn one_comes_after_a_death(how: How, process: u32, killed: Killed) {
+        meet(how, move |barrier| {
+            assert_eq!(barrier.wait(process, killed), None);
+            assert_eq!(barrier.wait(LIVES, Killed::Never), Some(Ending::Broken), "filled by the dead");
+        });
+    }
+
+    /// One is killed while the other one comes, or waits: it goes on, one way or the other.
+    fn one_meets_a_death(how: How, killed: Killed) {
+        meet(how, move |barrier| {
+            let victim = beside(&barrier, killed);
+            assert!(barrier.wait(LIVES, Killed::Never).is_some());
+            assert!(victim.join().unwrap().is_none() || killed == Killed::Seated);
+        });
+    }
+
+    #[test]
+    fn all_go_when_the_last_one_comes() {
+        two_meet(RIGHT);
+    }
+
+    #[test]
+    fn the_dead_fill_no_barrier() {
+        for killed in [Killed::HavingCome, Killed::HavingArrived, Killed::Outside] {
+            [OTHER, NEAR].into_iter().for_each(|process| one_comes_after_a_death(RIGHT, process, killed));
+        }
+    }
+
+    #[test]
+    fn one_who_waits_beside_a_death_goes_on() {
+        one_meets_a_death(RIGHT, Killed::Outside);
+        one_meets_a_death(RIGHT, Killed::HavingArrived);
+    }
+
+    #[test]
+    fn one_who_comes_and_dies_beside_a_sleeper_is_noticed() {
+        one_meets_a_death(How { parties: 3, ..RIGHT }, Killed::Outside);
+    }
+
+    #[test]
+    #[should_panic(expected = "filled by the dead")]
+    fn mutant_that_counts_the_dead() {
+        one_comes_after_a_death(How { counts_the_living: false, ..RIGHT }, OTHER, Killed::Outside);
+    }
+
+    #[test]
+    #[should_panic(expected = "deadlock")]
+    fn mutant_that_opens_without_waking() {
+        two_meet(How { wakes: false, ..RIGHT });
+    }
+
+    #[test]
+    #[should_panic(expected = "deadlock")]
+    fn mutant_that_opens_without_a_seat() {
+        one_meets_a_death(How { sits_down_last: false, ..RIGHT }, Killed::Outside);
+    }
+
+    #[test]
+    #[should_panic(expected = "deadlock")]
+    fn mutant_that_comes_without_calling() {
+        one_meets_a_death(How { parties: 3, come: |_| (), ..RIGHT }, Killed::Outside);
+    }
+}
