@@ -1,6 +1,7 @@
 //! Costs in which nobody is woken: the codec, and a lock that nobody else wants.
 
 use std::hint::black_box;
+use std::sync::atomic::Ordering;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use ipc_core::Packet;
@@ -49,7 +50,12 @@ fn locks(criterion: &mut Criterion) {
         bencher.iter(|| *value.lock().expect("nobody died") += 1);
     });
     let number = SharedAtomicU64::new(0).expect("a number");
-    group.bench_function("SharedAtomicU64", |bencher| bencher.iter(|| black_box(&number)));
+    group.bench_function("SharedAtomicU64 load", |bencher| {
+        bencher.iter(|| black_box(&number).load(Ordering::Relaxed));
+    });
+    group.bench_function("SharedAtomicU64 += 1", |bencher| {
+        bencher.iter(|| black_box(&number).fetch_add(1, Ordering::Relaxed));
+    });
     let event = Event::new().expect("an event");
     group.bench_function("Event::is_set", |bencher| bencher.iter(|| event.is_set()));
     group.bench_function("Event set and clear", |bencher| {

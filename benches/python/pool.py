@@ -174,6 +174,7 @@ def with_pool(pool, question, mode, number, budget):
         "imap-unordered": lambda: right(sorted(pool.imap_unordered(square, range(number))), number),
         "megabyte": lambda: megabytes(pool, number),
         "tasks": lambda: tasks(pool, number),
+        "skewed": lambda: skewed(pool, number),
     }
     if question not in batches:
         raise Skip("does not answer this question")
@@ -214,6 +215,14 @@ def tasks(pool, microseconds):
         sum(pool.imap_unordered(busy, [task] * count))
     else:
         pool.map(busy, [task] * count)
+    return count
+
+
+def skewed(pool, count):
+    tasks.rounds = getattr(tasks, "rounds", None) or rounds_per_microsecond()
+    quick, slow = ((times * 50, max(1, round(tasks.rounds * times * 50))) for times in (1, 20))
+    first = count - count // 8
+    pool.map(busy, [quick] * first + [slow] * (count - first))
     return count
 
 

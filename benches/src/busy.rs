@@ -92,6 +92,19 @@ pub fn tasks(job: &Job) -> usize {
     (200_000 / job.number).clamp(40, 20_000)
 }
 
+/// What the quick ones of skewed tasks do: fifty microseconds.
+#[must_use]
+pub fn skewed_task() -> Task {
+    Task::of(50)
+}
+
+/// One of so many skewed tasks: the last eighth of them takes twenty times as long.
+#[must_use]
+pub fn run_skewed((task, seed, count): (Task, u64, u64)) -> u64 {
+    let times = if seed >= count - count / 8 { 20 } else { 1 };
+    (0..times).map(|time| task.run(seed + time)).fold(0, u64::wrapping_add)
+}
+
 /// Measured once, as the best of a few tries, which is what an undisturbed task takes.
 fn rounds_per_microsecond() -> u64 {
     static ROUNDS: OnceLock<u64> = OnceLock::new();

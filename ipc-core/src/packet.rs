@@ -191,6 +191,50 @@ impl Packet {
         Ok(value)
     }
 
+    /// Writes a whole packet, for [`read_packet`](Self::read_packet).
+    ///
+    /// # Errors
+    /// [`EncodeError`] if handles stand in it: they travel with their own packet only.
+    ///
+    /// # Examples
+    /// ```
+    /// use ipc_core::Packet;
+    ///
+    /// let (mut inner, mut outer) = (Packet::new(), Packet::new());
+    /// inner.append(&"seven")?;
+    /// outer.append_packet(&inner)?;
+    /// let mut again = outer.read_packet()?;
+    /// assert_eq!(again.read::<String>()?, "seven");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn append_packet(&mut self, packet: &Packet) -> Result<(), EncodeError> {
+        if packet.handle_count() > 0 || packet.moves_ends() {
+            return Err(EncodeError::new::<Packet>(
+                "handles stand in it, which travel with their own packet",
+            ));
+        }
+        let len = u32::try_from(packet.bytes.len());
+        let len = len.map_err(|_| EncodeError::new::<Packet>("it is longer than four gigabytes"))?;
+        self.bytes.extend_from_slice(&len.to_le_bytes());
+        self.bytes.extend_from_slice(&packet.bytes);
+        Ok(())
+    }
+
+    /// Takes the next packet that [`append_packet`](Self::append_packet) wrote; it counts as a
+    /// stranger's if this one does.
+    ///
+    /// # Errors
+    /// [`DecodeError`] if what comes next is not a whole packet.
+    pub fn read_packet(&mut self) -> Result<Packet, DecodeError> {
+        let cut = || DecodeError::new::<Packet>("the packet is cut short");
+        let (len, rest) = self.unread().split_first_chunk::<TAIL_LEN>().ok_or_else(cut)?;
+        let len = u32::from_le_bytes(*len) as usize;
+        let mut packet = Packet { foreign: self.foreign, ..Packet::default() };
+        packet.bytes.extend_from_slice(rest.get(..len).ok_or_else(cut)?);
+        self.read += TAIL_LEN + len;
+        Ok(packet)
+    }
+
     /// Whether everything has been read.
     #[must_use]
     pub fn is_at_end(&self) -> bool {

@@ -1,37 +1,48 @@
 //! Calls that are sent now and waited for later.
 
 use std::fmt;
-use std::marker::PhantomData;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::Instant;
 
-use ipc_core::Message;
-
+use crate::batch::Gathered;
 use crate::client::{Begun, Client};
-use crate::error::ManagerError;
+use crate::error::{Fault, ManagerError};
+use crate::lease::Lease;
+use crate::object_ref::{ObjectRef, Reply};
+use crate::server::HomeCall;
 
 /// The value to come of a call that was sent; dropped, it is waited for by nobody.
 ///
 /// Calls of one process arrive in the order in which they were sent. Those of one
-/// object that change it are also run in this order.
+/// object that change it are also run in this order. What a method of this crate's objects
+/// waits for goes to the calls in their order, too.
 #[must_use = "dropping it gives the call up"]
 pub struct AsyncReply<R> {
-    state: Option<State<R>>,
-    value: PhantomData<fn() -> R>,
+    state: State,
+    /// What it was asked of, and what stands in the arguments: they stay until it is answered.
+    object: ObjectRef,
+    arguments: Vec<Arc<Lease>>,
+    read: Read<R>,
 }
 
-enum State<R> {
-    Begun { client: Arc<Client>, begun: Begun, patience: Duration },
-    Done(Result<R, ManagerError>),
+/// Makes a value of an answer.
+pub(crate) type Read<R> = fn(Result<Reply, ManagerError>, &ObjectRef) -> Result<R, ManagerError>;
+
+pub(crate) enum State {
+    /// Over a connection, and in a batch that may not have been sent yet.
+    Away {
+        client: Arc<Client>,
+        begun: Begun,
+        batch: Option<Arc<Gathered>>,
+    },
+    /// In the server's own process.
+    Home(HomeCall),
+    Taken,
 }
 
-impl<R: Message> AsyncReply<R> {
-    pub(crate) fn begun(client: Arc<Client>, begun: Begun, patience: Duration) -> Self {
-        Self { state: Some(State::Begun { client, begun, patience }), value: PhantomData }
-    }
-
-    pub(crate) fn done(result: Result<R, ManagerError>) -> Self {
-        Self { state: Some(State::Done(result)), value: PhantomData }
+impl<R> AsyncReply<R> {
+    pub(crate) fn new(state: State, object: ObjectRef, arguments: Vec<Arc<Lease>>, read: Read<R>) -> Self {
+        Self { state, object, arguments, read }
     }
 
     /// Waits for the value, as long as the proxy's timeout from now.
@@ -39,60 +50,109 @@ impl<R: Message> AsyncReply<R> {
     /// # Errors
     /// See [`ManagerError`].
     pub fn get(mut self) -> Result<R, ManagerError> {
-        match self.state.take() {
-            Some(State::Begun { client, begun, patience }) => {
+        let reply = match std::mem::replace(&mut self.state, State::Taken) {
+            State::Away { client, begun, batch } => {
+                send_batch(batch.as_ref());
                 client.attend(begun);
-                let (packet, objects) = client.finish(begun, patience)?;
-                client.reply(packet, objects).read()
+                let answer = client.finish(begun, self.object.patience());
+                answer.map(|(packet, objects)| client.reply(packet, objects))
             }
-            Some(State::Done(result)) => result,
+            State::Home(call) => call.finish(),
             // It is taken only here and in `drop`.
-            None => Err(crate::error::Fault::reply("the value was taken").into()),
+            State::Taken => Err(Fault::reply("the value was taken").into()),
+        };
+        (self.read)(reply, &self.object)
+    }
+
+    /// Leaves the call to itself: it runs, and nobody waits for its value.
+    pub fn detach(mut self) {
+        match std::mem::replace(&mut self.state, State::Taken) {
+            State::Away { client, begun, .. } => client.leave(begun),
+            State::Home(call) => call.leave(),
+            State::Taken => {}
         }
     }
-}
 
-impl<R> AsyncReply<R> {
     /// Whether the value is here, as far as some thread has read for all.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         match &self.state {
-            Some(State::Begun { client, begun, .. }) => client.has_answer(*begun),
-            _ => true,
+            State::Away { client, begun, .. } => client.has_answer(*begun),
+            State::Home(call) => call.is_done(),
+            State::Taken => true,
+        }
+    }
+
+    /// Waits until one of them is here, or will not come, and says which: its
+    /// [`get`](Self::get) waits no more. Those of one manager; `None` if there are none.
+    pub fn wait_any<'a>(replies: impl IntoIterator<Item = &'a Self>) -> Option<usize>
+    where
+        R: 'a,
+    {
+        let replies: Vec<&Self> = replies.into_iter().collect();
+        match &replies.first()?.state {
+            State::Away { client, .. } => wait_any_away(client, &replies),
+            State::Home(_) => wait_any_home(&replies),
+            State::Taken => Some(0),
         }
     }
 }
 
-impl<R: Message> AsyncReply<R> {
-    /// Waits until one of them is here, or will not come, and says which: its
-    /// [`get`](Self::get) waits no more. Those of one manager; `None` if there are none.
-    pub fn wait_any<'a>(replies: impl IntoIterator<Item = &'a Self>) -> Option<usize> {
-        let (mut client, mut calls) = (None, Vec::new());
-        for (place, reply) in replies.into_iter().enumerate() {
-            let Some(State::Begun { client: one, begun, patience }) = &reply.state else {
-                return Some(place);
-            };
-            let (first, _) = *client.get_or_insert((one, *patience));
-            if !Arc::ptr_eq(first, one) {
-                return Some(place);
+fn wait_any_away<R>(client: &Arc<Client>, replies: &[&AsyncReply<R>]) -> Option<usize> {
+    let mut calls = Vec::with_capacity(replies.len());
+    for (place, reply) in replies.iter().enumerate() {
+        match &reply.state {
+            State::Away { client: one, begun, batch } if Arc::ptr_eq(one, client) => {
+                send_batch(batch.as_ref());
+                calls.push(*begun);
             }
-            calls.push(*begun);
+            _ => return Some(place),
         }
-        let (client, patience) = client?;
-        Some(client.await_any(&calls, patience))
+    }
+    Some(client.await_any(&calls, replies.first()?.object.patience()))
+}
+
+fn wait_any_home<R>(replies: &[&AsyncReply<R>]) -> Option<usize> {
+    let patience = replies.first()?.object.patience();
+    let deadline = Instant::now().checked_add(patience);
+    loop {
+        let is_done = |reply: &&AsyncReply<R>| match &reply.state {
+            State::Home(call) => call.attend(),
+            _ => true,
+        };
+        if let Some(place) = replies.iter().position(is_done) {
+            return Some(place);
+        }
+        match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
+            None => std::thread::park(),
+            Some(left) if left.is_zero() => return Some(0),
+            Some(left) => std::thread::park_timeout(left),
+        }
+    }
+}
+
+/// Sends the batch that a call is in; how that went is the answer's to say.
+fn send_batch(batch: Option<&Arc<Gathered>>) {
+    if let Some(batch) = batch {
+        let _ = batch.send();
     }
 }
 
 impl<R> Drop for AsyncReply<R> {
     fn drop(&mut self) {
-        if let Some(State::Begun { client, begun, .. }) = self.state.take() {
-            client.give_up(begun);
+        if let State::Away { client, begun, batch } = &self.state {
+            client.give_up_in(*begun, batch.as_deref());
         }
+        // One at home gives itself up.
     }
 }
 
 impl<R> fmt::Debug for AsyncReply<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AsyncReply").field("is_ready", &self.is_ready()).finish()
+        f.debug_struct("AsyncReply")
+            .field("of", &self.object)
+            .field("is_ready", &self.is_ready())
+            .field("with_objects", &self.arguments.len())
+            .finish()
     }
 }

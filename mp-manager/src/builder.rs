@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use mp_process::{Function, Process, ProcessError};
 use serde::{Deserialize, Serialize};
 
 use crate::client::{self, Client};
+use crate::durable::{self, Opened, StateError, StoredKind};
 use crate::error::{Fault, Kind, ManagerError};
 use crate::hosted::{Made, Make, Object};
 use crate::manager::{Manager, ServerProcess};
@@ -25,6 +27,9 @@ pub struct Builder {
     name: String,
     registered: HashMap<&'static str, Make>,
     start: StartFn,
+    state: Option<PathBuf>,
+    syncs: bool,
+    kinds: Vec<fn(()) -> StoredKind>,
 }
 
 type StartFn = Box<dyn FnOnce(mp_process::Builder, Orders) -> Result<Process<()>, ProcessError> + Send>;
@@ -41,6 +46,9 @@ impl Builder {
             name: "Manager".to_owned(),
             registered: HashMap::new(),
             start: Box::new(|builder, orders| builder.spawn(serve, orders)),
+            state: None,
+            syncs: false,
+            kinds: Vec::new(),
         }
     }
 
@@ -112,6 +120,56 @@ impl Builder {
         self
     }
 
+    /// Gives the server a folder for what is to survive it: objects that are made
+    /// [durable](Manager::make_durable), and their names.
+    ///
+    /// What was answered is there again after the server was killed and one is started with the
+    /// same folder. A loss of power may take the last changes along, unless the server is also to
+    /// [`sync`](Self::sync). The folder is made if need be; one server has it at a time.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// use mp_manager::{DictProxy, Manager};
+    ///
+    /// # let folder = std::env::temp_dir().join(format!("mp-state-example-{}", std::process::id()));
+    /// for visits in 1..=3 {
+    ///     let manager = Manager::builder().state(&folder).start()?;
+    ///     let counts: DictProxy<String, u32> = manager.durable("counts", |manager| manager.dict())?;
+    ///     let before = counts.get(&"visits".to_owned())?.unwrap_or(0);
+    ///     counts.insert(&"visits".to_owned(), &(before + 1))?;
+    ///     assert_eq!(before + 1, visits);
+    ///     // The server ends here, and its objects with it.
+    /// }
+    /// # std::fs::remove_dir_all(folder).unwrap();
+    /// # Ok::<(), mp_manager::ManagerError>(())
+    /// ```
+    #[must_use]
+    pub fn state(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.state = Some(folder.into());
+        self
+    }
+
+    /// Calls of durable objects are answered only when the disk has what they tell of: nothing
+    /// that was answered is lost with the power. One write to the disk serves all calls that have
+    /// come meanwhile.
+    #[must_use]
+    pub fn sync(mut self) -> Self {
+        self.syncs = true;
+        self
+    }
+
+    /// Lets objects of a type of your own be durable. Each is written into the log whole, after
+    /// each method that takes `&mut self`, and each [`update`](crate::object).
+    ///
+    /// A restarted server reads it with the same type, so a type that changes needs an encoding
+    /// that knows of its versions.
+    #[must_use]
+    pub fn durable<T: Object + Message>(mut self) -> Self {
+        self.kinds.push(StoredKind::of::<T>);
+        self
+    }
+
     /// Runs `function` with `arg` in the server's process before it serves; for
     /// [`start`](Self::start).
     #[must_use]
@@ -145,6 +203,8 @@ impl Builder {
                 .collect(),
             ready,
             stop: Receiver::over(stopping),
+            state: self.state.map(|folder| (folder, self.syncs)),
+            kinds: self.kinds.into_iter().map(Function::new).collect(),
         };
         let builder = Process::builder().name(self.name).kill_on_drop(true);
         let process = (self.start)(builder, orders).map_err(Kind::Process)?;
@@ -162,13 +222,15 @@ impl Builder {
         let key = self.authkey.map_or(Key::None, Key::Chosen);
         let address = self.address.map_or_else(Address::auto, Ok).map_err(Kind::System)?;
         let access = Access { address, key, epoch: 0 };
-        open(access, self.limits, self.registered).map(ManagerServer)
+        let kinds = self.kinds.into_iter().map(|kind| kind(())).collect();
+        let state = open_state(self.state.map(|folder| (folder, self.syncs)), kinds)?;
+        open(access, self.limits, self.registered, state).map(ManagerServer)
     }
 }
 
 /// Waits until a server's process says that it serves, or ends.
 fn await_start(
-    started: &Receiver<Result<Address, String>>,
+    started: &Receiver<Result<Address, NotStarted>>,
     process: &Process<()>,
 ) -> Result<Address, ManagerError> {
     let ready = wait(&[started, &process.sentinel()], Some(START)).map_err(Kind::System)?;
@@ -176,7 +238,9 @@ fn await_start(
         return Err(Kind::Start(format!("it did not serve within {START:?}")).into());
     }
     match started.try_recv() {
-        Ok(address) => Ok(address.map_err(Kind::Start)?),
+        Ok(Ok(address)) => Ok(address),
+        Ok(Err(NotStarted::State(error))) => Err(Kind::State(error).into()),
+        Ok(Err(NotStarted::Other(error))) => Err(Kind::Start(error).into()),
         Err(error) => {
             let ended = process.join_timeout(START).err();
             Err(Kind::Start(ended.map_or_else(|| error.to_string(), |ended| ended.to_string())).into())
@@ -188,6 +252,7 @@ fn open(
     access: Access,
     limits: Limits,
     registered: HashMap<&'static str, Make>,
+    state: Option<Opened>,
 ) -> Result<Arc<Server>, ManagerError> {
     let mut options = ListenerOptions::new().max_message(limits.message).backlog(1024).max_handshakes(256);
     if let Some(key) = access.authkey() {
@@ -197,7 +262,7 @@ fn open(
         options = options.trust_peers();
     }
     let listener = Listener::bind_with(&access.address, options).map_err(Kind::Bind)?;
-    Ok(Server::open(listener, access, limits, registered).map_err(Kind::System)?)
+    Server::open(listener, access, limits, registered, state)
 }
 
 /// What a server's process is told.
@@ -207,9 +272,38 @@ struct Orders {
     key: WireKey,
     limits: WireLimits,
     registered: Vec<Registered>,
-    ready: Sender<Result<Address, String>>,
+    ready: Sender<Result<Address, NotStarted>>,
     /// A message, or its end, has the server end.
     stop: Receiver<()>,
+    /// The folder, and whether answers wait for the disk.
+    state: Option<(PathBuf, bool)>,
+    kinds: Vec<Function<(), StoredKind>>,
+}
+
+/// Why a server's process does not serve.
+#[derive(Serialize, Deserialize)]
+enum NotStarted {
+    State(StateError),
+    Other(String),
+}
+
+impl From<ManagerError> for NotStarted {
+    fn from(error: ManagerError) -> Self {
+        match error.state() {
+            Some(error) => Self::State(error.clone()),
+            None => Self::Other(error.to_string()),
+        }
+    }
+}
+
+/// Takes the folder with the state, if there is to be one: before the address, which it is no
+/// use to have without.
+fn open_state(
+    state: Option<(PathBuf, bool)>,
+    kinds: Vec<StoredKind>,
+) -> Result<Option<Opened>, ManagerError> {
+    let opened = state.map(|(folder, syncs)| durable::open(&folder, syncs, kinds)).transpose();
+    Ok(opened.map_err(Kind::State)?)
 }
 
 type Registered = (String, Function<Packet, Result<Made, Fault>>);
@@ -258,11 +352,13 @@ impl From<WireLimits> for Limits {
 
 /// The function that a server's process runs.
 fn serve(orders: Orders) {
-    let Orders { address, key, limits, registered, ready, stop } = orders;
+    let Orders { address, key, limits, registered, ready, stop, state, kinds } = orders;
     let access = Access { address, key: key.into(), epoch: 0 };
     // A process that serves serves until its end: the names live as long.
     let registered = registered.into_iter().map(|(name, make)| (&*name.leak(), *make)).collect();
-    match open(access, limits.into(), registered) {
+    let kinds = kinds.into_iter().map(|kind| kind(())).collect();
+    let opened = open_state(state, kinds);
+    match opened.and_then(|state| open(access, limits.into(), registered, state)) {
         Ok(server) => {
             let told = ready.send(&Ok(server.access().address.clone()));
             drop(ready);
@@ -275,7 +371,7 @@ fn serve(orders: Orders) {
         }
         Err(error) => {
             // Whoever started it hears of its end otherwise.
-            let _ = ready.send(&Err(error.to_string()));
+            let _ = ready.send(&Err(error.into()));
         }
     }
 }
@@ -319,7 +415,11 @@ impl ManagerServer {
     /// all have ended.
     pub fn shutdown(&self, timeout: Duration) -> bool {
         self.0.stop();
-        self.0.wait_stopped(Instant::now().checked_add(timeout))
+        let all = self.0.wait_stopped(Instant::now().checked_add(timeout));
+        if let Some(store) = self.0.store() {
+            store.close();
+        }
+        all
     }
 }
 

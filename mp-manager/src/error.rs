@@ -7,6 +7,8 @@ use ipc_core::{BindError, ConnectError, DecodeError, EncodeError};
 use mp_process::{Panic, ProcessError};
 use serde::{Deserialize, Serialize};
 
+use crate::durable::StateError;
+
 /// A call did not bring a value, or a manager could not be reached.
 ///
 /// Its text says what happened and what can be done; the predicates tell the
@@ -39,6 +41,8 @@ pub(crate) enum Kind {
     OtherEpoch,
     #[error("only code that runs in a manager's server can do this")]
     OutsideServer,
+    #[error(transparent)]
+    State(StateError),
     #[error("the system refused: {0}")]
     System(std::io::Error),
 }
@@ -78,6 +82,10 @@ pub(crate) enum FaultKind {
     NoName(String),
     #[error("only processes of the manager's own tree may do this")]
     NotTrusted,
+    #[error("the manager has no folder for what is to survive it: give it one with `Builder::state`")]
+    NoState,
+    #[error("the change was not kept: {0}")]
+    NotKept(String),
 }
 
 /// What went wrong with a call, on the server's side.
@@ -196,8 +204,32 @@ impl ManagerError {
                     | FaultKind::NotTrusted
                     | FaultKind::Unregistered(_)
                     | FaultKind::NoName(_)
+                    | FaultKind::NoState
             )
         )
+    }
+
+    /// The call's change is not in the log of a durable object, and a restart may bring back what
+    /// was before: the disk is full, for one.
+    ///
+    /// An object of this crate is then as it was before the call. One of a type of your own has
+    /// changed, and is kept whole with the next change that is.
+    #[must_use]
+    pub fn is_not_kept(&self) -> bool {
+        matches!(self.fault(), Some(FaultKind::NotKept(_)))
+    }
+
+    /// The manager cannot have the state in its folder: another one has it
+    /// ([`is_state_locked`](Self::is_state_locked)), or it is not of this program's types.
+    #[must_use]
+    pub fn is_state(&self) -> bool {
+        matches!(*self.0, Kind::State(_))
+    }
+
+    /// Another server has the folder with the state.
+    #[must_use]
+    pub fn is_state_locked(&self) -> bool {
+        matches!(*self.0, Kind::State(StateError::Locked(_)))
     }
 
     /// An argument or a value could not be encoded or decoded.
@@ -205,6 +237,14 @@ impl ManagerError {
     pub fn is_codec(&self) -> bool {
         matches!(*self.0, Kind::Encode(_) | Kind::Decode(_))
             || matches!(self.fault(), Some(FaultKind::Arguments(_) | FaultKind::Reply(_)))
+    }
+
+    pub(crate) fn is_no_name(&self) -> bool {
+        matches!(self.fault(), Some(FaultKind::NoName(_)))
+    }
+
+    pub(crate) fn state(&self) -> Option<&StateError> {
+        if let Kind::State(error) = &*self.0 { Some(error) } else { None }
     }
 
     pub(crate) fn is_given_up(&self) -> bool {

@@ -97,11 +97,12 @@ pub fn later<T: 'static, A: Message, R: Message>(
     arg: &A,
 ) -> Result<AsyncReply<R>, ManagerError> {
     may_send(object)?;
-    object.begin(LATER, |packet| {
+    let write = |packet: &mut Packet| {
         packet.append(&LookLater::<T>::new(look_later::<T, A, R>))?;
         packet.append(&ViewFunction::new(function))?;
         packet.append_item(arg)
-    })
+    };
+    object.begin(LATER, None, write, |reply, _| reply?.read())
 }
 
 fn may_send(object: &ObjectRef) -> Result<(), ManagerError> {

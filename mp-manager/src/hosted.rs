@@ -1,6 +1,7 @@
 //! Objects of users' types: what the attribute writes for them, and how the
 //! server runs them without knowing their types.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
@@ -124,10 +125,12 @@ pub(crate) trait Erased: Send + Sync {
     fn run(&self, method: u64, args: &mut Packet, value: &mut Packet) -> Result<(), Fault>;
     /// Runs a caller's function that answers by itself.
     fn run_later(&self, call: Open);
+    /// The [`Host`].
+    fn as_any(&self) -> &dyn Any;
 }
 
 /// The lock is never waited for: the server lets calls in one by one, or side by side.
-struct Host<T>(RwLock<T>);
+pub(crate) struct Host<T>(RwLock<T>);
 
 impl<T: Object> Erased for Host<T> {
     fn name(&self) -> &'static str {
@@ -184,10 +187,14 @@ impl<T: Object> Erased for Host<T> {
             Err(error) => call.answer.fail(Fault::arguments(error)),
         }
     }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
 }
 
 impl<T> Host<T> {
-    fn look(&self) -> RwLockReadGuard<'_, T> {
+    pub(crate) fn look(&self) -> RwLockReadGuard<'_, T> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -39,7 +39,7 @@
 //! error for all who wait, at once.
 //!
 //! `increment_async(1)` sends the call and brings an [`AsyncReply`]: many can be on their
-//! way at once. Calls that change an object run in the order in which they were sent.
+//! way at once, and [`Manager::batch`] sends several in one message. Calls that change an object run in the order in which they were sent.
 //!
 //! Methods that take `&self` run side by side, those that take `&mut self` one at
 //! a time. A panic is the error of its call, and poisons the object if the method
@@ -62,10 +62,12 @@
 extern crate self as mp_manager;
 
 mod async_reply;
+mod batch;
 mod builder;
 mod builtin;
 mod client;
 mod context;
+mod durable;
 mod error;
 mod functions;
 mod hosted;
@@ -83,6 +85,7 @@ mod server;
 mod wire;
 
 pub use async_reply::AsyncReply;
+pub use batch::Batch;
 pub use builder::{Builder, ManagerServer};
 pub use builtin::barrier::BarrierProxy;
 pub use builtin::condition::{ConditionGuard, ConditionProxy};

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::builder::Builder;
 use crate::client::{self, Client, lock};
+use crate::durable;
 use crate::error::{Kind, ManagerError};
 use crate::hosted::Constructor;
 use crate::info::ObjectInfo;
@@ -151,6 +152,55 @@ impl Manager {
         self.ask(Request::Publish { name: name.to_owned(), object: object.id() })?.read()
     }
 
+    /// Has an object survive the server: what it is now and all that changes it from now on is
+    /// written into the log in the server's folder before it is answered.
+    ///
+    /// After a restart the objects are there that names, and other durable objects, refer to; so
+    /// one is [published](Self::publish) as well, or [`durable`](Self::durable) does both. What it
+    /// refers to is to be durable before it. Locks come back free, permits whole, and barriers
+    /// empty: who held them was connected. An item that was taken out of a queue is not there
+    /// again.
+    ///
+    /// # Errors
+    /// [`ManagerError`] if the manager has no [folder](crate::Builder::state) or does not know the
+    /// type as [durable](crate::Builder::durable), or if the object refers to one that is not
+    /// durable.
+    pub fn make_durable(&self, proxy: &impl Proxy) -> Result<(), ManagerError> {
+        proxy.object().exchange(durable::KEEP, None, |_| Ok(()))?.read()
+    }
+
+    /// The durable object under a name; if there is none, one is made, and made durable. Of those
+    /// who do that at once, all get the same.
+    ///
+    /// # Errors
+    /// As [`make_durable`](Self::make_durable).
+    ///
+    /// # Examples
+    /// See [`Builder::state`](crate::Builder::state).
+    pub fn durable<P: Proxy>(
+        &self,
+        name: &str,
+        make: impl FnOnce(&Self) -> Result<P, ManagerError>,
+    ) -> Result<P, ManagerError> {
+        match self.find(name) {
+            Err(error) if error.is_no_name() => {}
+            found => return found,
+        }
+        let made = make(self)?;
+        self.make_durable(&made)?;
+        let reply = self.ask(Request::Adopt { name: name.to_owned(), object: made.object().id() })?;
+        self.proxy_of(reply).map(P::from_object)
+    }
+
+    /// Of the log of a manager with a [folder](crate::Builder::state): how many bytes it has, and
+    /// how many objects are durable. `None` without one.
+    ///
+    /// # Errors
+    /// See [`ManagerError`].
+    pub fn state_size(&self) -> Result<Option<(u64, u64)>, ManagerError> {
+        self.ask(Request::State)?.read()
+    }
+
     /// Takes a name back.
     ///
     /// # Errors
@@ -208,6 +258,10 @@ impl Manager {
         self.proxy_of(reply)
     }
 
+    pub(crate) fn patience(&self) -> Duration {
+        self.patience
+    }
+
     pub(crate) fn epoch(&self) -> u128 {
         self.client.access().epoch
     }
@@ -222,7 +276,7 @@ impl Manager {
     }
 
     /// The connection of this process: a fork makes its own.
-    fn client(&self) -> Result<Arc<Client>, ManagerError> {
+    pub(crate) fn client(&self) -> Result<Arc<Client>, ManagerError> {
         if self.client.is_inherited() {
             reach(self.client.access().clone())
         } else {

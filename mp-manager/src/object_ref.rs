@@ -10,7 +10,8 @@ use serde::de::{Deserializer, Error as _};
 use serde::ser::{Error as _, Serializer};
 use serde::{Deserialize, Serialize};
 
-use crate::async_reply::AsyncReply;
+use crate::async_reply::{AsyncReply, Read, State};
+use crate::batch::Gathered;
 use crate::client::{self, Client};
 use crate::context::{self, Arriving};
 use crate::error::{Kind, ManagerError};
@@ -29,6 +30,8 @@ pub struct ObjectRef {
     epoch: u128,
     lease: Arc<Lease>,
     patience: Duration,
+    /// Calls that are not waited for at once go there.
+    batch: Option<Arc<Gathered>>,
 }
 
 /// How long dropping a guard may take of a thread's time.
@@ -36,7 +39,12 @@ const PARTING: Duration = Duration::from_secs(1);
 
 impl ObjectRef {
     pub(crate) fn new(epoch: u128, lease: Arc<Lease>, patience: Duration) -> Self {
-        Self { epoch, lease, patience }
+        Self { epoch, lease, patience, batch: None }
+    }
+
+    /// The same object, whose calls go into a batch.
+    pub(crate) fn in_batch(self, batch: Arc<Gathered>) -> Self {
+        Self { batch: Some(batch), ..self }
     }
 
     /// Runs a method of the object and brings its value.
@@ -56,22 +64,41 @@ impl ObjectRef {
         method: u64,
         args: &A,
     ) -> Result<AsyncReply<R>, ManagerError> {
-        self.begin(method, |packet| packet.append_item(args))
+        self.begin(method, None, |packet| packet.append_item(args), |reply, _| reply?.read())
     }
 
-    /// As [`call_async`](Self::call_async), with what is written raw.
-    pub(crate) fn begin<R: Message>(
+    /// As [`call_async`](Self::call_async), with what is written and read raw, and a limit for
+    /// waits in the object.
+    pub(crate) fn begin<R>(
         &self,
         method: u64,
+        limit: Option<Duration>,
         write: impl FnOnce(&mut Packet) -> Result<(), EncodeError>,
+        read: Read<R>,
     ) -> Result<AsyncReply<R>, ManagerError> {
         let lease = self.here()?;
-        let Route::Client(client) = lease.route() else {
-            return Ok(AsyncReply::done(self.exchange(method, None, write).and_then(Reply::read)));
+        let object = lease.object();
+        let (state, arguments) = match lease.route() {
+            Route::Client(client) => {
+                let request = Request::Call { object, method, patience: patience(limit, self.patience) };
+                let batch = self.batch.as_ref().filter(|batch| batch.takes(client));
+                let (begun, arguments) = match batch {
+                    Some(batch) => client.begin_in(batch, &lease, request, write)?,
+                    None => client.begin(request, self.patience, write)?,
+                };
+                (State::Away { client: Arc::clone(client), begun, batch: batch.cloned() }, arguments)
+            }
+            Route::Home(server) => {
+                let server = server.upgrade().ok_or_else(server_ended)?;
+                let call = server::begin_at_home(&server, (object, method), limit, self.patience, write)?;
+                (State::Home(call), Vec::new())
+            }
         };
-        let request = Request::Call { object: self.id(), method, patience: patience(None, self.patience) };
-        let begun = client.begin(request, self.patience, write)?;
-        Ok(AsyncReply::begun(Arc::clone(client), begun, self.patience))
+        Ok(AsyncReply::new(state, Self { batch: None, ..self.clone() }, arguments, read))
+    }
+
+    pub(crate) fn patience(&self) -> Duration {
+        self.patience
     }
 
     /// Runs a method by its name: for tools that have no proxy of the type. The arguments are a
@@ -144,6 +171,9 @@ impl ObjectRef {
         limit: Option<Duration>,
         write: impl FnOnce(&mut Packet) -> Result<(), EncodeError>,
     ) -> Result<Reply, ManagerError> {
+        if let Some(batch) = &self.batch {
+            batch.send()?;
+        }
         let lease = self.here()?;
         let patience = patience(limit, self.patience);
         let object = lease.object();
@@ -153,7 +183,7 @@ impl ObjectRef {
             }
             Route::Home(server) => {
                 let server = server.upgrade().ok_or_else(server_ended)?;
-                server::call_at_home(&server, (object, method), limit, self.patience, write)
+                server::begin_at_home(&server, (object, method), limit, self.patience, write)?.finish()
             }
         }
     }
@@ -266,6 +296,9 @@ impl Serialize for ObjectRef {
         }
         if context::collect(self.epoch, &self.lease) {
             return Wire::Here { object: self.id() }.serialize(serializer);
+        }
+        if crate::durable::is_storing() {
+            return Err(S::Error::custom("an object of another manager cannot be kept in this one's log"));
         }
         let wire = ipc_core::outside_messages(|| self.flight());
         wire.map_err(S::Error::custom)?.serialize(serializer)

@@ -82,6 +82,15 @@ pub(crate) enum Request {
     Ring {
         longest: u64,
     },
+    /// Several requests, which follow as packets; each has its own answer.
+    Batch,
+    /// Gives an object a name that nobody has; brings the one that has it then.
+    Adopt {
+        name: String,
+        object: u64,
+    },
+    /// How long the log is, and how many objects are durable.
+    State,
 }
 
 /// How long a caller waits, in microseconds.
@@ -115,6 +124,8 @@ pub(crate) enum AnswerKind {
     Waiting,
     /// The last answer over the socket: those that follow come over the ring in it.
     Ring,
+    /// Several answers, which come before this as packets.
+    Batch,
 }
 
 /// A way through shared memory to a client that calls often.

@@ -116,7 +116,7 @@ fn changed_requests() {
         link.send(&mut packet(&HELLO), None).unwrap();
         for call in 2..20 {
             // Not a call, a publication or a release of what is not theirs: those are allowed.
-            let mut bytes = vec![call, rng.below(14) as u8, rng.below(40) as u8, rng.below(3) as u8];
+            let mut bytes = vec![call, rng.below(15) as u8, rng.below(40) as u8, rng.below(3) as u8];
             bytes.extend(noise(&mut rng, 60));
             if link.send(&mut packet(&bytes), None).is_err() {
                 break;

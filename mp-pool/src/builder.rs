@@ -15,6 +15,9 @@ use crate::worker;
 /// Why an argument that all workers get may not be an end.
 pub(crate) const ONE_END: &str = "each worker needs one, and a channel end moves only once";
 
+/// How many bytes of a call are under way, unless set.
+const WINDOW_BYTES: usize = 64 << 20;
+
 /// Sets how a pool is made; from [`Pool::builder`].
 ///
 /// # Examples
@@ -45,7 +48,9 @@ impl Builder {
             soft_timeout: None,
             memory_limit: None,
             memory_per_child: None,
+            task_memory: None,
             tasks_per_child: None,
+            window_bytes: WINDOW_BYTES,
             start_method: StartMethod::Spawn,
             setup: None,
             farewell: None,
@@ -161,6 +166,39 @@ impl<S: 'static> Builder<S> {
         self
     }
 
+    /// By how many bytes the resident memory of a worker may grow while it runs one item.
+    /// Then the worker is killed and replaced, and the item fails with an error for which
+    /// [`is_over_memory_limit`](crate::TaskError::is_over_memory_limit) holds; it is not
+    /// tried again. The other items go on.
+    ///
+    /// What the worker had before does not count: its state, or memory that its allocator
+    /// kept from items before. Workers at work are measured by this process every five
+    /// milliseconds, so that more may be taken for a moment, and what is given back at once is
+    /// not seen: [`memory_limit`](Self::memory_limit) is a bound that the system keeps.
+    /// With a limit, each item travels by itself, and to a worker that is idle.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// use std::time::Duration;
+    ///
+    /// fn hold(bytes: usize) -> usize {
+    ///     let held = vec![1u8; bytes];
+    ///     std::thread::sleep(Duration::from_millis(100));
+    ///     held.len()
+    /// }
+    ///
+    /// let pool = mp_pool::Pool::builder().processes(1).task_memory_limit(50 << 20).build()?;
+    /// assert_eq!(pool.apply(hold, 1 << 20)?, 1 << 20);
+    /// assert!(pool.apply(hold, 200 << 20).unwrap_err().is_over_memory_limit());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn task_memory_limit(mut self, bytes: u64) -> Self {
+        self.rules.task_memory = Some(bytes);
+        self
+    }
+
     /// Replaces a worker that has more than so many bytes of memory resident when it
     /// has done a task, for tasks that leak. No task is lost; one that needs more while
     /// it runs may have it. It is measured at most once in a millisecond.
@@ -176,6 +214,29 @@ impl<S: 'static> Builder<S> {
     #[must_use]
     pub fn max_tasks_per_child(mut self, count: u32) -> Self {
         self.rules.tasks_per_child = Some(count.max(1));
+        self
+    }
+
+    /// How many bytes of one call may be under way: arguments that are not answered and
+    /// results that the caller has not taken from the iterator. While there are as many,
+    /// `imap`, `imap_unordered` and the maps take no more from their input. 64 MiB unless set.
+    ///
+    /// As many items as there are workers are under way all the same, and results count
+    /// by what those before them had. Where items are small, their number is bounded, by
+    /// a few for each worker.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// let pool = mp_pool::Pool::builder().processes(2).window_bytes(4 << 20).build()?;
+    /// let blocks = (0..10).map(|byte| vec![byte; 1 << 20]);
+    /// let sums = pool.imap(|block: Vec<u8>| block.iter().map(|byte| u64::from(*byte)).sum::<u64>(), blocks);
+    /// assert_eq!(sums.last().unwrap()?, 9 << 20);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn window_bytes(mut self, bytes: usize) -> Self {
+        self.rules.window_bytes = bytes;
         self
     }
 

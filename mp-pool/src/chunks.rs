@@ -7,24 +7,24 @@ use std::time::{Duration, Instant};
 
 use ipc_core::{EncodeError, Message, Packet, Writer, item_width};
 
+use crate::core::Advice;
+
 /// A task's items are no more bytes than this, so that several fit a link.
 const CHUNK_BYTES: usize = 24 << 10;
 
 /// Items that take longer to come by are not put together.
 const SLOW_BUNDLE: Duration = Duration::from_micros(50);
 
-/// How many items a task has at the most when their number is not known.
-const LARGEST_GROWN: usize = 1024;
+/// A task of a map has at the most so many times the items of the one before.
+const GROWTH: usize = 8;
 
 /// Makes tasks of an iterator's items.
 #[derive(Debug)]
 pub(crate) struct Chunks<I> {
     items: I,
+    /// How many items the next task has.
     size: usize,
-    /// Tasks grow as more items come, up to this.
-    grow_to: usize,
-    /// How many items may go together that were not asked to.
-    bundle: Option<usize>,
+    sizing: Sizing,
     next_index: usize,
     /// What comes after the items that it was taken from the input behind.
     alone: Option<Chunk>,
@@ -42,6 +42,17 @@ struct Filled {
     len: usize,
 }
 
+/// How a task's number of items comes about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sizing {
+    /// It was asked for.
+    Fixed,
+    /// Each item goes by itself, as far as anybody can see: of quick ones some go together.
+    Bundles,
+    /// By what items take, and how many there are.
+    Measured,
+}
+
 /// What comes next.
 #[derive(Debug)]
 pub(crate) enum Chunk {
@@ -51,18 +62,35 @@ pub(crate) enum Chunk {
 
 impl<A: Message, I: Iterator<Item = A>> Chunks<I> {
     pub(crate) fn new(items: I, size: usize) -> Self {
-        Self { items, size: size.max(1), grow_to: 0, bundle: None, next_index: 0, alone: None, panic: None }
+        Self { items, size: size.max(1), sizing: Sizing::Fixed, next_index: 0, alone: None, panic: None }
     }
 
     /// For items that each go by itself, as far as anybody can see: of quick ones the
     /// pool may have some put together.
     pub(crate) fn bundles(items: I) -> Self {
-        Self { bundle: Some(1), ..Self::new(items, 1) }
+        Self { sizing: Sizing::Bundles, ..Self::new(items, 1) }
     }
 
-    /// For items whose number is not known: tasks that grow, up to `most`.
-    pub(crate) fn growing(items: I, most: usize) -> Self {
-        Self { grow_to: most.min(LARGEST_GROWN), ..Self::new(items, 1) }
+    /// For items that are waited for together: of how many a task is made follows from
+    /// what the first ones take.
+    pub(crate) fn measured(items: I) -> Self {
+        Self { sizing: Sizing::Measured, ..Self::new(items, 1) }
+    }
+
+    /// What is known now of the items; how many go together is come to step by step.
+    pub(crate) fn heed(&mut self, advice: Advice) {
+        match self.sizing {
+            Sizing::Fixed => {}
+            Sizing::Bundles => self.size = self.size.min(advice.bundle),
+            Sizing::Measured => {
+                // Towards the end tasks get smaller, so that workers end together.
+                let fair = match self.items.size_hint().0 {
+                    0 => advice.most,
+                    left => (left / (2 * advice.workers.max(1))).max(advice.least),
+                };
+                self.size = self.size.min(advice.most).min(fair).max(1);
+            }
+        }
     }
 }
 
@@ -70,34 +98,41 @@ impl<I> Chunks<I> {
     /// How many items a task has from now on.
     pub(crate) fn set_size(&mut self, size: usize) {
         self.size = size.max(1);
-        self.bundle = None;
-    }
-
-    /// How many items a bundle may have at the most: it is come to step by step.
-    pub(crate) fn set_bundle(&mut self, most: usize) {
-        if let Some(bundle) = &mut self.bundle {
-            *bundle = (*bundle).min(most);
-            self.size = *bundle;
-        }
+        self.sizing = Sizing::Fixed;
     }
 
     /// How many items go together that were not asked to.
     pub(crate) fn bundle(&self) -> usize {
-        self.bundle.unwrap_or(1)
+        if self.sizing == Sizing::Bundles { self.size } else { 1 }
     }
 
-    /// The next bundle may be larger, unless the items came slowly: then the first of
+    /// The next task may be larger, unless the items came slowly: then the first of
     /// them waited for the last.
-    fn resize_bundle(&mut self, began: Option<Instant>) {
-        if let (Some(bundle), Some(began)) = (&mut self.bundle, began) {
-            let is_slow = began.elapsed() > SLOW_BUNDLE;
-            *bundle = if is_slow { 1 } else { bundle.saturating_mul(2) };
-        }
+    fn resize(&mut self, began: Option<Instant>) {
+        let Some(began) = began else { return };
+        let is_slow = began.elapsed() > SLOW_BUNDLE;
+        self.size = match self.sizing {
+            Sizing::Fixed => self.size,
+            Sizing::Bundles if is_slow => 1,
+            Sizing::Bundles => self.size.saturating_mul(2),
+            Sizing::Measured if is_slow => self.size.div_ceil(2),
+            Sizing::Measured => self.size.saturating_mul(GROWTH),
+        };
     }
 
     /// How many items have been taken.
     pub(crate) fn taken(&self) -> usize {
         self.next_index
+    }
+}
+
+impl Chunk {
+    /// How many items it has, and bytes.
+    pub(crate) fn load(&self) -> (usize, usize) {
+        match self {
+            Self::Items { items, packet, .. } => (*items as usize, packet.bytes().len()),
+            Self::Refused { .. } => (1, 0),
+        }
     }
 }
 
@@ -110,8 +145,11 @@ impl<A: Message, I: Iterator<Item = A>> Iterator for Chunks<I> {
         }
         self.pass_panic_on();
         let mut packet = Packet::new();
-        let began = self.bundle.map(|_| Instant::now());
-        let size = if began.is_some() { self.size.min(self.items.size_hint().0.max(1)) } else { self.size };
+        let began = (self.sizing != Sizing::Fixed).then(Instant::now);
+        let size = match self.sizing {
+            Sizing::Bundles => self.size.min(self.items.size_hint().0.max(1)),
+            _ => self.size,
+        };
         let (index, mut filled) = (self.next_index, Filled::default());
         let caught = catch_unwind(AssertUnwindSafe(|| {
             packet.writing(|writer| match item_width::<A>() {
@@ -131,8 +169,7 @@ impl<A: Message, I: Iterator<Item = A>> Iterator for Chunks<I> {
             others.extend_bytes(&packet.bytes()[..filled.len]);
             packet = others;
         }
-        self.resize_bundle(began);
-        self.size = self.size.saturating_mul(2).min(self.grow_to).max(self.size);
+        self.resize(began);
         if filled.count > 0 {
             return Some(Chunk::Items { index, items: filled.count as u32, packet });
         }

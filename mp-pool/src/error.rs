@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipc_core::{DecodeError, EncodeError};
-use mp_process::{Panic, ProcessError};
+use mp_process::{ExitStatus, Panic, ProcessError};
 
 /// A pool could not be made, or has given up.
 #[derive(Clone, thiserror::Error)]
@@ -102,6 +102,20 @@ pub struct TaskError(Box<TaskFailure>);
 struct TaskFailure {
     kind: TaskKind,
     index: Option<usize>,
+    worker: Option<WorkerId>,
+}
+
+/// Which worker of which pool of this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct WorkerId {
+    pub(crate) pool: u32,
+    pub(crate) number: u32,
+}
+
+impl fmt::Display for WorkerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pool-{}-Worker-{}", self.pool, self.number)
+    }
 }
 
 #[derive(Debug, Clone, thiserror::Error)]
@@ -109,7 +123,7 @@ pub(crate) enum TaskKind {
     #[error("the task panicked: {0}")]
     Panicked(Panic),
     #[error("the task's worker died: {0}")]
-    WorkerDied(Arc<Death>),
+    WorkerDied(WorkerDied),
     #[error("the argument could not be sent: {0}")]
     Argument(EncodeError),
     #[error("the argument could not be decoded in the worker: {0}")]
@@ -120,6 +134,11 @@ pub(crate) enum TaskKind {
     Undecodable(DecodeError),
     #[error("the task ran longer than {0:?}, the limit for each, and its worker was killed")]
     TimedOut(Duration),
+    #[error(
+        "the task took {grown} bytes of memory, {limit} is the limit for each, and its worker was killed: raise \
+         `task_memory_limit`, or give it less to do"
+    )]
+    TooMuchMemory { limit: u64, grown: u64 },
     #[error("the task was cancelled")]
     Cancelled,
     #[error(transparent)]
@@ -130,8 +149,89 @@ pub(crate) enum TaskKind {
 #[derive(Debug)]
 pub(crate) struct Death {
     pub(crate) pid: u32,
+    pub(crate) name: String,
     /// How it ended; `None` if it left without being asked to.
     pub(crate) error: Option<ProcessError>,
+    pub(crate) status: Option<ExitStatus>,
+    pub(crate) peak_memory: Option<u64>,
+    pub(crate) last_records: Vec<String>,
+}
+
+/// How the worker of a task ended while it ran the task; from [`TaskError::worker_died`].
+///
+/// Of a map, [`TaskError::index`] says which item the worker was at.
+#[derive(Clone)]
+pub struct WorkerDied {
+    death: Arc<Death>,
+    attempt: u32,
+}
+
+impl WorkerDied {
+    pub(crate) fn new(death: &Arc<Death>) -> Self {
+        Self { death: Arc::clone(death), attempt: 1 }
+    }
+
+    pub(crate) fn in_try(self, attempt: u32) -> Self {
+        Self { attempt, ..self }
+    }
+
+    /// The process id of the worker.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.death.pid
+    }
+
+    /// The name of the worker.
+    #[must_use]
+    pub fn worker(&self) -> &str {
+        &self.death.name
+    }
+
+    /// How the process ended; `None` if that could not be learned.
+    #[must_use]
+    pub fn status(&self) -> Option<ExitStatus> {
+        self.death.status
+    }
+
+    /// Which try of the task it was, counted from 1: in a pool with
+    /// [`retries`](crate::Builder::retries) the last one.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// The most bytes of memory that the worker had resident at one time, in its whole life
+    /// and not in this task alone; `None` where that is not known, see
+    /// [`Process::peak_memory`](mp_process::Process::peak_memory).
+    #[must_use]
+    pub fn peak_memory(&self) -> Option<u64> {
+        self.death.peak_memory
+    }
+
+    /// What the worker said last to the macros of the crate `log`, at most ten records, the
+    /// oldest first. Empty without the feature `log` of `mp-process`, and where it does not
+    /// keep them: see [`Process::last_records`](mp_process::Process::last_records). What it
+    /// wrote to its standard streams is not taken from there.
+    #[must_use]
+    pub fn last_records(&self) -> &[String] {
+        &self.death.last_records
+    }
+}
+
+impl fmt::Display for WorkerDied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.death.fmt(f)?;
+        match self.attempt {
+            0 | 1 => Ok(()),
+            attempt => write!(f, ", as in {} tries before", attempt - 1),
+        }
+    }
+}
+
+impl fmt::Debug for WorkerDied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.death, f)
+    }
 }
 
 impl fmt::Display for Death {
@@ -160,6 +260,17 @@ impl TaskError {
         self
     }
 
+    pub(crate) fn by(mut self, worker: Option<WorkerId>) -> Self {
+        self.0.worker = worker;
+        self
+    }
+
+    /// The name of the worker that ran the task, if one of a [`Pool`](crate::Pool) did.
+    #[must_use]
+    pub fn worker(&self) -> Option<String> {
+        self.0.worker.map(|worker| worker.to_string())
+    }
+
     /// Which item of a map the error is of, counted from 0.
     #[must_use]
     pub fn index(&self) -> Option<usize> {
@@ -183,6 +294,23 @@ impl TaskError {
     #[must_use]
     pub fn is_worker_died(&self) -> bool {
         self.death().is_some()
+    }
+
+    /// How the task's worker ended while it ran the task, and what is known of it.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// let pool = mp_pool::Pool::builder().processes(2).retries(1).build()?;
+    /// let error = pool.map(|x: u32| if x == 7 { std::process::exit(3) } else { x }, 0..10).unwrap_err();
+    /// let death = error.worker_died().unwrap();
+    /// assert_eq!((error.index(), death.attempt()), (Some(7), 2));
+    /// assert_eq!(death.status().and_then(|status| status.code()), Some(3));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn worker_died(&self) -> Option<&WorkerDied> {
+        if let TaskKind::WorkerDied(died) = &self.0.kind { Some(died) } else { None }
     }
 
     /// The worker ended for want of memory, as far as can be told: the system killed it
@@ -235,6 +363,12 @@ impl TaskError {
         matches!(self.0.kind, TaskKind::TimedOut(_))
     }
 
+    /// The task took more memory than the pool allows each, and was stopped.
+    #[must_use]
+    pub fn is_over_memory_limit(&self) -> bool {
+        matches!(self.0.kind, TaskKind::TooMuchMemory { .. })
+    }
+
     /// The task was cancelled.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
@@ -252,13 +386,13 @@ impl TaskError {
     }
 
     fn death(&self) -> Option<&Death> {
-        if let TaskKind::WorkerDied(death) = &self.0.kind { Some(death) } else { None }
+        self.worker_died().map(|died| &*died.death)
     }
 }
 
 impl From<TaskKind> for TaskError {
     fn from(kind: TaskKind) -> Self {
-        Self(Box::new(TaskFailure { kind, index: None }))
+        Self(Box::new(TaskFailure { kind, index: None, worker: None }))
     }
 }
 

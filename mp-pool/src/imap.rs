@@ -72,6 +72,15 @@ impl<I, R> Imap<'_, I, R> {
     }
 }
 
+impl<I, R> ImapUnordered<'_, I, R> {
+    /// A value leaves for the caller, and no longer counts as being under way.
+    fn taken(&mut self) {
+        if let State::Going(work) = &mut self.state {
+            work.taken();
+        }
+    }
+}
+
 /// The place of the error that ends all.
 const THE_END: usize = usize::MAX;
 
@@ -87,13 +96,22 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> ImapUnordered<'_, I, R> {
     /// [`TimeoutError`] if no value has come by then.
     pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<Result<R, TaskError>>, TimeoutError> {
         let placed = self.next_placed(Instant::now().checked_add(timeout))?;
+        self.taken();
         Ok(placed.map(|(_, outcome)| outcome))
     }
 
     /// Each value with the place of its item; the end of the pool has none.
     pub(crate) fn placed(mut self) -> impl Iterator<Item = (Option<usize>, Result<R, TaskError>)> {
-        std::iter::from_fn(move || self.next_placed(None).ok().flatten())
+        std::iter::from_fn(move || self.next_taken())
             .map(|(place, outcome)| (Some(place).filter(|place| *place != usize::MAX), outcome))
+    }
+
+    /// The next value, which the caller keeps.
+    fn next_taken(&mut self) -> Option<Placed<R>> {
+        // Without a deadline there is no other error.
+        let placed = self.next_placed(None).ok().flatten();
+        self.taken();
+        placed
     }
 
     /// The next value. The end of the pool is one error.
@@ -150,6 +168,7 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Imap<'_, I, R> {
         loop {
             if let Some(outcome) = self.early.remove(&self.next) {
                 self.next += 1;
+                self.unordered.taken();
                 return Ok(Some(outcome));
             }
             if let State::Going(work) = &mut self.unordered.state {
@@ -172,8 +191,7 @@ impl<A: Message, R: Message, I: Iterator<Item = A>> Iterator for ImapUnordered<'
     type Item = Result<R, TaskError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        // Without a deadline there is no other error.
-        self.next_placed(None).ok().flatten().map(|(_, outcome)| outcome)
+        self.next_taken().map(|(_, outcome)| outcome)
     }
 }
 

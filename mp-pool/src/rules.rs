@@ -19,10 +19,14 @@ pub(crate) struct Rules {
     pub(crate) soft_timeout: Option<Duration>,
     /// Bytes of address space that a worker may have.
     pub(crate) memory_limit: Option<u64>,
+    /// Bytes by which the resident memory of a worker may grow in a task.
+    pub(crate) task_memory: Option<u64>,
     /// A worker that has more bytes resident after a task is replaced.
     pub(crate) memory_per_child: Option<u64>,
     /// A worker that has run so many items is replaced.
     pub(crate) tasks_per_child: Option<u32>,
+    /// How many bytes of arguments and results of one call are under way.
+    pub(crate) window_bytes: usize,
     pub(crate) start_method: StartMethod,
     /// What each worker runs before its first task.
     pub(crate) setup: Option<Packet>,
@@ -31,6 +35,12 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
+    /// Whether items go each by itself, and to workers that are idle, because each has its
+    /// own limits.
+    pub(crate) fn is_by_item(&self) -> bool {
+        self.task_timeout.is_some() || self.task_memory.is_some()
+    }
+
     /// What a task is told of its time.
     pub(crate) fn told_limit(&self) -> Option<Duration> {
         self.soft_timeout.into_iter().chain(self.task_timeout).min()
@@ -38,11 +48,11 @@ impl Rules {
 
     /// How many items a task of a map may have, of those that would be usual.
     pub(crate) fn chunk_size(&self, usual: usize) -> usize {
-        match (self.task_timeout, self.tasks_per_child) {
-            // The time of each item counts by itself.
-            (Some(_), _) => 1,
-            (None, Some(most)) => usual.min(most as usize),
-            (None, None) => usual,
+        match self.tasks_per_child {
+            // The time and the memory of each item count by themselves.
+            _ if self.is_by_item() => 1,
+            Some(most) => usual.min(most as usize),
+            None => usual,
         }
     }
 }

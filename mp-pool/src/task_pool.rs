@@ -9,6 +9,7 @@ use crate::error::{TaskError, TimeoutError};
 use crate::imap::{Imap, ImapUnordered};
 use crate::pool::Pool;
 use crate::scope::{self, Scope};
+use crate::stats::PoolStats;
 use crate::threads::{ThreadImap, ThreadImapUnordered, ThreadPool};
 
 /// A pool, of processes or of threads.
@@ -149,6 +150,9 @@ pub trait TaskPool: Sized {
         scope::scope(self, block)
     }
 
+    /// What the workers have done so far, and what their time went into.
+    fn stats(&self) -> PoolStats;
+
     /// Takes no more tasks; those under way go on.
     fn close(&self);
 
@@ -241,6 +245,10 @@ macro_rules! task_pool {
             starmap_async<A, B, R>(function: fn(A, B) -> R) -> AsyncResult<Vec<R>> [pairs];
             imap<A, R>(function: fn(A) -> R) -> impl Results<R>;
             imap_unordered<A, R>(function: fn(A) -> R) -> impl Results<R>;
+        }
+
+        fn stats(&self) -> PoolStats {
+            Self::stats(self)
         }
 
         fn close(&self) {

@@ -54,6 +54,17 @@ pub(crate) struct AnswerHead {
     pub(crate) items: u32,
     /// Time the worker spent on them.
     pub(crate) busy_nanos: u64,
+    /// The slowest of them, if it is among the slowest that the worker has had.
+    pub(crate) slowest: Option<Slowest>,
+}
+
+/// Some items of a task that took long together: one, unless they were begun as quick ones.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Slowest {
+    /// The number in its task of the first.
+    pub(crate) item: u32,
+    pub(crate) items: u32,
+    pub(crate) nanos: u64,
 }
 
 /// The byte in front of a value, which follows as an item.

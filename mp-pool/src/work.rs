@@ -9,7 +9,7 @@ use std::time::Instant;
 use ipc_core::{DecodeError, EncodeError, Message, Reader, item_width};
 
 use crate::chunks::{Chunk, Chunks};
-use crate::core::{Code, JobId, Lease, Reply, What};
+use crate::core::{Advice, Code, JobId, Lease, Reply, What};
 use crate::driver::Driver;
 use crate::error::{PoolError, TaskError, TaskKind};
 use crate::values::Values;
@@ -32,6 +32,36 @@ pub(crate) struct Work<'pool, I> {
     exhausted: bool,
     /// Items to be taken from the input for now.
     limit: usize,
+    /// Items that are given out and not answered, and their bytes.
+    sent: Load,
+    /// Items whose results have come and were not taken, and the bytes of those.
+    held: Load,
+    /// How many bytes the result of an item has, smoothed.
+    result_bytes: usize,
+}
+
+/// Some items and their bytes.
+#[derive(Debug, Default, Clone, Copy)]
+struct Load {
+    items: usize,
+    bytes: usize,
+}
+
+impl Load {
+    fn add(&mut self, items: usize, bytes: usize) {
+        self.items += items;
+        self.bytes += bytes;
+    }
+
+    /// So many items go, with their share of the bytes.
+    fn remove(&mut self, items: usize) {
+        let share = match self.items.saturating_sub(items) {
+            0 => self.bytes,
+            left => self.bytes / (left + items) * items,
+        };
+        self.items = self.items.saturating_sub(items);
+        self.bytes -= share;
+    }
 }
 
 /// Encodes a job of plain functions.
@@ -109,7 +139,17 @@ impl<'pool, A: Message, I: Iterator<Item = A>> Work<'pool, I> {
         chunks: Chunks<I>,
     ) -> Result<Self, TaskError> {
         let job = driver.open(priority)?;
-        Ok(Self { driver, job, code, chunks, exhausted: false, limit: usize::MAX })
+        Ok(Self {
+            driver,
+            job,
+            code,
+            chunks,
+            exhausted: false,
+            limit: usize::MAX,
+            sent: Load::default(),
+            held: Load::default(),
+            result_bytes: 0,
+        })
     }
 
     /// News of some items; `None` after the last, and an empty list at the deadline.
@@ -120,7 +160,10 @@ impl<'pool, A: Message, I: Iterator<Item = A>> Work<'pool, I> {
         loop {
             self.feed();
             match self.driver.replies(self.job, deadline)? {
-                Some(replies) => return Ok(Some(replies)),
+                Some(replies) => {
+                    replies.iter().for_each(|reply| self.note(reply));
+                    return Ok(Some(replies));
+                }
                 None if self.exhausted => return Ok(None),
                 None => self.driver.check_alive()?,
             }
@@ -137,6 +180,7 @@ impl<'pool, A: Message, I: Iterator<Item = A>> Work<'pool, I> {
         let replies = self.next_replies(deadline)?;
         let any = replies.is_some();
         for reply in replies.into_iter().flatten() {
+            self.held.add(reply.items as usize, reply.bytes());
             reply.for_each(|index, outcome| outcomes.push_back((index, outcome)));
         }
         Ok(any)
@@ -180,13 +224,35 @@ impl<'pool, A: Message, I: Iterator<Item = A>> Work<'pool, I> {
     /// Gives the pool as many items as it has use for.
     fn feed(&mut self) {
         while !self.exhausted && self.chunks.taken() < self.limit {
-            let Some(bundle) = self.driver.wants_more(self.job, self.chunks.may_wait()) else { return };
-            self.chunks.set_bundle(bundle);
+            let Some(advice) = self.driver.wants_more(self.job, self.chunks.may_wait()) else { return };
+            if !self.has_room(advice) {
+                return;
+            }
+            self.chunks.heed(advice);
             match self.chunks.next() {
-                Some(chunk) => self.driver.submit(self.job, &self.code, chunk),
+                Some(chunk) => {
+                    let (items, bytes) = chunk.load();
+                    self.sent.add(items, bytes);
+                    self.driver.submit(self.job, &self.code, chunk);
+                }
                 None => self.exhausted = true,
             }
         }
+    }
+
+    /// Whether more may be under way. Results that have not come are thought to be like
+    /// those before them.
+    fn has_room(&self, advice: Advice) -> bool {
+        let to_come = self.sent.items.saturating_mul(self.result_bytes);
+        let bytes = self.sent.bytes.saturating_add(to_come).saturating_add(self.held.bytes);
+        bytes < advice.window_bytes || self.sent.items + self.held.items < advice.workers
+    }
+
+    fn note(&mut self, reply: &Reply) {
+        let items = reply.items as usize;
+        self.sent.remove(items);
+        let bytes = reply.bytes() / items.max(1);
+        self.result_bytes = if self.result_bytes == 0 { bytes } else { (3 * self.result_bytes + bytes) / 4 };
     }
 }
 
@@ -194,6 +260,11 @@ impl<I> Work<'_, I> {
     /// How many items a task has from now on, as far as the pool's rules allow.
     pub(crate) fn set_chunk_size(&mut self, items: usize) {
         self.chunks.set_size(self.driver.most_per_task(items));
+    }
+
+    /// The caller has taken a result.
+    pub(crate) fn taken(&mut self) {
+        self.held.remove(1);
     }
 
     /// Lets the input run ahead of `place` by a bounded number of items.
@@ -251,6 +322,14 @@ pub(crate) fn all_chunks<A: Message>(
 }
 
 impl Reply {
+    /// How many bytes of results it has.
+    fn bytes(&self) -> usize {
+        match &self.what {
+            What::Outcomes(packet) => packet.bytes().len(),
+            What::Failed(_) => 0,
+        }
+    }
+
     /// Puts all values at the end of `numbers`, if they are numbers and none is missing.
     fn take_numbers<R: Message>(&mut self, numbers: &mut Vec<R>) -> bool {
         let What::Outcomes(packet) = &mut self.what else { return false };
@@ -262,6 +341,10 @@ impl Reply {
     /// Decodes each item's outcome and hands it on with its place.
     pub(crate) fn for_each<R: Message>(self, mut each: impl FnMut(usize, Result<R, TaskError>)) {
         let places = self.index..self.index + self.items as usize;
+        let worker = self.worker;
+        let mut each = |index, outcome: Result<R, TaskError>| {
+            each(index, outcome.map_err(|error| error.by(worker)));
+        };
         match self.what {
             What::Failed(kind) => {
                 for index in places {

@@ -17,6 +17,8 @@ fn main() -> ExitCode {
         a_killed_worker_is_one_tasks_error,
         a_killed_worker_costs_quick_items_nothing,
         what_waits_behind_a_slow_item_goes_to_an_idle_worker,
+        a_death_is_told_with_all_that_is_known,
+        a_panic_says_which_worker_it_was,
         retries_bring_the_result,
         a_poison_item_stops_after_its_tries,
         items_not_begun_are_not_lost,
@@ -107,6 +109,45 @@ fn what_waits_behind_a_slow_item_goes_to_an_idle_worker() {
     }
     sum(later.into_iter().map(|result| result.get().unwrap()).collect());
     (0..3).for_each(|n| std::fs::remove_file(path(n)).unwrap());
+}
+
+fn a_death_is_told_with_all_that_is_known() {
+    let pool = Pool::builder().processes(2).retries(2).build().unwrap();
+    let fatal = |x: u64| {
+        let held = std::hint::black_box(vec![x as u8 + 1; 300 << 20]);
+        die_at_five(x) + u64::from(held[7]) - (x + 1)
+    };
+    let error = pool.map(fatal, 0..8).unwrap_err();
+    let died = error.worker_died().unwrap();
+    assert_eq!((error.index(), died.attempt()), (Some(5), 3), "{error}");
+    assert_eq!(died.status().and_then(|status| status.signal()), Some(9));
+    assert_eq!(Some(died.pid()), error.pid());
+    assert!(!pool.pids().contains(&died.pid()));
+    assert_eq!(error.worker().as_deref(), Some(died.worker()));
+    assert!(died.worker().starts_with("Pool-"), "{}", died.worker());
+    assert!(died.peak_memory().is_some_and(|peak| peak >= 300 << 20), "{:?}", died.peak_memory());
+    assert!(error.to_string().contains("as in 2 tries before"), "{error}");
+    // Nobody logs here.
+    assert_eq!(died.last_records(), [""; 0]);
+    // One that needed no more than this process ever had tells nothing of its memory.
+    let mine = std::hint::black_box(vec![1u8; 100 << 20]);
+    let pool = Pool::new(1).unwrap();
+    let error = pool.apply(die_at_five, 5).unwrap_err();
+    let died = error.worker_died().unwrap();
+    assert_eq!((died.peak_memory(), died.attempt(), error.index()), (None, 1, None), "{}", mine[3]);
+}
+
+fn a_panic_says_which_worker_it_was() {
+    let pool = Pool::new(2).unwrap();
+    let name = |()| mp_process::current_process().name().to_owned();
+    for _ in 0..20 {
+        let say = |()| -> String { panic!("{}", mp_process::current_process().name()) };
+        let error = pool.apply(say, ()).unwrap_err();
+        assert_eq!(error.worker().as_deref(), Some(error.panic().unwrap().message()));
+    }
+    assert!(pool.apply(name, ()).unwrap().starts_with("Pool-"));
+    pool.close();
+    assert_eq!(pool.apply(name, ()).unwrap_err().worker(), None);
 }
 
 fn retries_bring_the_result() {

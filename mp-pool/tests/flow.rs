@@ -1,18 +1,30 @@
 //! How items flow: who gets what, and how much is under way.
 
+use std::cell::Cell;
+use std::collections::HashMap;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use mp_pool::Pool;
+use mp_pool::{Pool, TaskError};
 use mp_testkit::harness::Suite;
 
 mod common;
 
-use common::start_library_threads;
+use common::{Tally, start_library_threads};
 
 fn main() -> ExitCode {
-    let trials = mp_testkit::trials![what_was_taken_back_does_not_return_to_a_slow_worker];
+    let trials = mp_testkit::trials![
+        what_was_taken_back_does_not_return_to_a_slow_worker,
+        slow_items_at_the_end_are_shared_out,
+        slow_items_of_one_task_are_shared_out,
+        items_after_quick_ones_are_shared_out,
+        each_item_of_a_map_is_run_once,
+        large_arguments_are_few_at_a_time,
+        large_results_are_few_at_a_time,
+        small_items_are_many_at_a_time,
+        items_beyond_the_window_go_one_to_each_worker,
+    ];
     Suite::new(trials).warm_up(start_library_threads).run()
 }
 
@@ -44,4 +56,164 @@ fn what_was_taken_back_does_not_return_to_a_slow_worker() {
         std::fs::remove_dir_all(&folder).unwrap();
         assert_eq!(values, [3; 3], "round {round}");
     }
+}
+
+/// Sleeps if the item is one of the slow ones; who ran it.
+fn perhaps_slowly((x, slow_from): (u32, u32)) -> u32 {
+    if x >= slow_from {
+        thread::sleep(Duration::from_millis(40));
+    }
+    std::process::id()
+}
+
+/// How many slow items the worker ran that ran the fewest.
+fn fewest(pids: &[u32], slow_from: usize, workers: usize) -> usize {
+    let mut counts: HashMap<u32, usize> = HashMap::new();
+    pids[slow_from..].iter().for_each(|pid| *counts.entry(*pid).or_default() += 1);
+    if counts.len() < workers { 0 } else { counts.into_values().min().unwrap() }
+}
+
+fn slow_items_at_the_end_are_shared_out() {
+    let pool = Pool::new(2).unwrap();
+    // An eighth of all: the last task, if their number alone were to say how many go together.
+    let pids = pool.map(perhaps_slowly, (0..64).map(|x| (x, 56))).unwrap();
+    assert!(fewest(&pids, 56, 2) >= 2, "{pids:?}");
+    let outcomes: Vec<_> = pool.imap(perhaps_slowly, (0..64).map(|x| (x, 56))).collect();
+    let pids: Vec<u32> = outcomes.into_iter().map(Result::unwrap).collect();
+    assert!(fewest(&pids, 56, 2) >= 2, "{pids:?}");
+}
+
+fn slow_items_of_one_task_are_shared_out() {
+    let pool = Pool::new(2).unwrap();
+    // All are given at once, so that nothing is known of the last ones.
+    let pids = pool.map_async(perhaps_slowly, (0..64).map(|x| (x, 56))).get().unwrap();
+    assert!(fewest(&pids, 56, 2) >= 2, "{pids:?}");
+}
+
+fn items_after_quick_ones_are_shared_out() {
+    let pool = Pool::new(2).unwrap();
+    // By then many go together, because those before them were quick.
+    let pids = pool.map(perhaps_slowly, (0..20_000).map(|x| (x, 19_984))).unwrap();
+    assert!(fewest(&pids, 19_984, 2) >= 2, "{:?}", &pids[19_984..]);
+}
+
+fn count_one((tally, x): (Tally, u64)) -> u64 {
+    tally.add(0, 1);
+    tally.add(1, x);
+    if x % 97 == 0 {
+        thread::sleep(Duration::from_millis(2));
+    }
+    x
+}
+
+fn each_item_of_a_map_is_run_once() {
+    let pool = Pool::new(3).unwrap();
+    for round in 0..20 {
+        let (tally, count) = (Tally::new(), 100 + 50 * round);
+        let items = || (0..count).map(|x| (tally.clone(), x));
+        let values = if round % 2 == 0 {
+            pool.map(count_one, items()).unwrap()
+        } else {
+            pool.map_async(count_one, items()).get().unwrap()
+        };
+        assert!(values.into_iter().eq(0..count), "round {round}");
+        assert_eq!((tally.get(0), tally.get(1)), (count, (0..count).sum()), "round {round}");
+    }
+    // Without handles, of which each would go by itself.
+    for round in 1..30 {
+        let quick_and_slow = |x: u64| {
+            if x % 500 == 499 {
+                thread::sleep(Duration::from_millis(3));
+            }
+            x
+        };
+        assert!(pool.map(quick_and_slow, 0..round * 300).unwrap().into_iter().eq(0..round * 300));
+        let later = pool.map_async(quick_and_slow, 0..round * 300);
+        assert!(later.get().unwrap().into_iter().eq(0..round * 300));
+    }
+}
+
+const LARGE: usize = 10_000_000;
+
+/// How far an input was ahead of the results at the most, where the caller is slow.
+fn most_ahead<T>(
+    count: u32,
+    item: impl Fn(u32) -> T,
+    results: impl FnOnce(&mut dyn Iterator<Item = T>, &mut dyn FnMut(Result<usize, TaskError>)),
+) -> u32 {
+    let (given, ahead, mut taken) = (Cell::new(0), Cell::new(0), 0);
+    let mut items = (0..count).map(|x| {
+        given.set(given.get() + 1);
+        item(x)
+    });
+    results(&mut items, &mut |result| {
+        ahead.set(ahead.get().max(given.get() - taken));
+        taken += 1;
+        assert!(result.unwrap() > 0);
+        if taken < 20 {
+            thread::sleep(Duration::from_millis(20));
+        }
+    });
+    assert_eq!(taken, count);
+    ahead.get()
+}
+
+fn large_arguments_are_few_at_a_time() {
+    let pool = Pool::builder().processes(4).window_bytes(32 << 20).build().unwrap();
+    let large = |x: u32| vec![x as u8; LARGE];
+    let ordered = most_ahead(100, large, |items, take| {
+        pool.imap(|bytes: Vec<u8>| bytes.len(), items).for_each(take);
+    });
+    assert!(ordered <= 5, "{ordered} were under way");
+    let unordered = most_ahead(100, large, |items, take| {
+        pool.imap_unordered(|bytes: Vec<u8>| bytes.len(), items).for_each(take);
+    });
+    assert!(unordered <= 5, "{unordered} were under way");
+}
+
+/// The first takes a while, so that the results of others wait for theirs.
+fn blow_up(x: u32) -> Vec<u8> {
+    if x == 0 {
+        thread::sleep(Duration::from_millis(300));
+    }
+    vec![1; LARGE / 10]
+}
+
+fn large_results_are_few_at_a_time() {
+    let pool = Pool::builder().processes(2).window_bytes(8 << 20).build().unwrap();
+    let ahead = most_ahead(
+        100,
+        |x| x,
+        |items, take| {
+            pool.imap(blow_up, items).for_each(|result| take(result.map(|bytes| bytes.len())));
+        },
+    );
+    assert!(ahead <= 12, "{ahead} were under way");
+}
+
+fn small_items_are_many_at_a_time() {
+    let pool = Pool::builder().processes(2).window_bytes(1 << 20).build().unwrap();
+    let ahead = most_ahead(
+        2000,
+        |x| x,
+        |items, take| {
+            pool.imap(|x: u32| x as usize + 1, items).for_each(take);
+        },
+    );
+    assert!(ahead > 2, "only {ahead} were under way");
+}
+
+/// Waits until so many are at it.
+fn meet((tally, _): (Tally, Vec<u8>)) -> usize {
+    tally.add(0, 1);
+    tally.await_at_least(0, 3);
+    1
+}
+
+fn items_beyond_the_window_go_one_to_each_worker() {
+    let pool = Pool::builder().processes(3).window_bytes(1).build().unwrap();
+    let tally = Tally::new();
+    let items = vec![(tally.clone(), vec![0; 100_000]); 3];
+    assert_eq!(pool.imap(meet, items.clone()).filter(|value| value.is_ok()).count(), 3);
+    assert_eq!(pool.map(meet, items).unwrap(), [1; 3]);
 }

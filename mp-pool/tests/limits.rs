@@ -25,6 +25,11 @@ fn main() -> ExitCode {
     trials.extend(variants("a_task_ends_by_its_soft_limit", methods, a_task_ends_by_its_soft_limit));
     trials.extend(variants("the_nearer_limit_is_told", methods, the_nearer_limit_is_told));
     trials.extend(variants("too_large_a_task_is_out_of_memory", methods, too_large_a_task_is_out_of_memory));
+    trials.extend(variants(
+        "a_task_that_grows_too_much_is_stopped",
+        methods,
+        a_task_that_grows_too_much_is_stopped,
+    ));
     trials.extend(variants("a_worker_that_grew_is_replaced", methods, a_worker_that_grew_is_replaced));
     trials.extend(variants("workers_report_when_they_leave", methods, workers_report_when_they_leave));
     Suite::new(trials).warm_up(start_library_threads).run()
@@ -106,6 +111,41 @@ fn an_abort_without_a_limit_is_no_want_of_memory() {
     let pool = Pool::new(1).unwrap();
     let error = pool.apply::<(), ()>(|()| std::process::abort(), ()).unwrap_err();
     assert!(error.is_worker_died() && !error.is_out_of_memory(), "{error}");
+}
+
+/// Takes memory bit by bit, and holds it for a while.
+fn grow(mebibytes: usize) -> usize {
+    let held: Vec<_> = (0..mebibytes).map(|_| std::hint::black_box(vec![1u8; 1 << 20])).collect();
+    if mebibytes > 50 {
+        thread::sleep(Duration::from_millis(300));
+    }
+    held.len()
+}
+
+fn a_task_that_grows_too_much_is_stopped(method: StartMethod) {
+    let builder = Pool::builder().processes(2).start_method(method).retries(3).task_memory_limit(150 << 20);
+    // What a worker has by itself does not count.
+    let pool = builder.state(|len: usize| vec![1u8; len], 300 << 20).build().unwrap();
+    let sizes = [1, 400, 20, 2, 600, 100, 3];
+    for (size, outcome) in sizes.into_iter().zip(pool.imap(grow, sizes)) {
+        match outcome {
+            Ok(grown) => assert!(grown == size && size < 150),
+            Err(error) => {
+                assert!(error.is_over_memory_limit() && size > 150 && error.worker().is_some(), "{error}")
+            }
+        }
+    }
+    assert_eq!(pool.stats().restarts(), 2, "one for each, and none is tried again");
+    // Also if nobody waits.
+    let later = pool.apply_async(grow, 500);
+    let begun = Instant::now();
+    while !later.ready() {
+        assert!(begun.elapsed() < LONG, "nobody stops it");
+        thread::sleep(Duration::from_millis(5));
+    }
+    let error = later.get().unwrap_err();
+    assert!(error.is_over_memory_limit() && !error.is_worker_died(), "{error}");
+    assert_eq!(pool.map(square, 0..100).unwrap()[9], 81);
 }
 
 fn a_worker_that_grew_is_replaced(method: StartMethod) {

@@ -46,6 +46,8 @@ pub(crate) struct Birth {
     pub(crate) settings: Settings,
     /// Whether it says that it begins: one that is started anew may never get there.
     pub(crate) announce: bool,
+    /// What it puts on its records; zero where nobody keeps the last ones.
+    pub(crate) tail: u64,
 }
 
 /// A child's answer; after `Returned` the value follows.
@@ -236,6 +238,8 @@ fn begin(birth: Birth) -> Result<(), String> {
     birth.settings.apply()?;
     let announces = birth.announce;
     crate::init::set_depth(birth.depth);
+    #[cfg(feature = "log")]
+    crate::logs::set_tail(birth.tail);
     CurrentProcess::become_child(birth);
     panic::install_hook();
     prepare_for_overflow();

@@ -25,6 +25,7 @@ use crate::per_process::PerProcess;
 use crate::process::{ParentProcess, Process, current_process};
 use crate::settings::{Resource, Settings, Stdio, Streams};
 use crate::start::{self, Launch, StartMethod, Started};
+use crate::sys::usage;
 
 /// Sets how a process is started and what becomes of it; made by
 /// [`Process::builder`].
@@ -214,7 +215,10 @@ impl Builder {
         if !Function::new(function).can_travel() {
             return Err(Kind::Function(FOREIGN_CODE).into());
         }
-        let birth = self.birth(depth);
+        #[cfg_attr(not(feature = "log"), allow(unused_mut))]
+        let mut birth = self.birth(depth);
+        #[cfg(feature = "log")]
+        let tail = crate::logs::begin_tail(&mut birth);
         let name = birth.name.clone();
         let is_fork = self.launch.method == StartMethod::Fork;
         let mut orders =
@@ -222,7 +226,10 @@ impl Builder {
         exit::collect();
         memory::count_from_here();
         let started = start::start(&self.launch, &mut orders)?;
-        Ok(self.hold(started, name))
+        let process = self.hold(started, name);
+        #[cfg(feature = "log")]
+        process.keep_tail(tail);
+        Ok(process)
     }
 
     /// Forks this process; the child runs `closure`, captures and all.
@@ -277,13 +284,15 @@ impl Builder {
             StartMethod::Fork => settings.env = self.launch.env.clone(),
         }
         let announce = self.launch.method == StartMethod::Spawn;
-        Birth { name, depth, parent: ParentProcess::this(), settings, announce }
+        Birth { name, depth, parent: ParentProcess::this(), settings, announce, tail: 0 }
     }
 
     fn hold<R>(self, started: Started, name: String) -> Process<R> {
         let announces = self.launch.method == StartMethod::Spawn;
         let is_limited = self.settings.limits.iter().any(|(resource, _)| *resource == Resource::Memory);
-        let child = Arc::new(Child::new(started, name, announces, is_limited));
+        // A process begins with the peak of the one that executed its program.
+        let floor = if announces { usage::own_peak() } else { 0 };
+        let child = Arc::new(Child::new(started, name, announces, is_limited, floor));
         let grace = if self.kill_on_drop { Duration::ZERO } else { self.grace_at_exit };
         exit::enrol(&child, grace);
         Process::new(child, self.kill_on_drop, self.grace_at_exit)

@@ -26,7 +26,11 @@ pub(crate) struct Child {
     /// The process that collects this child and passes its status on by the link,
     /// where it is not this one.
     relay: Option<Arc<Handle>>,
+    /// A peak of memory up to this may be another process's.
+    floor: u64,
     state: Mutex<State>,
+    #[cfg(feature = "log")]
+    tail: std::sync::OnceLock<crate::tail::Tail>,
 }
 
 /// What is known of a child. Its two handles are given back when its end is known.
@@ -36,6 +40,8 @@ struct State {
     end: Option<Arc<Handle>>,
     link: Option<SocketLink>,
     status: Option<ExitStatus>,
+    /// The most memory that it had resident, in bytes.
+    peak: Option<u64>,
     /// It has ended; how, is not known yet.
     ended: Option<Instant>,
     /// The value's packet, or why there is none.
@@ -51,11 +57,39 @@ struct State {
 }
 
 impl Child {
-    pub(crate) fn new(started: Started, name: String, announces: bool, is_limited: bool) -> Self {
+    pub(crate) fn new(started: Started, name: String, announces: bool, is_limited: bool, floor: u64) -> Self {
         let Started { born: Born { pid, end, relay }, link } = started;
         let (end, link) = (end.map(Arc::new), Some(link));
         let state = State { end, link, begun: !announces, is_limited, ..State::default() };
-        Self { pid, name, relay, state: Mutex::new(state) }
+        Self {
+            pid,
+            name,
+            relay,
+            floor,
+            state: Mutex::new(state),
+            #[cfg(feature = "log")]
+            tail: std::sync::OnceLock::new(),
+        }
+    }
+
+    /// The most memory that it had resident, in bytes, if it has ended and that is known.
+    pub(crate) fn peak(&self) -> Option<u64> {
+        self.state().peak.filter(|peak| *peak > self.floor)
+    }
+
+    #[cfg(feature = "log")]
+    pub(crate) fn keep_tail(&self, tail: Option<crate::tail::Tail>) {
+        if let Some(tail) = tail {
+            let _ = self.tail.set(tail);
+        }
+    }
+
+    /// Its last records.
+    pub(crate) fn last_records(&self) -> Vec<String> {
+        #[cfg(feature = "log")]
+        return self.tail.get().map(crate::tail::Tail::lines).unwrap_or_default();
+        #[cfg(not(feature = "log"))]
+        Vec::new()
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -192,11 +226,11 @@ impl State {
         }
     }
 
-    fn collect(&self) -> io::Result<Option<ExitStatus>> {
-        match &self.end {
-            Some(end) => end::collect(end),
-            None => Ok(Some(ExitStatus::new(Ending::Unknown))),
-        }
+    fn collect(&mut self) -> io::Result<Option<ExitStatus>> {
+        let Some(end) = &self.end else { return Ok(Some(ExitStatus::new(Ending::Unknown))) };
+        let Some((status, peak)) = end::collect(end)? else { return Ok(None) };
+        self.peak = peak;
+        Ok(Some(status))
     }
 
     fn ask_relay(&mut self, relay: &Handle) -> io::Result<Option<ExitStatus>> {

@@ -106,6 +106,7 @@ impl ForkServer {
             parent: ParentProcess::this(),
             settings: Settings::default(),
             announce: true,
+            tail: 0,
         };
         let orders = (self.0.orders)(birth).map_err(io::Error::other)?;
         let here = Surroundings::of_this_process();

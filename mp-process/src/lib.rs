@@ -88,6 +88,8 @@ mod settings;
 mod start;
 mod status;
 mod sys;
+#[cfg(feature = "log")]
+mod tail;
 
 pub use builder::Builder;
 pub use child::Sentinel;

@@ -14,10 +14,12 @@ use ipc_core::{DecodeError, EncodeError, Handle, Packet};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use serde::{Deserialize, Serialize};
 
+use crate::boot::Birth;
 use crate::panic::catch_panic;
 use crate::per_process::PerProcess;
 use crate::process::current_process;
 use crate::sys::logs as sys;
+use crate::tail::{self, Tail};
 
 /// Longer messages are cut.
 const LONGEST: usize = 16 << 10;
@@ -97,12 +99,32 @@ struct Sent {
     file: Option<String>,
     line: Option<u32>,
     message: String,
+    /// The number under which its parent keeps its last records, or zero.
+    tail: u64,
     /// How many of this process's were dropped before it.
     lost: u64,
 }
 
 /// In a child: where its records go.
 static UP: OnceLock<Handle> = OnceLock::new();
+
+/// In a child: the number that is on its records.
+static TAIL: AtomicU64 = AtomicU64::new(0);
+
+pub(crate) fn set_tail(number: u64) {
+    TAIL.store(number, Ordering::Relaxed);
+}
+
+/// Has the last records be kept of a child that is about to be started, if its records will
+/// come to this process.
+pub(crate) fn begin_tail(birth: &mut Birth) -> Option<Tail> {
+    if log::max_level() == LevelFilter::Off || UP.get().is_some() {
+        return None;
+    }
+    let tail = Tail::begin();
+    birth.tail = tail.number();
+    Some(tail)
+}
 
 /// Where the records of children come in, and the end that they get.
 static HUB: PerProcess<Option<(&'static Handle, Handle)>> = PerProcess::new();
@@ -164,6 +186,7 @@ impl Log for Upwards {
             file: record.file().map(str::to_owned),
             line: record.line(),
             message: cut(record.args().to_string()),
+            tail: TAIL.load(Ordering::Relaxed),
             lost,
         };
         let mut packet = Packet::new();
@@ -251,6 +274,7 @@ fn hand_over(sent: Sent) {
         show(&sent, Level::Warn, &text);
     }
     if let Some(level) = Level::iter().find(|level| *level as u8 == sent.level) {
+        tail::add(sent.tail, format!("[{level}] {}", sent.message));
         show(&sent, level, &sent.message);
     }
 }

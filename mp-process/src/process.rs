@@ -134,6 +134,53 @@ impl<R> Process<R> {
         self.child.status().ok().flatten()
     }
 
+    /// How many bytes of memory it has resident now; `None` once it has ended, and where the
+    /// system does not tell. Asks the system each time.
+    #[must_use]
+    pub fn resident_memory(&self) -> Option<u64> {
+        // Until it is collected, no other process has its id.
+        if self.is_alive() { usage::resident_of(self.pid()) } else { None }
+    }
+
+    /// The most bytes of memory that it has had resident at one time, once it has ended.
+    ///
+    /// `None` while it runs, and where that is not known: its status was collected by other
+    /// code or by a server, or it was started by [`Spawn`](crate::StartMethod::Spawn) and had
+    /// no more than this process has had by then, because the system counts from there.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// let child = mp_process::Process::spawn(|len: usize| vec![1u8; len].len(), 400 << 20)?;
+    /// ipc_core::wait(&[&child.sentinel()], None)?;
+    /// assert!(child.exit_status().is_some());
+    /// assert!(child.peak_memory().is_some_and(|bytes| bytes > 400 << 20));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn peak_memory(&self) -> Option<u64> {
+        self.exit_status()?;
+        self.child.peak()
+    }
+
+    /// What it said last to the macros of the crate `log`, with the level in front: at most ten
+    /// records, the oldest first.
+    ///
+    /// Empty without the feature `log`, without a level up to which children log, and for
+    /// children of children, whose records go past this process. After [`join_timeout`]
+    /// nothing is missing that the logger has taken.
+    ///
+    /// [`join_timeout`]: Self::join_timeout
+    #[must_use]
+    pub fn last_records(&self) -> Vec<String> {
+        self.child.last_records()
+    }
+
+    #[cfg(feature = "log")]
+    pub(crate) fn keep_tail(&self, tail: Option<crate::tail::Tail>) {
+        self.child.keep_tail(tail);
+    }
+
     /// Asks it to end (SIGTERM on Unix); one that has ended already is no error.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use ipc_core::raw::{Acquired, LockFailure, ProcessId, ThreadId};
+use ipc_core::raw::{Acquired, LockFailure, ProcessId, ThreadId, cpu_count};
 
 use crate::memory::{Kind, SEAT, SEAT_OWN, Slot, allocate, shared_words};
 use crate::protocol::generation::{self, CALLS, Ending};
@@ -353,7 +353,7 @@ impl Barrier {
         let words = self.words();
         let is_over = || generation::of(words.word.load(Ordering::SeqCst)) != generation;
         // Where each of them has a processor, the others may be about to come.
-        if sleep::processors() >= self.parties() as usize {
+        if cpu_count() >= self.parties() as usize {
             self.eagerness.look(is_over);
         }
         let mut sleeper = sleep::sleeper(&self.slot, &words.word, CALLS);

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use ipc_core::raw::{ProcessId, fork_generation, several_cpus};
+use ipc_core::raw::{ProcessId, cpu_count, fork_generation};
 
 use crate::error::{AcquireError, ReleaseError};
 use crate::memory::{Kind, Slot, allocate, shared_words};
@@ -218,7 +218,7 @@ impl Semaphore {
     /// Looks for a permit for a while, seldom, so that one who takes and gives permits
     /// meanwhile keeps the count in its cache.
     fn look(&self, entry: usize, step: Step) -> bool {
-        let looks = if several_cpus() { LOOKS } else { 0 };
+        let looks = if cpu_count() > 1 { LOOKS } else { 0 };
         (0..looks).any(|look| {
             (0..1 << look).for_each(|_| std::hint::spin_loop());
             self.words().ledger.count() > 0 && self.attempt(entry, step)

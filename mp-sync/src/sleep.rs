@@ -1,11 +1,11 @@
 //! Waiting for others: to look for a while before one sleeps, and to be told of deaths.
 
 use std::io;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use ipc_core::raw::{DeathNotice, ProcessId, Roll, ThreadId, current_cpu, several_cpus};
+use ipc_core::raw::{DeathNotice, ProcessId, Roll, ThreadId, cpu_count, current_cpu};
 
 use crate::memory::{Slot, shared_words};
 use crate::protocol::sleeper::{Deaths, Sleeper};
@@ -109,19 +109,13 @@ impl Whereabouts {
         let here = here();
         let last = self.last.load(Ordering::Relaxed);
         let other = if (last ^ here) > CPU { last } else { self.before.load(Ordering::Relaxed) };
-        if other & CPU == 0 || here & CPU == 0 { several_cpus() } else { (other ^ here) & CPU != 0 }
+        if other & CPU == 0 || here & CPU == 0 { cpu_count() > 1 } else { (other ^ here) & CPU != 0 }
     }
 }
 
 #[inline]
 fn here() -> u64 {
     u64::from(ThreadId::current().thread()) << 32 | current_cpu().map_or(0, |cpu| u64::from(cpu) + 1)
-}
-
-/// How many processors this process may use at a time. Asked once.
-pub(crate) fn processors() -> usize {
-    static PROCESSORS: OnceLock<usize> = OnceLock::new();
-    *PROCESSORS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// The system's reports of deaths, in some bits of a word of `slot`.

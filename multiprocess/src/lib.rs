@@ -57,8 +57,7 @@
 //! |---|---|---|
 //! | `named` | on | memory that other programs find by name: `SharedMemory::create`, [`ShareableList`] |
 //! | `async` | off | `async` forms of what blocks in channels and listeners, for any runtime |
-//! | `log` | off | records of the crate `log` in children reach the logger of the program; see `process::log_to_stderr` |
-//! | `log` | off | records of the `log` crate, those of children too, reach the program's logger |
+//! | `log` | off | records of the `log` crate, those of children too, reach the program's logger; see `process::log_to_stderr` |
 
 #![forbid(unsafe_code)]
 

@@ -27,6 +27,7 @@ pub fn measure(name: &str, job: &Job) -> Option<Result<Answer, Failure>> {
         ("process", "fork") => work::fork(job),
         ("process", "zygote") => work::zygote(job),
         ("tasks", "two-processes") => work::two_processes(job),
+        ("skewed", "two-processes") => work::two_processes_skewed(job),
         ("wordcount", "serial") => work::wordcount_serial(job),
         ("lock" | "rlock" | "semaphore", _) => locks::uncontended(name, job),
         ("contended" | "contended-semaphore", _) => locks::contended(name, job),

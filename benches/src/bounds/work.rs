@@ -10,7 +10,7 @@ use rustix::io::{read, write};
 use rustix::pipe::pipe;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use crate::busy::{Task, tasks};
+use crate::busy::{Task, run_skewed, skewed_task, tasks};
 use crate::clock::{of_times, rate_each, time_each};
 use crate::contest::{Answer, Failure, Job, Mode};
 use crate::kernel::Fork;
@@ -80,6 +80,19 @@ pub(super) fn two_processes(job: &Job) -> Result<Answer, Failure> {
         let processes = [Fork::run(half)?, Fork::run(half)?];
         processes.into_iter().try_for_each(Fork::join)?;
         Ok(count)
+    })
+}
+
+/// Two processes that share out the skewed tasks evenly, because they know them.
+pub(super) fn two_processes_skewed(job: &Job) -> Result<Answer, Failure> {
+    let (task, count) = (skewed_task(), job.number as u64);
+    rate_each(job.budget, || {
+        let every_other = |from: u64| {
+            (from..count).step_by(2).for_each(|seed| _ = run_skewed((task, seed, count)));
+        };
+        let processes = [Fork::run(|| every_other(0))?, Fork::run(|| every_other(1))?];
+        processes.into_iter().try_for_each(Fork::join)?;
+        Ok(job.number)
     })
 }
 

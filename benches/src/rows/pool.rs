@@ -5,6 +5,7 @@ use mp_process::StartMethod;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{By, Row};
+use crate::busy::{run_skewed, skewed_task};
 use crate::clock::{apart, rate_each, time_each};
 use crate::contest::{Answer, Failure, Job, Mode};
 use crate::payload::{check, message, set_number};
@@ -64,6 +65,10 @@ pub(super) fn rows() -> Vec<Row> {
             .beside("loky", loky)
             .beside("mpire", mpire)
             .beside("procspawn", procspawn),
+        rates("skewed", "skewed", 400)
+            .beside("bound", By::Bound("two-processes"))
+            .beside("ours-equal-chunks", By::Ourselves("skewed-equal-chunks", 400))
+            .beside("cpython", pool),
         rates("1MB", "megabyte", MEGABYTE)
             .against("cpython", pool, 12.0)
             .beside("executor", executor)
@@ -111,6 +116,8 @@ pub(super) fn ours(job: &Job) -> Option<Result<Answer, Failure>> {
         "chunk1-text" => texts(job),
         "imap" => imap(job),
         "megabyte" => megabytes(job),
+        "skewed" => skewed(job, None),
+        "skewed-equal-chunks" => skewed(job, Some(job.number / 8)),
         "apply-async" => apply_async(job),
         "up" => up(job, StartMethod::Spawn),
         "up-fork" => up(job, StartMethod::Fork),
@@ -200,6 +207,20 @@ fn through(mut bytes: Vec<u8>) -> Vec<u8> {
     let number = check(&bytes);
     set_number(&mut bytes, number + 1);
     bytes
+}
+
+/// Tasks of which the last ones take longer.
+fn skewed(job: &Job, chunk: Option<usize>) -> Result<Answer, Failure> {
+    let pool = Pool::new(2)?;
+    let task = skewed_task();
+    let items = || (0..job.number as u64).map(|seed| (task, seed, job.number as u64));
+    rate_each(job.budget, || {
+        let values = match chunk {
+            None => pool.map(run_skewed, items())?,
+            Some(chunk) => pool.imap(run_skewed, items()).chunk_size(chunk).collect::<Result<_, _>>()?,
+        };
+        if values.len() == job.number { Ok(job.number) } else { Err("values are missing".into()) }
+    })
 }
 
 fn apply_async(job: &Job) -> Result<Answer, Failure> {

@@ -77,8 +77,9 @@ pub fn current_cpu() -> Option<u32> {
     Some(sys::cpu::current()).filter(|cpu| *cpu != sys::cpu::UNKNOWN)
 }
 
-/// Whether this process may run on more than one CPU at a time.
+/// How many CPUs this thread may use at a time; of more than one, what was true when it
+/// was first asked.
 #[must_use]
-pub fn several_cpus() -> bool {
-    sys::cpu::several()
+pub fn cpu_count() -> usize {
+    sys::cpu::count()
 }

@@ -1,16 +1,16 @@
 //! A place where a number of callers wait for each other.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use ipc_core::Packet;
 use serde::{Deserialize, Serialize};
 
-use super::{create, decode};
+use super::calls::{calls, count, plain, size};
+use super::{admit, create, logged};
+use crate::durable::{Snapshot, Verb};
 use crate::error::{Fault, FaultKind, ManagerError};
 use crate::manager::Manager;
-use crate::server::builtin::BuiltIn;
-use crate::server::table::Table;
+use crate::server::builtin::{BuiltIn, Desk};
 use crate::server::{Answer, CallKey};
 
 pub(super) const NAME: &str = "barrier";
@@ -30,6 +30,12 @@ enum Call {
     State,
 }
 
+impl Verb for Call {
+    fn changes(&self) -> bool {
+        matches!(self, Self::Reset | Self::Abort)
+    }
+}
+
 impl Barrier {
     pub(super) fn new(parties: u64) -> Result<Self, Fault> {
         if parties == 0 {
@@ -38,24 +44,7 @@ impl Barrier {
         Ok(Self { parties, waiting: Vec::new(), broken: false })
     }
 
-    fn let_go(&mut self) {
-        for (index, answer) in self.waiting.drain(..).enumerate() {
-            answer.value(&(index as u64));
-        }
-    }
-
-    fn turn_away(&mut self) {
-        self.waiting.drain(..).for_each(|answer| answer.fail(FaultKind::Broken));
-    }
-}
-
-impl BuiltIn for Barrier {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn call(&mut self, _table: &Arc<Table>, args: &mut Packet, answer: Answer) {
-        let Some((call, answer)) = decode(args, answer) else { return };
+    fn obey(&mut self, call: Call, answer: Answer) {
         match call {
             Call::Wait if self.broken => answer.fail(FaultKind::Broken),
             Call::Wait => {
@@ -78,6 +67,41 @@ impl BuiltIn for Barrier {
                 answer.value(&(self.parties, self.waiting.len() as u64, self.broken));
             }
         }
+    }
+
+    fn let_go(&mut self) {
+        for (index, answer) in self.waiting.drain(..).enumerate() {
+            answer.value(&(index as u64));
+        }
+    }
+
+    fn turn_away(&mut self) {
+        self.waiting.drain(..).for_each(|answer| answer.fail(FaultKind::Broken));
+    }
+}
+
+impl BuiltIn for Barrier {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn call(&mut self, desk: &Desk<'_>, args: &mut Packet, answer: Answer) {
+        if let Some((call, answer)) = admit(desk, args, answer) {
+            self.obey(call, answer);
+        }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let mut snapshot = Snapshot::of(&self.parties, []);
+        if self.broken {
+            snapshot.then(&Call::Abort);
+        }
+        snapshot
+    }
+
+    fn replay(&mut self, _desk: &Desk<'_>, change: &mut Packet) -> Result<(), Fault> {
+        self.obey(logged(change)?, Answer::to_nobody());
+        Ok(())
     }
 
     fn give_up(&mut self, call: CallKey) {
@@ -121,35 +145,37 @@ impl Manager {
 /// See [`ManagerError`] for how methods may fail.
 #[allow(clippy::missing_errors_doc)]
 impl BarrierProxy {
-    /// Waits until all have come; a number from zero that each gets another one of.
-    pub fn wait(&self) -> Result<usize, ManagerError> {
-        self.meet(None)
-    }
+    calls! {
+        /// Waits until all have come; a number from zero that each gets another one of.
+        pub fn wait | wait_async(&self) -> usize {
+            self.object.ask(Call::Wait, count)
+        }
 
-    /// As [`wait`](Self::wait), for up to `timeout`, after which the barrier is broken.
-    pub fn wait_timeout(&self, timeout: Duration) -> Result<usize, ManagerError> {
-        self.meet(Some(timeout))
-    }
+        /// As [`wait`](Self::wait), for up to `timeout`, after which the barrier is broken.
+        pub fn wait_timeout | wait_timeout_async(&self, timeout: Duration) -> usize {
+            self.object.ask(Call::Wait, count).until(timeout)
+        }
 
-    /// Turns those away that wait, and makes the barrier whole.
-    pub fn reset(&self) -> Result<(), ManagerError> {
-        self.object.ask(&Call::Reset)
-    }
+        /// Turns those away that wait, and makes the barrier whole.
+        pub fn reset | reset_async(&self) {
+            self.object.ask(Call::Reset, plain)
+        }
 
-    /// Breaks the barrier.
-    pub fn abort(&self) -> Result<(), ManagerError> {
-        self.object.ask(&Call::Abort)
+        /// Breaks the barrier.
+        pub fn abort | abort_async(&self) {
+            self.object.ask(Call::Abort, plain)
+        }
     }
 
     /// How many callers it is for.
     pub fn parties(&self) -> Result<usize, ManagerError> {
-        Ok(self.state()?.0 as usize)
+        Ok(size(self.state()?.0))
     }
 
     /// How many wait.
     #[doc(alias = "n_waiting")]
     pub fn waiting(&self) -> Result<usize, ManagerError> {
-        Ok(self.state()?.1 as usize)
+        Ok(size(self.state()?.1))
     }
 
     /// Whether it is broken.
@@ -159,11 +185,6 @@ impl BarrierProxy {
     }
 
     fn state(&self) -> Result<(u64, u64, bool), ManagerError> {
-        self.object.ask(&Call::State)
-    }
-
-    fn meet(&self, limit: Option<Duration>) -> Result<usize, ManagerError> {
-        let index: u64 = self.object.ask_until(&Call::Wait, limit)?;
-        Ok(usize::try_from(index).unwrap_or(usize::MAX))
+        self.object.ask(Call::State, plain).wait()
     }
 }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use ipc_core::{EncodeError, Message, Packet};
+use ipc_core::{Message, Packet};
 use mp_process::{Function, StateFunction};
 
+use super::calls::{Ask, Writes, plain};
 use super::unraw;
 use crate::context;
 use crate::error::{Fault, FaultKind, Kind, ManagerError};
@@ -35,53 +36,53 @@ pub(crate) struct Changed {
 /// Runs `function` on the value at `place`, in the server.
 pub(super) fn value<T: Message, A: Message, R: Message>(
     object: &ObjectRef,
-    place: &Raw,
+    place: Raw,
     function: fn(&mut T, A) -> R,
-    arg: &A,
-) -> Result<R, ManagerError> {
+    arg: A,
+) -> Result<Ask<'_, impl Writes, R>, ManagerError> {
     let function = StateFunction::new(function);
-    send(object, place, change_value::<T, A, R>, |packet| packet.append(&function), arg)
+    ready(object, place, change_value::<T, A, R>, move |packet| packet.append(&function), arg)
 }
 
 /// As [`value`], for a place that may be empty before and after.
 pub(super) fn entry<T: Message, A: Message, R: Message>(
     object: &ObjectRef,
-    place: &Raw,
+    place: Raw,
     function: fn(&mut Option<T>, A) -> R,
-    arg: &A,
-) -> Result<R, ManagerError> {
+    arg: A,
+) -> Result<Ask<'_, impl Writes, R>, ManagerError> {
     let function = StateFunction::new(function);
-    send(object, place, change_entry::<T, A, R>, |packet| packet.append(&function), arg)
+    ready(object, place, change_entry::<T, A, R>, move |packet| packet.append(&function), arg)
 }
 
 /// Puts the values of a list into the order that `function` says.
 pub(super) fn arrange(
     object: &ObjectRef,
     function: Function<Vec<Vec<u8>>, Result<Vec<u64>, Fault>>,
-) -> Result<(), ManagerError> {
+) -> Result<Ask<'_, impl Writes, ()>, ManagerError> {
     if !object.is_trusted() {
         return Err(FaultKind::NotTrusted.into());
     }
-    object.exchange(ARRANGE, None, |packet| packet.append(&function))?.read()
+    Ok(object.ask_raw(ARRANGE, move |packet: &mut Packet| packet.append(&function), plain))
 }
 
-fn send<A: Message, R: Message>(
+fn ready<A: Message, R: Message>(
     object: &ObjectRef,
-    place: &Raw,
+    place: Raw,
     change: fn(Changing) -> Result<Changed, Fault>,
-    function: impl FnOnce(&mut Packet) -> Result<(), EncodeError>,
-    arg: &A,
-) -> Result<R, ManagerError> {
+    function: impl Writes,
+    arg: A,
+) -> Result<Ask<'_, impl Writes, R>, ManagerError> {
     if !object.is_trusted() {
         return Err(FaultKind::NotTrusted.into());
     }
-    let reply = object.exchange(CHANGE, None, |packet| {
-        packet.append(place)?;
+    let write = move |packet: &mut Packet| {
+        packet.append(&place)?;
         packet.append(&Function::new(change))?;
         function(packet)?;
-        packet.append_item(arg)
-    });
-    reply?.read()
+        packet.append_item(&arg)
+    };
+    Ok(object.ask_raw(CHANGE, write, plain))
 }
 
 fn change_value<T: Message, A: Message, R: Message>(changing: Changing) -> Result<Changed, Fault> {

@@ -1,19 +1,18 @@
 //! A condition: a lock, and waiting for a notice while it is released.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ipc_core::Packet;
 use serde::{Deserialize, Serialize};
 
-use super::queue::absent;
+use super::calls::{self, calls, in_time, plain, some};
 use super::{create, decode};
+use crate::durable::Snapshot;
 use crate::error::{Fault, FaultKind, ManagerError};
 use crate::manager::Manager;
-use crate::object_ref::ObjectRef;
-use crate::server::builtin::{BuiltIn, METHOD};
-use crate::server::table::Table;
+use crate::object_ref::{ObjectRef, Reply};
+use crate::server::builtin::{BuiltIn, Desk, METHOD};
 use crate::server::{Answer, CallKey};
 
 pub(super) const NAME: &str = "condition";
@@ -87,7 +86,12 @@ impl BuiltIn for Condition {
         NAME
     }
 
-    fn call(&mut self, _table: &Arc<Table>, args: &mut Packet, answer: Answer) {
+    // Who holds it is connected.
+    fn snapshot(&self) -> Snapshot {
+        Snapshot::of(&(), [])
+    }
+
+    fn call(&mut self, _desk: &Desk<'_>, args: &mut Packet, answer: Answer) {
         let Some((call, answer)) = decode(args, answer) else { return };
         let session = answer.key().session;
         let holds = |hold: u64| self.holder == Some(CallKey { session, call: hold });
@@ -164,21 +168,30 @@ impl Manager {
 /// See [`ManagerError`] for how methods may fail.
 #[allow(clippy::missing_errors_doc)]
 impl ConditionProxy {
-    /// Takes the lock; waits for it as long as the server lives.
-    #[doc(alias = "acquire")]
-    pub fn lock(&self) -> Result<ConditionGuard, ManagerError> {
-        super::some(self.acquire(&Call::Acquire)?)
-    }
+    calls! {
+        /// Takes the lock; waits for it as long as the server lives.
+        #[doc(alias = "acquire")]
+        pub fn lock | lock_async(&self) -> ConditionGuard {
+            self.object.ask(Call::Acquire, held)
+        }
 
-    /// Takes the lock if it is free.
-    pub fn try_lock(&self) -> Result<Option<ConditionGuard>, ManagerError> {
-        self.acquire(&Call::TryAcquire)
+        /// Takes the lock if it is free.
+        pub fn try_lock | try_lock_async(&self) -> Option<ConditionGuard> {
+            self.object.ask(Call::TryAcquire, held_if_free)
+        }
     }
+}
 
-    fn acquire(&self, call: &Call) -> Result<Option<ConditionGuard>, ManagerError> {
-        let taken: Option<(u64, bool)> = self.object.ask(call)?;
-        Ok(taken.map(|(hold, _)| ConditionGuard { object: self.object.clone(), hold }))
-    }
+fn held(reply: Result<Reply, ManagerError>, object: &ObjectRef) -> Result<ConditionGuard, ManagerError> {
+    some(held_if_free(reply, object)?)
+}
+
+fn held_if_free(
+    reply: Result<Reply, ManagerError>,
+    object: &ObjectRef,
+) -> Result<Option<ConditionGuard>, ManagerError> {
+    let taken: Option<(u64, bool)> = plain(reply, object)?;
+    Ok(taken.map(|(hold, _)| ConditionGuard { object: object.clone(), hold }))
 }
 
 /// See [`ManagerError`] for how methods may fail.
@@ -228,8 +241,7 @@ impl ConditionGuard {
 
     /// Wakes up to `count` of those that wait for a notice; how many that were.
     pub fn notify(&self, count: usize) -> Result<usize, ManagerError> {
-        let woken: u64 = self.object.ask(&Call::Notify { hold: self.hold, count: count as u64 })?;
-        Ok(usize::try_from(woken).unwrap_or(usize::MAX))
+        self.object.ask(Call::Notify { hold: self.hold, count: count as u64 }, calls::count).wait()
     }
 
     /// Wakes all that wait for a notice.
@@ -238,8 +250,9 @@ impl ConditionGuard {
     }
 
     fn sleep(&mut self, limit: Option<Duration>) -> Result<bool, ManagerError> {
-        let call = Call::Wait { hold: self.hold };
-        let woken: Option<(u64, bool)> = absent(self.object.ask_until(&call, limit))?;
+        let ask = self.object.ask(Call::Wait { hold: self.hold }, plain);
+        let ask = if let Some(limit) = limit { ask.until(limit) } else { ask };
+        let woken: Option<(u64, bool)> = in_time(ask.wait())?;
         let (hold, notified) = woken.ok_or(FaultKind::TimedOut)?;
         self.hold = hold;
         Ok(notified)

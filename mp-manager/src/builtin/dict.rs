@@ -7,11 +7,15 @@ use std::sync::Arc;
 use ipc_core::{Message, Packet};
 use serde::{Deserialize, Serialize};
 
-use super::{change, create, decode, give, give_all, unraw};
+use super::calls::{self, calls, count, kept, many, plain, whole};
+use super::{admit, change, create, give, give_all, logged};
+use crate::async_reply::AsyncReply;
+use crate::durable::{Snapshot, Verb};
 use crate::error::{Fault, ManagerError};
 use crate::manager::Manager;
+use crate::object_ref::{ObjectRef, Reply};
 use crate::server::Answer;
-use crate::server::builtin::{BuiltIn, Change};
+use crate::server::builtin::{BuiltIn, Change, Desk};
 use crate::server::table::{Kept, Table};
 use crate::wire::{Bytes, Raw};
 
@@ -51,6 +55,24 @@ enum Call {
     Items,
 }
 
+impl Verb for Call {
+    fn changes(&self) -> bool {
+        match self {
+            Self::Len | Self::Get(_) | Self::Contains(_) | Self::Keys | Self::Values | Self::Items => false,
+            Self::Insert(..) | Self::Default(..) | Self::Extend(_) => true,
+            Self::Remove(_) | Self::PopLast | Self::Clear => true,
+        }
+    }
+
+    fn values(&self) -> Vec<&Raw> {
+        match self {
+            Self::Insert(key, value) | Self::Default(key, value) => vec![key, value],
+            Self::Extend(items) => items.iter().flat_map(|(key, value)| [key, value]).collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
 impl Dict {
     pub(super) fn new(items: Vec<(Raw, Raw)>, table: &Arc<Table>) -> Result<Self, Fault> {
         let mut dict = Self::default();
@@ -86,6 +108,31 @@ impl Dict {
         self.order.values().filter_map(|key| self.entries.get(key))
     }
 
+    fn obey(&mut self, call: Call, table: &Arc<Table>, answer: Answer) {
+        match call {
+            Call::Len => answer.say(&(self.entries.len() as u64)),
+            Call::Get(key) => drop(give(answer, self.entries.get(&key).map(|entry| &entry.value))),
+            Call::Contains(key) => answer.say(&self.entries.contains_key(&key)),
+            Call::Remove(key) => drop(give(answer, self.remove(&key).as_ref().map(|entry| &entry.value))),
+            Call::PopLast => {
+                let key = self.order.values().next_back().cloned();
+                let entry = key.and_then(|key| self.remove(&key));
+                give_all(answer, entry.iter().flat_map(|entry| [&entry.key, &entry.value]));
+            }
+            Call::Clear => {
+                *self = Self::default();
+                answer.value(&());
+            }
+            Call::Keys => drop(give_all(answer, self.in_order().map(|entry| &entry.key))),
+            Call::Values => drop(give_all(answer, self.in_order().map(|entry| &entry.value))),
+            Call::Items => {
+                give_all(answer, self.in_order().flat_map(|entry| [&entry.key, &entry.value]));
+            }
+            // An answer that is dropped says that the call was: the objects in it were no more.
+            call => drop(self.set(call, table, answer)),
+        }
+    }
+
     fn set(&mut self, call: Call, table: &Arc<Table>, answer: Answer) -> Result<(), Fault> {
         match call {
             Call::Insert(key, value) => {
@@ -114,34 +161,32 @@ impl BuiltIn for Dict {
         NAME
     }
 
-    fn call(&mut self, table: &Arc<Table>, args: &mut Packet, answer: Answer) {
-        let Some((call, answer)) = decode(args, answer) else { return };
-        match call {
-            Call::Len => answer.say(&(self.entries.len() as u64)),
-            Call::Get(key) => drop(give(answer, self.entries.get(&key).map(|entry| &entry.value))),
-            Call::Contains(key) => answer.say(&self.entries.contains_key(&key)),
-            Call::Remove(key) => drop(give(answer, self.remove(&key).as_ref().map(|entry| &entry.value))),
-            Call::PopLast => {
-                let key = self.order.values().next_back().cloned();
-                let entry = key.and_then(|key| self.remove(&key));
-                give_all(answer, entry.iter().flat_map(|entry| [&entry.key, &entry.value]));
-            }
-            Call::Clear => {
-                *self = Self::default();
-                answer.value(&());
-            }
-            Call::Keys => drop(give_all(answer, self.in_order().map(|entry| &entry.key))),
-            Call::Values => drop(give_all(answer, self.in_order().map(|entry| &entry.value))),
-            Call::Items => {
-                give_all(answer, self.in_order().flat_map(|entry| [&entry.key, &entry.value]));
-            }
-            // An answer that is dropped says that the call was: the objects in it were no more.
-            call => drop(self.set(call, table, answer)),
+    fn call(&mut self, desk: &Desk<'_>, args: &mut Packet, answer: Answer) {
+        if let Some((call, answer)) = admit(desk, args, answer) {
+            self.obey(call, desk.table, answer);
         }
     }
 
-    fn change(&mut self, place: &Raw, change: &mut Change<'_>) -> Result<(), Fault> {
-        match change(self.entries.get(&place.bytes).map(|entry| &entry.value))? {
+    fn snapshot(&self) -> Snapshot {
+        let mut snapshot = Snapshot::of(&Vec::<(Raw, Raw)>::new(), []);
+        let items = self.in_order().map(|entry| (entry.key.raw(), entry.value.raw()));
+        let len = |(key, value): &(Raw, Raw)| key.bytes.0.len() + value.bytes.0.len();
+        snapshot.then_all(items, len, Call::Extend);
+        snapshot
+    }
+
+    fn replay(&mut self, desk: &Desk<'_>, change: &mut Packet) -> Result<(), Fault> {
+        self.obey(logged(change)?, desk.table, Answer::to_nobody());
+        Ok(())
+    }
+
+    fn change(&mut self, desk: &Desk<'_>, place: &Raw, change: &mut Change<'_>) -> Result<(), Fault> {
+        let new = change(self.entries.get(&place.bytes).map(|entry| &entry.value))?;
+        desk.journal.log_with(|| match &new {
+            None => Call::Remove(place.bytes.clone()),
+            Some(value) => Call::Insert(Kept::plain(place.bytes.clone()).raw(), value.raw()),
+        })?;
+        match new {
             None => drop(self.remove(&place.bytes)),
             Some(value) => match self.entries.get_mut(&place.bytes) {
                 Some(entry) => entry.value = value,
@@ -186,75 +231,75 @@ impl Manager {
 /// Each method is one call of the manager; see [`ManagerError`] for how it may fail.
 #[allow(clippy::missing_errors_doc)]
 impl<K: Message, V: Message> DictProxy<K, V> {
-    /// How many keys there are.
-    pub fn len(&self) -> Result<usize, ManagerError> {
-        let len: u64 = self.object.ask(&Call::Len)?;
-        Ok(usize::try_from(len).unwrap_or(usize::MAX))
+    calls! {
+        /// How many keys there are.
+        pub fn len | len_async(&self) -> usize {
+            self.object.ask(Call::Len, count)
+        }
+
+        /// The value of a key, if it is there.
+        pub fn get | get_async(&self, key: &K) -> Option<V> {
+            self.object.ask(Call::Get(self.object.raw(key)?.bytes), kept)
+        }
+
+        /// Whether a key is there.
+        pub fn contains_key | contains_key_async(&self, key: &K) -> bool {
+            self.object.ask(Call::Contains(self.object.raw(key)?.bytes), plain)
+        }
+
+        /// Sets the value of a key; the one before.
+        pub fn insert | insert_async(&self, key: &K, value: &V) -> Option<V> {
+            self.object.ask(Call::Insert(self.object.raw(key)?, self.object.raw(value)?), kept)
+        }
+
+        /// The value of a key, which is set to `value` first if it is not there.
+        #[doc(alias = "setdefault")]
+        pub fn get_or_insert | get_or_insert_async(&self, key: &K, value: &V) -> V {
+            self.object.ask(Call::Default(self.object.raw(key)?, self.object.raw(value)?), whole)
+        }
+
+        /// Sets many, as one step.
+        #[doc(alias = "update")]
+        pub fn extend | extend_async<'a>(&self, items: impl IntoIterator<Item = (&'a K, &'a V)>) {
+            self.object.ask(Call::Extend(pairs(self.object.epoch(), items)?), plain)
+        }
+
+        /// Takes a key out; its value.
+        #[doc(alias = "pop")]
+        pub fn remove | remove_async(&self, key: &K) -> Option<V> {
+            self.object.ask(Call::Remove(self.object.raw(key)?.bytes), kept)
+        }
+
+        /// Takes the key out that came last, with its value.
+        #[doc(alias = "popitem")]
+        pub fn pop_last | pop_last_async(&self) -> Option<(K, V)> {
+            self.object.ask(Call::PopLast, last)
+        }
+
+        /// Takes all keys out.
+        pub fn clear | clear_async(&self) {
+            self.object.ask(Call::Clear, plain)
+        }
+
+        /// Copies of the keys.
+        pub fn keys | keys_async(&self) -> Vec<K> {
+            self.object.ask(Call::Keys, many)
+        }
+
+        /// Copies of the values.
+        pub fn values | values_async(&self) -> Vec<V> {
+            self.object.ask(Call::Values, many)
+        }
+
+        /// Copies of keys and values.
+        pub fn items | items_async(&self) -> Vec<(K, V)> {
+            self.object.ask(Call::Items, calls::pairs)
+        }
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> Result<bool, ManagerError> {
         Ok(self.len()? == 0)
-    }
-
-    /// The value of a key, if it is there.
-    pub fn get(&self, key: &K) -> Result<Option<V>, ManagerError> {
-        self.object.fetch(&Call::Get(self.object.raw(key)?.bytes), None)
-    }
-
-    /// Whether a key is there.
-    pub fn contains_key(&self, key: &K) -> Result<bool, ManagerError> {
-        self.object.ask(&Call::Contains(self.object.raw(key)?.bytes))
-    }
-
-    /// Sets the value of a key; the one before.
-    pub fn insert(&self, key: &K, value: &V) -> Result<Option<V>, ManagerError> {
-        self.object.fetch(&Call::Insert(self.object.raw(key)?, self.object.raw(value)?), None)
-    }
-
-    /// The value of a key, which is set to `value` first if it is not there.
-    #[doc(alias = "setdefault")]
-    pub fn get_or_insert(&self, key: &K, value: &V) -> Result<V, ManagerError> {
-        let call = Call::Default(self.object.raw(key)?, self.object.raw(value)?);
-        super::some(self.object.fetch(&call, None)?)
-    }
-
-    /// Sets many, as one step.
-    #[doc(alias = "update")]
-    pub fn extend<'a>(&self, items: impl IntoIterator<Item = (&'a K, &'a V)>) -> Result<(), ManagerError> {
-        self.object.ask(&Call::Extend(pairs(self.object.epoch(), items)?))
-    }
-
-    /// Takes a key out; its value.
-    #[doc(alias = "pop")]
-    pub fn remove(&self, key: &K) -> Result<Option<V>, ManagerError> {
-        self.object.fetch(&Call::Remove(self.object.raw(key)?.bytes), None)
-    }
-
-    /// Takes the key out that came last, with its value.
-    #[doc(alias = "popitem")]
-    pub fn pop_last(&self) -> Result<Option<(K, V)>, ManagerError> {
-        Ok(self.fetch_items(&Call::PopLast)?.pop())
-    }
-
-    /// Takes all keys out.
-    pub fn clear(&self) -> Result<(), ManagerError> {
-        self.object.ask(&Call::Clear)
-    }
-
-    /// Copies of the keys.
-    pub fn keys(&self) -> Result<Vec<K>, ManagerError> {
-        self.object.fetch_all(&Call::Keys)
-    }
-
-    /// Copies of the values.
-    pub fn values(&self) -> Result<Vec<V>, ManagerError> {
-        self.object.fetch_all(&Call::Values)
-    }
-
-    /// Copies of keys and values.
-    pub fn items(&self) -> Result<Vec<(K, V)>, ManagerError> {
-        self.fetch_items(&Call::Items)
     }
 
     /// A copy of it all.
@@ -285,19 +330,25 @@ impl<K: Message, V: Message> DictProxy<K, V> {
         function: fn(&mut Option<V>, A) -> R,
         arg: A,
     ) -> Result<R, ManagerError> {
-        change::entry(&self.object, &self.object.raw(key)?, function, &arg)
+        change::entry(&self.object, self.object.raw(key)?, function, arg)?.wait()
     }
 
-    fn fetch_items(&self, call: &Call) -> Result<Vec<(K, V)>, ManagerError> {
-        let trusted = self.object.is_trusted();
-        let method = crate::server::builtin::METHOD;
-        let reply = self.object.exchange(method, None, |packet| packet.append_item(call))?;
-        reply.read_with(|raws: Vec<Raw>| {
-            let pair =
-                |pair: &[Raw]| Ok((unraw(&pair[0].bytes.0, trusted)?, unraw(&pair[1].bytes.0, trusted)?));
-            raws.chunks_exact(2).map(pair).collect()
-        })
+    /// Sends [`update`](Self::update), whose value is fetched later.
+    pub fn update_async<A: Message, R: Message>(
+        &self,
+        key: &K,
+        function: fn(&mut Option<V>, A) -> R,
+        arg: A,
+    ) -> Result<AsyncReply<R>, ManagerError> {
+        change::entry(&self.object, self.object.raw(key)?, function, arg)?.send()
     }
+}
+
+fn last<K: Message, V: Message>(
+    reply: Result<Reply, ManagerError>,
+    object: &ObjectRef,
+) -> Result<Option<(K, V)>, ManagerError> {
+    Ok(calls::pairs(reply, object)?.pop())
 }
 
 fn pairs<'a, K: Message, V: Message>(

@@ -1,16 +1,16 @@
 //! A flag that can be waited for.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use ipc_core::Packet;
 use serde::{Deserialize, Serialize};
 
-use super::{create, decode, queue};
-use crate::error::ManagerError;
+use super::calls::{calls, is_done, no_value, plain};
+use super::{admit, create, logged};
+use crate::durable::{Snapshot, Verb};
+use crate::error::{Fault, ManagerError};
 use crate::manager::Manager;
-use crate::server::builtin::BuiltIn;
-use crate::server::table::Table;
+use crate::server::builtin::{BuiltIn, Desk};
 use crate::server::{Answer, CallKey};
 
 pub(super) const NAME: &str = "event";
@@ -29,13 +29,14 @@ enum Call {
     Wait,
 }
 
-impl BuiltIn for Event {
-    fn name(&self) -> &'static str {
-        NAME
+impl Verb for Call {
+    fn changes(&self) -> bool {
+        matches!(self, Self::Set | Self::Clear)
     }
+}
 
-    fn call(&mut self, _table: &Arc<Table>, args: &mut Packet, answer: Answer) {
-        let Some((call, answer)) = decode(args, answer) else { return };
+impl Event {
+    fn obey(&mut self, call: Call, answer: Answer) {
         match call {
             Call::Set => {
                 self.is_set = true;
@@ -47,6 +48,31 @@ impl BuiltIn for Event {
             Call::Wait => return self.waiters.push(answer),
         }
         answer.value(&self.is_set);
+    }
+}
+
+impl BuiltIn for Event {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn call(&mut self, desk: &Desk<'_>, args: &mut Packet, answer: Answer) {
+        if let Some((call, answer)) = admit(desk, args, answer) {
+            self.obey(call, answer);
+        }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let mut snapshot = Snapshot::of(&(), []);
+        if self.is_set {
+            snapshot.then(&Call::Set);
+        }
+        snapshot
+    }
+
+    fn replay(&mut self, _desk: &Desk<'_>, change: &mut Packet) -> Result<(), Fault> {
+        self.obey(logged(change)?, Answer::to_nobody());
+        Ok(())
     }
 
     fn give_up(&mut self, call: CallKey) {
@@ -83,29 +109,30 @@ impl Manager {
 /// See [`ManagerError`] for how methods may fail.
 #[allow(clippy::missing_errors_doc)]
 impl EventProxy {
-    /// Sets it, and wakes all that wait for it.
-    pub fn set(&self) -> Result<(), ManagerError> {
-        self.object.ask::<_, bool>(&Call::Set).map(drop)
-    }
+    calls! {
+        /// Sets it, and wakes all that wait for it.
+        pub fn set | set_async(&self) {
+            self.object.ask(Call::Set, no_value::<bool>)
+        }
 
-    /// Takes it back.
-    pub fn clear(&self) -> Result<(), ManagerError> {
-        self.object.ask::<_, bool>(&Call::Clear).map(drop)
-    }
+        /// Takes it back.
+        pub fn clear | clear_async(&self) {
+            self.object.ask(Call::Clear, no_value::<bool>)
+        }
 
-    /// Whether it is set.
-    pub fn is_set(&self) -> Result<bool, ManagerError> {
-        self.object.ask(&Call::IsSet)
-    }
+        /// Whether it is set.
+        pub fn is_set | is_set_async(&self) -> bool {
+            self.object.ask(Call::IsSet, plain)
+        }
 
-    /// Waits until it is set, as long as the server lives.
-    pub fn wait(&self) -> Result<(), ManagerError> {
-        self.object.ask::<_, bool>(&Call::Wait).map(drop)
-    }
+        /// Waits until it is set, as long as the server lives.
+        pub fn wait | wait_async(&self) {
+            self.object.ask(Call::Wait, no_value::<bool>)
+        }
 
-    /// Waits until it is set, up to `timeout`; whether it was.
-    pub fn wait_timeout(&self, timeout: Duration) -> Result<bool, ManagerError> {
-        let set = self.object.ask_until(&Call::Wait, Some(timeout)).map(Some);
-        Ok(queue::absent(set)?.unwrap_or(false))
+        /// Waits until it is set, up to `timeout`; whether it was.
+        pub fn wait_timeout | wait_timeout_async(&self, timeout: Duration) -> bool {
+            self.object.ask(Call::Wait, is_done).until(timeout)
+        }
     }
 }

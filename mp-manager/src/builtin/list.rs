@@ -7,12 +7,15 @@ use ipc_core::{Message, Packet};
 use mp_process::Function;
 use serde::{Deserialize, Serialize};
 
-use super::{change, create, decode, give, give_all, keep_all, raws, some, unraw};
+use super::calls::{calls, kept, many, no_value, size, whole};
+use super::{admit, change, create, give, give_all, keep_all, logged, raws, unraw};
+use crate::async_reply::AsyncReply;
+use crate::durable::{Snapshot, Verb};
 use crate::error::{Fault, FaultKind, ManagerError};
 use crate::manager::Manager;
-use crate::object_ref::ObjectRef;
+use crate::object_ref::{ObjectRef, Reply};
 use crate::server::Answer;
-use crate::server::builtin::{Arrange, BuiltIn, Change};
+use crate::server::builtin::{Arrange, BuiltIn, Change, Desk};
 use crate::server::table::{Kept, Table};
 use crate::wire::Raw;
 
@@ -40,6 +43,22 @@ enum Call {
     Splice(u64, u64, Vec<Raw>),
     Reverse,
     Repeat(u64),
+    /// In logs: the places from which the values come.
+    Arrange(Vec<u64>),
+}
+
+impl Verb for Call {
+    fn changes(&self) -> bool {
+        !matches!(self, Self::Len | Self::Get(_) | Self::Find(_) | Self::Count(_) | Self::Slice(..))
+    }
+
+    fn values(&self) -> Vec<&Raw> {
+        match self {
+            Self::Set(_, value) | Self::Insert(_, value) => vec![value],
+            Self::Push(values) | Self::Splice(_, _, values) => values.iter().collect(),
+            _ => Vec::new(),
+        }
+    }
 }
 
 impl List {
@@ -61,6 +80,40 @@ impl List {
 
     fn find(&self, value: &Raw) -> Option<usize> {
         self.0.iter().position(|kept| kept.bytes == value.bytes)
+    }
+
+    fn obey(&mut self, call: Call, table: &Arc<Table>, answer: Answer) {
+        match call {
+            Call::Get(index) => match self.place(index) {
+                Ok(place) => drop(give(answer, self.0.get(place))),
+                Err(fault) => answer.fail(fault),
+            },
+            Call::Pop(index) => {
+                let last = self.0.len().checked_sub(1);
+                let place = index.map_or(last, |index| self.place(index).ok());
+                let popped = place.map(|place| self.0.remove(place));
+                give(answer, popped.as_ref());
+            }
+            Call::Slice(from, to) => drop(give_all(answer, self.0[self.range(from, to)].iter())),
+            Call::Splice(from, to, values) => match keep_all(table, values) {
+                Ok(values) => {
+                    let range = self.range(from, to);
+                    let out: Vec<Kept> = self.0.splice(range, values).collect();
+                    give_all(answer, out.iter());
+                }
+                Err(fault) => answer.fail(fault),
+            },
+            call => match self.alter(call, table) {
+                Ok(number) => answer.say(&number),
+                Err(fault) => answer.fail(fault),
+            },
+        }
+    }
+
+    fn put_in_order(&mut self, order: Vec<u64>) {
+        let mut old: Vec<Option<Kept>> = std::mem::take(&mut self.0).into_iter().map(Some).collect();
+        let take = |place: u64| usize::try_from(place).ok().and_then(|place| old.get_mut(place)?.take());
+        self.0 = order.into_iter().filter_map(take).collect();
     }
 
     /// Methods that bring nothing, or a number.
@@ -113,49 +166,40 @@ impl BuiltIn for List {
         NAME
     }
 
-    fn call(&mut self, table: &Arc<Table>, args: &mut Packet, answer: Answer) {
-        let Some((call, answer)) = decode(args, answer) else { return };
-        match call {
-            Call::Get(index) => match self.place(index) {
-                Ok(place) => drop(give(answer, self.0.get(place))),
-                Err(fault) => answer.fail(fault),
-            },
-            Call::Pop(index) => {
-                let last = self.0.len().checked_sub(1);
-                let place = index.map_or(last, |index| self.place(index).ok());
-                let popped = place.map(|place| self.0.remove(place));
-                give(answer, popped.as_ref());
-            }
-            Call::Slice(from, to) => drop(give_all(answer, self.0[self.range(from, to)].iter())),
-            Call::Splice(from, to, values) => match keep_all(table, values) {
-                Ok(values) => {
-                    let range = self.range(from, to);
-                    let out: Vec<Kept> = self.0.splice(range, values).collect();
-                    give_all(answer, out.iter());
-                }
-                Err(fault) => answer.fail(fault),
-            },
-            call => match self.alter(call, table) {
-                Ok(number) => answer.say(&number),
-                Err(fault) => answer.fail(fault),
-            },
+    fn call(&mut self, desk: &Desk<'_>, args: &mut Packet, answer: Answer) {
+        if let Some((call, answer)) = admit(desk, args, answer) {
+            self.obey(call, desk.table, answer);
         }
     }
 
-    fn change(&mut self, place: &Raw, change: &mut Change<'_>) -> Result<(), Fault> {
+    fn snapshot(&self) -> Snapshot {
+        let mut snapshot = Snapshot::of(&Vec::<Raw>::new(), []);
+        snapshot.then_all(self.0.iter().map(Kept::raw), |raw| raw.bytes.0.len(), Call::Push);
+        snapshot
+    }
+
+    fn replay(&mut self, desk: &Desk<'_>, change: &mut Packet) -> Result<(), Fault> {
+        match logged(change)? {
+            Call::Arrange(order) => self.put_in_order(order),
+            call => self.obey(call, desk.table, Answer::to_nobody()),
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, desk: &Desk<'_>, place: &Raw, change: &mut Change<'_>) -> Result<(), Fault> {
         let index = change::index(place)?;
         let kept = self.0.get_mut(index).ok_or(Fault(FaultKind::OutOfRange(index as u64)))?;
         if let Some(new) = change(Some(kept))? {
+            desk.journal.log_with(|| Call::Set(index as u64, new.raw()))?;
             *kept = new;
         }
         Ok(())
     }
 
-    fn arrange(&mut self, arrange: &mut Arrange<'_>) -> Result<(), Fault> {
+    fn arrange(&mut self, desk: &Desk<'_>, arrange: &mut Arrange<'_>) -> Result<(), Fault> {
         let order = arrange(self.0.iter().map(|kept| kept.bytes.0.clone()).collect())?;
-        let mut old: Vec<Option<Kept>> = std::mem::take(&mut self.0).into_iter().map(Some).collect();
-        let take = |place: u64| usize::try_from(place).ok().and_then(|place| old.get_mut(place)?.take());
-        self.0 = order.into_iter().filter_map(take).collect();
+        desk.journal.log_with(|| Call::Arrange(order.clone()))?;
+        self.put_in_order(order);
         Ok(())
     }
 }
@@ -202,36 +246,38 @@ impl Manager {
 /// Methods that lists and arrays have; each is one call of the manager.
 macro_rules! in_places {
     () => {
-        /// How many values there are.
-        pub fn len(&self) -> Result<usize, ManagerError> {
-            number(&self.object, &Call::Len).map(Option::unwrap_or_default)
+        calls! {
+            /// How many values there are.
+            pub fn len | len_async(&self) -> usize {
+                self.object.ask(Call::Len, number)
+            }
+
+            /// The value at a place; beyond the end it is an error.
+            pub fn get | get_async(&self, index: usize) -> T {
+                self.object.ask(Call::Get(index as u64), whole)
+            }
+
+            /// Sets the value at a place; beyond the end it is an error.
+            pub fn set | set_async(&self, index: usize, value: &T) {
+                self.object.ask(Call::Set(index as u64, self.object.raw(value)?), altered)
+            }
+
+            /// Copies of the values of a range, which is cut off where the end is.
+            pub fn slice | slice_async(&self, range: impl RangeBounds<usize>) -> Vec<T> {
+                let (from, to) = bounds(&range);
+                self.object.ask(Call::Slice(from, to), many)
+            }
+
+            /// Copies of all values.
+            #[doc(alias = "_getvalue")]
+            pub fn to_vec | to_vec_async(&self) -> Vec<T> {
+                self.object.ask(Call::Slice(0, u64::MAX), many)
+            }
         }
 
         /// Whether there is none.
         pub fn is_empty(&self) -> Result<bool, ManagerError> {
             Ok(self.len()? == 0)
-        }
-
-        /// The value at a place; beyond the end it is an error.
-        pub fn get(&self, index: usize) -> Result<T, ManagerError> {
-            some(self.object.fetch(&Call::Get(index as u64), None)?)
-        }
-
-        /// Sets the value at a place; beyond the end it is an error.
-        pub fn set(&self, index: usize, value: &T) -> Result<(), ManagerError> {
-            self.alter(&Call::Set(index as u64, self.object.raw(value)?))
-        }
-
-        /// Copies of the values of a range, which is cut off where the end is.
-        pub fn slice(&self, range: impl RangeBounds<usize>) -> Result<Vec<T>, ManagerError> {
-            let (from, to) = bounds(&range);
-            self.object.fetch_all(&Call::Slice(from, to))
-        }
-
-        /// Copies of all values.
-        #[doc(alias = "_getvalue")]
-        pub fn to_vec(&self) -> Result<Vec<T>, ManagerError> {
-            self.slice(..)
         }
 
         /// Goes over the values by their places, one call for each, and sees changes
@@ -248,11 +294,17 @@ macro_rules! in_places {
             function: fn(&mut T, A) -> R,
             arg: A,
         ) -> Result<R, ManagerError> {
-            change::value(&self.object, &change::place(index), function, &arg)
+            change::value(&self.object, change::place(index), function, arg)?.wait()
         }
 
-        fn alter(&self, call: &Call) -> Result<(), ManagerError> {
-            number(&self.object, call).map(drop)
+        /// Sends [`update`](Self::update), whose value is fetched later.
+        pub fn update_async<A: Message, R: Message>(
+            &self,
+            index: usize,
+            function: fn(&mut T, A) -> R,
+            arg: A,
+        ) -> Result<AsyncReply<R>, ManagerError> {
+            change::value(&self.object, change::place(index), function, arg)?.send()
         }
     };
 }
@@ -268,89 +320,99 @@ impl<T: Message> ArrayProxy<T> {
 impl<T: Message> ListProxy<T> {
     in_places!();
 
-    /// Adds a value at the end.
-    #[doc(alias = "append")]
-    pub fn push(&self, value: &T) -> Result<(), ManagerError> {
-        self.extend([value])
-    }
+    calls! {
+        /// Adds a value at the end.
+        #[doc(alias = "append")]
+        pub fn push | push_async(&self, value: &T) {
+            self.object.ask(Call::Push(vec![self.object.raw(value)?]), altered)
+        }
 
-    /// Adds values at the end, as one step.
-    pub fn extend<'a>(&self, values: impl IntoIterator<Item = &'a T>) -> Result<(), ManagerError> {
-        self.alter(&Call::Push(raws(self.object.epoch(), values)?))
-    }
+        /// Adds values at the end, as one step.
+        pub fn extend | extend_async<'a>(&self, values: impl IntoIterator<Item = &'a T>) {
+            self.object.ask(Call::Push(raws(self.object.epoch(), values)?), altered)
+        }
 
-    /// Puts a value at a place, or at the end if that comes first.
-    pub fn insert(&self, index: usize, value: &T) -> Result<(), ManagerError> {
-        self.alter(&Call::Insert(index as u64, self.object.raw(value)?))
-    }
+        /// Puts a value at a place, or at the end if that comes first.
+        pub fn insert | insert_async(&self, index: usize, value: &T) {
+            self.object.ask(Call::Insert(index as u64, self.object.raw(value)?), altered)
+        }
 
-    /// Takes the last value out, if there is one.
-    pub fn pop(&self) -> Result<Option<T>, ManagerError> {
-        self.object.fetch(&Call::Pop(None), None)
-    }
+        /// Takes the last value out, if there is one.
+        pub fn pop | pop_async(&self) -> Option<T> {
+            self.object.ask(Call::Pop(None), kept)
+        }
 
-    /// Takes the value at a place out, if there is one.
-    #[doc(alias = "del")]
-    pub fn remove_at(&self, index: usize) -> Result<Option<T>, ManagerError> {
-        self.object.fetch(&Call::Pop(Some(index as u64)), None)
-    }
+        /// Takes the value at a place out, if there is one.
+        #[doc(alias = "del")]
+        pub fn remove_at | remove_at_async(&self, index: usize) -> Option<T> {
+            self.object.ask(Call::Pop(Some(index as u64)), kept)
+        }
 
-    /// Takes the first value out that is equal; where it was.
-    pub fn remove(&self, value: &T) -> Result<Option<usize>, ManagerError> {
-        number(&self.object, &Call::Remove(self.object.raw(value)?))
-    }
+        /// Takes the first value out that is equal; where it was.
+        pub fn remove | remove_async(&self, value: &T) -> Option<usize> {
+            self.object.ask(Call::Remove(self.object.raw(value)?), found)
+        }
 
-    /// Where the first value stands that is equal.
-    #[doc(alias = "index")]
-    pub fn position(&self, value: &T) -> Result<Option<usize>, ManagerError> {
-        number(&self.object, &Call::Find(self.object.raw(value)?))
-    }
+        /// Where the first value stands that is equal.
+        #[doc(alias = "index")]
+        pub fn position | position_async(&self, value: &T) -> Option<usize> {
+            self.object.ask(Call::Find(self.object.raw(value)?), found)
+        }
 
-    /// Whether a value is there.
-    pub fn contains(&self, value: &T) -> Result<bool, ManagerError> {
-        Ok(self.position(value)?.is_some())
-    }
+        /// Whether a value is there.
+        pub fn contains | contains_async(&self, value: &T) -> bool {
+            self.object.ask(Call::Find(self.object.raw(value)?), is_found)
+        }
 
-    /// How often a value is there.
-    pub fn count(&self, value: &T) -> Result<usize, ManagerError> {
-        let count = number(&self.object, &Call::Count(self.object.raw(value)?))?;
-        Ok(count.unwrap_or_default())
-    }
+        /// How often a value is there.
+        pub fn count | count_async(&self, value: &T) -> usize {
+            self.object.ask(Call::Count(self.object.raw(value)?), number)
+        }
 
-    /// Takes all values out.
-    pub fn clear(&self) -> Result<(), ManagerError> {
-        self.splice(.., &[]).map(drop)
-    }
+        /// Takes all values out.
+        pub fn clear | clear_async(&self) {
+            self.object.ask(Call::Splice(0, u64::MAX, Vec::new()), no_value::<Vec<Raw>>)
+        }
 
-    /// Puts `values` in the place of a range, as one step, and brings what was there.
-    pub fn splice(&self, range: impl RangeBounds<usize>, values: &[T]) -> Result<Vec<T>, ManagerError> {
-        let (from, to) = bounds(&range);
-        self.object.fetch_all(&Call::Splice(from, to, raws(self.object.epoch(), values)?))
-    }
+        /// Puts `values` in the place of a range, as one step, and brings what was there.
+        pub fn splice | splice_async(&self, range: impl RangeBounds<usize>, values: &[T]) -> Vec<T> {
+            let (from, to) = bounds(&range);
+            self.object.ask(Call::Splice(from, to, raws(self.object.epoch(), values)?), many)
+        }
 
-    /// Turns the list round.
-    pub fn reverse(&self) -> Result<(), ManagerError> {
-        self.alter(&Call::Reverse)
-    }
+        /// Turns the list round.
+        pub fn reverse | reverse_async(&self) {
+            self.object.ask(Call::Reverse, altered)
+        }
 
-    /// Makes the list as long as `times` of it.
-    #[doc(alias = "*=")]
-    pub fn repeat(&self, times: usize) -> Result<(), ManagerError> {
-        self.alter(&Call::Repeat(times as u64))
-    }
+        /// Makes the list as long as `times` of it.
+        #[doc(alias = "*=")]
+        pub fn repeat | repeat_async(&self, times: usize) {
+            self.object.ask(Call::Repeat(times as u64), altered)
+        }
 
-    /// Sorts the list in the server, as one step. For processes of the manager's own tree.
-    pub fn sort(&self) -> Result<(), ManagerError>
-    where
-        T: Ord,
-    {
-        change::arrange(&self.object, Function::new(sorted::<T>))
+        /// Sorts the list in the server, as one step. For processes of the manager's own tree.
+        pub fn sort | sort_async(&self) where T: Ord {
+            change::arrange(&self.object, Function::new(sorted::<T>))?
+        }
     }
 }
 
-fn number(object: &ObjectRef, call: &Call) -> Result<Option<usize>, ManagerError> {
-    let number: Option<u64> = object.ask(call)?;
-    Ok(number.map(|number| usize::try_from(number).unwrap_or(usize::MAX)))
+fn altered(reply: Result<Reply, ManagerError>, object: &ObjectRef) -> Result<(), ManagerError> {
+    found(reply, object).map(drop)
+}
+
+fn found(reply: Result<Reply, ManagerError>, _: &ObjectRef) -> Result<Option<usize>, ManagerError> {
+    let number: Option<u64> = reply?.read()?;
+    Ok(number.map(size))
+}
+
+fn is_found(reply: Result<Reply, ManagerError>, object: &ObjectRef) -> Result<bool, ManagerError> {
+    Ok(found(reply, object)?.is_some())
+}
+
+fn number(reply: Result<Reply, ManagerError>, object: &ObjectRef) -> Result<usize, ManagerError> {
+    found(reply, object).map(Option::unwrap_or_default)
 }
 
 fn bounds(range: &impl RangeBounds<usize>) -> (u64, u64) {

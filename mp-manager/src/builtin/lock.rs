@@ -1,19 +1,18 @@
 //! A lock.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ipc_core::Packet;
 use serde::{Deserialize, Serialize};
 
-use super::queue::absent;
+use super::calls::{calls, in_time, plain, some};
 use super::{create, decode};
+use crate::durable::Snapshot;
 use crate::error::{Fault, FaultKind, ManagerError};
 use crate::manager::Manager;
-use crate::object_ref::ObjectRef;
-use crate::server::builtin::{BuiltIn, METHOD};
-use crate::server::table::Table;
+use crate::object_ref::{ObjectRef, Reply};
+use crate::server::builtin::{BuiltIn, Desk, METHOD};
 use crate::server::{Answer, CallKey};
 
 pub(super) const NAME: &str = "lock";
@@ -74,7 +73,12 @@ impl BuiltIn for Lock {
         NAME
     }
 
-    fn call(&mut self, _table: &Arc<Table>, args: &mut Packet, answer: Answer) {
+    // Who holds it is connected.
+    fn snapshot(&self) -> Snapshot {
+        Snapshot::of(&(), [])
+    }
+
+    fn call(&mut self, _desk: &Desk<'_>, args: &mut Packet, answer: Answer) {
         let Some((call, answer)) = decode(args, answer) else { return };
         let session = answer.key().session;
         match call {
@@ -139,32 +143,41 @@ impl Manager {
 /// See [`ManagerError`] for how methods may fail.
 #[allow(clippy::missing_errors_doc)]
 impl LockProxy {
-    /// Takes the lock; waits for it as long as the server lives.
-    #[doc(alias = "acquire")]
-    pub fn lock(&self) -> Result<LockGuard, ManagerError> {
-        super::some(self.acquire(true, None)?)
-    }
+    calls! {
+        /// Takes the lock; waits for it as long as the server lives.
+        #[doc(alias = "acquire")]
+        pub fn lock | lock_async(&self) -> LockGuard {
+            self.object.ask(Call::Acquire { waits: true }, held)
+        }
 
-    /// Takes the lock if it is free.
-    pub fn try_lock(&self) -> Result<Option<LockGuard>, ManagerError> {
-        self.acquire(false, None)
-    }
+        /// Takes the lock if it is free.
+        pub fn try_lock | try_lock_async(&self) -> Option<LockGuard> {
+            self.object.ask(Call::Acquire { waits: false }, held_in_time)
+        }
 
-    /// Takes the lock; waits for it up to `timeout`.
-    pub fn lock_timeout(&self, timeout: Duration) -> Result<Option<LockGuard>, ManagerError> {
-        self.acquire(true, Some(timeout))
-    }
+        /// Takes the lock; waits for it up to `timeout`.
+        pub fn lock_timeout | lock_timeout_async(&self, timeout: Duration) -> Option<LockGuard> {
+            self.object.ask(Call::Acquire { waits: true }, held_in_time).until(timeout)
+        }
 
-    /// Whether somebody holds it.
-    #[doc(alias = "locked")]
-    pub fn is_locked(&self) -> Result<bool, ManagerError> {
-        self.object.ask(&Call::IsLocked)
+        /// Whether somebody holds it.
+        #[doc(alias = "locked")]
+        pub fn is_locked | is_locked_async(&self) -> bool {
+            self.object.ask(Call::IsLocked, plain)
+        }
     }
+}
 
-    fn acquire(&self, waits: bool, limit: Option<Duration>) -> Result<Option<LockGuard>, ManagerError> {
-        let hold: Option<u64> = absent(self.object.ask_until(&Call::Acquire { waits }, limit))?;
-        Ok(hold.map(|hold| LockGuard { object: self.object.clone(), hold }))
-    }
+fn held(reply: Result<Reply, ManagerError>, object: &ObjectRef) -> Result<LockGuard, ManagerError> {
+    some(held_in_time(reply, object)?)
+}
+
+fn held_in_time(
+    reply: Result<Reply, ManagerError>,
+    object: &ObjectRef,
+) -> Result<Option<LockGuard>, ManagerError> {
+    let hold: Option<u64> = in_time(plain(reply, object))?;
+    Ok(hold.map(|hold| LockGuard { object: object.clone(), hold }))
 }
 
 impl LockGuard {
@@ -174,7 +187,7 @@ impl LockGuard {
     /// See [`ManagerError`].
     pub fn release(mut self) -> Result<(), ManagerError> {
         let hold = std::mem::take(&mut self.hold);
-        self.object.ask(&Call::Release { hold })
+        self.object.ask(Call::Release { hold }, plain).wait()
     }
 }
 

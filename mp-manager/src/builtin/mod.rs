@@ -5,21 +5,22 @@
 //! and runs no code of theirs. What it compares, it compares encoded.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use ipc_core::{DecodeError, EncodeError, Message, Packet};
 
 use crate::context;
+use crate::durable::Verb;
 use crate::error::{Fault, Kind, ManagerError};
 use crate::lease::Lease;
 use crate::manager::Manager;
 use crate::object_ref::ObjectRef;
 use crate::server::Answer;
-use crate::server::builtin::{BuiltIn, METHOD};
+use crate::server::builtin::{BuiltIn, Desk};
 use crate::server::table::{Kept, Table};
 use crate::wire::Raw;
 
 pub(crate) mod barrier;
+mod calls;
 pub(crate) mod change;
 pub(crate) mod condition;
 pub(crate) mod dict;
@@ -36,28 +37,43 @@ pub(crate) mod value;
 /// Makes an object of this crate; `None` if it has none by that name.
 pub(crate) fn make(
     name: &str,
-    args: &mut Packet,
+    args: &mut Args<'_>,
     table: &Arc<Table>,
 ) -> Result<Option<Box<dyn BuiltIn>>, Fault> {
-    fn read<A: Message>(args: &mut Packet) -> Result<A, Fault> {
-        args.read_item().map_err(Fault::arguments)
-    }
     let object: Box<dyn BuiltIn> = match name {
-        list::NAME => Box::new(list::List::new(read(args)?, table)?),
-        dict::NAME => Box::new(dict::Dict::new(read(args)?, table)?),
-        set::NAME => Box::new(set::Set::new(read(args)?, table)?),
+        list::NAME => Box::new(list::List::new(args.read()?, table)?),
+        dict::NAME => Box::new(dict::Dict::new(args.read()?, table)?),
+        set::NAME => Box::new(set::Set::new(args.read()?, table)?),
         namespace::NAME => Box::new(namespace::Names::default()),
-        value::NAME => Box::new(value::Cell::new(read(args)?, table)?),
-        queue::NAME => Box::new(queue::Queue::new(read(args)?)),
+        value::NAME => Box::new(value::Cell::new(args.read()?, table)?),
+        queue::NAME => Box::new(queue::Queue::new(args.read()?)),
         lock::NAME => Box::new(lock::Lock::default()),
         rlock::NAME => Box::new(rlock::RLock::default()),
-        semaphore::NAME => Box::new(semaphore::Semaphore::new(read(args)?)),
+        semaphore::NAME => Box::new(semaphore::Semaphore::new(args.read()?)),
         condition::NAME => Box::new(condition::Condition::default()),
         event::NAME => Box::new(event::Event::default()),
-        barrier::NAME => Box::new(barrier::Barrier::new(read(args)?)?),
+        barrier::NAME => Box::new(barrier::Barrier::new(args.read()?)?),
         _ => return Ok(None),
     };
     Ok(Some(object))
+}
+
+/// What an object is made with.
+pub(crate) enum Args<'a> {
+    /// As a client sends it.
+    Sent(&'a mut Packet),
+    /// As it stands in a log.
+    Stored(Packet),
+}
+
+impl Args<'_> {
+    fn read<A: Message>(&mut self) -> Result<A, Fault> {
+        match self {
+            Self::Sent(packet) => packet.read_item(),
+            Self::Stored(packet) => packet.read(),
+        }
+        .map_err(Fault::arguments)
+    }
 }
 
 /// Makes an object in a manager.
@@ -74,6 +90,23 @@ fn decode<C: Message>(args: &mut Packet, answer: Answer) -> Option<(C, Answer)> 
             None
         }
     }
+}
+
+/// As [`decode`], for calls that may change an object: those of a durable one are logged.
+fn admit<V: Verb>(desk: &Desk<'_>, args: &mut Packet, answer: Answer) -> Option<(V, Answer)> {
+    let (verb, answer) = decode::<V>(args, answer)?;
+    match desk.journal.log(&verb) {
+        Ok(()) => Some((verb, answer)),
+        Err(fault) => {
+            answer.fail(fault);
+            None
+        }
+    }
+}
+
+/// Decodes a call that was logged.
+fn logged<V: Verb>(change: &mut Packet) -> Result<V, Fault> {
+    change.read().map_err(Fault::arguments)
 }
 
 /// Answers with a value that is kept; `false` if the caller is gone.
@@ -130,45 +163,8 @@ fn unraw<T: Message>(bytes: &[u8], trusted: bool) -> Result<T, DecodeError> {
     if packet.is_at_end() { Ok(value) } else { Err(DecodeError::new::<T>("it is a value of another type")) }
 }
 
-/// Calls of this crate's objects.
 impl ObjectRef {
-    fn ask<C: Message, R: Message>(&self, call: &C) -> Result<R, ManagerError> {
-        self.exchange(METHOD, None, |packet| packet.append_item(call))?.read()
-    }
-
-    /// As [`ask`](Self::ask), for a call that may wait in the object up to `limit`.
-    fn ask_until<C: Message, R: Message>(
-        &self,
-        call: &C,
-        limit: Option<Duration>,
-    ) -> Result<R, ManagerError> {
-        self.exchange(METHOD, limit, |packet| packet.append_item(call))?.read()
-    }
-
-    /// As [`ask_until`](Self::ask_until), for a value that is kept.
-    fn fetch<C: Message, T: Message>(
-        &self,
-        call: &C,
-        limit: Option<Duration>,
-    ) -> Result<Option<T>, ManagerError> {
-        let trusted = self.is_trusted();
-        let reply = self.exchange(METHOD, limit, |packet| packet.append_item(call))?;
-        reply.read_with(|raw: Option<Raw>| raw.map(|raw| unraw(&raw.bytes.0, trusted)).transpose())
-    }
-
-    /// As [`fetch`](Self::fetch), for many.
-    fn fetch_all<C: Message, T: Message>(&self, call: &C) -> Result<Vec<T>, ManagerError> {
-        let trusted = self.is_trusted();
-        let reply = self.exchange(METHOD, None, |packet| packet.append_item(call))?;
-        reply.read_with(|raws: Vec<Raw>| raws.iter().map(|raw| unraw(&raw.bytes.0, trusted)).collect())
-    }
-
     fn raw<T: Message>(&self, value: &T) -> Result<Raw, ManagerError> {
         raw(self.epoch(), value)
     }
-}
-
-/// The value of an answer that always has one.
-fn some<T>(value: Option<T>) -> Result<T, ManagerError> {
-    value.ok_or_else(|| Fault::reply("the manager sent no value").into())
 }

@@ -1,17 +1,18 @@
 //! Values of any types, by name.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use ipc_core::{Message, Packet};
 use serde::{Deserialize, Serialize};
 
-use super::{create, decode, give};
-use crate::error::ManagerError;
+use super::calls::{calls, kept, plain};
+use super::{admit, create, give, logged};
+use crate::durable::{Snapshot, Verb};
+use crate::error::{Fault, ManagerError};
 use crate::manager::Manager;
 use crate::server::Answer;
-use crate::server::builtin::BuiltIn;
-use crate::server::table::{Kept, Table};
+use crate::server::builtin::{BuiltIn, Desk};
+use crate::server::table::Kept;
 use crate::wire::Raw;
 
 pub(super) const NAME: &str = "namespace";
@@ -27,16 +28,26 @@ enum Call {
     Names,
 }
 
+impl Verb for Call {
+    fn changes(&self) -> bool {
+        matches!(self, Self::Set(..) | Self::Remove(_))
+    }
+
+    fn values(&self) -> Vec<&Raw> {
+        if let Self::Set(_, value) = self { vec![value] } else { Vec::new() }
+    }
+}
+
 impl BuiltIn for Names {
     fn name(&self) -> &'static str {
         NAME
     }
 
-    fn call(&mut self, table: &Arc<Table>, args: &mut Packet, answer: Answer) {
-        let Some((call, answer)) = decode(args, answer) else { return };
+    fn call(&mut self, desk: &Desk<'_>, args: &mut Packet, answer: Answer) {
+        let Some((call, answer)) = admit(desk, args, answer) else { return };
         match call {
             Call::Get(name) => drop(give(answer, self.0.get(&name))),
-            Call::Set(name, value) => match table.keep(value) {
+            Call::Set(name, value) => match desk.table.keep(value) {
                 Ok(value) => {
                     let old = self.0.insert(name, value);
                     answer.value(&());
@@ -47,6 +58,21 @@ impl BuiltIn for Names {
             Call::Remove(name) => answer.say(&self.0.remove(&name).is_some()),
             Call::Names => answer.say(&self.0.keys().cloned().collect::<Vec<_>>()),
         }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let mut snapshot = Snapshot::of(&(), []);
+        self.0.iter().for_each(|(name, kept)| snapshot.then(&Call::Set(name.clone(), kept.raw())));
+        snapshot
+    }
+
+    fn replay(&mut self, desk: &Desk<'_>, change: &mut Packet) -> Result<(), Fault> {
+        match logged(change)? {
+            Call::Set(name, value) => drop(self.0.insert(name, desk.table.keep(value)?)),
+            Call::Remove(name) => drop(self.0.remove(&name)),
+            Call::Get(_) | Call::Names => {}
+        }
+        Ok(())
     }
 }
 
@@ -69,27 +95,29 @@ impl Manager {
 /// Each method is one call of the manager; see [`ManagerError`] for how it may fail.
 #[allow(clippy::missing_errors_doc)]
 impl NamespaceProxy {
-    /// The value of a name, if it has one; of another type than it was set with, it is
-    /// an error or another value.
-    #[doc(alias = "getattr")]
-    pub fn get<T: Message>(&self, name: &str) -> Result<Option<T>, ManagerError> {
-        self.object.fetch(&Call::Get(name.to_owned()), None)
-    }
+    calls! {
+        /// The value of a name, if it has one; of another type than it was set with, it is
+        /// an error or another value.
+        #[doc(alias = "getattr")]
+        pub fn get | get_async<T: Message>(&self, name: &str) -> Option<T> {
+            self.object.ask(Call::Get(name.to_owned()), kept)
+        }
 
-    /// Gives a name a value.
-    #[doc(alias = "setattr")]
-    pub fn set<T: Message>(&self, name: &str, value: &T) -> Result<(), ManagerError> {
-        self.object.ask(&Call::Set(name.to_owned(), self.object.raw(value)?))
-    }
+        /// Gives a name a value.
+        #[doc(alias = "setattr")]
+        pub fn set | set_async<T: Message>(&self, name: &str, value: &T) {
+            self.object.ask(Call::Set(name.to_owned(), self.object.raw(value)?), plain)
+        }
 
-    /// Takes a name out; whether it was there.
-    #[doc(alias = "delattr")]
-    pub fn remove(&self, name: &str) -> Result<bool, ManagerError> {
-        self.object.ask(&Call::Remove(name.to_owned()))
-    }
+        /// Takes a name out; whether it was there.
+        #[doc(alias = "delattr")]
+        pub fn remove | remove_async(&self, name: &str) -> bool {
+            self.object.ask(Call::Remove(name.to_owned()), plain)
+        }
 
-    /// All names.
-    pub fn names(&self) -> Result<Vec<String>, ManagerError> {
-        self.object.ask(&Call::Names)
+        /// All names.
+        pub fn names | names_async(&self) -> Vec<String> {
+            self.object.ask(Call::Names, plain)
+        }
     }
 }

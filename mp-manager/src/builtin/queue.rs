@@ -1,18 +1,19 @@
 //! A queue, and one that counts what was done.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ipc_core::{Message, Packet};
 use serde::{Deserialize, Serialize};
 
-use super::{create, decode, give, some};
-use crate::error::{Fault, ManagerError};
+use super::calls::{calls, count, in_time, is_done, kept, no_value, plain, whole};
+use super::{create, decode, give, logged};
+use crate::durable::{Journal, Snapshot, Verb};
+use crate::error::{Fault, FaultKind, ManagerError};
 use crate::manager::Manager;
-use crate::object_ref::ObjectRef;
-use crate::server::builtin::BuiltIn;
-use crate::server::table::{Kept, Table};
+use crate::object_ref::{ObjectRef, Reply};
+use crate::server::builtin::{BuiltIn, Desk};
+use crate::server::table::Kept;
 use crate::server::{Answer, CallKey};
 use crate::wire::Raw;
 
@@ -43,6 +44,24 @@ enum Call {
     Len,
     TaskDone,
     Join,
+    /// In logs: so many items are not reported as done.
+    Owe(u64),
+    /// In logs: an item that was taken out did not reach who asked for it.
+    PutBack(Raw),
+}
+
+/// What waits is not logged, but the moment when it is let in or gets its item.
+impl Verb for Call {
+    fn changes(&self) -> bool {
+        false
+    }
+
+    fn values(&self) -> Vec<&Raw> {
+        match self {
+            Self::Put { value, .. } | Self::PutBack(value) => vec![value],
+            _ => Vec::new(),
+        }
+    }
 }
 
 impl Queue {
@@ -61,12 +80,13 @@ impl Queue {
         self.most > 0 && self.items.len() as u64 >= self.most
     }
 
-    fn put(&mut self, item: Kept, waits: bool, answer: Answer) {
+    fn put(&mut self, item: Kept, waits: bool, answer: Answer, journal: &Journal) {
         if !self.is_full() {
-            self.unfinished += 1;
-            self.items.push_back(item);
-            answer.value(&true);
-            self.serve();
+            match self.let_in(item, journal) {
+                Ok(()) => answer.say(&true),
+                Err((_, fault)) => return answer.fail(fault),
+            }
+            self.serve(journal);
         } else if waits {
             self.putters.push_back((answer, item));
         } else {
@@ -74,34 +94,63 @@ impl Queue {
         }
     }
 
+    fn let_in(&mut self, item: Kept, journal: &Journal) -> Result<(), (Kept, Fault)> {
+        if let Err(fault) = journal.write_with(|| Call::Put { value: item.raw(), waits: false }) {
+            return Err((item, fault));
+        }
+        self.unfinished += 1;
+        self.items.push_back(item);
+        Ok(())
+    }
+
     /// Gives items to those that wait, and room to those that wait for room.
-    fn serve(&mut self) {
-        while let Some(item) = self.items.pop_front() {
-            let Some(getter) = self.getters.pop_front() else {
-                self.items.push_front(item);
+    fn serve(&mut self, journal: &Journal) {
+        loop {
+            self.hand_out(journal);
+            let mut has_let_in = false;
+            while !self.is_full() {
+                let Some((putter, item)) = self.putters.pop_front() else { break };
+                // One that is gone puts nothing.
+                if !putter.is_awaited() {
+                    continue;
+                }
+                match self.let_in(item, journal) {
+                    Ok(()) => {
+                        has_let_in = true;
+                        putter.say(&true);
+                    }
+                    Err((_, fault)) => putter.fail(fault),
+                }
+            }
+            if !has_let_in || self.getters.is_empty() {
                 break;
-            };
-            // An item for one that is gone is the next one's.
-            if !give(getter, Some(&item)) {
-                self.items.push_front(item);
             }
-        }
-        while !self.is_full() {
-            let Some((putter, item)) = self.putters.pop_front() else { break };
-            if putter.value(&true) {
-                self.unfinished += 1;
-                self.items.push_back(item);
-            }
-        }
-        if !self.getters.is_empty() && !self.items.is_empty() {
-            self.serve();
         }
     }
 
-    fn task_done(&mut self) -> Result<(), Fault> {
+    fn hand_out(&mut self, journal: &Journal) {
+        while !self.items.is_empty() {
+            let Some(getter) = self.getters.pop_front() else { break };
+            if let Err(fault) = journal.write_with(|| Call::Get { waits: false }) {
+                getter.fail(fault);
+                continue;
+            }
+            // An item for one that is gone is the next one's.
+            if let Some(item) = self.items.pop_front()
+                && !give(getter, Some(&item))
+            {
+                // Without it in the log, nobody gets the item after a restart; here it stays.
+                let _ = journal.write_with(|| Call::PutBack(item.raw()));
+                self.items.push_front(item);
+            }
+        }
+    }
+
+    fn task_done(&mut self, journal: &Journal) -> Result<(), Fault> {
         if self.unfinished == 0 {
             return Err(Fault::refused("task_done was called more often than items were put"));
         }
+        journal.write_with(|| Call::TaskDone)?;
         self.unfinished -= 1;
         if self.unfinished == 0 {
             self.joiners.drain(..).for_each(|joiner| joiner.say(&()));
@@ -115,26 +164,51 @@ impl BuiltIn for Queue {
         NAME
     }
 
-    fn call(&mut self, table: &Arc<Table>, args: &mut Packet, answer: Answer) {
+    fn call(&mut self, desk: &Desk<'_>, args: &mut Packet, answer: Answer) {
         let Some((call, answer)) = decode(args, answer) else { return };
         match call {
-            Call::Put { value, waits } => match table.keep(value) {
-                Ok(item) => self.put(item, waits, answer),
+            Call::Put { value, waits } => match desk.table.keep(value) {
+                Ok(item) => self.put(item, waits, answer, desk.journal),
                 Err(fault) => answer.fail(fault),
             },
             Call::Get { waits } if self.items.is_empty() && !waits => drop(give(answer, None)),
             Call::Get { .. } => {
                 self.getters.push_back(answer);
-                self.serve();
+                self.serve(desk.journal);
             }
             Call::Len => answer.say(&(self.items.len() as u64)),
-            Call::TaskDone => match self.task_done() {
+            Call::TaskDone => match self.task_done(desk.journal) {
                 Ok(()) => answer.say(&()),
                 Err(fault) => answer.fail(fault),
             },
             Call::Join if self.unfinished == 0 => answer.say(&()),
             Call::Join => self.joiners.push(answer),
+            Call::Owe(_) | Call::PutBack(_) => answer.fail(FaultKind::NoMethod),
         }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let mut snapshot = Snapshot::of(&self.most, []);
+        for item in &self.items {
+            snapshot.then(&Call::Put { value: item.raw(), waits: false });
+        }
+        snapshot.then(&Call::Owe(self.unfinished));
+        snapshot
+    }
+
+    fn replay(&mut self, desk: &Desk<'_>, change: &mut Packet) -> Result<(), Fault> {
+        match logged(change)? {
+            Call::Put { value, .. } => {
+                self.items.push_back(desk.table.keep(value)?);
+                self.unfinished += 1;
+            }
+            Call::Get { .. } => drop(self.items.pop_front()),
+            Call::PutBack(value) => self.items.push_front(desk.table.keep(value)?),
+            Call::TaskDone => self.unfinished = self.unfinished.saturating_sub(1),
+            Call::Owe(count) => self.unfinished = count,
+            Call::Len | Call::Join => {}
+        }
+        Ok(())
     }
 
     fn give_up(&mut self, call: CallKey) {
@@ -143,7 +217,7 @@ impl BuiltIn for Queue {
         } else if let Some(place) = self.putters.iter().position(|(putter, _)| putter.key() == call) {
             self.putters.remove(place).map(|(putter, _)| putter.value(&false));
         } else if let Some(place) = self.joiners.iter().position(|joiner| joiner.key() == call) {
-            self.joiners.remove(place).fail(crate::error::FaultKind::TimedOut);
+            self.joiners.remove(place).fail(FaultKind::TimedOut);
         }
     }
 
@@ -211,43 +285,45 @@ impl Manager {
 /// The methods that both kinds have.
 macro_rules! queue_methods {
     () => {
-        /// Puts an item in; waits while the queue is full.
-        pub fn put(&self, item: &T) -> Result<(), ManagerError> {
-            put(&self.object, item, true, None).map(drop)
-        }
+        calls! {
+            /// Puts an item in; waits while the queue is full.
+            pub fn put | put_async(&self, item: &T) {
+                self.object.ask(Call::Put { value: self.object.raw(item)?, waits: true }, no_value::<bool>)
+            }
 
-        /// Puts an item in if there is room; whether there was.
-        #[doc(alias = "put_nowait")]
-        pub fn try_put(&self, item: &T) -> Result<bool, ManagerError> {
-            put(&self.object, item, false, None)
-        }
+            /// Puts an item in if there is room; whether there was.
+            #[doc(alias = "put_nowait")]
+            pub fn try_put | try_put_async(&self, item: &T) -> bool {
+                self.object.ask(Call::Put { value: self.object.raw(item)?, waits: false }, plain)
+            }
 
-        /// Puts an item in; waits up to `timeout` for room. Whether it was put.
-        pub fn put_timeout(&self, item: &T, timeout: Duration) -> Result<bool, ManagerError> {
-            put(&self.object, item, true, Some(timeout))
-        }
+            /// Puts an item in; waits up to `timeout` for room. Whether it was put.
+            pub fn put_timeout | put_timeout_async(&self, item: &T, timeout: Duration) -> bool {
+                let call = Call::Put { value: self.object.raw(item)?, waits: true };
+                self.object.ask(call, is_done).until(timeout)
+            }
 
-        /// Takes the next item out; waits for one.
-        pub fn get(&self) -> Result<T, ManagerError> {
-            some(self.object.fetch(&Call::Get { waits: true }, None)?)
-        }
+            /// Takes the next item out; waits for one.
+            pub fn get | get_async(&self) -> T {
+                self.object.ask(Call::Get { waits: true }, whole)
+            }
 
-        /// Takes the next item out, if there is one.
-        #[doc(alias = "get_nowait")]
-        pub fn try_get(&self) -> Result<Option<T>, ManagerError> {
-            self.object.fetch(&Call::Get { waits: false }, None)
-        }
+            /// Takes the next item out, if there is one.
+            #[doc(alias = "get_nowait")]
+            pub fn try_get | try_get_async(&self) -> Option<T> {
+                self.object.ask(Call::Get { waits: false }, kept)
+            }
 
-        /// Takes the next item out; waits up to `timeout` for one.
-        pub fn get_timeout(&self, timeout: Duration) -> Result<Option<T>, ManagerError> {
-            absent(self.object.fetch(&Call::Get { waits: true }, Some(timeout)))
-        }
+            /// Takes the next item out; waits up to `timeout` for one.
+            pub fn get_timeout | get_timeout_async(&self, timeout: Duration) -> Option<T> {
+                self.object.ask(Call::Get { waits: true }, kept_in_time).until(timeout)
+            }
 
-        /// How many items there are.
-        #[doc(alias = "qsize")]
-        pub fn len(&self) -> Result<usize, ManagerError> {
-            let len: u64 = self.object.ask(&Call::Len)?;
-            Ok(usize::try_from(len).unwrap_or(usize::MAX))
+            /// How many items there are.
+            #[doc(alias = "qsize")]
+            pub fn len | len_async(&self) -> usize {
+                self.object.ask(Call::Len, count)
+            }
         }
 
         /// Whether there is none.
@@ -270,36 +346,31 @@ impl<T: Message> QueueProxy<T> {
 impl<T: Message> JoinableQueueProxy<T> {
     queue_methods!();
 
-    /// Says that an item that was taken out is done with.
-    pub fn task_done(&self) -> Result<(), ManagerError> {
-        self.object.ask(&Call::TaskDone)
-    }
+    calls! {
+        /// Says that an item that was taken out is done with.
+        pub fn task_done | task_done_async(&self) {
+            self.object.ask(Call::TaskDone, plain)
+        }
 
-    /// Waits until all items that were put are done with.
-    pub fn join(&self) -> Result<(), ManagerError> {
-        self.object.ask(&Call::Join)
-    }
+        /// Waits until all items that were put are done with.
+        pub fn join | join_async(&self) {
+            self.object.ask(Call::Join, plain)
+        }
 
-    /// As [`join`](Self::join), up to `timeout`; whether all are done with.
-    pub fn join_timeout(&self, timeout: Duration) -> Result<bool, ManagerError> {
-        Ok(absent(self.object.ask_until::<_, ()>(&Call::Join, Some(timeout)).map(Some))?.is_some())
+        /// As [`join`](Self::join), up to `timeout`; whether all are done with.
+        pub fn join_timeout | join_timeout_async(&self, timeout: Duration) -> bool {
+            self.object.ask(Call::Join, is_joined).until(timeout)
+        }
     }
 }
 
-fn put<T: Message>(
+fn kept_in_time<T: Message>(
+    reply: Result<Reply, ManagerError>,
     object: &ObjectRef,
-    item: &T,
-    waits: bool,
-    limit: Option<Duration>,
-) -> Result<bool, ManagerError> {
-    let call = Call::Put { value: object.raw(item)?, waits };
-    Ok(absent(object.ask_until(&call, limit).map(Some))?.unwrap_or(false))
+) -> Result<Option<T>, ManagerError> {
+    in_time(kept(reply, object))
 }
 
-/// A wait that was given up brings nothing.
-pub(super) fn absent<T>(result: Result<Option<T>, ManagerError>) -> Result<Option<T>, ManagerError> {
-    match result {
-        Err(error) if error.is_given_up() => Ok(None),
-        other => other,
-    }
+fn is_joined(reply: Result<Reply, ManagerError>, object: &ObjectRef) -> Result<bool, ManagerError> {
+    Ok(in_time(plain::<()>(reply, object).map(Some))?.is_some())
 }

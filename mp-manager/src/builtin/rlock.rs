@@ -2,20 +2,19 @@
 
 use std::collections::VecDeque;
 use std::marker::PhantomData;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ipc_core::Packet;
 use serde::{Deserialize, Serialize};
 
-use super::queue::absent;
+use super::calls::{in_time, plain, some};
 use super::{create, decode};
+use crate::durable::Snapshot;
 use crate::error::{FaultKind, ManagerError};
 use crate::manager::Manager;
 use crate::object_ref::ObjectRef;
-use crate::server::builtin::{BuiltIn, METHOD};
-use crate::server::table::Table;
+use crate::server::builtin::{BuiltIn, Desk, METHOD};
 use crate::server::{Answer, CallKey};
 
 pub(super) const NAME: &str = "rlock";
@@ -83,7 +82,12 @@ impl BuiltIn for RLock {
         NAME
     }
 
-    fn call(&mut self, _table: &Arc<Table>, args: &mut Packet, answer: Answer) {
+    // Who holds it is connected.
+    fn snapshot(&self) -> Snapshot {
+        Snapshot::of(&(), [])
+    }
+
+    fn call(&mut self, _desk: &Desk<'_>, args: &mut Packet, answer: Answer) {
         let Some((call, answer)) = decode(args, answer) else { return };
         let session = answer.key().session;
         match call {
@@ -154,7 +158,7 @@ impl RLockProxy {
     /// Takes the lock, or takes it once more; waits for it as long as the server lives.
     #[doc(alias = "acquire")]
     pub fn lock(&self) -> Result<RLockGuard, ManagerError> {
-        super::some(self.acquire(true, None)?)
+        some(self.acquire(true, None)?)
     }
 
     /// Takes the lock if no other thread has it.
@@ -169,12 +173,14 @@ impl RLockProxy {
 
     /// Whether some thread holds it.
     pub fn is_locked(&self) -> Result<bool, ManagerError> {
-        self.object.ask(&Call::IsLocked)
+        self.object.ask(Call::IsLocked, plain).wait()
     }
 
     fn acquire(&self, waits: bool, limit: Option<Duration>) -> Result<Option<RLockGuard>, ManagerError> {
         let call = Call::Acquire { thread: this_thread(), waits };
-        let hold: Option<u64> = absent(self.object.ask_until(&call, limit))?;
+        let ask = self.object.ask(call, plain);
+        let ask = if let Some(limit) = limit { ask.until(limit) } else { ask };
+        let hold: Option<u64> = in_time(ask.wait())?;
         Ok(hold.map(|hold| RLockGuard { object: self.object.clone(), hold, thread: PhantomData }))
     }
 }

@@ -1,19 +1,18 @@
 //! A semaphore, and one that cannot be released beyond its beginning.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 use ipc_core::Packet;
 use serde::{Deserialize, Serialize};
 
-use super::queue::absent;
-use super::{create, decode};
+use super::calls::{calls, count, in_time, plain, some};
+use super::{create, decode, logged};
+use crate::durable::{Journal, Snapshot, Verb};
 use crate::error::{Fault, FaultKind, ManagerError};
 use crate::manager::Manager;
-use crate::object_ref::ObjectRef;
-use crate::server::builtin::{BuiltIn, METHOD};
-use crate::server::table::Table;
+use crate::object_ref::{ObjectRef, Reply};
+use crate::server::builtin::{BuiltIn, Desk, METHOD};
 use crate::server::{Answer, CallKey};
 
 pub(super) const NAME: &str = "semaphore";
@@ -50,6 +49,15 @@ enum Call {
         count: u64,
     },
     Free,
+    /// In logs: a permit was taken for good.
+    Spend,
+}
+
+impl Verb for Call {
+    /// Permits that are out come back when the server ends, as when their clients do.
+    fn changes(&self) -> bool {
+        matches!(self, Self::Release { .. } | Self::Spend)
+    }
 }
 
 impl Semaphore {
@@ -79,12 +87,21 @@ impl Semaphore {
         }
     }
 
-    fn release(&mut self, count: u64) -> Result<(), Fault> {
+    fn forget(&mut self, permit: CallKey, journal: &Journal) -> Result<(), Fault> {
+        if self.permits.contains(&permit) {
+            journal.log(&Call::Spend)?;
+            self.permits.remove(&permit);
+        }
+        Ok(())
+    }
+
+    fn release(&mut self, count: u64, journal: &Journal) -> Result<(), Fault> {
         // Permits that are out will come back.
         let after = self.free.saturating_add(self.permits.len() as u64).saturating_add(count);
         if self.most.is_some_and(|most| after > most) {
             return Err(Fault::refused("the semaphore was released more often than acquired"));
         }
+        journal.log(&Call::Release { count })?;
         self.add(count);
         Ok(())
     }
@@ -103,22 +120,36 @@ impl BuiltIn for Semaphore {
         NAME
     }
 
-    fn call(&mut self, _table: &Arc<Table>, args: &mut Packet, answer: Answer) {
+    fn call(&mut self, desk: &Desk<'_>, args: &mut Packet, answer: Answer) {
         let Some((call, answer)) = decode(args, answer) else { return };
         let key = |call| CallKey { session: answer.key().session, call };
         let done = match call {
             Call::Acquire { waits } => return self.acquire(waits, answer),
             Call::Free => return answer.say(&self.free),
             Call::Return { permit } => self.take_back(key(permit)),
-            Call::Forget { permit } => {
-                self.permits.remove(&key(permit));
-                Ok(())
-            }
-            Call::Release { count } => self.release(count),
+            Call::Forget { permit } => self.forget(key(permit), desk.journal),
+            Call::Release { count } => self.release(count, desk.journal),
+            Call::Spend => Err(FaultKind::NoMethod.into()),
         };
         match done {
             Ok(()) => answer.say(&()),
             Err(fault) => answer.fail(fault),
+        }
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let free = self.free.saturating_add(self.permits.len() as u64);
+        Snapshot::of(&Begin { free, most: self.most }, [])
+    }
+
+    fn replay(&mut self, desk: &Desk<'_>, change: &mut Packet) -> Result<(), Fault> {
+        match logged(change)? {
+            Call::Release { count } => self.release(count, desk.journal),
+            Call::Spend => {
+                self.free = self.free.saturating_sub(1);
+                Ok(())
+            }
+            _ => Err(FaultKind::NoMethod.into()),
         }
     }
 
@@ -185,37 +216,45 @@ impl Manager {
 /// See [`ManagerError`] for how methods may fail.
 #[allow(clippy::missing_errors_doc)]
 impl SemaphoreProxy {
-    /// Takes a permit; waits for one as long as the server lives.
-    pub fn acquire(&self) -> Result<Permit, ManagerError> {
-        super::some(self.take(true, None)?)
-    }
+    calls! {
+        /// Takes a permit; waits for one as long as the server lives.
+        pub fn acquire | acquire_async(&self) -> Permit {
+            self.object.ask(Call::Acquire { waits: true }, permit)
+        }
 
-    /// Takes a permit if there is one.
-    pub fn try_acquire(&self) -> Result<Option<Permit>, ManagerError> {
-        self.take(false, None)
-    }
+        /// Takes a permit if there is one.
+        pub fn try_acquire | try_acquire_async(&self) -> Option<Permit> {
+            self.object.ask(Call::Acquire { waits: false }, permit_in_time)
+        }
 
-    /// Takes a permit; waits for one up to `timeout`.
-    pub fn acquire_timeout(&self, timeout: Duration) -> Result<Option<Permit>, ManagerError> {
-        self.take(true, Some(timeout))
-    }
+        /// Takes a permit; waits for one up to `timeout`.
+        pub fn acquire_timeout | acquire_timeout_async(&self, timeout: Duration) -> Option<Permit> {
+            self.object.ask(Call::Acquire { waits: true }, permit_in_time).until(timeout)
+        }
 
-    /// Adds permits, as one who counts things does: acquired here, released there.
-    pub fn release(&self, count: usize) -> Result<(), ManagerError> {
-        self.object.ask(&Call::Release { count: count as u64 })
-    }
+        /// Adds permits, as one who counts things does: acquired here, released there.
+        pub fn release | release_async(&self, count: usize) {
+            self.object.ask(Call::Release { count: count as u64 }, plain)
+        }
 
-    /// How many permits are free.
-    #[doc(alias = "get_value")]
-    pub fn available(&self) -> Result<usize, ManagerError> {
-        let free: u64 = self.object.ask(&Call::Free)?;
-        Ok(usize::try_from(free).unwrap_or(usize::MAX))
+        /// How many permits are free.
+        #[doc(alias = "get_value")]
+        pub fn available | available_async(&self) -> usize {
+            self.object.ask(Call::Free, count)
+        }
     }
+}
 
-    fn take(&self, waits: bool, limit: Option<Duration>) -> Result<Option<Permit>, ManagerError> {
-        let permit: Option<u64> = absent(self.object.ask_until(&Call::Acquire { waits }, limit))?;
-        Ok(permit.map(|permit| Permit { object: self.object.clone(), permit }))
-    }
+fn permit(reply: Result<Reply, ManagerError>, object: &ObjectRef) -> Result<Permit, ManagerError> {
+    some(permit_in_time(reply, object)?)
+}
+
+fn permit_in_time(
+    reply: Result<Reply, ManagerError>,
+    object: &ObjectRef,
+) -> Result<Option<Permit>, ManagerError> {
+    let permit: Option<u64> = in_time(plain(reply, object))?;
+    Ok(permit.map(|permit| Permit { object: object.clone(), permit }))
 }
 
 impl Permit {
@@ -226,7 +265,7 @@ impl Permit {
     /// See [`ManagerError`].
     pub fn forget(mut self) -> Result<(), ManagerError> {
         let permit = std::mem::take(&mut self.permit);
-        self.object.ask(&Call::Forget { permit })
+        self.object.ask(Call::Forget { permit }, plain).wait()
     }
 }
 

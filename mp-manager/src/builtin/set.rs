@@ -7,11 +7,13 @@ use std::sync::Arc;
 use ipc_core::{Message, Packet};
 use serde::{Deserialize, Serialize};
 
-use super::{create, decode, give, give_all, keep_all, raws};
+use super::calls::{calls, count, is_one, kept, many, no_value};
+use super::{admit, create, give, give_all, keep_all, logged, raws};
+use crate::durable::{Snapshot, Verb};
 use crate::error::{Fault, ManagerError};
 use crate::manager::Manager;
 use crate::server::Answer;
-use crate::server::builtin::BuiltIn;
+use crate::server::builtin::{BuiltIn, Desk};
 use crate::server::table::{Kept, Table};
 use crate::wire::{Bytes, Raw};
 
@@ -34,6 +36,19 @@ enum Call {
     Pop,
     Clear,
     All,
+}
+
+impl Verb for Call {
+    fn changes(&self) -> bool {
+        !matches!(self, Self::Len | Self::Contains(_) | Self::All)
+    }
+
+    fn values(&self) -> Vec<&Raw> {
+        match self {
+            Self::Insert(values) | Self::Toggle(values) => values.iter().collect(),
+            _ => Vec::new(),
+        }
+    }
 }
 
 impl Set {
@@ -77,8 +92,8 @@ impl BuiltIn for Set {
         NAME
     }
 
-    fn call(&mut self, table: &Arc<Table>, args: &mut Packet, answer: Answer) {
-        let Some((call, answer)) = decode(args, answer) else { return };
+    fn call(&mut self, desk: &Desk<'_>, args: &mut Packet, answer: Answer) {
+        let Some((call, answer)) = admit(desk, args, answer) else { return };
         match call {
             Call::Len => answer.say(&(self.0.len() as u64)),
             Call::Contains(value) => answer.say(&u64::from(self.0.contains_key(&value))),
@@ -87,11 +102,24 @@ impl BuiltIn for Set {
                 give(answer, popped.as_ref().map(|(_, kept)| kept));
             }
             Call::All => drop(give_all(answer, self.0.values())),
-            call => match self.alter(call, table) {
+            call => match self.alter(call, desk.table) {
                 Ok(count) => answer.say(&count),
                 Err(fault) => answer.fail(fault),
             },
         }
+    }
+    fn snapshot(&self) -> Snapshot {
+        let mut snapshot = Snapshot::of(&Vec::<Raw>::new(), []);
+        snapshot.then_all(self.0.values().map(Kept::raw), |raw| raw.bytes.0.len(), Call::Insert);
+        snapshot
+    }
+
+    fn replay(&mut self, desk: &Desk<'_>, change: &mut Packet) -> Result<(), Fault> {
+        match logged(change)? {
+            Call::Pop => drop(self.0.pop_first()),
+            call => drop(self.alter(call, desk.table)?),
+        }
+        Ok(())
     }
 }
 
@@ -127,70 +155,72 @@ impl Manager {
 /// Each method is one call of the manager; see [`ManagerError`] for how it may fail.
 #[allow(clippy::missing_errors_doc)]
 impl<T: Message> SetProxy<T> {
-    /// How many values there are.
-    pub fn len(&self) -> Result<usize, ManagerError> {
-        self.number(&Call::Len)
+    calls! {
+        /// How many values there are.
+        pub fn len | len_async(&self) -> usize {
+            self.object.ask(Call::Len, count)
+        }
+
+        /// Whether a value is there.
+        pub fn contains | contains_async(&self, value: &T) -> bool {
+            self.object.ask(Call::Contains(self.object.raw(value)?.bytes), is_one)
+        }
+
+        /// Puts a value in; whether it was new.
+        #[doc(alias = "add")]
+        pub fn insert | insert_async(&self, value: &T) -> bool {
+            self.object.ask(Call::Insert(vec![self.object.raw(value)?]), is_one)
+        }
+
+        /// Takes a value out; whether it was there.
+        #[doc(alias = "discard")]
+        pub fn remove | remove_async(&self, value: &T) -> bool {
+            self.object.ask(Call::Remove(vec![self.object.raw(value)?.bytes]), is_one)
+        }
+
+        /// Puts values in, as one step; how many were new.
+        #[doc(alias = "update")]
+        pub fn extend | extend_async<'a>(&self, values: impl IntoIterator<Item = &'a T>) -> usize {
+            self.object.ask(Call::Insert(raws(self.object.epoch(), values)?), count)
+        }
+
+        /// Takes values out, as one step; how many were there.
+        #[doc(alias = "difference_update")]
+        pub fn remove_all | remove_all_async<'a>(&self, values: impl IntoIterator<Item = &'a T>) -> usize {
+            self.object.ask(Call::Remove(self.bytes(values)?), count)
+        }
+
+        /// Takes all values out but these, as one step; how many went.
+        #[doc(alias = "intersection_update")]
+        pub fn retain_all | retain_all_async<'a>(&self, values: impl IntoIterator<Item = &'a T>) -> usize {
+            self.object.ask(Call::Retain(self.bytes(values)?), count)
+        }
+
+        /// Takes those out that are there and puts the others in, as one step.
+        #[doc(alias = "symmetric_difference_update")]
+        pub fn toggle_all | toggle_all_async<'a>(&self, values: impl IntoIterator<Item = &'a T>) {
+            self.object.ask(Call::Toggle(raws(self.object.epoch(), values)?), no_value::<u64>)
+        }
+
+        /// Takes some value out, if there is one.
+        pub fn pop | pop_async(&self) -> Option<T> {
+            self.object.ask(Call::Pop, kept)
+        }
+
+        /// Takes all values out.
+        pub fn clear | clear_async(&self) {
+            self.object.ask(Call::Clear, no_value::<u64>)
+        }
+
+        /// Copies of all values.
+        pub fn to_vec | to_vec_async(&self) -> Vec<T> {
+            self.object.ask(Call::All, many)
+        }
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> Result<bool, ManagerError> {
         Ok(self.len()? == 0)
-    }
-
-    /// Whether a value is there.
-    pub fn contains(&self, value: &T) -> Result<bool, ManagerError> {
-        Ok(self.number(&Call::Contains(self.object.raw(value)?.bytes))? == 1)
-    }
-
-    /// Puts a value in; whether it was new.
-    #[doc(alias = "add")]
-    pub fn insert(&self, value: &T) -> Result<bool, ManagerError> {
-        Ok(self.extend([value])? == 1)
-    }
-
-    /// Takes a value out; whether it was there.
-    #[doc(alias = "discard")]
-    pub fn remove(&self, value: &T) -> Result<bool, ManagerError> {
-        Ok(self.remove_all([value])? == 1)
-    }
-
-    /// Puts values in, as one step; how many were new.
-    #[doc(alias = "update")]
-    pub fn extend<'a>(&self, values: impl IntoIterator<Item = &'a T>) -> Result<usize, ManagerError> {
-        self.number(&Call::Insert(raws(self.object.epoch(), values)?))
-    }
-
-    /// Takes values out, as one step; how many were there.
-    #[doc(alias = "difference_update")]
-    pub fn remove_all<'a>(&self, values: impl IntoIterator<Item = &'a T>) -> Result<usize, ManagerError> {
-        self.number(&Call::Remove(self.bytes(values)?))
-    }
-
-    /// Takes all values out but these, as one step; how many went.
-    #[doc(alias = "intersection_update")]
-    pub fn retain_all<'a>(&self, values: impl IntoIterator<Item = &'a T>) -> Result<usize, ManagerError> {
-        self.number(&Call::Retain(self.bytes(values)?))
-    }
-
-    /// Takes those out that are there and puts the others in, as one step.
-    #[doc(alias = "symmetric_difference_update")]
-    pub fn toggle_all<'a>(&self, values: impl IntoIterator<Item = &'a T>) -> Result<(), ManagerError> {
-        self.number(&Call::Toggle(raws(self.object.epoch(), values)?)).map(drop)
-    }
-
-    /// Takes some value out, if there is one.
-    pub fn pop(&self) -> Result<Option<T>, ManagerError> {
-        self.object.fetch(&Call::Pop, None)
-    }
-
-    /// Takes all values out.
-    pub fn clear(&self) -> Result<(), ManagerError> {
-        self.number(&Call::Clear).map(drop)
-    }
-
-    /// Copies of all values.
-    pub fn to_vec(&self) -> Result<Vec<T>, ManagerError> {
-        self.object.fetch_all(&Call::All)
     }
 
     /// A copy of it all.
@@ -204,10 +234,5 @@ impl<T: Message> SetProxy<T> {
 
     fn bytes<'a>(&self, values: impl IntoIterator<Item = &'a T>) -> Result<Vec<Bytes>, ManagerError> {
         Ok(raws(self.object.epoch(), values)?.into_iter().map(|raw| raw.bytes).collect())
-    }
-
-    fn number(&self, call: &Call) -> Result<usize, ManagerError> {
-        let number: u64 = self.object.ask(call)?;
-        Ok(usize::try_from(number).unwrap_or(usize::MAX))
     }
 }

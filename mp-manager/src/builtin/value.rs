@@ -5,11 +5,14 @@ use std::sync::Arc;
 use ipc_core::{Message, Packet};
 use serde::{Deserialize, Serialize};
 
-use super::{change, create, decode, give, some};
+use super::calls::{calls, no_value, whole};
+use super::{admit, change, create, give, logged};
+use crate::async_reply::AsyncReply;
+use crate::durable::{Snapshot, Verb};
 use crate::error::{Fault, ManagerError};
 use crate::manager::Manager;
 use crate::server::Answer;
-use crate::server::builtin::{BuiltIn, Change};
+use crate::server::builtin::{BuiltIn, Change, Desk};
 use crate::server::table::{Kept, Table};
 use crate::wire::Raw;
 
@@ -24,6 +27,19 @@ enum Call {
     Replace(Raw),
 }
 
+impl Verb for Call {
+    fn changes(&self) -> bool {
+        matches!(self, Self::Set(_) | Self::Replace(_))
+    }
+
+    fn values(&self) -> Vec<&Raw> {
+        match self {
+            Self::Get => Vec::new(),
+            Self::Set(value) | Self::Replace(value) => vec![value],
+        }
+    }
+}
+
 impl Cell {
     pub(super) fn new(value: Raw, table: &Arc<Table>) -> Result<Self, Fault> {
         table.keep(value).map(Self)
@@ -35,8 +51,8 @@ impl BuiltIn for Cell {
         NAME
     }
 
-    fn call(&mut self, table: &Arc<Table>, args: &mut Packet, answer: Answer) {
-        let Some((call, answer)) = decode(args, answer) else { return };
+    fn call(&mut self, desk: &Desk<'_>, args: &mut Packet, answer: Answer) {
+        let Some((call, answer)) = admit(desk, args, answer) else { return };
         let (value, wants_old) = match call {
             Call::Get => {
                 give(answer, Some(&self.0));
@@ -45,7 +61,7 @@ impl BuiltIn for Cell {
             Call::Set(value) => (value, false),
             Call::Replace(value) => (value, true),
         };
-        match table.keep(value) {
+        match desk.table.keep(value) {
             Ok(value) => {
                 let old = std::mem::replace(&mut self.0, value);
                 give(answer, Some(&old).filter(|_| wants_old));
@@ -54,8 +70,21 @@ impl BuiltIn for Cell {
         }
     }
 
-    fn change(&mut self, _place: &Raw, change: &mut Change<'_>) -> Result<(), Fault> {
+    fn snapshot(&self) -> Snapshot {
+        let value = self.0.raw();
+        Snapshot::of(&value, [&value])
+    }
+
+    fn replay(&mut self, desk: &Desk<'_>, change: &mut Packet) -> Result<(), Fault> {
+        if let Call::Set(value) | Call::Replace(value) = logged(change)? {
+            self.0 = desk.table.keep(value)?;
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, desk: &Desk<'_>, _place: &Raw, change: &mut Change<'_>) -> Result<(), Fault> {
         if let Some(new) = change(Some(&self.0))? {
+            desk.journal.log_with(|| Call::Set(new.raw()))?;
             self.0 = new;
         }
         Ok(())
@@ -82,20 +111,21 @@ impl Manager {
 /// Each method is one call of the manager; see [`ManagerError`] for how it may fail.
 #[allow(clippy::missing_errors_doc)]
 impl<T: Message> ValueProxy<T> {
-    /// The value as it is now.
-    pub fn get(&self) -> Result<T, ManagerError> {
-        some(self.object.fetch(&Call::Get, None)?)
-    }
+    calls! {
+        /// The value as it is now.
+        pub fn get | get_async(&self) -> T {
+            self.object.ask(Call::Get, whole)
+        }
 
-    /// Sets it.
-    pub fn set(&self, value: &T) -> Result<(), ManagerError> {
-        let call = Call::Set(self.object.raw(value)?);
-        self.object.fetch::<_, T>(&call, None).map(drop)
-    }
+        /// Sets it.
+        pub fn set | set_async(&self, value: &T) {
+            self.object.ask(Call::Set(self.object.raw(value)?), no_value::<Option<Raw>>)
+        }
 
-    /// Sets it, and brings the one before.
-    pub fn replace(&self, value: &T) -> Result<T, ManagerError> {
-        some(self.object.fetch(&Call::Replace(self.object.raw(value)?), None)?)
+        /// Sets it, and brings the one before.
+        pub fn replace | replace_async(&self, value: &T) -> T {
+            self.object.ask(Call::Replace(self.object.raw(value)?), whole)
+        }
     }
 
     /// Changes the value in the server, as one step: `function` runs there. For
@@ -105,6 +135,15 @@ impl<T: Message> ValueProxy<T> {
         function: fn(&mut T, A) -> R,
         arg: A,
     ) -> Result<R, ManagerError> {
-        change::value(&self.object, &Raw::default(), function, &arg)
+        change::value(&self.object, Raw::default(), function, arg)?.wait()
+    }
+
+    /// Sends [`update`](Self::update), whose value is fetched later.
+    pub fn update_async<A: Message, R: Message>(
+        &self,
+        function: fn(&mut T, A) -> R,
+        arg: A,
+    ) -> Result<AsyncReply<R>, ManagerError> {
+        change::value(&self.object, Raw::default(), function, arg)?.send()
     }
 }

@@ -14,6 +14,7 @@ use ipc_core::link::{Link, Outgoing};
 use ipc_core::raw::fork_generation;
 use ipc_core::{ConnectOptions, EncodeError, Handle, Packet, RecvError, SendError, connect_link};
 
+use crate::batch::Gathered;
 use crate::context;
 use crate::error::{Kind, ManagerError};
 use crate::lease::{Lease, Route};
@@ -130,31 +131,56 @@ impl Client {
         patience: Duration,
         write: impl FnOnce(&mut Packet) -> Result<(), EncodeError>,
     ) -> Result<(Packet, Vec<u64>), ManagerError> {
-        let begun = self.begin(asked, patience, write)?;
-        self.finish(begun, patience)
+        let (begun, arguments) = self.begin(asked, patience, write)?;
+        let answer = self.finish(begun, patience);
+        drop(arguments);
+        answer
     }
 
     /// Sends a request, whose answer is to be [waited for](Self::finish), or
-    /// [given up](Self::give_up).
+    /// [given up](Self::give_up). The references in it are to be kept until then.
     pub(crate) fn begin(
         &self,
         asked: Request,
         patience: Duration,
         write: impl FnOnce(&mut Packet) -> Result<(), EncodeError>,
-    ) -> Result<Begun, ManagerError> {
+    ) -> Result<(Begun, Vec<Arc<Lease>>), ManagerError> {
+        let (packet, begun, arguments) = self.prepare(asked, write)?;
+        let deadline = Instant::now().checked_add(patience);
+        self.send(packet, deadline, patience).inspect_err(|_| self.give_up(begun))?;
+        Ok((begun, arguments))
+    }
+
+    /// As [`begin`](Self::begin), for a call to the object of `lease` that is sent with the batch.
+    pub(crate) fn begin_in(
+        &self,
+        batch: &Gathered,
+        lease: &Arc<Lease>,
+        asked: Request,
+        write: impl FnOnce(&mut Packet) -> Result<(), EncodeError>,
+    ) -> Result<(Begun, Vec<Arc<Lease>>), ManagerError> {
+        let (packet, begun, arguments) = self.prepare(asked, write)?;
+        let leases = arguments.iter().chain([lease]).map(Arc::clone);
+        batch.push(begun.call, packet, leases).inspect_err(|_| self.give_up(begun))?;
+        Ok((begun, arguments))
+    }
+
+    fn prepare(
+        &self,
+        asked: Request,
+        write: impl FnOnce(&mut Packet) -> Result<(), EncodeError>,
+    ) -> Result<(Packet, Begun, Vec<Arc<Lease>>), ManagerError> {
         let call = self.last_call.fetch_add(1, Ordering::Relaxed) + 1;
         let object = if let Request::Call { object, .. } = asked { object } else { 0 };
         let begun = Begun { call, object };
         let mut packet = request(call, asked).map_err(Kind::Encode)?;
-        let (written, _) = context::collecting(self.access.epoch, || write(&mut packet));
+        let (written, arguments) = context::collecting(self.access.epoch, || write(&mut packet));
         written.map_err(Kind::Encode)?;
         self.waiting.enter(call)?;
         if self.waiting.fast.is_wanted(call) {
             self.ask_for_ring(call);
         }
-        let deadline = Instant::now().checked_add(patience);
-        self.send(packet, deadline, patience).inspect_err(|_| self.give_up(begun))?;
-        Ok(begun)
+        Ok((packet, begun, arguments))
     }
 
     pub(crate) fn finish(
@@ -170,11 +196,26 @@ impl Client {
     }
 
     /// Waits for a call no more.
-    pub(crate) fn give_up(&self, Begun { call, object }: Begun) {
+    pub(crate) fn give_up(&self, begun: Begun) {
+        self.give_up_in(begun, None);
+    }
+
+    /// As [`give_up`](Self::give_up), for a call that may still lie in a batch: that comes first.
+    pub(crate) fn give_up_in(&self, Begun { call, object }: Begun, batch: Option<&Gathered>) {
         self.waiting.leave(call).into_iter().for_each(|object| self.release(object));
-        if let Ok(packet) = request(0, Request::Cancel { object, call }) {
-            self.post(packet);
+        let Ok(mut packet) = request(0, Request::Cancel { object, call }) else { return };
+        if let Some(batch) = batch {
+            match batch.add(packet) {
+                Ok(()) => return,
+                Err(unsent) => packet = unsent,
+            }
         }
+        self.post(packet);
+    }
+
+    /// Nobody waits for the call, which is not given up.
+    pub(crate) fn leave(&self, begun: Begun) {
+        self.waiting.leave(begun.call).into_iter().for_each(|object| self.release(object));
     }
 
     /// This thread waits for a call that another one may have begun.
@@ -188,7 +229,7 @@ impl Client {
 
     /// Sends; while the manager takes nothing, because this process takes no answers,
     /// answers are read.
-    fn send(
+    pub(crate) fn send(
         &self,
         packet: Packet,
         deadline: Option<Instant>,

@@ -257,19 +257,56 @@ impl Waiting {
         }
     }
 
-    /// Lays an answer in its place; returns the references of one that has none.
+    /// Lays an answer in its place, or several; returns the references of those that have none.
     fn file(&self, mut packet: Packet) -> Vec<u64> {
-        let Ok(tail) = packet.read_tail::<Tail>() else {
-            drop(self.close("it sent what no manager sends"));
-            return Vec::new();
-        };
+        let Ok(tail) = packet.read_tail::<Tail>() else { return self.close_for_nonsense() };
+        if tail.kind == AnswerKind::Batch {
+            return self.file_all(packet);
+        }
         if tail.kind == AnswerKind::Ring
             && let Ok(ring) = packet.read()
         {
             self.fast.install(ring);
         }
+        lock(&self.state).lay(packet, tail)
+    }
+
+    /// What comes in a batch are plain answers.
+    fn file_all(&self, mut batch: Packet) -> Vec<u64> {
+        let mut unasked = Vec::new();
         let mut state = lock(&self.state);
-        match state.calls.get_mut(&tail.call) {
+        while !batch.is_at_end() {
+            let answer = batch.read_packet().and_then(|mut packet| Ok((packet.read_tail()?, packet)));
+            let Ok((tail, packet)) = answer else {
+                drop(state);
+                unasked.extend(self.close_for_nonsense());
+                return unasked;
+            };
+            unasked.extend(state.lay(packet, tail));
+        }
+        unasked
+    }
+
+    fn close_for_nonsense(&self) -> Vec<u64> {
+        drop(self.close("it sent what no manager sends"));
+        Vec::new()
+    }
+
+    /// Wakes one that sleeps, to read on, if nobody reads.
+    fn hand_over(&self) {
+        let state = lock(&self.state);
+        if !state.has_reader
+            && let Some(call) = state.calls.values().find(|call| call.answer.is_none())
+        {
+            call.thread.unpark();
+        }
+    }
+}
+
+impl State {
+    /// Lays an answer in its place; returns the references of one that has none.
+    fn lay(&mut self, packet: Packet, tail: Tail) -> Vec<u64> {
+        match self.calls.get_mut(&tail.call) {
             Some(call) if tail.kind == AnswerKind::Waiting => {
                 call.heard_at = Instant::now();
                 Vec::new()
@@ -280,16 +317,6 @@ impl Waiting {
                 Vec::new()
             }
             None => tail.objects,
-        }
-    }
-
-    /// Wakes one that sleeps, to read on, if nobody reads.
-    fn hand_over(&self) {
-        let state = lock(&self.state);
-        if !state.has_reader
-            && let Some(call) = state.calls.values().find(|call| call.answer.is_none())
-        {
-            call.thread.unpark();
         }
     }
 }

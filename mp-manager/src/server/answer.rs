@@ -10,7 +10,9 @@ use ipc_core::{Message, Packet};
 use super::session::Session;
 use super::table::Table;
 use crate::client::lock;
+use crate::durable::Store;
 use crate::error::{Fault, FaultKind};
+use crate::lease::Lease;
 use crate::wire::{AnswerKind, Tail};
 
 /// Whose call it is: a client's number, zero for the server's own process, and the
@@ -27,6 +29,8 @@ pub(crate) struct Answer {
     key: CallKey,
     /// The references in it are counted already.
     counted: bool,
+    /// It waits until the disk has what was logged before it, if that is asked for.
+    store: Option<Arc<Store>>,
 }
 
 enum To {
@@ -37,17 +41,39 @@ enum To {
 }
 
 impl Answer {
+    fn new(to: To, session: u64, call: u64) -> Self {
+        Self { to: Some(to), key: CallKey { session, call }, counted: false, store: None }
+    }
+
+    /// To a call that is done again when a server begins: nobody waits.
+    pub(crate) fn to_nobody() -> Self {
+        Self::new(To::Nobody, 0, 0)
+    }
+
+    /// The call's object is durable.
+    pub(crate) fn of_durable(&mut self, store: &Arc<Store>) {
+        self.store = Some(Arc::clone(store));
+    }
+
     pub(crate) fn to_client(session: &Arc<Session>, call: u64) -> Self {
         let to = if call == 0 { To::Nobody } else { To::Client(Arc::clone(session)) };
-        Self { to: Some(to), key: CallKey { session: session.id(), call }, counted: false }
+        Self::new(to, session.id(), call)
     }
 
     pub(crate) fn at_home(slot: &Arc<Slot>, call: u64) -> Self {
-        Self { to: Some(To::Home(Arc::clone(slot))), key: CallKey { session: 0, call }, counted: false }
+        Self::new(To::Home(Arc::clone(slot)), 0, call)
     }
 
     pub(crate) fn key(&self) -> CallKey {
         self.key
+    }
+
+    /// Whether the caller is still there.
+    pub(crate) fn is_awaited(&self) -> bool {
+        match &self.to {
+            Some(To::Client(session)) => session.awaits(self.key.call),
+            _ => true,
+        }
     }
 
     /// The client that gets it, if it is one.
@@ -95,11 +121,71 @@ impl Answer {
 
     fn send(&mut self, packet: Packet, kind: AnswerKind, objects: Vec<u64>) -> bool {
         let tail = Tail { call: self.key.call, kind, objects };
-        match self.to.take() {
-            Some(To::Client(session)) => session.answer(packet, tail, self.counted),
-            Some(To::Home(slot)) => slot.fill(packet, tail, self.counted),
-            _ => true,
+        let Some(to) = self.to.take() else { return true };
+        match self.store.take().filter(|store| store.holds_back()) {
+            None => to.deliver(packet, tail, self.counted),
+            Some(store) => HeldAnswer::hold(&store, to, packet, tail, self.counted),
         }
+    }
+}
+
+impl To {
+    fn deliver(self, packet: Packet, tail: Tail, counted: bool) -> bool {
+        match self {
+            Self::Client(session) => session.answer(packet, tail, counted),
+            Self::Home(slot) => slot.fill(packet, tail, counted),
+            Self::Nobody => true,
+        }
+    }
+}
+
+/// An answer that waits for the disk.
+pub(crate) struct HeldAnswer {
+    to: To,
+    packet: Packet,
+    tail: Tail,
+    table: Arc<Table>,
+}
+
+impl HeldAnswer {
+    /// `false`: nobody waits for it any more.
+    fn hold(store: &Store, to: To, packet: Packet, tail: Tail, counted: bool) -> bool {
+        let (table, is_awaited) = match &to {
+            To::Client(session) => (session.table(), session.awaits(tail.call)),
+            To::Home(slot) => (&slot.table, true),
+            To::Nobody => return true,
+        };
+        if !is_awaited {
+            return false;
+        }
+        // The objects in it stay until it is delivered.
+        for object in tail.objects.iter().filter(|_| !counted) {
+            table.raise(*object);
+        }
+        let table = Arc::clone(table);
+        store.hold(Self { to, packet, tail, table });
+        true
+    }
+
+    pub(crate) fn deliver(self) {
+        let Self { to, packet, tail, table } = self;
+        let objects = tail.objects.clone();
+        to.deliver(packet, tail, false);
+        objects.into_iter().for_each(|object| table.lower(object));
+    }
+
+    /// What it tells of is not on the disk.
+    pub(crate) fn fail(self, fault: Fault) {
+        let Self { to, tail, table, .. } = self;
+        tail.objects.iter().for_each(|object| table.lower(*object));
+        let tail = Tail { call: tail.call, kind: AnswerKind::Fault(fault.0), objects: Vec::new() };
+        to.deliver(Packet::new(), tail, false);
+    }
+}
+
+impl fmt::Debug for HeldAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HeldAnswer").field("call", &self.tail.call).finish_non_exhaustive()
     }
 }
 
@@ -119,58 +205,84 @@ impl fmt::Debug for Answer {
 /// Where a thread of the server's own process waits for an answer.
 #[derive(Debug)]
 pub(crate) struct Slot {
-    place: Mutex<Place>,
-    thread: Thread,
+    state: Mutex<Waiter>,
     table: Arc<Table>,
+    /// What stands in the arguments.
+    _arguments: Vec<Arc<Lease>>,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    place: Place,
+    thread: Thread,
 }
 
 #[derive(Debug)]
 enum Place {
     Empty,
     Full(Packet, Tail),
+    /// The answer was taken.
+    Taken,
     /// The caller has gone.
     Left,
 }
 
 impl Slot {
-    pub(crate) fn new(table: &Arc<Table>) -> Arc<Self> {
-        let thread = std::thread::current();
-        Arc::new(Self { place: Mutex::new(Place::Empty), thread, table: Arc::clone(table) })
+    pub(crate) fn new(table: &Arc<Table>, arguments: Vec<Arc<Lease>>) -> Arc<Self> {
+        let waiter = Waiter { place: Place::Empty, thread: std::thread::current() };
+        Arc::new(Self { state: Mutex::new(waiter), table: Arc::clone(table), _arguments: arguments })
     }
 
     fn fill(&self, packet: Packet, tail: Tail, counted: bool) -> bool {
-        let mut place = lock(&self.place);
-        if !matches!(*place, Place::Empty) {
+        let mut state = lock(&self.state);
+        if !matches!(state.place, Place::Empty) {
             return false;
         }
         for object in tail.objects.iter().filter(|_| !counted) {
             self.table.raise(*object);
         }
-        *place = Place::Full(packet, tail);
-        drop(place);
-        self.thread.unpark();
+        state.place = Place::Full(packet, tail);
+        let thread = state.thread.clone();
+        drop(state);
+        thread.unpark();
         true
     }
 
-    /// Waits for the answer; `None` after the time, from when on it is left.
+    /// This thread waits for the answer from now on.
+    pub(crate) fn attend(&self) {
+        lock(&self.state).thread = std::thread::current();
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(lock(&self.state).place, Place::Full(..))
+    }
+
+    /// Waits for the answer; `None` after the time.
     pub(crate) fn wait(&self, patience: Option<Duration>) -> Option<(Packet, Tail)> {
         let deadline = patience.and_then(|patience| Instant::now().checked_add(patience));
         loop {
-            let mut place = lock(&self.place);
-            let is_late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
-            let after = if is_late { Place::Left } else { Place::Empty };
-            match std::mem::replace(&mut *place, after) {
-                Place::Full(packet, tail) => return Some((packet, tail)),
-                _ if is_late => return None,
-                _ => {}
+            let mut state = lock(&self.state);
+            if matches!(state.place, Place::Full(..))
+                && let Place::Full(packet, tail) = std::mem::replace(&mut state.place, Place::Taken)
+            {
+                return Some((packet, tail));
             }
-            drop(place);
-            match deadline {
+            drop(state);
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            match left {
                 None => std::thread::park(),
-                Some(deadline) => {
-                    std::thread::park_timeout(deadline.saturating_duration_since(Instant::now()));
-                }
+                Some(left) if left.is_zero() => return None,
+                Some(left) => std::thread::park_timeout(left),
             }
         }
+    }
+
+    /// Nobody takes the answer any more; `false` if it was taken, or left before.
+    pub(crate) fn leave(&self) -> bool {
+        let place = std::mem::replace(&mut lock(&self.state).place, Place::Left);
+        if let Place::Full(_, tail) = &place {
+            tail.objects.iter().for_each(|object| self.table.lower(*object));
+        }
+        matches!(place, Place::Empty | Place::Full(..))
     }
 }

@@ -6,6 +6,7 @@ use ipc_core::Packet;
 
 use super::answer::{Answer, CallKey};
 use super::table::{Kept, Table};
+use crate::durable::{Journal, Snapshot};
 use crate::error::{Fault, FaultKind};
 use crate::wire::Raw;
 
@@ -21,6 +22,13 @@ pub(crate) fn runs_function(method: u64) -> bool {
     method == CHANGE || method == ARRANGE
 }
 
+/// What a call finds: other objects, and where changes are logged.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Desk<'a> {
+    pub(crate) table: &'a Arc<Table>,
+    pub(crate) journal: &'a Journal,
+}
+
 /// An object of this crate. Its methods are short and never wait: a call that has
 /// to wait is kept in the object, and answered when its time has come.
 pub(crate) trait BuiltIn: Send {
@@ -28,7 +36,18 @@ pub(crate) trait BuiltIn: Send {
     fn name(&self) -> &'static str;
 
     /// Runs a call, or keeps it.
-    fn call(&mut self, table: &Arc<Table>, args: &mut Packet, answer: Answer);
+    ///
+    /// What it changes is logged before, and answered after that.
+    fn call(&mut self, desk: &Desk<'_>, args: &mut Packet, answer: Answer);
+
+    /// What it takes to make another one like it, for a log. What clients hold here is theirs,
+    /// and goes with them.
+    fn snapshot(&self) -> Snapshot;
+
+    /// Does a call again that was logged.
+    fn replay(&mut self, _desk: &Desk<'_>, _change: &mut Packet) -> Result<(), Fault> {
+        Err(FaultKind::NoMethod.into())
+    }
 
     /// A call that may wait here has waited long enough (`Some`: the answer is to
     /// say so), or its caller has given up.
@@ -43,12 +62,12 @@ pub(crate) trait BuiltIn: Send {
     }
 
     /// Changes the value at a place.
-    fn change(&mut self, _place: &Raw, _change: &mut Change<'_>) -> Result<(), Fault> {
+    fn change(&mut self, _desk: &Desk<'_>, _place: &Raw, _change: &mut Change<'_>) -> Result<(), Fault> {
         Err(FaultKind::NoMethod.into())
     }
 
     /// Puts the values into another order: the places from which they come.
-    fn arrange(&mut self, _arrange: &mut Arrange<'_>) -> Result<(), Fault> {
+    fn arrange(&mut self, _desk: &Desk<'_>, _arrange: &mut Arrange<'_>) -> Result<(), Fault> {
         Err(FaultKind::NoMethod.into())
     }
 }

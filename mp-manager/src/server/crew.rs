@@ -100,6 +100,9 @@ fn serve(server: &Arc<Server>) {
         drop(state);
         // Objects go before whoever waits for the end is told.
         server.table.clear();
+        if let Some(store) = &server.store {
+            store.close();
+        }
     } else {
         drop(state);
     }

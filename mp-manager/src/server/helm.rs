@@ -11,6 +11,7 @@ use ipc_core::{Arm, Listener, Packet, RecvError, WaitSet, Waitable};
 use mp_process::catch_panic;
 
 use super::alarms::Alarm;
+use super::requests::Orders;
 use super::ring::Ring;
 use super::session::Session;
 use super::table::Hasty;
@@ -41,7 +42,15 @@ pub(super) struct Helm {
 /// A client that has said something, and where.
 struct Ready {
     session: Arc<Session>,
-    ring: Option<Arc<Ring>>,
+    source: Source,
+}
+
+enum Source {
+    Socket,
+    Ring(Arc<Ring>),
+    /// Requests that came in one message. The answers to them go in one, as far as they are there
+    /// when all have been begun.
+    Batch(Packet),
 }
 
 const EAR: u64 = u64::MAX;
@@ -98,7 +107,7 @@ impl Helm {
             match self.ready.pop_front() {
                 None => self.wait(server),
                 Some(ready) => {
-                    if let Some(work) = self.serve(server, &ready) {
+                    if let Some(work) = self.serve(server, ready) {
                         if crew::has_relief(server) {
                             return Some(work);
                         }
@@ -140,7 +149,8 @@ impl Helm {
         }
         match self.sessions.get(&id) {
             Some(session) if session.takes_requests() && (key & RING == 0 || ring.is_some()) => {
-                self.ready.push_back(Ready { session: Arc::clone(session), ring });
+                let source = ring.map_or(Source::Socket, Source::Ring);
+                self.ready.push_back(Ready { session: Arc::clone(session), source });
             }
             // It is listened to again when it has read its answers.
             _ => drop(self.set.remove(key)),
@@ -166,8 +176,8 @@ impl Helm {
                     && let Some(session) = self.sessions.get(&ring.session())
                     && session.takes_requests()
                 {
-                    let (session, ring) = (Arc::clone(session), Some(Arc::clone(ring)));
-                    self.ready.push_back(Ready { session, ring });
+                    let (session, source) = (Arc::clone(session), Source::Ring(Arc::clone(ring)));
+                    self.ready.push_back(Ready { session, source });
                 }
             }
             if !self.ready.is_empty() {
@@ -183,20 +193,25 @@ impl Helm {
     }
 
     /// Takes one request of a client's.
-    fn serve(&mut self, server: &Arc<Server>, ready: &Ready) -> Option<Work> {
-        let Ready { session, ring } = ready;
+    fn serve(&mut self, server: &Arc<Server>, Ready { session, source }: Ready) -> Option<Work> {
         let mut packet = Packet::new();
-        let received = match ring {
-            Some(ring) => ring.receive(&mut packet),
-            None => session.receive(&mut packet),
+        let received = match &source {
+            Source::Batch(_) => Ok(true),
+            // What it sent before comes first. It will be told again that there is more.
+            _ if session.is_corked() => Ok(false),
+            Source::Socket => session.receive(&mut packet),
+            Source::Ring(ring) => ring.receive(&mut packet),
         };
-        match (received, ring) {
-            (Ok(true), Some(ring)) if !ring.is_hot.swap(true, Ordering::Relaxed) => {
-                self.hot.push(Arc::clone(ring));
+        match (received, source) {
+            (Ok(true), Source::Socket) => {}
+            (Ok(true), Source::Ring(ring)) => {
+                if !ring.is_hot.swap(true, Ordering::Relaxed) {
+                    self.hot.push(ring);
+                }
             }
-            (Ok(true), _) => {}
+            (_, Source::Batch(batch)) => return self.serve_batch(server, session, batch),
             (Ok(false), _) => return None,
-            (Err(RecvError::Closed | RecvError::Cut), Some(_)) => {
+            (Err(RecvError::Closed | RecvError::Cut), Source::Ring(_)) => {
                 self.drop_ring(server, session.id());
                 return None;
             }
@@ -205,9 +220,38 @@ impl Helm {
                 return None;
             }
         }
-        let obeyed = catch_panic(|| server.obey(session, packet));
-        match obeyed {
-            Ok(Ok(work)) => work,
+        self.obey(server, session, packet)
+    }
+
+    /// Takes the next request of a batch; other clients have their turns between two.
+    fn serve_batch(
+        &mut self,
+        server: &Arc<Server>,
+        session: Arc<Session>,
+        mut batch: Packet,
+    ) -> Option<Work> {
+        let Ok(packet) = batch.read_packet() else {
+            lock(&server.ending).push(session.id());
+            return None;
+        };
+        let work = self.obey(server, Arc::clone(&session), packet);
+        if batch.is_at_end() {
+            session.uncork();
+        } else {
+            self.ready.push_back(Ready { session, source: Source::Batch(batch) });
+        }
+        work
+    }
+
+    fn obey(&mut self, server: &Arc<Server>, session: Arc<Session>, packet: Packet) -> Option<Work> {
+        match catch_panic(|| server.obey(&session, packet)) {
+            Ok(Ok(Orders::Done)) => None,
+            Ok(Ok(Orders::Work(work))) => Some(work),
+            Ok(Ok(Orders::Batch(batch))) if !session.is_corked() => {
+                session.cork();
+                self.ready.push_back(Ready { session, source: Source::Batch(batch) });
+                None
+            }
             _ => {
                 lock(&server.ending).push(session.id());
                 None
@@ -241,7 +285,8 @@ impl Helm {
     fn drop_ring(&mut self, server: &Server, id: u64) {
         self.set.remove(id | RING);
         self.hot.retain(|ring| ring.session() != id);
-        self.ready.retain(|ready| ready.ring.as_ref().is_none_or(|ring| ring.session() != id));
+        let is_others = |ready: &Ready| !matches!(&ready.source, Source::Ring(ring) if ring.session() == id);
+        self.ready.retain(is_others);
         self.rings.remove(&id);
         server.ring_count.store(self.rings.len(), Ordering::Relaxed);
         if let Some(session) = self.sessions.get(&id) {

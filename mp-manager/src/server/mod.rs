@@ -19,14 +19,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ipc_core::link::{Link, PipeLink};
-use ipc_core::{AuthKey, EncodeError, Listener, Packet};
+use ipc_core::{AuthKey, Listener, Packet};
 
 use crate::client::lock;
+use crate::durable::{Opened, Store};
 use crate::error::{Fault, FaultKind, Kind, ManagerError};
 use crate::hosted::Make;
 use crate::lease::{Lease, Route};
-use crate::object_ref::Reply;
-use crate::wire::{Access, AnswerKind, Patience};
+use crate::wire::Access;
 
 mod alarms;
 mod answer;
@@ -34,6 +34,7 @@ pub(crate) mod builtin;
 mod crew;
 mod flights;
 mod helm;
+mod home_call;
 pub(crate) mod homes;
 mod object;
 mod requests;
@@ -43,13 +44,12 @@ pub(crate) mod table;
 mod work;
 
 use alarms::{Alarm, Alarms};
-use answer::Slot;
-pub(crate) use answer::{Answer, CallKey};
+pub(crate) use answer::{Answer, CallKey, HeldAnswer};
 use crew::Crew;
 use flights::Flights;
 use helm::Helm;
-use object::Call;
-pub(crate) use object::Object;
+pub(crate) use home_call::{HomeCall, begin_at_home};
+pub(crate) use object::{Hosted, Object, Shelf, Shelved};
 use ring::Ring;
 use session::Session;
 use table::Table;
@@ -101,6 +101,8 @@ pub(crate) struct Server {
     has_rung: AtomicBool,
     stopping: AtomicBool,
     home_calls: AtomicU64,
+    /// The state that survives it, if it has a folder for that.
+    store: Option<Arc<Store>>,
 }
 
 /// Clients that do not read their answers, and whether a thread sees to them.
@@ -120,10 +122,11 @@ impl Server {
         mut access: Access,
         limits: Limits,
         registered: HashMap<&'static str, Make>,
-    ) -> io::Result<Arc<Self>> {
+        state: Option<Opened>,
+    ) -> Result<Arc<Self>, ManagerError> {
         access.address = listener.address().clone();
-        access.epoch = random()?;
-        let (bell, ear) = PipeLink::pair()?;
+        access.epoch = random().map_err(Kind::System)?;
+        let (bell, ear) = PipeLink::pair().map_err(Kind::System)?;
         let server = Arc::new(Self {
             access,
             table: Arc::new(Table::new(limits.objects)),
@@ -134,7 +137,7 @@ impl Server {
             sessions: Mutex::default(),
             last_session: AtomicU64::new(0),
             alarms: Alarms::default(),
-            helm: Mutex::new(Helm::new(listener, ear)?),
+            helm: Mutex::new(Helm::new(listener, ear).map_err(Kind::System)?),
             crew: Crew::default(),
             backlog: Mutex::default(),
             ending: Mutex::default(),
@@ -147,9 +150,13 @@ impl Server {
             has_rung: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             home_calls: AtomicU64::new(0),
+            store: state.as_ref().map(|state| Arc::clone(&state.store)),
         });
         homes::enrol(&server);
-        crew::grow(&server)?;
+        if let Some(state) = state {
+            state.restore(&server).map_err(Kind::State)?;
+        }
+        crew::grow(&server).map_err(Kind::System)?;
         Ok(server)
     }
 
@@ -159,6 +166,17 @@ impl Server {
 
     pub(crate) fn table(&self) -> &Arc<Table> {
         &self.table
+    }
+
+    pub(crate) fn store(&self) -> Option<&Arc<Store>> {
+        self.store.as_ref()
+    }
+
+    /// A name that was there before the server began.
+    pub(crate) fn restore_name(&self, name: &str, object: u64) {
+        if self.table.raise(object) {
+            lock(&self.names).insert(name.to_owned(), object);
+        }
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -217,7 +235,7 @@ impl Server {
             if let Some(object) = self.table.get(object)
                 && let Object::BuiltIn(shelf) = &*object
             {
-                lock(&shelf.object).leave(id);
+                lock(&shelf.object).built_in.leave(id);
             }
         }
         for object in estate.calls.into_values() {
@@ -301,52 +319,6 @@ impl Server {
         if let Some(object) = self.flights.lose(ticket) {
             self.table.lower(object);
         }
-    }
-}
-
-/// Runs a method for a thread of the server's own process.
-pub(crate) fn call_at_home(
-    server: &Arc<Server>,
-    (object, method): (u64, u64),
-    limit: Option<Duration>,
-    patience: Duration,
-    write: impl FnOnce(&mut Packet) -> Result<(), EncodeError>,
-) -> Result<Reply, ManagerError> {
-    if homes::is_running(server, object) {
-        return Err(FaultKind::Reentrant.into());
-    }
-    let mut args = Packet::new();
-    let (written, _) = crate::context::collecting(server.access.epoch, || write(&mut args));
-    written.map_err(Kind::Encode)?;
-    let found = server.table.get(object).ok_or(Fault(FaultKind::NoObject))?;
-    let number = server.home_calls.fetch_add(1, Ordering::Relaxed) + 1;
-    let slot = Slot::new(&server.table);
-    let answer = Answer::at_home(&slot, number);
-    let key = answer.key();
-    let call = Call { object, method, args, patience: Patience::default(), answer };
-    let wait = match &*found {
-        Object::Hosted(hosted) => {
-            if let Some((call, exclusive)) = hosted.enter(call) {
-                server.run_method(&found, call, exclusive);
-            }
-            (method != crate::functions::LATER).then_some(patience)
-        }
-        Object::BuiltIn(_) => {
-            server.run_built_in(&found, call, None);
-            limit
-        }
-    };
-    let Some((packet, tail)) = slot.wait(wait) else {
-        server.give_up(key, object);
-        return Err(match limit {
-            Some(_) => FaultKind::TimedOut.into(),
-            None => Kind::Timeout(patience).into(),
-        });
-    };
-    let lease = |object| Lease::counted(Route::Home(Arc::downgrade(server)), object);
-    match tail.kind {
-        AnswerKind::Fault(fault) => Err(fault.into()),
-        _ => Ok(Reply { packet, leases: tail.objects.into_iter().map(lease).collect() }),
     }
 }
 

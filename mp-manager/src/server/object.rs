@@ -2,13 +2,15 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use ipc_core::Packet;
 
 use super::answer::Answer;
-use super::builtin::BuiltIn;
+use super::builtin::{BuiltIn, Desk};
+use super::table::Table;
 use crate::client::lock;
+use crate::durable::{self, Journal, Store};
 use crate::error::{Fault, FaultKind};
 use crate::functions::Open;
 use crate::hosted::{Erased, Method};
@@ -48,7 +50,23 @@ impl Object {
 pub(crate) struct Shelf {
     pub(crate) name: &'static str,
     pub(crate) is_held: bool,
-    pub(crate) object: Mutex<Box<dyn BuiltIn>>,
+    pub(crate) object: Mutex<Shelved>,
+}
+
+/// What is on a shelf.
+pub(crate) struct Shelved {
+    pub(crate) built_in: Box<dyn BuiltIn>,
+    /// Where its changes are logged, if it is durable.
+    pub(crate) journal: Journal,
+}
+
+impl Shelved {
+    /// Does again what a log says.
+    pub(crate) fn replay(&mut self, table: &Arc<Table>, change: &mut Packet) -> Result<(), Fault> {
+        // Nothing is logged of it.
+        let desk = Desk { table, journal: &Journal::default() };
+        self.built_in.replay(&desk, change)
+    }
 }
 
 impl fmt::Debug for Object {
@@ -74,6 +92,7 @@ pub(crate) struct Call {
 pub(crate) struct Hosted {
     value: Box<dyn Erased>,
     turn: Mutex<Turn>,
+    journal: OnceLock<Journal>,
 }
 
 #[derive(Debug, Default)]
@@ -86,12 +105,13 @@ struct Turn {
 
 impl Hosted {
     pub(crate) fn new(value: Box<dyn Erased>) -> Self {
-        Self { value, turn: Mutex::default() }
+        Self { value, turn: Mutex::default(), journal: OnceLock::new() }
     }
 
     /// The call, if it may run now; otherwise it waits here, or has been answered.
     pub(crate) fn enter(&self, call: Call) -> Option<(Call, bool)> {
-        let Some(exclusive) = self.value.is_exclusive(call.method) else {
+        let keeps = (call.method == durable::KEEP).then_some(false);
+        let Some(exclusive) = keeps.or_else(|| self.value.is_exclusive(call.method)) else {
             call.answer.fail(FaultKind::NoMethod);
             return None;
         };
@@ -107,6 +127,22 @@ impl Hosted {
         } else {
             turn.waiting.push_back((call, exclusive));
             None
+        }
+    }
+
+    pub(crate) fn value(&self) -> &dyn Erased {
+        &*self.value
+    }
+
+    /// Where it is logged, if it is durable.
+    pub(crate) fn store(&self) -> Option<&Arc<Store>> {
+        self.journal.get().and_then(Journal::store)
+    }
+
+    /// It is durable from now on, if it was not before.
+    pub(crate) fn set_journal(&self, journal: Journal) {
+        if let Err(second) = self.journal.set(journal) {
+            second.leave();
         }
     }
 

@@ -10,7 +10,7 @@ use super::object::Call;
 use super::session::Session;
 use super::work::Work;
 use super::{Object, Server};
-use crate::builtin;
+use crate::builtin::{self, Args};
 use crate::client::lock;
 use crate::error::{Fault, FaultKind};
 use crate::functions;
@@ -21,18 +21,27 @@ use crate::wire::{Head, Request, VERSION, Welcome};
 /// What a client sent is not what a client sends: it goes.
 pub(super) struct Nonsense;
 
+/// What is left to be done of a request.
+pub(super) enum Orders {
+    Done,
+    /// By a thread that is not at the helm.
+    Work(Work),
+    /// All of these requests.
+    Batch(Packet),
+}
+
 /// How many proxies of one client's may be on their way.
 const FLIGHTS: usize = 65_536;
 /// How many names may be published.
 const NAMES: usize = 65_536;
 
 impl Server {
-    /// Does what a request says, or says what is to be done away from the helm.
+    /// Does what a request says, or says what is left to be done.
     pub(super) fn obey(
         self: &Arc<Self>,
         session: &Arc<Session>,
         mut packet: Packet,
-    ) -> Result<Option<Work>, Nonsense> {
+    ) -> Result<Orders, Nonsense> {
         let Head { call, request } = packet.read().map_err(|_| Nonsense)?;
         if !session.is_greeted() && !matches!(request, Request::Hello { version: VERSION }) {
             return Err(Nonsense);
@@ -42,23 +51,24 @@ impl Server {
                 if session.take_back(object) {
                     self.table.lower(object);
                 }
-                return Ok(None);
+                return Ok(Orders::Done);
             }
             Request::Cancel { object, call } => {
                 session.give_up(call);
                 self.give_up(super::CallKey { session: session.id(), call }, object);
-                return Ok(None);
+                return Ok(Orders::Done);
             }
+            Request::Batch => return Ok(Orders::Batch(packet)),
             _ => {}
         }
         let object = if let Request::Call { object, .. } = request { object } else { 0 };
         if !session.begin(call, object, self.limits.calls) {
             let why = format!("{} calls of this process wait already", self.limits.calls);
             session.turn_away(call, FaultKind::Busy(why));
-            return Ok(None);
+            return Ok(Orders::Done);
         }
         let answer = Answer::to_client(session, call);
-        Ok(self.begin(session, request, packet, answer))
+        Ok(self.begin(session, request, packet, answer).map_or(Orders::Done, Orders::Work))
     }
 
     fn begin(
@@ -105,8 +115,19 @@ impl Server {
                 }
                 reply(answer, claimed);
             }
-            Request::Publish { name, object } => reply(answer, self.publish(name, object)),
-            Request::Unpublish { name } => reply(answer, self.unpublish(&name)),
+            Request::Adopt { name, object } => match self.adopt(name, object) {
+                Ok(object) => {
+                    let answer = self.durably(answer);
+                    answer.value_with(&object, vec![object]);
+                }
+                Err(fault) => answer.fail(fault),
+            },
+            Request::State => {
+                let info = self.store.as_ref().map(|store| store.info());
+                answer.say(&info.map(|(bytes, objects)| (bytes, objects as u64)));
+            }
+            Request::Publish { name, object } => reply(self.durably(answer), self.publish(name, object)),
+            Request::Unpublish { name } => reply(self.durably(answer), self.unpublish(&name)),
             Request::Find { name } => {
                 let object = lock(&self.names).get(&name).copied();
                 match object {
@@ -123,7 +144,7 @@ impl Server {
                 reply::<Vec<MethodInfo>>(answer, object.map(methods));
             }
             // They have no answer and were seen to before.
-            Request::Release { .. } | Request::Cancel { .. } => {}
+            Request::Release { .. } | Request::Cancel { .. } | Request::Batch => {}
         }
         None
     }
@@ -149,6 +170,7 @@ impl Server {
                 call.answer.fail(FaultKind::NotTrusted);
                 None
             }
+            Object::BuiltIn(_) if call.method == crate::durable::KEEP => Some(Work::Keep { object, call }),
             Object::BuiltIn(_) => self.try_built_in(object, call, session),
         }
     }
@@ -167,10 +189,18 @@ impl Server {
         if let Some(make) = self.registered.get(name) {
             return Ok(Maker::Hosted(*make));
         }
-        match builtin::make(name, packet, &self.table)? {
+        match builtin::make(name, &mut Args::Sent(packet), &self.table)? {
             Some(object) => Ok(Maker::BuiltIn(object)),
             None => Err(FaultKind::Unregistered(name.to_owned()).into()),
         }
+    }
+
+    /// An answer that tells of what the log has.
+    fn durably(&self, mut answer: Answer) -> Answer {
+        if let Some(store) = &self.store {
+            answer.of_durable(store);
+        }
+        answer
     }
 
     fn publish(&self, name: String, object: u64) -> Result<(), Fault> {
@@ -180,20 +210,37 @@ impl Server {
         let before = {
             let mut names = lock(&self.names);
             if names.len() >= NAMES && !names.contains_key(&name) {
-                Some(object)
+                Ok(Some(object))
             } else {
-                names.insert(name, object)
+                let logged = self.store.as_ref().map_or(Ok(()), |store| store.name(&name, Some(object)));
+                logged.map(|()| names.insert(name, object))
             }
         };
-        if let Some(before) = before {
+        if let Some(before) = before.as_ref().map_or(Some(object), |before| *before) {
             self.table.lower(before);
         }
-        Ok(())
+        before.map(drop)
+    }
+
+    /// Gives an object a name that is free; otherwise the object that has it.
+    fn adopt(&self, name: String, object: u64) -> Result<u64, Fault> {
+        if let Some(object) = lock(&self.names).get(&name) {
+            return Ok(*object);
+        }
+        // Names are given at the helm alone, so nobody gives this one meanwhile.
+        self.publish(name, object).map(|()| object)
     }
 
     fn unpublish(&self, name: &str) -> Result<(), Fault> {
-        let object = lock(&self.names).remove(name);
-        let object = object.ok_or_else(|| Fault(FaultKind::NoName(name.to_owned())))?;
+        let mut names = lock(&self.names);
+        if !names.contains_key(name) {
+            return Err(FaultKind::NoName(name.to_owned()).into());
+        }
+        if let Some(store) = &self.store {
+            store.name(name, None)?;
+        }
+        let object = names.remove(name).unwrap_or_default();
+        drop(names);
         self.table.lower(object);
         Ok(())
     }
@@ -204,7 +251,7 @@ enum Maker {
     BuiltIn(Box<dyn super::builtin::BuiltIn>),
 }
 
-fn reply<T: ipc_core::Message>(answer: Answer, result: Result<T, Fault>) {
+pub(super) fn reply<T: ipc_core::Message>(answer: Answer, result: Result<T, Fault>) {
     match result {
         Ok(value) => answer.say(&value),
         Err(fault) => answer.fail(fault),

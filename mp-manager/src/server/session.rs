@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
 use ipc_core::link::{Capabilities, Link};
@@ -15,6 +15,9 @@ use super::table::Table;
 use crate::client::{Once, lock};
 use crate::error::FaultKind;
 use crate::wire::{self, AnswerKind, Tail};
+
+/// So many bytes of answers go in one message; more go in several.
+const TOGETHER: usize = 64 * 1024;
 
 /// Answers that a client does not read are kept up to this many bytes; then it goes.
 const UNREAD: usize = 64 << 20;
@@ -30,6 +33,8 @@ pub(crate) struct Session {
     outbox: Mutex<Outbox>,
     /// It does not read its answers: no more requests are taken from it.
     choked: AtomicBool,
+    /// Requests of a batch of its are being served.
+    is_corked: AtomicBool,
     greeted: AtomicBool,
 }
 
@@ -63,6 +68,9 @@ struct Outbox {
     bytes: usize,
     /// The socket has taken a part of what it was to send last.
     is_cut: bool,
+    /// Answers that go together, while more are expected.
+    corked: Option<Vec<Packet>>,
+    corked_bytes: usize,
 }
 
 impl Outbox {
@@ -96,12 +104,17 @@ impl Session {
             state: Mutex::default(),
             outbox: Mutex::default(),
             choked: AtomicBool::new(false),
+            is_corked: AtomicBool::new(false),
             greeted: AtomicBool::new(false),
         })
     }
 
     pub(crate) fn id(&self) -> u64 {
         self.id
+    }
+
+    pub(super) fn table(&self) -> &Arc<Table> {
+        &self.table
     }
 
     pub(crate) fn is_trusted(&self) -> bool {
@@ -311,9 +324,60 @@ impl Session {
         packet.append_tail(tail).is_ok() && self.post(packet)
     }
 
+    /// Keeps answers back, to send them together.
+    pub(super) fn cork(&self) {
+        self.is_corked.store(true, Ordering::Relaxed);
+        lock(&self.outbox).corked.get_or_insert_default();
+    }
+
+    pub(super) fn is_corked(&self) -> bool {
+        self.is_corked.load(Ordering::Relaxed)
+    }
+
+    /// Sends the answers that were kept back, and keeps none any more.
+    pub(super) fn uncork(&self) {
+        self.is_corked.store(false, Ordering::Relaxed);
+        let mut outbox = lock(&self.outbox);
+        if let Some(packets) = outbox.corked.take() {
+            outbox.corked_bytes = 0;
+            self.post_all(outbox, packets);
+        }
+    }
+
     /// Sends without waiting; what the client does not take now is kept for it.
     fn post(&self, packet: Packet) -> bool {
         let mut outbox = lock(&self.outbox);
+        let len = packet.bytes().len();
+        let Some(corked) = &mut outbox.corked else { return self.post_now(outbox, packet) };
+        if len < TOGETHER && packet.handle_count() == 0 && !packet.moves_ends() {
+            corked.push(packet);
+            outbox.corked_bytes += len;
+            if outbox.corked_bytes < TOGETHER {
+                return true;
+            }
+            let packets = outbox.corked.replace(Vec::new()).unwrap_or_default();
+            outbox.corked_bytes = 0;
+            return self.post_all(outbox, packets);
+        }
+        // One that goes by itself must not go before those.
+        let packets = std::mem::take(corked);
+        outbox.corked_bytes = 0;
+        self.post_all(outbox, packets) && self.post_now(lock(&self.outbox), packet)
+    }
+
+    /// Sends answers in one message.
+    fn post_all(&self, outbox: MutexGuard<'_, Outbox>, mut packets: Vec<Packet>) -> bool {
+        if packets.len() < 2 {
+            return packets.pop().is_none_or(|packet| self.post_now(outbox, packet));
+        }
+        let mut together = Packet::new();
+        let tail = Tail { call: 0, kind: AnswerKind::Batch, objects: Vec::new() };
+        // Packets without handles, so nothing can refuse.
+        let written = packets.iter().try_for_each(|packet| together.append_packet(packet));
+        written.and_then(|()| together.append_tail(&tail)).is_ok() && self.post_now(outbox, together)
+    }
+
+    fn post_now(&self, mut outbox: MutexGuard<'_, Outbox>, packet: Packet) -> bool {
         if self.choked.load(Ordering::Relaxed) {
             outbox.bytes += packet.bytes().len();
             outbox.packets.push_back(packet);

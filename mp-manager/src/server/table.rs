@@ -4,10 +4,14 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use ipc_core::Packet;
 use mp_process::catch_panic;
 
-use super::object::Object;
+use super::answer::Answer;
+use super::builtin::{BuiltIn, Desk};
+use super::object::{Object, Shelf};
 use crate::client::lock;
+use crate::durable::Snapshot;
 use crate::error::{Fault, FaultKind};
 use crate::info::ObjectInfo;
 use crate::wire::{Bytes, Raw};
@@ -50,6 +54,21 @@ impl Table {
         let number = state.last;
         state.entries.insert(number, Entry { references: 1, object: Arc::new(object) });
         Ok(number)
+    }
+
+    /// Gives a number to an object that is about to come back, with one reference to it.
+    pub(crate) fn reserve(&self, number: u64) {
+        let mut state = lock(&self.state);
+        state.last = state.last.max(number);
+        let object = Arc::new(Object::BuiltIn(Shelf::of(Box::new(Vacant))));
+        state.entries.insert(number, Entry { references: 1, object });
+    }
+
+    /// An object has come back; what was in its place.
+    pub(crate) fn fill(&self, number: u64, object: Object) -> Option<Arc<Object>> {
+        let mut state = lock(&self.state);
+        let entry = state.entries.get_mut(&number)?;
+        Some(std::mem::replace(&mut entry.object, Arc::new(object)))
     }
 
     pub(crate) fn get(&self, number: u64) -> Option<Arc<Object>> {
@@ -140,6 +159,23 @@ impl Table {
     pub(crate) fn take_graves(&self) -> Option<Vec<Arc<Object>>> {
         let graves = std::mem::take(&mut *lock(&self.graves));
         (!graves.is_empty()).then_some(graves)
+    }
+}
+
+/// Stands in the place of an object that has not come back yet.
+struct Vacant;
+
+impl BuiltIn for Vacant {
+    fn name(&self) -> &'static str {
+        "vacant"
+    }
+
+    fn call(&mut self, _desk: &Desk<'_>, _args: &mut Packet, answer: Answer) {
+        answer.fail(FaultKind::NoObject);
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot::default()
     }
 }
 

@@ -8,13 +8,14 @@ use mp_process::{Function, catch_panic};
 
 use super::alarms::Alarm;
 use super::answer::{Answer, CallKey};
-use super::builtin::BuiltIn;
-use super::object::{Call, Hosted, Shelf};
+use super::builtin::{BuiltIn, Desk};
+use super::object::{Call, Hosted, Shelf, Shelved};
 use super::session::Session;
 use super::{Object, Server, homes};
 use crate::builtin::change::{Changed, Changing};
 use crate::client::lock;
 use crate::context::{self, Arriving};
+use crate::durable;
 use crate::error::{Fault, FaultKind};
 use crate::functions::{self, Open};
 use crate::hosted::Make;
@@ -36,6 +37,11 @@ pub(super) enum Work {
     },
     /// A caller's function on a value of one of this crate's objects.
     Change {
+        object: Arc<Object>,
+        call: Call,
+    },
+    /// One of this crate's objects is to be durable.
+    Keep {
         object: Arc<Object>,
         call: Call,
     },
@@ -71,7 +77,9 @@ impl Work {
                 }
             }
             Self::Create { answer, .. } => answer.fail(busy),
-            Self::Change { call, .. } | Self::BuiltIn { call, .. } => call.answer.fail(busy),
+            Self::Change { call, .. } | Self::Keep { call, .. } | Self::BuiltIn { call, .. } => {
+                call.answer.fail(busy);
+            }
             // They have no caller; see `Helm`.
             Self::Bury(_) => {}
         }
@@ -84,6 +92,7 @@ impl Server {
             Work::Method { object, call, exclusive } => self.run_method(&object, call, exclusive),
             Work::Create { make, args, answer } => self.create(make, args, answer),
             Work::Change { object, call } => self.change(&object, call),
+            Work::Keep { object, call } => self.keep(&object, call),
             Work::Bury(graves) => self.table.bury(graves),
             Work::BuiltIn { object, call, session } => self.run_built_in(&object, call, Some(&session)),
         }
@@ -95,7 +104,14 @@ impl Server {
         if call.method == functions::LATER {
             return self.run_later(object, hosted, call);
         }
-        let Call { object: number, method, mut args, answer, .. } = call;
+        if call.method == durable::KEEP {
+            self.keep(object, call);
+            return self.go_on(object, hosted, false, false);
+        }
+        let Call { object: number, method, mut args, mut answer, .. } = call;
+        if let Some(store) = hosted.store() {
+            answer.of_durable(store);
+        }
         let mut value = Packet::new();
         let result = self.in_object(number, || {
             let (result, leases) =
@@ -105,7 +121,9 @@ impl Server {
         // References that the arguments brought are given back first.
         drop(args);
         let panicked = matches!(&result, Err(Fault(FaultKind::Panicked(_))));
-        match result {
+        let spoilt = panicked && hosted.value().poisons();
+        let kept = if exclusive && !spoilt { self.keep_change(hosted, number) } else { Ok(()) };
+        match result.and_then(|leases| kept.map(|()| leases)) {
             Ok(leases) => drop(answer.packet(value, context::numbers(&leases))),
             Err(fault) => answer.fail(fault),
         }
@@ -129,9 +147,22 @@ impl Server {
         }
     }
 
+    /// Makes an object durable, for a caller.
+    fn keep(self: &Arc<Self>, object: &Object, call: Call) {
+        let Call { object: number, mut answer, .. } = call;
+        let kept = match object {
+            Object::Hosted(hosted) => self.keep_hosted(hosted, number),
+            Object::BuiltIn(shelf) => self.keep_built_in(shelf, number),
+        };
+        if let Some(store) = self.store() {
+            answer.of_durable(store);
+        }
+        super::requests::reply(answer, kept);
+    }
+
     /// Runs users' code for an object: a panic is an error, and proxies in what it
     /// reads get their references from the table.
-    fn in_object<R>(
+    pub(crate) fn in_object<R>(
         self: &Arc<Self>,
         object: u64,
         run: impl FnOnce() -> Result<R, Fault>,
@@ -156,8 +187,7 @@ impl Server {
     }
 
     pub(super) fn install(&self, object: Box<dyn BuiltIn>, answer: Answer) {
-        let shelf = Shelf { name: object.name(), is_held: object.is_held(), object: Mutex::new(object) };
-        self.place(Object::BuiltIn(shelf), answer);
+        self.place(Object::BuiltIn(Shelf::of(object)), answer);
     }
 
     /// Gives an object its place, and its first reference to the caller.
@@ -202,6 +232,9 @@ impl Server {
         if super::builtin::runs_function(call.method) {
             return self.change(object, call);
         }
+        if call.method == durable::KEEP {
+            return self.keep(object, call);
+        }
         if let Object::BuiltIn(shelf) = &**object {
             self.call_built_in(lock(&shelf.object), shelf.is_held, call, session);
         }
@@ -209,12 +242,12 @@ impl Server {
 
     fn call_built_in(
         &self,
-        mut object: MutexGuard<'_, Box<dyn BuiltIn>>,
+        mut shelved: MutexGuard<'_, Shelved>,
         is_held: bool,
         call: Call,
         session: Option<&Arc<Session>>,
     ) {
-        let Call { object: number, method, mut args, patience, answer } = call;
+        let Call { object: number, method, mut args, patience, mut answer } = call;
         if method != super::builtin::METHOD {
             return answer.fail(FaultKind::NoMethod);
         }
@@ -222,8 +255,12 @@ impl Server {
         if let Some(session) = session.filter(|_| is_held) {
             session.touch(number);
         }
-        object.call(&self.table, &mut args, answer);
-        drop(object);
+        let Shelved { built_in, journal } = &mut *shelved;
+        if let Some(store) = journal.store() {
+            answer.of_durable(store);
+        }
+        built_in.call(&Desk { table: &self.table, journal }, &mut args, answer);
+        drop(shelved);
         if let Some(session) = session {
             self.park(session, key, number, patience);
         }
@@ -248,7 +285,7 @@ impl Server {
     /// A caller waits no more, or has waited as long as it may.
     pub(super) fn give_up(&self, key: CallKey, object: u64) {
         match self.table.get(object).as_deref() {
-            Some(Object::BuiltIn(shelf)) if shelf.is_held => lock(&shelf.object).give_up(key),
+            Some(Object::BuiltIn(shelf)) if shelf.is_held => lock(&shelf.object).built_in.give_up(key),
             Some(Object::Hosted(hosted)) => hosted.forget(|answer| answer.key() == key),
             _ => {}
         }
@@ -257,10 +294,13 @@ impl Server {
     /// Runs a caller's function on a value.
     fn change(self: &Arc<Self>, object: &Arc<Object>, call: Call) {
         let Object::BuiltIn(shelf) = &**object else { return };
-        let Call { object: number, method, args, answer, .. } = call;
+        let Call { object: number, method, args, mut answer, .. } = call;
+        if let Some(store) = lock(&shelf.object).journal.store() {
+            answer.of_durable(store);
+        }
         let run = || match method {
             super::builtin::CHANGE => self.changed(&shelf.object, args),
-            _ => arranged(&shelf.object, args),
+            _ => self.arranged(&shelf.object, args),
         };
         match self.in_object(number, run) {
             Ok(Changed { value, objects, leases, .. }) => {
@@ -271,7 +311,7 @@ impl Server {
         }
     }
 
-    fn changed(&self, built_in: &Mutex<Box<dyn BuiltIn>>, mut args: Packet) -> Result<Changed, Fault> {
+    fn changed(&self, shelved: &Mutex<Shelved>, mut args: Packet) -> Result<Changed, Fault> {
         let place: Raw = args.read().map_err(Fault::arguments)?;
         let change: Function<Changing, Result<Changed, Fault>> = args.read().map_err(Fault::arguments)?;
         let mut args = Some(args);
@@ -288,15 +328,21 @@ impl Server {
             outcome = Some(changed);
             Ok(new)
         };
-        lock(built_in).change(&place, &mut apply)?;
+        let mut shelved = lock(shelved);
+        let Shelved { built_in, journal } = &mut *shelved;
+        built_in.change(&Desk { table: &self.table, journal }, &place, &mut apply)?;
         outcome.ok_or_else(|| FaultKind::NoMethod.into())
     }
-}
 
-fn arranged(built_in: &Mutex<Box<dyn BuiltIn>>, mut args: Packet) -> Result<Changed, Fault> {
-    let arrange: Function<Vec<Vec<u8>>, Result<Vec<u64>, Fault>> = args.read().map_err(Fault::arguments)?;
-    lock(built_in).arrange(&mut |values| arrange(values))?;
-    let mut value = Packet::new();
-    value.append_item(&()).map_err(Fault::reply)?;
-    Ok(Changed { new: None, value, objects: Vec::new(), leases: Vec::new() })
+    fn arranged(&self, shelved: &Mutex<Shelved>, mut args: Packet) -> Result<Changed, Fault> {
+        let arrange: Function<Vec<Vec<u8>>, Result<Vec<u64>, Fault>> =
+            args.read().map_err(Fault::arguments)?;
+        let mut shelved = lock(shelved);
+        let Shelved { built_in, journal } = &mut *shelved;
+        let desk = Desk { table: &self.table, journal };
+        built_in.arrange(&desk, &mut |values| arrange(values))?;
+        let mut value = Packet::new();
+        value.append_item(&()).map_err(Fault::reply)?;
+        Ok(Changed { new: None, value, objects: Vec::new(), leases: Vec::new() })
+    }
 }

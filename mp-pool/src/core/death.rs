@@ -1,10 +1,13 @@
 //! What becomes of a dead worker's tasks.
 
+use std::ops::Range;
+
 use super::{Core, Hands, JobId, Reply, Task, TaskId, What};
-use crate::error::TaskKind;
+use crate::error::{TaskKind, WorkerId};
 
 /// How the tasks of a dead worker are dealt with.
 struct Verdict<'a> {
+    worker: WorkerId,
     /// The error for items that were running.
     why: &'a TaskKind,
     /// How often an item may be tried again.
@@ -17,8 +20,9 @@ impl Core {
     /// A worker has ended. `begun` says how many items of a task it had begun,
     /// `why` is the error for those it was running. Returns the jobs concerned.
     pub(crate) fn died(&mut self, worker: usize, begun: impl Fn(u32) -> u32, why: &TaskKind) -> Vec<JobId> {
-        let Hands { held, doomed, .. } = std::mem::take(&mut self.workers[worker]);
+        let Hands { id: worker_id, held, doomed, .. } = std::mem::take(&mut self.workers[worker]);
         let verdict = Verdict {
+            worker: worker_id,
             why: doomed.as_ref().unwrap_or(why),
             retries: if doomed.is_some() { 0 } else { self.rules.retries },
             cancelled: matches!(doomed, Some(TaskKind::Cancelled))
@@ -55,14 +59,13 @@ impl Core {
         if self.jobs.get(task.job).is_none() {
             return;
         }
-        let why = verdict.why;
         if sent_for_good || verdict.cancelled == Some(task.job) {
-            self.fail_range(&task, task.answered, task.items, true, why, concerned);
+            self.fail_range(&task, task.answered..task.items, true, verdict, 1, concerned);
         } else if lost == 0 {
             back.push(task.rest(begun, None));
         } else if verdict.retries == 0 {
             let whole = begun == task.items;
-            self.fail_range(&task, task.answered, begun, whole, why, concerned);
+            self.fail_range(&task, task.answered..begun, whole, verdict, 1, concerned);
             if !whole {
                 back.push(task.rest(begun, None));
             }
@@ -95,23 +98,27 @@ impl Core {
         let after = (begun < task.items).then(|| task.range(begun, task.items));
         let parts = usize::from(before.is_some()) + usize::from(after.is_some());
         self.jobs.change(task.job, |job| job.open += parts);
-        self.fail_range(&task, begun - 1, begun, true, verdict.why, concerned);
+        self.fail_range(&task, begun - 1..begun, true, verdict, tries, concerned);
         back.extend(before.into_iter().chain(after));
     }
 
     fn fail_range(
         &mut self,
         task: &Task,
-        from: u32,
-        to: u32,
+        items: Range<u32>,
         done: bool,
-        why: &TaskKind,
+        verdict: &Verdict<'_>,
+        attempt: u32,
         concerned: &mut Vec<JobId>,
     ) {
         // An item that failed for good is something brought forward.
         self.fruitless = 0;
-        let reply =
-            Reply { index: task.index + from as usize, items: to - from, what: What::Failed(why.clone()) };
+        let why = match verdict.why {
+            TaskKind::WorkerDied(died) => TaskKind::WorkerDied(died.clone().in_try(attempt)),
+            why => why.clone(),
+        };
+        let (index, items) = (task.index + items.start as usize, items.end - items.start);
+        let reply = Reply { index, items, worker: Some(verdict.worker), what: What::Failed(why) };
         concerned.extend(self.reply(task.job, reply, done));
     }
 

@@ -7,7 +7,7 @@ use std::task::Waker;
 
 use ipc_core::Packet;
 
-use crate::error::{PoolError, TaskKind};
+use crate::error::{PoolError, TaskKind, WorkerId};
 
 /// What a caller waits for.
 #[derive(Debug, Default)]
@@ -17,8 +17,8 @@ pub(crate) struct Job {
     pub(crate) priority: i32,
     /// Tasks that have not been answered in full.
     pub(crate) open: usize,
-    /// What an item takes a worker, smoothed.
-    pub(crate) item_nanos: Option<u64>,
+    /// What items take.
+    pub(crate) measured: Measured,
     /// Wakes the caller, if it sleeps.
     pub(crate) wake: Arc<Condvar>,
     /// How many callers sleep until they are woken by it.
@@ -45,6 +45,8 @@ impl fmt::Debug for Callback {
 pub(crate) struct Reply {
     pub(crate) index: usize,
     pub(crate) items: u32,
+    /// Who had them; nobody if they came to no worker.
+    pub(crate) worker: Option<WorkerId>,
     pub(crate) what: What,
 }
 
@@ -54,4 +56,53 @@ pub(crate) enum What {
     Outcomes(Packet),
     /// All of them failed alike.
     Failed(TaskKind),
+}
+
+/// What the last items took, those that came together as one reading.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Measured {
+    nanos: u64,
+    items: u64,
+}
+
+impl Measured {
+    /// Readings of so much work count in full, older ones for less and less.
+    const MEMORY: u64 = 4_000_000;
+
+    pub(super) fn add(&mut self, items: u32, nanos: u64) {
+        if self.nanos > Self::MEMORY {
+            (self.nanos, self.items) = (self.nanos / 16, self.items / 16);
+        }
+        (self.nanos, self.items) = (self.nanos.saturating_add(nanos), self.items + u64::from(items));
+    }
+
+    /// How many items take about so long; `None` if nothing is known yet.
+    pub(super) fn items_in(self, nanos: u64) -> Option<u64> {
+        (self.nanos > 0)
+            .then(|| u128::from(nanos) * u128::from(self.items) / u128::from(self.nanos))
+            .map(|items| u64::try_from(items).unwrap_or(u64::MAX).max(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_items_count_for_more_than_one() {
+        let mut measured = Measured::default();
+        assert_eq!(measured.items_in(1000), None);
+        measured.add(1, 50_000);
+        assert_eq!(measured.items_in(100_000), Some(2));
+        measured.add(10_000, 50_000);
+        assert_eq!(measured.items_in(1_000), Some(100));
+    }
+
+    #[test]
+    fn what_items_took_long_ago_is_forgotten() {
+        let mut measured = Measured::default();
+        (0..1_000).for_each(|_| measured.add(1_000, 1_000));
+        (0..10).for_each(|_| measured.add(1, 10_000_000));
+        assert_eq!(measured.items_in(25_000_000), Some(2));
+    }
 }

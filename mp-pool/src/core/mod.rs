@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use ipc_core::Packet;
 
-use crate::error::{PoolError, TaskKind};
+use crate::error::{PoolError, TaskKind, WorkerId};
 use crate::rules::Rules;
 use crate::wire::{AnswerHead, ShareId};
 
@@ -17,6 +17,7 @@ use self::queue::Queue;
 mod death;
 mod job;
 mod jobs;
+mod ledger;
 mod queue;
 mod recall;
 mod shares;
@@ -25,6 +26,8 @@ mod task;
 
 pub(crate) use job::{Callback, Job, Reply, What};
 use jobs::{Ids, Jobs};
+use ledger::Ledger;
+pub(crate) use ledger::Place;
 pub(crate) use shares::{Lease, Shares};
 pub(crate) use task::{Code, Task};
 
@@ -35,6 +38,8 @@ pub(crate) type JobId = u64;
 /// What the pool knows of one worker.
 #[derive(Debug, Default)]
 struct Hands {
+    /// Which worker it is.
+    id: WorkerId,
     /// Tasks given to it, the one it works on first.
     held: VecDeque<TaskId>,
     /// Its link takes nothing more until it answers, or for a while.
@@ -94,6 +99,22 @@ pub(crate) struct Core {
     /// How many tasks have been given out.
     given: u64,
     pub(crate) shares: Shares,
+    pub(crate) ledger: Ledger,
+}
+
+/// How a job's next items should go.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Advice {
+    /// How many may travel together though each goes by itself: so many that a worker is
+    /// soon done with them.
+    pub(crate) bundle: usize,
+    /// How many of a map's go together at least, if there are as many.
+    pub(crate) least: usize,
+    /// How many do at the most.
+    pub(crate) most: usize,
+    pub(crate) workers: usize,
+    /// How many bytes may be under way.
+    pub(crate) window_bytes: usize,
 }
 
 /// How long a worker that took nothing is left alone, doubled each time.
@@ -109,7 +130,10 @@ const WAKE_NANOS: u64 = 10_000;
 /// Items that together take less may travel together.
 const BUNDLE_NANOS: u64 = 20_000;
 /// The most items that do.
-const MOST_BUNDLED: u64 = 64;
+const MOST_BUNDLED: usize = 64;
+/// About what a task of a map should take: so much that its cost is nothing beside it, and
+/// little beside what a worker would have to wait for another one's last.
+const CHUNK_NANOS: u64 = 1_000_000;
 /// The most tasks that one worker holds.
 const MOST_HELD: u64 = 32;
 
@@ -129,6 +153,7 @@ impl Core {
             fruitless: 0,
             given: 0,
             shares: Shares::default(),
+            ledger: Ledger::default(),
         }
     }
 
@@ -179,16 +204,22 @@ impl Core {
         self.rules.processes * (self.window() + 1)
     }
 
-    /// How many of a job's items may travel together though each goes by itself: so
-    /// many that a worker is soon done with them.
-    pub(crate) fn bundle(&self, job: JobId) -> usize {
-        // Several at a time would overrun what is left to a worker.
-        if self.rules.tasks_per_child.is_some() {
-            return 1;
+    /// How a job's next items should go, by what those before them took.
+    pub(crate) fn advice(&self, job: JobId) -> Advice {
+        let measured = self.jobs.get(job).map(|job| job.measured).unwrap_or_default();
+        let items = |nanos| match measured.items_in(nanos) {
+            Some(items) => self.rules.chunk_size(usize::try_from(items).unwrap_or(usize::MAX)),
+            None => 1,
+        };
+        // Several at a time would have to be divided where a worker may run no more.
+        let most_bundled = if self.rules.tasks_per_child.is_some() { 1 } else { MOST_BUNDLED };
+        Advice {
+            bundle: items(BUNDLE_NANOS).min(most_bundled),
+            least: items(BUNDLE_NANOS),
+            most: items(CHUNK_NANOS),
+            workers: self.rules.processes,
+            window_bytes: self.rules.window_bytes,
         }
-        let nanos = self.jobs.get(job).and_then(|job| job.item_nanos);
-        let items = nanos.map_or(1, |nanos| (BUNDLE_NANOS / nanos.max(1)).clamp(1, MOST_BUNDLED));
-        self.rules.chunk_size(items as usize)
     }
 
     /// The task that a worker is at.
@@ -206,7 +237,7 @@ impl Core {
     fn window(&self) -> usize {
         // One that waits behind another would have its time run, or be lost to a
         // worker that is about to be replaced.
-        if self.rules.task_timeout.is_some() || self.rules.tasks_per_child.is_some() {
+        if self.rules.is_by_item() || self.rules.tasks_per_child.is_some() {
             return 1;
         }
         match self.task_nanos {
@@ -299,12 +330,19 @@ impl Core {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         let job = std::mem::replace(&mut task.job, NO_JOB);
         let (index, items) = (task.index + task.answered as usize, task.items - task.answered);
-        self.reply(job, Reply { index, items, what: What::Failed(TaskKind::Cancelled) }, true);
+        self.reply(job, Reply { index, items, worker: None, what: What::Failed(TaskKind::Cancelled) }, true);
     }
 
-    /// A worker is to be killed for a task that was cancelled.
-    pub(crate) fn doom(&mut self, worker: usize) {
-        self.workers[worker].doomed.get_or_insert(TaskKind::Cancelled);
+    /// A worker is to be killed for the task it is at.
+    pub(crate) fn doom(&mut self, worker: usize, why: TaskKind) {
+        self.workers[worker].doomed.get_or_insert(why);
+    }
+
+    /// The turns of the tasks that workers are at, by their places, but of those that are to
+    /// be killed.
+    pub(crate) fn at_work(&self) -> Vec<(usize, u32)> {
+        let places = (0..self.workers.len()).filter(|place| self.workers[*place].doomed.is_none());
+        places.filter_map(|place| Some((place, self.current(place)?.1.turn))).collect()
     }
 
     /// Whether an asynchronous job, or a worker that is to leave, needs somebody to drive
@@ -318,7 +356,7 @@ impl Core {
     pub(crate) fn is_urgent(&self) -> bool {
         self.jobs.any_noticed()
             || !self.queue.is_empty()
-            || self.rules.task_timeout.is_some()
+            || self.rules.is_by_item()
             || self.workers.iter().any(|hands| hands.retiring)
     }
 
@@ -326,7 +364,7 @@ impl Core {
     /// not see each answer at once.
     pub(crate) fn may_nap(&self) -> bool {
         self.task_nanos.is_some_and(|nanos| nanos < QUICK_TASK)
-            && self.rules.task_timeout.is_none()
+            && !self.rules.is_by_item()
             && !self.jobs.any_noticed()
     }
 
@@ -420,16 +458,24 @@ impl Core {
         self.fruitless = 0;
         (hands.full, hands.late, hands.refusals) = (false, false, 0);
         hands.answers += 1;
-        let (job, done) = (task.job, task.answered == task.items);
+        let by = hands.id;
+        let (job, done, first) = (task.job, task.answered == task.items, task.index);
+        if job != NO_JOB {
+            self.ledger.done(worker, head.items, first, head.slowest);
+        }
         if head.busy_nanos > 0 && job != NO_JOB {
             let item_nanos = head.busy_nanos / u64::from(head.items);
             smooth(&mut self.task_nanos, item_nanos.saturating_mul(u64::from(task.items)));
-            self.jobs.change(job, |job| smooth(&mut job.item_nanos, item_nanos));
+            self.jobs.change(job, |job| job.measured.add(head.items, head.busy_nanos));
         }
         if done {
             self.let_go(worker, head.task);
         }
-        self.reply(job, Reply { index, items: head.items, what: What::Outcomes(packet) }, done)
+        self.reply(
+            job,
+            Reply { index, items: head.items, worker: Some(by), what: What::Outcomes(packet) },
+            done,
+        )
     }
 
     /// A worker has done all of a task.
@@ -452,13 +498,13 @@ impl Core {
     pub(crate) fn fail(&mut self, id: TaskId, why: TaskKind) -> Option<JobId> {
         let task = self.tasks.remove(&id)?;
         let (index, items) = (task.index + task.answered as usize, task.items - task.answered);
-        self.reply(task.job, Reply { index, items, what: What::Failed(why) }, true)
+        self.reply(task.job, Reply { index, items, worker: None, what: What::Failed(why) }, true)
     }
 
     /// A worker can be given tasks.
-    pub(crate) fn started(&mut self, worker: usize) {
+    pub(crate) fn started(&mut self, worker: usize, id: WorkerId) {
         let idle_since = self.rules.idle_timeout.map(|_| Instant::now());
-        self.workers[worker] = Hands { alive: true, idle_since, ..Hands::default() };
+        self.workers[worker] = Hands { id, alive: true, idle_since, ..Hands::default() };
     }
 
     /// Workers that ended in a row for nothing: more than this and the pool gives up.

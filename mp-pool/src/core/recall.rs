@@ -57,11 +57,13 @@ impl Core {
         (late, again)
     }
 
-    /// What may be taken back from a worker, the last first: tasks and their turns.
-    pub(crate) fn waiting_in(&self, worker: usize) -> Vec<(TaskId, u32)> {
+    /// What may be taken back from a worker, the last first: tasks, their turns and
+    /// whether their items are claimed several at a time.
+    pub(crate) fn waiting_in(&self, worker: usize) -> Vec<(TaskId, u32, bool)> {
         let hands = &self.workers[worker];
         let waiting = hands.held.iter().rev().filter(|id| self.may_wait(hands, **id));
-        waiting.filter_map(|id| Some((*id, self.tasks.get(id)?.turn))).collect()
+        let tasks = waiting.filter_map(|id| Some((*id, self.tasks.get(id)?)));
+        tasks.map(|(id, task)| (id, task.turn, task.code.whole)).collect()
     }
 
     /// The worker will begin no more items of a task: those go back to the queue.

@@ -77,7 +77,7 @@ impl Task {
 
     /// Whether its worker can be told to stop between two items, and others do the rest.
     pub(super) fn is_divisible(&self) -> bool {
-        self.items > 1 && !self.code.whole && self.packet.handle_count() == 0
+        self.items > 1 && self.packet.handle_count() == 0
     }
 }
 

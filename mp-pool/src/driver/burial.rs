@@ -7,7 +7,7 @@ use ipc_core::Packet;
 use mp_process::{ProcessError, StartMethod};
 
 use super::{Driver, State};
-use crate::error::{Death, PoolError, PoolKind, TaskKind};
+use crate::error::{Death, PoolError, PoolKind, TaskKind, WorkerDied, WorkerId};
 use crate::station::Station;
 use crate::wire::{AnswerHead, send_stop};
 
@@ -21,7 +21,8 @@ const SETUP_TRIES: u32 = 3;
 impl Driver {
     pub(super) fn start_worker(&self, state: &mut State, place: usize) -> Result<(), PoolError> {
         state.started += 1;
-        let name = format!("{}-Worker-{}", self.name, state.started);
+        let id = WorkerId { pool: self.number, number: state.started as u32 };
+        let name = id.to_string();
         let rules = &mut state.core.rules;
         // Once the pool is used there may be threads, and whoever drives is one of them:
         // a replacement for a forked worker comes from the fork server.
@@ -30,8 +31,9 @@ impl Driver {
             method => method,
         };
         let station = Station::start(&name, method, rules)?;
+        state.core.ledger.begin(place, &name);
         state.stations[place] = Some(Arc::new(station));
-        state.core.started(place);
+        state.core.started(place, id);
         if state.driven {
             self.bell.ring();
         }
@@ -57,9 +59,10 @@ impl Driver {
     fn bury_one(&self, state: &mut State, place: usize) {
         let Some(station) = state.stations[place].take() else { return };
         state.mute[place] = None;
+        state.close_book(place, &station);
         let error = station.process().join_timeout(Duration::ZERO).err();
-        let death = Arc::new(Death { pid: station.process().pid(), error });
-        let why = TaskKind::WorkerDied(Arc::clone(&death));
+        let death = Arc::new(station.death(error));
+        let why = TaskKind::WorkerDied(WorkerDied::new(&death));
         Self::recover(state, place, &station);
         let concerned = state.core.died(place, |turn| station.board().begun(turn), &why);
         Self::notify(state, concerned);
@@ -77,7 +80,8 @@ impl Driver {
         let mut packet = Packet::new();
         packet.extend_bytes(&bytes);
         packet.mark_trusted();
-        let job = state.core.answer(place, AnswerHead { task: id, items, busy_nanos: 0 }, packet);
+        let job =
+            state.core.answer(place, AnswerHead { task: id, items, busy_nanos: 0, slowest: None }, packet);
         Self::notify(state, job);
     }
 
@@ -151,6 +155,7 @@ impl Driver {
         for place in state.core.take_leavers() {
             if let Some(station) = state.stations[place].take() {
                 state.mute[place] = None;
+                state.close_book(place, &station);
                 send_stop(station.link());
                 state.leaving.push(station);
             }
@@ -201,6 +206,7 @@ impl Driver {
         self.call_back(&mut state);
         self.supervise.notify_all();
         let leaving = std::mem::take(&mut state.leaving);
+        state.close_books();
         state.stations.iter_mut().filter_map(Option::take).chain(leaving).collect()
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Driver, State};
 use crate::core::JobId;
+use crate::error::TaskKind;
 use crate::worker::{Begun, Board};
 
 impl Driver {
@@ -14,7 +15,7 @@ impl Driver {
         for place in 0..state.stations.len() {
             let Some(station) = state.stations[place].clone() else { continue };
             if withdraw(&mut state, place, station.board(), job) {
-                state.core.doom(place);
+                state.core.doom(place, TaskKind::Cancelled);
                 let _ = station.process().kill();
             }
         }

@@ -131,8 +131,8 @@ impl Driver {
         }
         for place in late {
             let Some(station) = state.stations[place].clone() else { continue };
-            for (id, turn) in state.core.waiting_in(place) {
-                let begun = station.board().recall(turn);
+            for (id, turn, by_burst) in state.core.waiting_in(place) {
+                let begun = station.board().recall(turn, by_burst);
                 state.core.take_back(place, id, begun);
             }
             self.dispatch(state);

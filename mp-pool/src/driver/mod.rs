@@ -6,7 +6,7 @@
 //! For asynchronous jobs a thread does that whenever no caller does.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use self::bell::Bell;
 use self::locked::{Leftovers, Locked};
 use self::supervisor::Supervisor;
 use crate::chunks::Chunk;
-use crate::core::{Code, Core, JobId, Lease, Reply, What};
+use crate::core::{Advice, Code, Core, JobId, Lease, Reply, What};
 use crate::error::{PoolError, PoolKind, TaskError, TaskKind};
 use crate::rules::Rules;
 use crate::station::Station;
@@ -27,6 +27,8 @@ mod burial;
 mod cancel;
 mod dispatch;
 mod locked;
+mod memory;
+mod stats;
 mod supervisor;
 
 pub(crate) use supervisor::{run_elsewhere, runs_callbacks};
@@ -40,7 +42,8 @@ pub(crate) struct Driver {
     /// Wakes who sleeps for all.
     bell: Bell,
     cpus: usize,
-    name: String,
+    /// Which one of this process it is, for the names of its workers.
+    number: u32,
     /// How many workers were started with the pool: as forks, if it is one of forks.
     forks: u64,
 }
@@ -62,6 +65,8 @@ struct State {
     supervisor: Supervisor,
     /// When ends of workers were last looked for.
     looked: Instant,
+    /// When the memory of workers was last measured.
+    measured: Instant,
     /// Workers in a row whose initializer failed.
     setup_failures: u32,
     started: u64,
@@ -77,7 +82,7 @@ const MUTE_GRACE: Duration = Duration::from_secs(1);
 
 impl Driver {
     pub(crate) fn start(rules: Rules) -> Result<Arc<Self>, PoolError> {
-        static POOLS: AtomicUsize = AtomicUsize::new(0);
+        static POOLS: AtomicU32 = AtomicU32::new(0);
         let workers = rules.processes;
         let driver = Self {
             state: Mutex::new(State {
@@ -90,6 +95,7 @@ impl Driver {
                 supervised: false,
                 supervisor: Supervisor::Awake,
                 looked: Instant::now(),
+                measured: Instant::now(),
                 setup_failures: 0,
                 started: 0,
                 leftovers: Leftovers::default(),
@@ -97,7 +103,7 @@ impl Driver {
             supervise: Condvar::new(),
             bell: Bell::new()?,
             cpus: mp_process::cpu_count(),
-            name: format!("Pool-{}", POOLS.fetch_add(1, Ordering::Relaxed) + 1),
+            number: POOLS.fetch_add(1, Ordering::Relaxed) + 1,
             forks: workers as u64,
         };
         let mut state = driver.lock();
@@ -123,7 +129,7 @@ impl Driver {
         self.lock().core.rules.processes
     }
 
-    /// How many items a task of a map of `items` should have.
+    /// How many items a task of a map of `items` should have that are all given at once.
     pub(crate) fn chunk_size(&self, items: usize) -> usize {
         let state = self.lock();
         state.core.rules.chunk_size(items.div_ceil(4 * state.core.rules.processes).max(1))
@@ -164,15 +170,14 @@ impl Driver {
         state.leftovers.jobs.extend(closed);
     }
 
-    /// Whether another task of a job should come, and of how many items it may be if
-    /// their number is left to the pool. If the input `may_wait` for what its last items
+    /// Whether another task of a job should come, and what is known of its items. If the input `may_wait` for what its last items
     /// do, those are to be with workers first: while it waits, nobody gives them out.
-    pub(crate) fn wants_more(&self, job: JobId, may_wait: bool) -> Option<usize> {
+    pub(crate) fn wants_more(&self, job: JobId, may_wait: bool) -> Option<Advice> {
         let state = self.lock();
         let open = state.core.jobs.get(job).map_or(0, |job| job.open + job.inbox.len());
         let is_behind = may_wait && open > 0 && state.core.has_queue();
         let wants = open < state.core.appetite() && !is_behind && state.core.broken.is_none();
-        wants.then(|| state.core.bundle(job))
+        wants.then(|| state.core.advice(job))
     }
 
     /// Adds a task to a job.
@@ -184,7 +189,8 @@ impl Driver {
                 self.dispatch(&mut state);
             }
             Chunk::Refused { index, error } => {
-                let reply = Reply { index, items: 1, what: What::Failed(TaskKind::Argument(error)) };
+                let reply =
+                    Reply { index, items: 1, worker: None, what: What::Failed(TaskKind::Argument(error)) };
                 state.core.jobs.change(job, |job| job.inbox.push_back(reply));
             }
         }
@@ -279,10 +285,18 @@ impl Driver {
         let again = self.take_back(&mut state);
         let stuck = state.core.try_stuck_again();
         let mute = state.mute.iter().flatten().min().map(|since| *since + MUTE_GRACE);
-        let deadline = [deadline, again, stuck, mute, state.core.next_deadline(), state.core.next_leave()]
-            .into_iter()
-            .flatten()
-            .min();
+        let deadline = [
+            deadline,
+            again,
+            stuck,
+            mute,
+            state.core.next_deadline(),
+            state.core.next_leave(),
+            state.next_measuring(),
+        ]
+        .into_iter()
+        .flatten()
+        .min();
         let speaking: Vec<Arc<Station>> = state
             .stations
             .iter()
@@ -352,6 +366,7 @@ impl Driver {
             state.looked = Instant::now();
         }
         came |= self.stop_overdue(state);
+        came |= self.stop_overgrown(state);
         Self::stop_mute(state);
         self.retire(state);
         self.drop_unwanted(state);

@@ -3,10 +3,16 @@
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use super::record::{Phase, Record};
 use crate::error::{PoolError, PoolKind};
 
 /// Something to do, which catches its own panics.
-pub(super) type Task = Box<dyn FnOnce() + Send>;
+pub(super) struct Task {
+    /// Which items of their call it runs.
+    pub(super) index: usize,
+    pub(super) items: usize,
+    pub(super) run: Box<dyn FnOnce() + Send>,
+}
 
 /// What the threads of a pool share.
 #[derive(Default)]
@@ -28,14 +34,18 @@ struct State {
 
 impl Crew {
     /// What a thread does.
-    pub(super) fn work(&self, initialize: impl FnOnce()) {
+    pub(super) fn work(&self, record: &Record, initialize: impl FnOnce()) {
         if let Err(panic) = mp_process::catch_panic(initialize) {
             return self.end(PoolKind::ThreadInitializer(panic).into());
         }
-        while let Some(task) = self.next() {
+        record.turn_to(Phase::Waiting);
+        while let Some(Task { index, items, run }) = self.next() {
+            record.turn_to(Phase::Busy);
             // What the caller gave drops here as well, and may panic.
-            let _ = mp_process::catch_panic(task);
+            let _ = mp_process::catch_panic(run);
+            record.end_task(index, items);
         }
+        record.turn_to(Phase::Over);
     }
 
     fn next(&self) -> Option<Task> {

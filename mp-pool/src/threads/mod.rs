@@ -7,9 +7,11 @@ use std::thread::{self, JoinHandle};
 use crate::async_result::AsyncResult;
 use crate::error::{PoolError, PoolKind, TaskError, TaskKind};
 use crate::scope::Scope;
+use crate::stats::PoolStats;
 use crate::task_pool::TaskPool;
 
 mod crew;
+mod record;
 mod slot;
 mod stream;
 
@@ -17,6 +19,7 @@ pub(crate) use slot::Slot;
 pub use stream::{ThreadImap, ThreadImapUnordered};
 
 use crew::{Crew, Task};
+use record::Record;
 use slot::{Many, Promise};
 use stream::Stream;
 
@@ -48,6 +51,7 @@ use stream::Stream;
 pub struct ThreadPool {
     crew: Arc<Crew>,
     threads: Vec<JoinHandle<()>>,
+    records: Vec<Arc<Record>>,
 }
 
 impl ThreadPool {
@@ -73,13 +77,25 @@ impl ThreadPool {
         if threads == 0 {
             return Err(PoolKind::NoWorkers.into());
         }
-        let mut pool = Self { crew: Arc::default(), threads: Vec::with_capacity(threads) };
+        let mut pool =
+            Self { crew: Arc::default(), threads: Vec::with_capacity(threads), records: Vec::new() };
         for number in 1..=threads {
             let (crew, argument) = (Arc::clone(&pool.crew), argument.clone());
-            let thread = thread::Builder::new().name(format!("ThreadPool-{number}"));
-            pool.threads.push(thread.spawn(move || crew.work(move || function(argument)))?);
+            let name = format!("ThreadPool-{number}");
+            let record = Arc::new(Record::new(name.clone()));
+            pool.records.push(Arc::clone(&record));
+            let work = move || crew.work(&record, move || function(argument));
+            pool.threads.push(thread::Builder::new().name(name).spawn(work)?);
         }
         Ok(pool)
+    }
+
+    /// What the threads have done so far, and what their time went into; of the slowest
+    /// inputs those of a map are known several at a time, as threads take them. What a
+    /// thread has just done may count a moment after its result has come.
+    #[must_use]
+    pub fn stats(&self) -> PoolStats {
+        record::stats(&self.records)
     }
 
     /// How many threads there are.
@@ -118,11 +134,12 @@ impl ThreadPool {
         F: FnOnce(A) -> R + Send + 'static,
     {
         let (slot, promise) = Promise::new();
-        let task = Box::new(move || {
+        let run = Box::new(move || {
             if promise.begin() {
                 promise.keep(run(|| function(argument)));
             }
         });
+        let task = Task { index: 0, items: 1, run };
         if let Err((error, task)) = self.take(task) {
             slot.set(Err(error.into()));
             drop(task);
@@ -207,8 +224,10 @@ impl ThreadPool {
         while rest.len() > 0 {
             let chunk: Vec<A> = rest.by_ref().take(size).collect();
             let (share, function) = (many.share(index, chunk.len()), Arc::clone(&function));
-            index += chunk.len();
-            let task = Box::new(move || share.run(chunk, |item| run(|| function(item))));
+            let items = chunk.len();
+            let run = Box::new(move || share.run(chunk, |item| run(|| function(item))));
+            let task = Task { index, items, run };
+            index += items;
             if let Err((error, task)) = self.crew.submit(task) {
                 many.slot().set(Err(error.into()));
                 drop(task);

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::crew::Crew;
+use super::crew::{Crew, Task};
 use super::run;
 use super::slot::dropped;
 use crate::error::{PoolError, TaskError, TimeoutError};
@@ -142,12 +142,14 @@ where
             let (function, forsaken) = (Arc::clone(&self.function), Arc::clone(&self.forsaken));
             self.taken += chunk.len();
             self.under_way += 1;
-            // One that is refused says so itself.
-            let _ = self.crew.submit(Box::new(move || {
+            let (index, items) = (delivery.index, chunk.len());
+            let run = Box::new(move || {
                 if !forsaken.load(Ordering::Relaxed) {
                     delivery.deliver(chunk.into_iter().map(|item| run(|| function(item))).collect());
                 }
-            }));
+            });
+            // One that is refused says so itself.
+            let _ = self.crew.submit(Task { index, items, run });
         }
     }
 

@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ipc_core::SharedMemory;
 use serde::{Deserialize, Serialize};
+
+use crate::stats::Times;
 
 /// What a worker has begun of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +45,8 @@ impl Board {
     /// `false` if it is to be skipped.
     pub(super) fn start(&self, turn: u32) -> bool {
         self.state().store(Self::mark(turn), Ordering::Relaxed);
-        // ORDERING: whoever sees that it has started sees the state too.
+        self.claims().store(Self::mark(turn), Ordering::Relaxed);
+        // ORDERING: whoever sees that it has started sees the two words too.
         self.slot(turn).swap(Self::started(turn), Ordering::AcqRel) != Self::skipped(turn)
     }
 
@@ -59,6 +63,12 @@ impl Board {
         self.state().fetch_add(1, Ordering::Relaxed) & RECALLED == 0
     }
 
+    /// So many more items of the task begin that was started last, of those that nobody
+    /// waits for one by one; `false` if what is left of it has been recalled.
+    pub(super) fn claim_more(&self, items: u32) -> bool {
+        self.claims().fetch_add(u64::from(items), Ordering::Relaxed) & RECALLED == 0
+    }
+
     /// The worker has so many bytes of memory.
     pub(super) fn tell_memory(&self, bytes: u64) {
         self.0.atomic_u64(MEMORY).store(bytes, Ordering::Relaxed);
@@ -67,6 +77,45 @@ impl Board {
     /// How many bytes of memory the worker had when it last measured; zero if it did not.
     pub(crate) fn memory(&self) -> u64 {
         self.0.atomic_u64(MEMORY).load(Ordering::Relaxed)
+    }
+
+    /// The worker has so many bytes of memory, and is about to start a task.
+    pub(super) fn tell_memory_before(&self, bytes: u64) {
+        self.0.atomic_u64(MEMORY_BEFORE).store(bytes, Ordering::Relaxed);
+    }
+
+    /// How many bytes of memory the worker had when it started a task, which is the last it
+    /// was given; `None` if it has not started.
+    pub(crate) fn memory_before(&self, turn: u32) -> Option<u64> {
+        // ORDERING: whoever sees that it has started sees what was told before.
+        let is_started = self.slot(turn).load(Ordering::Acquire) == Self::started(turn);
+        is_started.then(|| self.0.atomic_u64(MEMORY_BEFORE).load(Ordering::Relaxed))
+    }
+
+    /// The worker waits for its first task.
+    pub(super) fn tell_ready(&self) {
+        self.0.atomic_u64(READY).store(since_epoch(), Ordering::Relaxed);
+    }
+
+    /// What the worker's time has gone into so far, in nanoseconds.
+    #[inline]
+    pub(super) fn tell_times(&self, busy: u64, serialising: u64, waiting: u64) {
+        let places = [(BUSY, busy), (SERIALISING, serialising), (WAITING, waiting)];
+        places.iter().for_each(|(place, nanos)| self.0.atomic_u64(*place).store(*nanos, Ordering::Relaxed));
+    }
+
+    /// What has been told of the worker's time, which was started at `started`; `None` until
+    /// it is ready. The two clocks are different processes', so it is by that of the day.
+    pub(crate) fn times(&self, started: SystemTime) -> Option<Times> {
+        let read = |place| self.0.atomic_u64(place).load(Ordering::Relaxed);
+        let ready = Some(read(READY)).filter(|ready| *ready > 0)?;
+        let started = started.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Some(Times {
+            busy: Duration::from_nanos(read(BUSY)),
+            serialising: Duration::from_nanos(read(SERIALISING)),
+            waiting: Duration::from_nanos(read(WAITING)),
+            starting: Duration::from_nanos(ready).saturating_sub(started),
+        })
     }
 
     /// How many items of a task have been begun.
@@ -79,12 +128,14 @@ impl Board {
         }
     }
 
-    /// Has the worker begin nothing more of a task; what it has begun.
-    pub(crate) fn recall(&self, turn: u32) -> Begun {
+    /// Has the worker begin nothing more of a task; what it has begun. If `by_burst`, it
+    /// claims items several at a time, and those count as begun.
+    pub(crate) fn recall(&self, turn: u32, by_burst: bool) -> Begun {
         if self.skip(turn) {
             return Begun::Nothing;
         }
-        let recalled = self.state().fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
+        let word = if by_burst { self.claims() } else { self.state() };
+        let recalled = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
             (word >> 32 == u64::from(turn)).then_some(word | RECALLED)
         });
         // If it is at another task by now, it has done all of this one.
@@ -111,6 +162,12 @@ impl Board {
     /// their largest value.
     fn is_past(&self, turn: u32, word: u64) -> bool {
         (((word >> 32) as u32).wrapping_sub(turn) as i32) > 0
+    }
+
+    /// As [`state`](Self::state), with the items that are claimed ahead, where items are
+    /// claimed several at a time.
+    fn claims(&self) -> &AtomicU64 {
+        self.0.atomic_u64(CLAIMS)
     }
 
     /// Where it stands whether a task has been started or is to be skipped: there are
@@ -166,6 +223,11 @@ impl Board {
     }
 }
 
+fn since_epoch() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// What is left of the task is not to be begun.
 const RECALLED: u64 = 1 << 31;
 /// How many items are begun.
@@ -180,8 +242,17 @@ const KEPT_FROM: usize = (1 + SKIPS) * size_of::<u64>();
 const KEPT_DONE: usize = KEPT_FROM + size_of::<u64>();
 /// Where the worker says how much memory it has.
 const MEMORY: usize = KEPT_DONE + size_of::<u64>();
-/// Where their bytes lie.
-const KEPT: usize = MEMORY + size_of::<u64>();
+/// Which task the worker is at, and how many items are claimed.
+const CLAIMS: usize = MEMORY + size_of::<u64>();
+/// Where it says since when it takes tasks, and what its time goes into.
+const READY: usize = CLAIMS + size_of::<u64>();
+const BUSY: usize = READY + size_of::<u64>();
+const SERIALISING: usize = BUSY + size_of::<u64>();
+const WAITING: usize = SERIALISING + size_of::<u64>();
+/// Where the worker says how much memory it had before its task.
+const MEMORY_BEFORE: usize = WAITING + size_of::<u64>();
+/// Where the outcomes' bytes lie.
+const KEPT: usize = MEMORY_BEFORE + size_of::<u64>();
 /// The most bytes that are kept.
 const MOST_KEPT: usize = 16 << 10;
 
@@ -196,6 +267,15 @@ mod tests {
     /// or taken back, and none is both.
     #[test]
     fn each_item_is_run_or_taken_back() {
+        each_item_has_one_fate(|board| board.claim(), false);
+    }
+
+    #[test]
+    fn each_item_of_a_burst_is_run_or_taken_back() {
+        each_item_has_one_fate(|board| board.claim_more(1), true);
+    }
+
+    fn each_item_has_one_fate(claim: fn(&Board) -> bool, by_burst: bool) {
         const TASKS: u32 = 20_000;
         const ITEMS: u32 = 4;
         let board = Board::new().unwrap();
@@ -212,7 +292,7 @@ mod tests {
                     if !board.start(turn) {
                         continue;
                     }
-                    for _ in (0..ITEMS).take_while(|_| board.claim()) {
+                    for _ in (0..ITEMS).take_while(|_| claim(&board)) {
                         run[turn as usize].fetch_add(1, Ordering::Relaxed);
                     }
                 }
@@ -221,7 +301,7 @@ mod tests {
                 while reached.load(Ordering::Acquire) + 4 < turn {
                     thread::yield_now();
                 }
-                let begun = match board.recall(turn) {
+                let begun = match board.recall(turn, by_burst) {
                     Begun::Nothing => 0,
                     Begun::Items(items) => items.min(ITEMS),
                 };
@@ -245,7 +325,7 @@ mod tests {
         assert!(board.start(u32::MAX - 1) && board.start(u32::MAX) && board.claim());
         assert_eq!((board.begun(u32::MAX), board.begun(1), board.begun(u32::MAX - 1)), (1, 0, u32::MAX));
         assert!(board.skip(1) && !board.skip(u32::MAX) && !board.skip(u32::MAX - 1));
-        assert_eq!(board.recall(u32::MAX), Begun::Items(1));
+        assert_eq!(board.recall(u32::MAX, false), Begun::Items(1));
         assert!(!board.claim());
     }
 

@@ -14,6 +14,7 @@ mod deadline;
 mod gear;
 mod job;
 mod run;
+mod timing;
 
 pub(crate) use board::{Begun, Board};
 pub use deadline::task_deadline;
@@ -24,6 +25,7 @@ pub(crate) use run::Runner;
 use gear::Gear;
 use job::{UNKNOWN_JOB, obey_farewell, obey_setup, resolve};
 use run::{Progress, refuse_all, refuse_rest};
+use timing::Timing;
 
 /// A worker's end of its link to the pool. What goes over it are raw packets.
 pub(crate) type WorkerLink = Connection<(), ()>;
@@ -41,11 +43,13 @@ pub(crate) struct Equipment {
     pub(crate) time_limit: Option<Duration>,
     /// Tells how much memory it has after its tasks.
     pub(crate) measures: bool,
+    /// Tells how much memory it has before each task.
+    pub(crate) measures_before: bool,
 }
 
 /// The function that worker processes run.
 pub(crate) fn serve(equipment: Equipment) {
-    let Equipment { link, board, has_setup, has_farewell, time_limit, measures } = equipment;
+    let Equipment { link, board, has_setup, has_farewell, time_limit, measures, measures_before } = equipment;
     // This process ends with the pool's: nobody need watch for that.
     link.link().leave_unwatched();
     let mut packet = Packet::new();
@@ -67,15 +71,18 @@ pub(crate) fn serve(equipment: Equipment) {
         }
         farewell = Some(std::mem::take(&mut packet));
     }
+    let timing = Timing::begin(&board);
     let mut worker = Worker {
         link: &link,
         board: &board,
+        timing: &timing,
         job: Vec::new(),
         runner: None,
         gear: Gear::new(state),
         answer: Packet::new(),
         time_limit,
         measured: measures.then(Instant::now),
+        measures_before,
     };
     while link.link().recv(&mut packet, None).is_ok() {
         match packet.read() {
@@ -98,6 +105,7 @@ pub(crate) fn serve(equipment: Equipment) {
 struct Worker<'a> {
     link: &'a WorkerLink,
     board: &'a Board,
+    timing: &'a Timing<'a>,
     /// The job that `runner` was made for.
     job: Vec<u8>,
     runner: Option<Runner>,
@@ -106,6 +114,7 @@ struct Worker<'a> {
     time_limit: Option<Duration>,
     /// When its memory was last measured, if it is to be.
     measured: Option<Instant>,
+    measures_before: bool,
 }
 
 /// Memory is measured no more often than this.
@@ -124,7 +133,10 @@ impl Worker<'_> {
     }
 
     fn run_items(&mut self, head: TaskHead, packet: &mut Packet) -> bool {
-        let mut progress = Progress::new(self.board, head, self.time_limit);
+        let mut progress = Progress::new(self.board, self.timing, head, self.time_limit);
+        if self.measures_before {
+            self.board.tell_memory_before(resident_memory());
+        }
         if !self.board.start(head.turn) {
             while !progress.is_answered() {
                 refuse_all(&mut self.answer, &mut progress, "it was cancelled");
@@ -146,8 +158,10 @@ impl Worker<'_> {
             self.measure();
             let unhurried = head.whole && !progress.is_answered();
             if answer.items == 0 {
-                // All that was left has been recalled.
+                // All that was left has been recalled, and nobody may have been woken for
+                // what was sent before.
                 self.answer.clear();
+                self.link.link().hurry();
                 return true;
             }
             if !self.send(answer, unhurried) {
@@ -164,9 +178,7 @@ impl Worker<'_> {
         if self.measured.is_none_or(|at| at.elapsed() < MEASURE_EVERY) {
             return;
         }
-        if let Some(bytes) = mp_process::current_process().resident_memory() {
-            self.board.tell_memory(bytes);
-        }
+        self.board.tell_memory(resident_memory());
         self.measured = Some(Instant::now());
     }
 
@@ -182,4 +194,9 @@ impl Worker<'_> {
         self.answer.clear();
         sent
     }
+}
+
+/// How many bytes of memory this process has; zero if that cannot be told.
+fn resident_memory() -> u64 {
+    mp_process::current_process().resident_memory().unwrap_or(0)
 }

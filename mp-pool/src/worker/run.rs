@@ -10,6 +10,7 @@ use mp_process::{Panic, catch_panic};
 use super::board::Board;
 use super::deadline;
 use super::gear::Gear;
+use super::timing::Timing;
 use crate::wire::{AnswerHead, FAILURE, Failure, NUMBERS, TaskHead, VALUE};
 
 /// An answer that is this old goes out before the next item begins, so that a
@@ -48,6 +49,8 @@ pub(super) fn run<A: Message, R: Message>(
     progress: &mut Progress<'_>,
 ) {
     let mut outcomes = Outcomes::new::<R>(answer, progress);
+    // To copy a number takes less than to read the clock.
+    let is_encoded = item_width::<A>().is_none() || item_width::<R>().is_none();
     while !progress.is_over() {
         let step = Cell::new(Step::Argument);
         let caught = catch_panic(|| {
@@ -57,7 +60,11 @@ pub(super) fn run<A: Message, R: Message>(
                         break;
                     }
                     outcomes.begin();
-                    run_one(&mut function, items, &mut outcomes, &step);
+                    if is_encoded && progress.timing.is_sampled() {
+                        progress.sample(|mark| run_one(&mut function, items, &mut outcomes, &step, mark));
+                    } else {
+                        run_one(&mut function, items, &mut outcomes, &step, || ());
+                    }
                     progress.keep(&outcomes);
                     if progress.due || outcomes.answer.len() >= ANSWER_BYTES {
                         break;
@@ -76,12 +83,14 @@ pub(super) fn run<A: Message, R: Message>(
     outcomes.end_run();
 }
 
+/// Calls `mark` where its function begins, and where that has returned.
 #[inline]
 fn run_one<A: Message, R: Message>(
     function: &mut impl FnMut(A) -> R,
     items: &mut Reader<'_>,
     outcomes: &mut Outcomes<'_, '_>,
     step: &Cell<Step>,
+    mut mark: impl FnMut(),
 ) {
     // A user's `Deserialize` and `Serialize` run here as well, and may panic.
     step.set(Step::Argument);
@@ -90,8 +99,10 @@ fn run_one<A: Message, R: Message>(
         Err(error) => return outcomes.fail(&Failure::BadArgument(error.to_string())),
     };
     step.set(Step::Function);
+    mark();
     let value = outside_messages(|| function(argument));
     step.set(Step::Result);
+    mark();
     if let Err(error) = outcomes.value(&value) {
         outcomes.fail(&Failure::BadResult(error.to_string()));
     }
@@ -176,6 +187,7 @@ fn fail(answer: &mut Writer<'_>, failure: &Failure) {
 /// How far a worker is in a task, and whether its answer is due.
 pub(super) struct Progress<'a> {
     board: &'a Board,
+    timing: &'a Timing<'a>,
     task: u64,
     turn: u32,
     items: u32,
@@ -185,9 +197,13 @@ pub(super) struct Progress<'a> {
     pub(super) unanswered: u32,
     began: Instant,
     pace: Pace,
+    /// The first item whose time is not noted.
+    timed: u32,
     due: bool,
     /// Each outcome is kept for the pool as it comes.
     keeps: bool,
+    /// Items are claimed several at a time: so many are, of those that may be recalled.
+    claimed: u32,
     /// How many bytes of them are.
     kept: usize,
     /// What each item is told of its time.
@@ -195,14 +211,21 @@ pub(super) struct Progress<'a> {
 }
 
 impl<'a> Progress<'a> {
-    pub(super) fn new(board: &'a Board, head: TaskHead, limit: Option<Duration>) -> Self {
+    pub(super) fn new(
+        board: &'a Board,
+        timing: &'a Timing<'a>,
+        head: TaskHead,
+        limit: Option<Duration>,
+    ) -> Self {
         let now = Instant::now();
+        timing.task_begins(now);
         let keeps = !head.whole && head.items > 1;
         if keeps {
             board.keep_from(head.turn, 0);
         }
         Self {
             board,
+            timing,
             task: head.task,
             turn: head.turn,
             items: head.items,
@@ -210,8 +233,10 @@ impl<'a> Progress<'a> {
             unanswered: 0,
             began: now,
             pace: Pace::new(now),
+            timed: 0,
             due: false,
             keeps,
+            claimed: if head.whole && head.items > 1 { 0 } else { head.items },
             kept: 0,
             limit,
         }
@@ -226,9 +251,44 @@ impl<'a> Progress<'a> {
     /// are no more.
     fn next_burst(&mut self, len: usize) -> Option<u32> {
         if self.next > self.unanswered {
-            self.due |= len >= ANSWER_BYTES || self.pace.is_due(self.began);
+            let now = Instant::now();
+            self.note(now);
+            self.due |= len >= ANSWER_BYTES || self.pace.is_due(now, self.began);
         }
-        (!self.is_over()).then(|| self.pace.stride.min(self.items - self.next))
+        if self.is_over() {
+            return None;
+        }
+        let burst = self.pace.stride.min(self.items - self.next);
+        let more = (self.next + burst).saturating_sub(self.claimed);
+        if more == 0 {
+            return Some(burst);
+        }
+        if self.board.claim_more(more) {
+            self.claimed += more;
+            return Some(burst);
+        }
+        // What is left has been recalled.
+        self.items = self.claimed;
+        Some(self.items - self.next).filter(|burst| *burst > 0)
+    }
+
+    /// Notes how long the items took that were begun since the clock was read.
+    fn note(&mut self, now: Instant) {
+        if self.next > self.timed {
+            self.timing.note(self.timed, self.next - self.timed, now - self.pace.read_at);
+            self.timed = self.next;
+        }
+    }
+
+    /// Has `run` run an item, which marks where its function begins and has returned, and
+    /// notes what the rest of it takes.
+    fn sample(&self, run: impl FnOnce(&mut dyn FnMut())) {
+        let begun = Instant::now();
+        let mut marks = [begun; 2];
+        let mut places = marks.iter_mut();
+        run(&mut || places.next().into_iter().for_each(|place| *place = Instant::now()));
+        let [decoded, returned] = marks;
+        self.timing.sample((decoded - begun) + (Instant::now() - returned.max(decoded)));
     }
 
     /// Marks the next item as begun; `false` if what is left has been recalled.
@@ -280,8 +340,10 @@ impl<'a> Progress<'a> {
     /// The head of an answer with all outcomes so far; the next answer begins here.
     pub(super) fn head(&mut self) -> AnswerHead {
         let now = Instant::now();
+        self.note(now);
+        let slowest = self.timing.items_end(now);
         let busy_nanos = u64::try_from((now - self.began).as_nanos()).unwrap_or(u64::MAX);
-        let head = AnswerHead { task: self.task, items: self.next - self.unanswered, busy_nanos };
+        let head = AnswerHead { task: self.task, items: self.next - self.unanswered, busy_nanos, slowest };
         (self.unanswered, self.began, self.due) = (self.next, now, false);
         head
     }
@@ -319,8 +381,7 @@ impl Pace {
         Self { stride: 1, read_at: now }
     }
 
-    fn is_due(&mut self, begun_at: Instant) -> bool {
-        let now = Instant::now();
+    fn is_due(&mut self, now: Instant, begun_at: Instant) -> bool {
         self.stride = if now - self.read_at < Self::QUICK { (self.stride * 2).min(Self::LONGEST) } else { 1 };
         self.read_at = now;
         now - begun_at >= ANSWER_AGE

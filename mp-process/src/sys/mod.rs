@@ -14,7 +14,7 @@
 //! | `spill::{store, load}` | put bytes where a handle leads to them |
 //! | `janitor::{Notes, begin}` | a process that outlives this one, and the notes it takes |
 //! | `memory::kills` | how often the system has killed a process for want of memory |
-//! | `usage::resident` | how much memory this process has resident, if that can be told |
+//! | `usage::{resident, resident_of, own_peak}` | how much memory a process has resident, if that can be told, and the most that this one has had |
 //! | `logs::{pair, send, recv, start_thread}` | bounded messages from many processes to one (feature `log`) |
 //! | `leave::{at_exit, now}` | run something when `main` has returned, and end the process |
 

@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ipc_core::link::Outgoing;
-use ipc_core::raw::{LockFailure, Post, PostError, several_cpus};
+use ipc_core::raw::{LockFailure, Post, PostError, cpu_count};
 use ipc_core::{Arm, Packet};
 use serde::{Deserialize, Serialize};
 
@@ -369,7 +369,7 @@ impl Store {
             if place != Place::Full {
                 return Ok((written, place));
             }
-            if !std::mem::replace(&mut looked, true) && several_cpus() {
+            if !std::mem::replace(&mut looked, true) && cpu_count() > 1 {
                 look(|| words.gets.load(Ordering::Relaxed) != seen);
             } else if !sleep(&words.gets, seen, patience) {
                 return Err(Refusal::Timeout);
@@ -391,7 +391,7 @@ impl Store {
             if seen & CLOSED != 0 {
                 return Err(Refusal::Closed);
             }
-            if !std::mem::replace(&mut looked, true) && several_cpus() {
+            if !std::mem::replace(&mut looked, true) && cpu_count() > 1 {
                 look(|| is_there(words.puts.load(Ordering::Relaxed)));
             } else if !sleep(&words.puts, seen, patience) {
                 return Err(Refusal::Timeout);

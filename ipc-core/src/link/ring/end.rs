@@ -11,7 +11,7 @@ use super::post::Post;
 use super::sleep::{self, Sleeper};
 use crate::sys::companion::Companion;
 use crate::sys::poll::Interest;
-use crate::sys::{cpu, process};
+use crate::sys::process;
 use crate::wait_set::Nudge;
 use crate::watch::{self, Name, Ticket, Watched};
 
@@ -55,7 +55,7 @@ impl Common {
             post: Post::default(),
             gone: AtomicBool::new(false),
             detached: AtomicBool::new(false),
-            polls: AtomicBool::new(cpu::several()),
+            polls: AtomicBool::new(true),
             followed: AtomicU32::new(NOBODY),
             ticket: Mutex::new(None),
         }
@@ -120,8 +120,9 @@ impl Common {
         self.gone.load(Ordering::Acquire)
     }
 
+    /// Polling is good between CPUs only, which each wait looks at by itself.
     pub(super) fn set_polls(&self, polls: bool) {
-        self.polls.store(polls && cpu::several(), Ordering::Relaxed);
+        self.polls.store(polls, Ordering::Relaxed);
     }
 
     pub(super) fn leave_unwatched(&self) {

@@ -4,6 +4,6 @@ pub(crate) fn current() -> u32 {
     UNKNOWN
 }
 
-pub(crate) fn several() -> bool {
-    false
+pub(crate) fn count() -> usize {
+    1
 }

@@ -8,10 +8,11 @@ use std::os::fd::AsFd;
 use ipc_core::Handle;
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions, kill_process, pidfd_open,
-    pidfd_send_signal, waitid, waitpid,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, pidfd_open, pidfd_send_signal,
+    waitid, waitpid,
 };
 
+use super::reap;
 use crate::status::{Ending, ExitStatus};
 
 /// What can be asked of a child.
@@ -48,28 +49,20 @@ fn open_any(pid: u32) -> io::Result<Option<Handle>> {
     }
 }
 
-/// Collects the child behind `end` if it has ended.
-pub(crate) fn collect(end: &Handle) -> io::Result<Option<ExitStatus>> {
-    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+/// Collects the child behind `end` if it has ended: how, and the peak of its resident memory
+/// in bytes, if that was told.
+pub(crate) fn collect(end: &Handle) -> io::Result<Option<(ExitStatus, Option<u64>)>> {
     loop {
-        return match waitid(WaitId::PidFd(end.as_fd()), options) {
+        return match reap::reap(end) {
             Ok(None) => Ok(None),
-            Ok(Some(status)) => Ok(Some(ExitStatus::new(ending(&status)))),
-            Err(Errno::INTR) => continue,
-            // Somebody else has collected it.
-            Err(Errno::CHILD) => Ok(Some(ExitStatus::new(Ending::Unknown))),
-            Err(error) => Err(error.into()),
+            Ok(Some((ending, peak))) => Ok(Some((ExitStatus::new(ending), Some(peak)))),
+            Err(error) => match Errno::from_io_error(&error) {
+                Some(Errno::INTR) => continue,
+                // Somebody else has collected it.
+                Some(Errno::CHILD) => Ok(Some((ExitStatus::new(Ending::Unknown), None))),
+                _ => Err(error),
+            },
         };
-    }
-}
-
-fn ending(status: &WaitIdStatus) -> Ending {
-    if let Some(code) = status.exit_status() {
-        Ending::Exited(code)
-    } else if let Some(signal) = status.terminating_signal() {
-        Ending::Signaled { signal, core_dumped: status.dumped() }
-    } else {
-        Ending::Unknown
     }
 }
 

@@ -12,6 +12,7 @@ pub(crate) mod leave;
 pub(crate) mod logs;
 pub(crate) mod memory;
 pub(crate) mod overflow;
+mod reap;
 mod server;
 pub(crate) mod setup;
 mod signals;

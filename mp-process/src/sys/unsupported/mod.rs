@@ -117,7 +117,7 @@ pub(crate) mod end {
         None
     }
 
-    pub(crate) fn collect(_end: &Handle) -> io::Result<Option<ExitStatus>> {
+    pub(crate) fn collect(_end: &Handle) -> io::Result<Option<(ExitStatus, Option<u64>)>> {
         unsupported()
     }
 
@@ -249,5 +249,13 @@ pub(crate) mod janitor {
 pub(crate) mod usage {
     pub(crate) fn resident() -> Option<u64> {
         None
+    }
+
+    pub(crate) fn resident_of(_pid: u32) -> Option<u64> {
+        None
+    }
+
+    pub(crate) fn own_peak() -> u64 {
+        0
     }
 }

@@ -109,8 +109,8 @@ impl Server {
         let mut packet = Packet::new();
         if self.link.recv(&mut packet, deadline).is_err() {
             let _ = ipc_core::wait_deadline(&[&*self.end], deadline);
-            let how =
-                end::collect(&self.end)?.map_or_else(|| "does not begin".to_owned(), |end| end.to_string());
+            let how = end::collect(&self.end)?
+                .map_or_else(|| "does not begin".to_owned(), |(end, _)| end.to_string());
             return Err(io::Error::other(format!("the server of forks {how}")));
         }
         match packet.read::<Answer>().map_err(io::Error::other)? {

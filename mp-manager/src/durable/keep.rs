@@ -1,0 +1,71 @@
+//! Making objects durable, and keeping what users' objects have become.
+
+use std::sync::Arc;
+
+use super::frame::{Frame, Tells};
+use super::journal::Journal;
+use super::store::{Store, not_kept};
+use crate::client::lock;
+use crate::context;
+use crate::error::{Fault, FaultKind};
+use crate::server::{Hosted, Server, Shelf};
+
+impl Server {
+    fn store_or_fault(&self) -> Result<&Arc<Store>, Fault> {
+        self.store().ok_or(Fault(FaultKind::NoState))
+    }
+
+    /// From now on the object's changes are logged. Waits for a method that changes it.
+    pub(crate) fn keep_built_in(&self, shelf: &Shelf, number: u64) -> Result<(), Fault> {
+        let store = self.store_or_fault()?;
+        let mut shelved = lock(&shelf.object);
+        if shelved.journal.store().is_some() {
+            return Ok(());
+        }
+        let snapshot = shelved.built_in.snapshot();
+        store.check_all_but(number, snapshot.objects())?;
+        store.append(&snapshot.frames(number, shelf.name))?;
+        shelved.journal = Journal::new(store, number);
+        Ok(())
+    }
+
+    /// As [`keep_built_in`](Self::keep_built_in), for an object of a user's type, which nobody
+    /// changes meanwhile.
+    pub(crate) fn keep_hosted(self: &Arc<Self>, hosted: &Hosted, number: u64) -> Result<(), Fault> {
+        let store = self.store_or_fault()?;
+        if hosted.store().is_some() {
+            return Ok(());
+        }
+        self.write_whole(store, hosted, number)?;
+        hosted.set_journal(Journal::new(store, number));
+        Ok(())
+    }
+
+    /// A method has changed an object: what it is now is logged, if it is durable.
+    pub(crate) fn keep_change(self: &Arc<Self>, hosted: &Hosted, number: u64) -> Result<(), Fault> {
+        let Some(store) = hosted.store() else { return Ok(()) };
+        self.write_whole(store, hosted, number).map_err(|fault| match fault {
+            Fault(FaultKind::NotKept(_)) => fault,
+            other => not_kept(other),
+        })
+    }
+
+    fn write_whole(self: &Arc<Self>, store: &Arc<Store>, hosted: &Hosted, number: u64) -> Result<(), Fault> {
+        let object = hosted.value();
+        let kind = store.kinds.of(object.as_any()).ok_or_else(|| {
+            let name = object.name();
+            Fault::refused(format!(
+                "say `durable::<{name}>()` where the manager is built, to keep a `{name}`"
+            ))
+        })?;
+        let (packet, leases) = self.in_object(number, || {
+            let epoch = self.access().epoch;
+            let write = || super::storing(|| (kind.save)(object.as_any()));
+            let (packet, leases) = context::collecting(epoch, write);
+            Ok((packet?, leases))
+        })?;
+        store.check_all_but(number, &context::numbers(&leases))?;
+        let rest = packet.bytes();
+        store.append(&[Frame { tells: Tells::Whole, object: number, name: kind.name, rest }])
+    }
+}

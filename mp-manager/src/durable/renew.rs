@@ -1,0 +1,114 @@
+//! Writing a log anew, with what is there in the place of what has happened.
+//!
+//! The old log goes on meanwhile. Object after object is written into the new one, each while
+//! nobody changes it, and from then on what happens to it goes into both; so does what happens to
+//! names and what is made. When all stand there, the new log takes the place of the old one.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::sync::Arc;
+
+use super::frame::{Frame, HEAD, Tells};
+use super::store::{self, Next, Store};
+use crate::client::lock;
+use crate::server::{Object, table::Table};
+
+impl Store {
+    /// The life of a thread: writes the log anew. A failure leaves the old one as it is.
+    pub(super) fn renew(self: Arc<Self>) {
+        let done = self.try_renew();
+        let mut log = lock(&self.log);
+        log.next = None;
+        log.is_renewed = false;
+        if done.is_err() {
+            // It is tried again when the log has grown as much once more.
+            log.base = log.len;
+        }
+    }
+
+    fn try_renew(&self) -> io::Result<()> {
+        let table = self.table.get().and_then(std::sync::Weak::upgrade).ok_or_else(ended)?;
+        let objects = self.begin()?;
+        for object in objects {
+            self.write_object(&table, object)?;
+        }
+        drop(table);
+        // Most of it goes to the disk while others go on.
+        let file = lock(&self.log).next.as_ref().map(|next| next.file.try_clone());
+        file.ok_or_else(ended)??.sync_all()?;
+        let mut log = lock(&self.log);
+        let next = log.next.take().ok_or_else(ended)?;
+        if self.syncs() {
+            next.file.sync_all()?;
+        }
+        store::replace(self.folder())?;
+        (log.file, log.len, log.base, log.objects) = (next.file, next.len, next.len, next.objects);
+        store::sync_folder(self.folder())
+    }
+
+    /// Makes the new log, with the names in it; the objects that are to be written into it.
+    fn begin(&self) -> io::Result<Vec<u64>> {
+        let file = store::create_next(self.folder())?;
+        let mut log = lock(&self.log);
+        let mut next = Next { file, len: HEAD, objects: HashMap::new() };
+        let mut bytes = Vec::new();
+        for (name, object) in &log.names {
+            Frame { tells: Tells::Named, object: *object, name, rest: &[] }.write(&mut bytes);
+        }
+        next.write(&bytes)?;
+        if log.broken.is_some() {
+            return Err(ended());
+        }
+        log.next = Some(next);
+        Ok(log.objects.keys().copied().collect())
+    }
+
+    /// Writes one object, unless it was made meanwhile and stands there already, or is no more.
+    fn write_object(&self, table: &Arc<Table>, number: u64) -> io::Result<()> {
+        let Some(object) = table.get(number) else { return Ok(()) };
+        match &*object {
+            Object::BuiltIn(shelf) => {
+                // Nobody changes it until the end of this.
+                let shelved = lock(&shelf.object);
+                let mut bytes = Vec::new();
+                let snapshot = shelved.built_in.snapshot();
+                if !snapshot.frames(number, shelf.name).iter().all(|frame| frame.write(&mut bytes)) {
+                    return Err(io::ErrorKind::InvalidData.into());
+                }
+                let mut log = lock(&self.log);
+                let log = &mut *log;
+                let next = going_on(&log.broken, &mut log.next)?;
+                if log.objects.contains_key(&number) && !next.objects.contains_key(&number) {
+                    next.write(&bytes)?;
+                    next.objects.insert(number, None);
+                }
+            }
+            Object::Hosted(_) => {
+                let mut log = lock(&self.log);
+                let log = &mut *log;
+                let next = going_on(&log.broken, &mut log.next)?;
+                if let Some(Some(place)) = log.objects.get(&number)
+                    && !next.objects.contains_key(&number)
+                {
+                    let mut bytes = vec![0; usize::try_from(place.len).map_err(io::Error::other)?];
+                    let mut old = File::open(self.folder().join("log"))?;
+                    old.seek(SeekFrom::Start(place.at))?;
+                    old.read_exact(&mut bytes)?;
+                    let place = super::frame::Place { at: next.len, len: place.len };
+                    next.write(&bytes)?;
+                    next.objects.insert(number, Some(place));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn going_on<'a>(broken: &Option<String>, next: &'a mut Option<Next>) -> io::Result<&'a mut Next> {
+    next.as_mut().filter(|_| broken.is_none()).ok_or_else(ended)
+}
+
+fn ended() -> io::Error {
+    io::Error::other("the log goes on as it is")
+}

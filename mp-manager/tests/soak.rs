@@ -1,0 +1,206 @@
+//! The server is killed under load, as often as asked for: what it has acknowledged is there.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::ExitCode;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ipc_core::{Address, Receiver, Sender, pipe};
+use mp_manager::{DictProxy, ListProxy, Manager, ManagerError, QueueProxy, ValueProxy};
+use mp_process::Process;
+use mp_testkit::chaos::Rng;
+use mp_testkit::harness::Suite;
+use rustix::process::{Pid, Signal, kill_process};
+use serde::{Deserialize, Serialize};
+
+fn main() -> ExitCode {
+    let trials = mp_testkit::trials![what_was_acknowledged_is_there_after_kills];
+    Suite::new(trials).warm_up(warm_up).run()
+}
+
+/// The threads that start processes and watch peers keep a few handles for good.
+fn warm_up() {
+    Manager::start().unwrap().list::<u8>().unwrap().push(&1).unwrap();
+}
+
+const KEY: &[u8] = b"a key for all servers";
+const CLIENTS: u64 = 4;
+const LONG: Duration = Duration::from_secs(60);
+
+fn kills() -> u64 {
+    std::env::var("MP_SOAK_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(25)
+}
+
+/// A user's object: what each client said last, and in which order all spoke.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Board {
+    last: BTreeMap<u64, u64>,
+    spoken: Vec<(u64, u64)>,
+}
+
+#[mp_manager::object]
+#[allow(unreachable_pub)]
+impl Board {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn say(&mut self, client: u64, number: u64) {
+        self.last.insert(client, number);
+        self.spoken.push((client, number));
+        if self.spoken.len() > 200 {
+            self.spoken.drain(..100);
+        }
+    }
+
+    pub fn last(&self, client: u64) -> u64 {
+        self.last.get(&client).copied().unwrap_or_default()
+    }
+
+    pub fn spoken(&self, client: u64) -> Vec<u64> {
+        self.spoken.iter().filter(|(of, _)| *of == client).map(|(_, number)| *number).collect()
+    }
+}
+
+fn start(address: &Address, folder: &Path) -> Manager {
+    let builder = Manager::builder().address(address.clone()).authkey(KEY).state(folder).durable::<Board>();
+    let builder = builder.register::<Board>();
+    builder.start().unwrap()
+}
+
+fn what_was_acknowledged_is_there_after_kills() {
+    let folder = std::env::temp_dir().join(format!("mp-soak-{}", std::process::id()));
+    let address = Address::auto_file().unwrap();
+    let mut rng = Rng::announced("what_was_acknowledged");
+    let mut manager = start(&address, &folder);
+    let (clients, stops): (Vec<_>, Vec<_>) = (0..CLIENTS)
+        .map(|number| {
+            let (stop, stopped) = pipe::<()>().unwrap();
+            let client = Process::builder().kill_on_drop(true);
+            (client.spawn(live, (number, address.clone(), stopped)).unwrap(), stop)
+        })
+        .unzip();
+    for _ in 0..kills() {
+        thread::sleep(Duration::from_millis(10 + rng.below(60) as u64));
+        let pid = Pid::from_raw(manager.pid().unwrap() as i32).unwrap();
+        kill_process(pid, Signal::KILL).unwrap();
+        drop(manager);
+        manager = start(&address, &folder);
+    }
+    thread::sleep(Duration::from_millis(100));
+    stops.iter().for_each(|stop: &Sender<()>| stop.send(&()).unwrap());
+    let results: Vec<(u64, u64)> = clients.into_iter().map(|client| client.join().unwrap()).collect();
+    let (changes, looks): (Vec<u64>, Vec<u64>) = results.into_iter().unzip();
+    println!("{} kills, {changes:?} acknowledged changes, {looks:?} looks after a kill", kills());
+    // Every client has been there after most of the kills.
+    assert!(looks.iter().all(|looks| *looks > kills() / 4), "{looks:?}");
+    drop(manager);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// What a client knows of itself: its last changes that were acknowledged, and whether one more
+/// may have been made.
+#[derive(Debug, Default)]
+struct Known {
+    dict: u64,
+    list: u64,
+    value: u64,
+    board: u64,
+    put: u64,
+    got: u64,
+    changes: u64,
+}
+
+/// A client's life: how many of its changes were acknowledged, and how often it has looked whether
+/// they are there.
+fn live((number, address, stopped): (u64, Address, Receiver<()>)) -> (u64, u64) {
+    let (mut known, mut looks) = (Known::default(), 0);
+    while stopped.try_recv().is_err() {
+        let begun = Instant::now();
+        let manager = loop {
+            match Manager::connect(&address, KEY) {
+                Ok(manager) => break manager,
+                Err(error) => assert!(begun.elapsed() < LONG, "{error}"),
+            }
+            thread::sleep(Duration::from_millis(1));
+        };
+        let error = work(number, &manager, &stopped, &mut known, &mut looks).err();
+        assert!(error.as_ref().is_none_or(ManagerError::is_gone), "{error:?}");
+        if error.is_none() {
+            break;
+        }
+    }
+    (known.changes, looks)
+}
+
+fn work(
+    number: u64,
+    manager: &Manager,
+    stopped: &Receiver<()>,
+    known: &mut Known,
+    looks: &mut u64,
+) -> Result<(), ManagerError> {
+    let dict: DictProxy<u64, u64> = manager.durable("dict", |manager| manager.dict())?;
+    let list: ListProxy<u64> = manager.durable(&format!("list{number}"), |manager| manager.list())?;
+    let value: ValueProxy<u64> = manager.durable(&format!("value{number}"), |manager| manager.value(&0))?;
+    let board: BoardProxy = manager.durable("board", BoardProxy::create)?;
+    let queue: QueueProxy<u64> = manager.durable(&format!("queue{number}"), |manager| manager.queue())?;
+    *known = look(number, known, (&dict, &list, &value, &board, &queue))?;
+    *looks += 1;
+    while stopped.try_recv().is_err() {
+        dict.insert(&number, &(known.dict + 1))?;
+        known.dict += 1;
+        list.push(&(known.list + 1))?;
+        known.list += 1;
+        value.set(&(known.value + 1))?;
+        known.value += 1;
+        board.say(number, known.board + 1)?;
+        known.board += 1;
+        queue.put(&(known.put + 1))?;
+        known.put += 1;
+        if known.put.is_multiple_of(3) {
+            let got = queue.get()?;
+            known.got += 1;
+            assert_eq!(got, known.got, "an item came twice, or not at all");
+        }
+        known.changes += 5;
+    }
+    look(number, known, (&dict, &list, &value, &board, &queue)).map(drop)
+}
+
+type All<'a> =
+    (&'a DictProxy<u64, u64>, &'a ListProxy<u64>, &'a ValueProxy<u64>, &'a BoardProxy, &'a QueueProxy<u64>);
+
+/// What is there is what was acknowledged, or one change more.
+fn look(
+    number: u64,
+    known: &Known,
+    (dict, list, value, board, queue): All<'_>,
+) -> Result<Known, ManagerError> {
+    let check = |what: &str, there: u64, known: u64| {
+        assert!((known..=known + 1).contains(&there), "{what}: {there} is there, {known} was acknowledged");
+        there
+    };
+    let values = list.to_vec()?;
+    assert!(values.iter().copied().eq(1..=values.len() as u64), "the list is not in order");
+    let spoken = board.spoken(number)?;
+    assert!(spoken.windows(2).all(|two| two[0] + 1 == two[1]), "the board is not in order: {spoken:?}");
+    // One call was under way: a put that is there, or a get that nobody has the item of.
+    let (put, got) =
+        match (queue.len()? as u64 + known.got).cast_signed().checked_sub(known.put.cast_signed()) {
+            Some(0) => (known.put, known.got),
+            Some(1) => (known.put + 1, known.got),
+            Some(-1) => (known.put, known.got + 1),
+            other => panic!("the queue is off by {other:?}: {known:?}"),
+        };
+    Ok(Known {
+        dict: check("dict", dict.get(&number)?.unwrap_or_default(), known.dict),
+        list: check("list", values.len() as u64, known.list),
+        value: check("value", value.get()?, known.value),
+        board: check("board", board.last(number)?, known.board),
+        put,
+        got,
+        changes: known.changes,
+    })
+}
