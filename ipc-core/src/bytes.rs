@@ -21,7 +21,7 @@ macro_rules! sends {
             /// # Errors
             /// As [`send`](Self::send).
             pub fn send_bytes(&self, bytes: &[u8]) -> Result<(), SendError> {
-                self.end.send_bytes(bytes, None)
+                self.here()?.send_bytes(bytes, None)
             }
 
             /// As [`send_bytes`](Self::send_bytes), if the channel has room now.
@@ -29,7 +29,7 @@ macro_rules! sends {
             /// # Errors
             /// As [`try_send`](Self::try_send).
             pub fn try_send_bytes(&self, bytes: &[u8]) -> Result<(), SendError> {
-                self.end.send_bytes(bytes, deadline::now())
+                self.here()?.send_bytes(bytes, deadline::now())
             }
 
             /// As [`send_bytes`](Self::send_bytes); waits for room up to `timeout`.
@@ -37,7 +37,7 @@ macro_rules! sends {
             /// # Errors
             /// As [`send_timeout`](Self::send_timeout).
             pub fn send_bytes_timeout(&self, bytes: &[u8], timeout: Duration) -> Result<(), SendError> {
-                self.end.send_bytes(bytes, deadline::after(timeout))
+                self.here()?.send_bytes(bytes, deadline::after(timeout))
             }
         }
     };

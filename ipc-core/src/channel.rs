@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::codec::{self, Message};
 use crate::deadline;
-use crate::ends::End;
+use crate::ends::{End, Own};
 use crate::error::{RecvError, SendError};
 use crate::link::{Capabilities, Link, Polling, RingLink, RingOptions};
 use crate::transfer::Moves;
@@ -56,13 +56,38 @@ pub fn duplex<A: Message, B: Message>() -> io::Result<(Connection<A, B>, Connect
 
 /// The sending end of a channel.
 ///
-/// Threads may share it; clones share one end. Inside a message it moves to
-/// the receiver, and a later use here is the error [`SendError::Moved`]; an end
-/// of which clones are left cannot move.
+/// Threads may share it. Inside a message it moves to the receiver, and a later use
+/// here is the error [`SendError::Moved`].
+///
+/// # Clones
+/// Each clone moves by itself, so that several processes send to one receiver: the
+/// messages of each come in its order, each whole. For the receiver the channel ends when
+/// the last clone is gone, in whatever process, also one that is still on its way in a
+/// message, and one that a fork copied. The processes take turns; if one is killed in its
+/// turn, its message does not come and the next goes on. One that is stopped in its turn
+/// keeps the others waiting, to their deadlines. A sender of which no clone has left for
+/// another process pays nothing for this.
+///
+/// Up to 384 processes may send over one ring, and only processes of this program's tree.
+/// Over a link that cannot bring several processes in order (see
+/// [`Link::share`](crate::link::Link::share)) only the last clone moves.
+///
+/// ```
+/// let (tx, rx) = ipc_core::pipe::<u32>()?;
+/// let (mover, moved) = ipc_core::pipe::<ipc_core::Sender<u32>>()?;
+/// // What is done here with a second end may be done in another process.
+/// mover.send(&tx.clone())?;
+/// let elsewhere = moved.recv()?;
+/// elsewhere.send(&1)?;
+/// tx.send(&2)?;
+/// assert_eq!((rx.recv()?, rx.recv()?), (1, 2));
+/// drop((tx, elsewhere));
+/// assert!(matches!(rx.recv(), Err(ipc_core::RecvError::Closed)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Sender<T> {
     pub(crate) end: Arc<End>,
-    /// Counts the clones, apart from references that the library itself holds.
-    pub(crate) clones: Arc<()>,
+    pub(crate) own: Arc<Own>,
     hash: u64,
     types: PhantomData<fn(T)>,
 }
@@ -91,8 +116,13 @@ impl<T: Message> Sender<T> {
         Self::from_end(Arc::new(End::new(Box::new(link))))
     }
 
+    /// What it sends on, unless it has moved.
+    pub(crate) fn here(&self) -> Result<&Arc<End>, SendError> {
+        if self.own.has_moved() { Err(SendError::Moved) } else { Ok(&self.end) }
+    }
+
     pub(crate) fn from_end(end: Arc<End>) -> Self {
-        Self { end, clones: Arc::new(()), hash: codec::type_hash::<T>(), types: PhantomData }
+        Self { own: Own::new(&end), end, hash: codec::type_hash::<T>(), types: PhantomData }
     }
 
     /// Sends `value`; waits while the channel is full.
@@ -101,7 +131,7 @@ impl<T: Message> Sender<T> {
     /// [`SendError::Closed`] once the receiver is closed or its process has
     /// ended, [`SendError::Encode`] if the value refuses to be encoded.
     pub fn send(&self, value: &T) -> Result<(), SendError> {
-        self.end.send(self.hash, value, None)
+        self.here()?.send(self.hash, value, None)
     }
 
     /// Sends `value` if the channel has room for it now.
@@ -110,7 +140,7 @@ impl<T: Message> Sender<T> {
     /// As [`send`](Self::send), and [`SendError::Timeout`] if it has none.
     #[doc(alias = "put_nowait")]
     pub fn try_send(&self, value: &T) -> Result<(), SendError> {
-        self.end.send(self.hash, value, deadline::now())
+        self.here()?.send(self.hash, value, deadline::now())
     }
 
     /// Sends `value`; waits for room up to `timeout`.
@@ -122,7 +152,7 @@ impl<T: Message> Sender<T> {
     /// # Errors
     /// As [`send`](Self::send), and [`SendError::Timeout`].
     pub fn send_timeout(&self, value: &T, timeout: Duration) -> Result<(), SendError> {
-        self.end.send(self.hash, value, deadline::after(timeout))
+        self.here()?.send(self.hash, value, deadline::after(timeout))
     }
 }
 
@@ -194,6 +224,11 @@ impl<A: Message, B: Message> Connection<A, B> {
     /// Sends and receives over a link of your choice.
     pub fn over(link: impl Link + 'static) -> Self {
         Self::from_end(Arc::new(End::new(Box::new(link))))
+    }
+
+    #[allow(clippy::unnecessary_wraps, reason = "as that of a sender")]
+    pub(crate) fn here(&self) -> Result<&Arc<End>, SendError> {
+        Ok(&self.end)
     }
 
     pub(crate) fn from_end(end: Arc<End>) -> Self {
@@ -311,12 +346,7 @@ common!(Connection<A, B>);
 
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
-        Self {
-            end: Arc::clone(&self.end),
-            clones: Arc::clone(&self.clones),
-            hash: self.hash,
-            types: PhantomData,
-        }
+        Self { end: Arc::clone(&self.end), own: self.own.another(), hash: self.hash, types: PhantomData }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use serde::de::Deserializer;
 use serde::ser::Serializer;
@@ -13,7 +13,8 @@ use crate::buffer::Buffer;
 use crate::channel::{Connection, Receiver, Sender};
 use crate::codec::Message;
 use crate::error::ExportError;
-use crate::link::{self, ExportKind, Link};
+use crate::link::{self, Export, ExportKind, Link};
+use crate::raw::Region;
 use crate::sys::Handle;
 use crate::transfer::{self, Moves, deserialize_error, serialize_error};
 
@@ -22,11 +23,16 @@ use crate::transfer::{self, Moves, deserialize_error, serialize_error};
 pub(crate) struct End {
     link: Box<dyn Link>,
     moved: AtomicBool,
+    /// How many clones of a sender use it here.
+    clones: AtomicUsize,
+    /// Other processes use it too.
+    shared: AtomicBool,
 }
 
 impl End {
     pub(crate) fn new(link: Box<dyn Link>) -> Self {
-        Self { link, moved: AtomicBool::new(false) }
+        let (moved, shared) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { link, moved, clones: AtomicUsize::new(0), shared }
     }
 
     pub(crate) fn link(&self) -> &dyn Link {
@@ -42,6 +48,71 @@ impl Moves for End {
     fn moved(&self) {
         self.moved.store(true, Ordering::Relaxed);
         self.link.detach();
+    }
+}
+
+/// One clone of a sender: it moves by itself, and the link goes with the last one.
+#[derive(Debug)]
+pub(crate) struct Own {
+    end: Arc<End>,
+    moved: AtomicBool,
+}
+
+impl Own {
+    pub(crate) fn new(end: &Arc<End>) -> Arc<Self> {
+        end.clones.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Self { end: Arc::clone(end), moved: AtomicBool::new(false) })
+    }
+
+    pub(crate) fn has_moved(&self) -> bool {
+        self.moved.load(Ordering::Relaxed)
+    }
+
+    /// A clone of one that has moved has moved as well.
+    pub(crate) fn another(&self) -> Arc<Self> {
+        if self.has_moved() {
+            return Arc::new(Self { end: Arc::clone(&self.end), moved: AtomicBool::new(true) });
+        }
+        Self::new(&self.end)
+    }
+
+    fn export(&self) -> Result<Export, ExportError> {
+        let end = &self.end;
+        if self.has_moved() || end.has_moved() {
+            return Err(ExportError::Moved);
+        }
+        if end.clones.load(Ordering::Relaxed) == 1 && !end.shared.load(Ordering::Relaxed) {
+            return end.link.export();
+        }
+        let export = end.link.share().map_err(|error| match error {
+            ExportError::Unsupported => ExportError::Shared,
+            other => other,
+        })?;
+        end.shared.store(true, Ordering::Relaxed);
+        Ok(export)
+    }
+
+    /// Whether it was the last clone here.
+    fn leave(&self) -> bool {
+        // ORDERING: the last one comes after whatever the others did.
+        self.end.clones.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+}
+
+impl Moves for Own {
+    fn moved(&self) {
+        if !self.moved.swap(true, Ordering::Relaxed) && self.leave() {
+            self.end.moved();
+        }
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        // Clones that have moved may still be here, and must not keep the others' link open.
+        if !self.has_moved() && self.leave() && self.end.shared.load(Ordering::Relaxed) {
+            self.end.link.detach();
+        }
     }
 }
 
@@ -68,6 +139,8 @@ pub(crate) fn with_packet<R>(run: impl FnOnce(&mut Packet) -> R) -> R {
 struct Wire {
     kind: ExportKind,
     places: Vec<u32>,
+    /// Where the processes that send over it take turns.
+    share: Option<Region>,
 }
 
 fn pack<S: Serializer>(end: &Arc<End>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -75,25 +148,33 @@ fn pack<S: Serializer>(end: &Arc<End>, serializer: S) -> Result<S::Ok, S::Error>
         return Err(serialize_error(ExportError::Moved));
     }
     let export = end.link.export().map_err(serialize_error)?;
+    write(export, Arc::clone(end) as Arc<dyn Moves>, serializer)
+}
+
+fn write<S: Serializer>(export: Export, leaves: Arc<dyn Moves>, serializer: S) -> Result<S::Ok, S::Error> {
     let places: Result<Vec<u32>, String> = export.handles.iter().map(transfer::give).collect();
-    let wire = Wire { kind: export.kind, places: places.map_err(serialize_error)? };
-    transfer::on_commit(Arc::clone(end) as Arc<dyn Moves>).map_err(serialize_error)?;
+    let share = export.share.map(|share| share.region().clone());
+    let wire = Wire { kind: export.kind, places: places.map_err(serialize_error)?, share };
+    transfer::on_commit(leaves).map_err(serialize_error)?;
     wire.serialize(serializer)
 }
 
 fn unpack<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<End>, D::Error> {
     let wire = Wire::deserialize(deserializer)?;
     let handles: Result<Vec<Handle>, String> = wire.places.into_iter().map(transfer::take).collect();
-    let link = link::import(wire.kind, handles.map_err(deserialize_error)?).map_err(deserialize_error)?;
-    Ok(Arc::new(End::new(link)))
+    let is_shared = wire.share.is_some();
+    let link = link::import(wire.kind, handles.map_err(deserialize_error)?, wire.share);
+    let end = End::new(link.map_err(deserialize_error)?);
+    end.shared.store(is_shared, Ordering::Relaxed);
+    Ok(Arc::new(end))
 }
 
 impl<T: Message> Serialize for Sender<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if Arc::strong_count(&self.clones) > 1 {
-            return Err(serialize_error(ExportError::Shared));
-        }
-        pack(&self.end, serializer)
+        // Before anything is made for a clone that goes nowhere.
+        transfer::check_encoding().map_err(serialize_error)?;
+        let export = self.own.export().map_err(serialize_error)?;
+        write(export, Arc::clone(&self.own) as Arc<dyn Moves>, serializer)
     }
 }
 

@@ -91,14 +91,16 @@ pub enum ExportError {
     /// A part of a message has been received and waits for the rest.
     #[error("this end holds a part of a message: receive it first")]
     InMessage,
-    /// Another thread is sending or receiving on it at this moment.
+    /// Another thread is sending or receiving on it at this moment, and does not come to an end.
     #[error("this end is in use by another thread: an end moves while nobody waits on it")]
     InUse,
     /// It has moved already.
     #[error("this end has moved to another process already")]
     Moved,
-    /// Clones of it stay behind.
-    #[error("clones of this sender are in use: only the last one can move to another process")]
+    /// Clones of it stay behind, and the link is not one that several processes could send over.
+    #[error(
+        "clones of this sender are in use, and over this link only one process can send: move the last one"
+    )]
     Shared,
     /// The system refused.
     #[error("the end could not be duplicated: {0}")]

@@ -302,6 +302,11 @@ pub fn decoding_from_own_tree() -> bool {
     contexts(|stack| matches!(unpacking_now(stack), Some((_, false))))
 }
 
+/// An error unless a message is being encoded on this thread.
+pub(crate) fn check_encoding() -> Result<(), &'static str> {
+    if encoding_message() { Ok(()) } else { Err(OUTSIDE) }
+}
+
 /// Whether a message is being encoded on this thread.
 #[must_use]
 pub fn encoding_message() -> bool {

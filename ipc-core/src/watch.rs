@@ -20,11 +20,12 @@ pub(crate) trait Watched: Send + Sync {
     /// Becomes ready when the peer has closed its last copy of the connection.
     fn hangup(&self) -> Interest<'_>;
 
-    /// The process that holds the peer now.
-    fn peer(&self) -> Name;
-
-    /// The peer is gone.
+    /// The peer is gone: nobody holds its end of the connection any more.
     fn gone(&self);
+
+    /// A process that it followed has ended. Whom it is to follow instead, if that one is
+    /// not the peer any more.
+    fn ended(&self, name: Name) -> Option<Name>;
 }
 
 /// A process for ever: its id and start time. An id of zero is no process known here.
@@ -33,6 +34,21 @@ pub(crate) struct Name {
     pub(crate) id: u32,
     pub(crate) started: u64,
 }
+
+impl Name {
+    /// From the word of a [`ProcessId`](crate::raw::ProcessId).
+    pub(crate) fn from_word(word: u64) -> Self {
+        Self { id: (word >> 32) as u32, started: word & STARTED }
+    }
+
+    /// Whether it has ended, as far as can be told.
+    pub(crate) fn has_ended(self) -> bool {
+        matches!(open(self), Ok(None))
+    }
+}
+
+/// As much of a start time as a word holds; it comes again after more than a year.
+const STARTED: u64 = 0xffff_ffff;
 
 /// A place among the watched; given back with [`Ticket::leave`].
 #[derive(Debug)]
@@ -54,7 +70,12 @@ pub(crate) fn add(entry: &Arc<impl Watched + 'static>) -> io::Result<Ticket> {
 impl Ticket {
     /// The peer is held by `name` from now on; `false` if that process has ended.
     pub(crate) fn follow(&self, name: Name) -> io::Result<bool> {
-        self.watcher.follow(self.number, name)
+        self.watcher.follow(self.number, name, Others::Forget)
+    }
+
+    /// As [`follow`](Self::follow), beside those that it follows already.
+    pub(crate) fn follow_too(&self, name: Name) -> io::Result<bool> {
+        self.watcher.follow(self.number, name, Others::Keep)
     }
 
     /// Watches no more; `hangup` is what the entry was added with.
@@ -77,8 +98,16 @@ fn open(name: Name) -> io::Result<Option<process::Watch>> {
         other => other?,
     };
     // The id may have been given to another process before the watch was opened.
-    let is_other = process::start_time(name.id).is_ok_and(|started| started != name.started);
+    let differs = |started: u64| (started ^ name.started) & STARTED != 0;
+    let is_other = process::start_time(name.id).is_ok_and(differs);
     Ok((!is_other).then_some(watch))
+}
+
+/// What becomes of those that somebody followed before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Others {
+    Forget,
+    Keep,
 }
 
 #[derive(Debug)]
@@ -180,18 +209,17 @@ impl Watcher {
         };
         drop(state);
         for (number, entry) in followers {
-            // One that has moved to another process meanwhile is followed there.
-            if entry.peer() == name {
-                entry.gone();
-            } else {
-                let _ = self.follow(number, entry.peer());
+            if let Some(other) = entry.ended(name) {
+                let _ = self.follow(number, other, Others::Forget);
             }
         }
     }
 
-    fn follow(&self, follower: u64, name: Name) -> io::Result<bool> {
+    fn follow(&self, follower: u64, name: Name, others: Others) -> io::Result<bool> {
         let mut state = self.lock();
-        state.unfollow(&self.set, follower);
+        if others == Others::Forget {
+            state.unfollow(&self.set, follower);
+        }
         if name.id == 0 || name.id == process::current_id() {
             return Ok(true);
         }
@@ -204,7 +232,9 @@ impl Watcher {
             let process = Process { watch, number, followers: Vec::new() };
             state.processes.insert(name, process);
         }
-        if let Some(process) = state.processes.get_mut(&name) {
+        if let Some(process) = state.processes.get_mut(&name)
+            && !process.followers.contains(&follower)
+        {
             process.followers.push(follower);
         }
         Ok(true)

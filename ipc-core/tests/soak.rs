@@ -34,6 +34,8 @@ const PATIENCE: Duration = Duration::from_millis(300);
 /// A message that shows whether it is whole.
 #[derive(Serialize, Deserialize)]
 struct Numbered {
+    /// Of several.
+    sender: usize,
     number: u64,
     bytes: Vec<u8>,
     handle: Option<Handle>,
@@ -43,7 +45,7 @@ impl Numbered {
     fn new(number: u64, null: Option<&Handle>) -> Self {
         let null = null.filter(|_| number.is_multiple_of(3));
         let handle = null.map(|null| null.try_clone().unwrap());
-        Self { number, bytes: vec![number as u8; Self::len(number)], handle }
+        Self { sender: 0, number, bytes: vec![number as u8; Self::len(number)], handle }
     }
 
     /// Mostly small, at times in parts, once in a while larger than the link.
@@ -86,19 +88,25 @@ fn main() {
     let before = open_handles();
     let mut total = 0;
     let mut longest = Duration::ZERO;
+    const CROWDS: (&str, u64, Kill) = ("crowds", CROWD as u64, kill_crowd);
     for (name, make) in LINKS {
-        for (who, kill) in [("senders", kill_sender as Kill), ("receivers", kill_receiver)] {
+        for (who, at_once, kill) in
+            [("senders", 1, kill_sender as Kill), ("receivers", 1, kill_receiver), CROWDS]
+        {
+            if at_once > 1 && !name.ends_with("ring") {
+                continue;
+            }
             let begun = Instant::now();
             let goes_on = |kills: u64| match set("MP_SOAK_KILLS") {
-                Some(all) => kills < all.div_ceil(8),
-                None => begun.elapsed() < time / 12,
+                Some(all) => kills < all.div_ceil(12),
+                None => begun.elapsed() < time / 18,
             };
             let (mut kills, mut messages) = (0, 0);
             while goes_on(kills) {
                 let round = Instant::now();
                 messages += kill(make(), &mut random);
                 longest = longest.max(round.elapsed());
-                kills += 1;
+                kills += at_once;
             }
             let took = begun.elapsed().as_secs_f64();
             println!("{name:>10}, {who:>9}: {kills:>6} kills, {messages:>9} messages, {took:.1} s");
@@ -162,6 +170,58 @@ fn kill_sender((tx, rx): Ends, random: &mut Rng) -> u64 {
     }
     reap(child);
     received
+}
+
+/// How many send over one channel.
+const CROWD: usize = 3;
+
+/// Several children send, each until it is killed; what comes of each is whole and in its order.
+fn kill_crowd((tx, rx): Ends, random: &mut Rng) -> u64 {
+    let has_handles = tx.capabilities().passes_handles && random.chance(50);
+    let (mover, moved) = pipe::<Sender<Numbered>>().unwrap();
+    let clones = [(); CROWD].map(|()| {
+        mover.send(&tx.clone()).unwrap();
+        moved.recv().unwrap()
+    });
+    drop((mover, moved, tx));
+    let children = [0, 1, 2].map(|sender: usize| {
+        let after = random.pause(Duration::from_millis(4));
+        fork(|| {
+            clones[sender].adopt();
+            let others = clones.iter().enumerate().filter(|(other, _)| *other != sender);
+            others.for_each(|(_, other)| other.abandon());
+            rx.abandon();
+            die_after(after);
+            let null = has_handles.then(null);
+            let all = (0..).map(|number| Numbered { sender, ..Numbered::new(number, null.as_ref()) });
+            all.take_while(|message| clones[sender].send(message).is_ok()).for_each(drop);
+        })
+    });
+    clones.iter().for_each(Sender::abandon);
+    drop(clones);
+    let mut received = [0; CROWD];
+    loop {
+        let result = match random.below(3) {
+            0 => rx.recv(),
+            1 => rx.recv_timeout(LATE),
+            _ => {
+                assert_eq!(wait(&[&rx], Some(LATE)).unwrap(), [0], "a wait slept over something");
+                rx.try_recv()
+            }
+        };
+        match result {
+            Ok(message) => {
+                let number = &mut received[message.sender];
+                assert!(message.is(*number, has_handles), "message {number} is torn");
+                *number += 1;
+            }
+            Err(RecvError::Closed) => break,
+            Err(RecvError::Timeout | RecvError::Cut) => continue,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    children.into_iter().for_each(reap);
+    received.iter().sum()
 }
 
 /// The child receives until it is killed, and notes what it received.

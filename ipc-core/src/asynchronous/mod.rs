@@ -120,7 +120,7 @@ impl<A: Message, B: Message> Connection<A, B> {
     /// # Errors
     /// As [`send`](Self::send).
     pub async fn send_async(&self, value: &A) -> Result<(), SendError> {
-        send(&self.end, pack(value)?).await
+        send(self.here()?, pack(value)?).await
     }
 }
 
@@ -133,7 +133,7 @@ impl<T: Message> Sender<T> {
     /// # Errors
     /// As [`send`](Self::send).
     pub async fn send_async(&self, value: &T) -> Result<(), SendError> {
-        send(&self.end, pack(value)?).await
+        send(self.here()?, pack(value)?).await
     }
 }
 
@@ -150,7 +150,7 @@ macro_rules! bytes {
             pub async fn send_bytes_async(&self, bytes: &[u8]) -> Result<(), SendError> {
                 let mut packet = Packet::new();
                 packet.extend_bytes(bytes);
-                send(&self.end, packet).await
+                send(self.here()?, packet).await
             }
         }
     };

@@ -29,10 +29,10 @@ macro_rules! forward {
             }
 
             fn hurry(&self) {
-        (**self).hurry();
-    }
+                (**self).hurry();
+            }
 
-    fn recv(&self, packet: &mut Packet, deadline: Option<Instant>) -> Result<(), RecvError> {
+            fn recv(&self, packet: &mut Packet, deadline: Option<Instant>) -> Result<(), RecvError> {
                 (**self).recv(packet, deadline)
             }
 
@@ -79,6 +79,10 @@ macro_rules! forward {
 
             fn export(&self) -> Result<Export, ExportError> {
                 (**self).export()
+            }
+
+            fn share(&self) -> Result<Export, ExportError> {
+                (**self).share()
             }
 
             fn detach(&self) {

@@ -13,6 +13,7 @@ use std::time::Instant;
 use crate::Packet;
 use crate::codec::EncodeError;
 use crate::error::{ExportError, RecvError, SendError};
+use crate::raw::Region;
 use crate::sys::Handle;
 use crate::sys::stream::Stream;
 use crate::transfer;
@@ -20,11 +21,13 @@ use crate::wait::Arm;
 
 mod boxed;
 mod ring;
+pub(crate) mod share;
 mod stream;
 mod tcp;
 mod turn;
 
 pub use ring::{RingLink, RingOptions};
+pub(crate) use share::Share;
 pub(crate) use stream::Limits;
 pub use stream::{PipeLink, SocketLink};
 pub use tcp::TcpLink;
@@ -165,6 +168,16 @@ pub trait Link: Send + Sync + fmt::Debug {
         Err(ExportError::Unsupported)
     }
 
+    /// What a process needs to send over this end too, while this one goes on sending, if
+    /// the link can bring them in order. The peer sees one end, which is closed with the
+    /// last of those that hold it.
+    ///
+    /// # Errors
+    /// [`ExportError`] if it cannot: the default.
+    fn share(&self) -> Result<Export, ExportError> {
+        Err(ExportError::Unsupported)
+    }
+
     /// This end has left for another process: dropping it must tell the peer nothing.
     fn detach(&self) {}
 
@@ -227,22 +240,39 @@ pub trait Outgoing {
 pub struct Export {
     pub(crate) kind: ExportKind,
     pub(crate) handles: Vec<Handle>,
+    /// Where those who send take turns, if they are several processes.
+    pub(crate) share: Option<Share>,
 }
 
 /// Which of our links an [`Export`] is of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) enum ExportKind {
-    Ring(ring::Roles),
+    /// With the places of the frames that its further handles belong to.
+    Ring(ring::Roles, Vec<u64>),
     PipeReader,
     PipeWriter,
-    Socket { trusted: bool, limits: Limits },
-    Tcp { trusted: bool, limits: Limits },
+    Socket {
+        trusted: bool,
+        limits: Limits,
+    },
+    Tcp {
+        trusted: bool,
+        limits: Limits,
+    },
 }
 
 /// Builds the link again in the process that received an export.
-pub(crate) fn import(kind: ExportKind, handles: Vec<Handle>) -> Result<Box<dyn Link>, String> {
+pub(crate) fn import(
+    kind: ExportKind,
+    handles: Vec<Handle>,
+    share: Option<Region>,
+) -> Result<Box<dyn Link>, String> {
+    let unusable = |error| format!("the channel end received cannot be used: {error}");
+    let share = share.map(Share::in_region).transpose().map_err(unusable)?;
     let link: std::io::Result<Box<dyn Link>> = match kind {
-        ExportKind::Ring(roles) => RingLink::import(roles, handles).map(|link| Box::new(link) as _),
+        ExportKind::Ring(roles, places) => {
+            RingLink::import(roles, places, handles, share).map(|link| Box::new(link) as _)
+        }
         ExportKind::PipeReader => one(handles).map(|handle| Box::new(PipeLink::reader(handle)) as _),
         ExportKind::PipeWriter => one(handles).map(|handle| Box::new(PipeLink::writer(handle)) as _),
         ExportKind::Socket { trusted, limits } => one(handles).map(|handle| {
@@ -251,7 +281,7 @@ pub(crate) fn import(kind: ExportKind, handles: Vec<Handle>) -> Result<Box<dyn L
         ExportKind::Tcp { trusted, limits } => one(handles)
             .map(|handle| Box::new(TcpLink::connected(Stream::tcp(handle), vouched(trusted), limits)) as _),
     };
-    link.map_err(|error| format!("the channel end received cannot be used: {error}"))
+    link.map_err(unusable)
 }
 
 /// A stranger's word for the peer of a link counts for nothing.

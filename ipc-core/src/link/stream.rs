@@ -347,7 +347,7 @@ impl Framed {
         if reading.head_len > 0 || !writing.rest.is_empty() {
             return Err(ExportError::InMessage);
         }
-        Ok(Export { kind, handles: vec![self.stream.handle().try_clone()?] })
+        Ok(Export { kind, handles: vec![self.stream.handle().try_clone()?], share: None })
     }
 }
 

@@ -188,7 +188,7 @@ impl Consumer {
             return Ok(Vec::new());
         }
         let (post, companion) = (&end.common.post, &end.common.companion);
-        match post.take(companion, frame.handles.into(), deadline) {
+        match post.take(companion, self.tail, frame.handles.into(), deadline) {
             Ok(handles) => Ok(handles),
             Err(Missing::Timeout) => Err(RecvError::Timeout),
             Err(Missing::Io(error)) => Err(error.into()),

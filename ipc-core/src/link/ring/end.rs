@@ -2,13 +2,14 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::handshake::ASLEEP_ON_BELL;
-use super::layout::{Lane, Side};
+use super::layout::{Lane, Senders, Side};
 use super::post::Post;
 use super::sleep::{self, Sleeper};
+use crate::link::share::Share;
 use crate::sys::companion::Companion;
 use crate::sys::poll::Interest;
 use crate::sys::process;
@@ -35,6 +36,12 @@ pub(super) struct Common {
     /// Whom the watch follows: a process id.
     followed: AtomicU32,
     ticket: Mutex<Option<Ticket>>,
+    /// Where the senders take turns, if other processes send over this end as well.
+    share: OnceLock<Share>,
+    /// Which version of the senders' names is followed.
+    heard: AtomicU32,
+    /// What wakes those who wait for the bell when one of many senders has died.
+    rattle: OnceLock<(Companion, Companion)>,
 }
 
 /// One direction of an end.
@@ -48,7 +55,7 @@ pub(super) struct End {
 }
 
 impl Common {
-    pub(super) fn new(companion: Companion, lanes: Vec<(Arc<Lane>, bool)>) -> Self {
+    pub(super) fn new(companion: Companion, lanes: Vec<(Arc<Lane>, bool)>, share: Option<Share>) -> Self {
         Self {
             companion,
             lanes,
@@ -58,6 +65,9 @@ impl Common {
             polls: AtomicBool::new(true),
             followed: AtomicU32::new(NOBODY),
             ticket: Mutex::new(None),
+            share: share.map_or_else(OnceLock::new, OnceLock::from),
+            heard: AtomicU32::new(0),
+            rattle: OnceLock::new(),
         }
     }
 
@@ -69,8 +79,23 @@ impl Common {
         self.lanes.iter().map(|(lane, writes)| lane.side(!*writes))
     }
 
-    /// Says that this process holds the end.
+    pub(super) fn share(&self) -> Option<&Share> {
+        self.share.get()
+    }
+
+    /// Other processes send over this end as well from now on.
+    pub(super) fn set_share(&self, share: Share) {
+        let _ = self.share.set(share);
+        self.lanes.iter().for_each(|(lane, _)| lane.header().senders.0.open());
+        // A peer that sleeps has others to watch now.
+        self.wake_peer();
+    }
+
+    /// Says that this process holds the end, if it is the only one.
     pub(super) fn claim(&self) {
+        if self.share().is_some() {
+            return;
+        }
         self.own().for_each(Side::claim);
         // A peer that sleeps has another process to watch now.
         self.wake_peer();
@@ -88,8 +113,16 @@ impl Common {
 
     pub(super) fn detach(&self) {
         // ORDERING: seen by sleepers that `disturb` wakes.
-        self.detached.store(true, Ordering::SeqCst);
-        self.own().for_each(Side::release);
+        let is_second = self.detached.swap(true, Ordering::SeqCst);
+        if self.share().is_some() {
+            // The kernel counts who holds the socket; it is not to be this process.
+            if !is_second {
+                self.leave_watch();
+                self.companion.let_go();
+            }
+        } else {
+            self.own().for_each(Side::release);
+        }
         self.own().for_each(sleep::disturb);
     }
 
@@ -102,7 +135,8 @@ impl Common {
     pub(super) fn close(&self) {
         let me = process::current_id();
         let is_anothers = |side: &Side| !matches!(side.holder().id, id if id == 0 || id == me);
-        if self.is_detached() || self.own().any(is_anothers) {
+        // Of many senders each lets go of the socket, and the last one is the end.
+        if self.is_detached() || self.share().is_some() || self.own().any(is_anothers) {
             return;
         }
         for side in self.own() {
@@ -132,6 +166,9 @@ impl Common {
     /// Before a sleep: have somebody notice if the peer dies. Costs two loads
     /// where nothing has changed.
     fn follow_peer(self: &Arc<Self>) -> io::Result<()> {
+        if let Some(senders) = self.senders() {
+            return self.follow_senders(senders);
+        }
         let followed = self.followed.load(Ordering::Relaxed);
         let holder = self.peer();
         if followed == UNWATCHED || (followed == holder.id && followed != NOBODY) {
@@ -153,6 +190,65 @@ impl Common {
         }
         Ok(())
     }
+
+    /// As [`follow_peer`](Self::follow_peer), where any of several processes may die with the
+    /// news that it has sent something.
+    fn follow_senders(self: &Arc<Self>, senders: &Senders) -> io::Result<()> {
+        let version = senders.version();
+        if self.heard.load(Ordering::Relaxed) == version {
+            return Ok(());
+        }
+        let mut ticket = self.ticket.lock().unwrap_or_else(PoisonError::into_inner);
+        if ticket.is_none() {
+            *ticket = Some(watch::add(self)?);
+        }
+        if let Some(ticket) = ticket.as_ref() {
+            // What one that has ended already sent is found by the next look.
+            senders.names().try_for_each(|name| ticket.follow_too(name).map(drop))?;
+        }
+        self.heard.store(version, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The peers, if they may be several.
+    fn senders(&self) -> Option<&Senders> {
+        let inward = self.lanes.iter().find(|(_, writes)| !writes)?;
+        Some(&inward.0.header().senders.0).filter(|senders| senders.version() != 0)
+    }
+
+    /// Whether there are senders that nobody watches yet.
+    fn has_news(&self) -> bool {
+        self.senders().is_some_and(|senders| senders.version() != self.heard.load(Ordering::Relaxed))
+    }
+
+    fn peer(&self) -> Name {
+        self.peers().next().map(Side::holder).unwrap_or_default()
+    }
+
+    /// Has all who wait here look again.
+    fn look_again(&self) {
+        self.own().for_each(sleep::disturb);
+        if let Some((bell, _)) = self.rattle.get() {
+            bell.ring();
+        }
+    }
+
+    /// The handle that becomes readable when one of several senders has died.
+    pub(super) fn rattle(&self) -> Option<&Companion> {
+        self.senders()?;
+        if self.rattle.get().is_none() {
+            // Without it a wait may sleep over what a sender died with, until the next one sends.
+            let _ = self.rattle.set(Companion::pair().ok()?);
+        }
+        self.rattle.get().map(|(_, ear)| ear)
+    }
+
+    fn leave_watch(&self) {
+        let ticket = self.ticket.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(ticket) = ticket {
+            ticket.leave(self.companion.hangup());
+        }
+    }
 }
 
 impl Watched for Common {
@@ -160,8 +256,18 @@ impl Watched for Common {
         self.companion.hangup()
     }
 
-    fn peer(&self) -> Name {
-        self.peers().next().map(Side::holder).unwrap_or_default()
+    fn ended(&self, name: Name) -> Option<Name> {
+        let peer = self.peer();
+        if self.senders().is_some() {
+            // The others live, and it may have died before it woke anybody.
+            self.look_again();
+            None
+        } else if peer == name {
+            self.gone();
+            None
+        } else {
+            Some(peer)
+        }
     }
 
     fn gone(&self) {
@@ -176,10 +282,7 @@ impl Watched for Common {
 
 impl Drop for Common {
     fn drop(&mut self) {
-        let ticket = self.ticket.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some(ticket) = ticket.take() {
-            ticket.leave(self.companion.hangup());
-        }
+        self.leave_watch();
     }
 }
 
@@ -198,6 +301,12 @@ impl End {
 
     pub(super) fn wake_peer(&self) {
         sleep::wake(self.peer(), &self.common.companion);
+    }
+
+    /// As [`wake_peer`](Self::wake_peer), also if another one took note of the peer's sleep
+    /// and died before it woke it.
+    pub(super) fn rouse_peer(&self) {
+        sleep::rouse(self.peer(), &self.common.companion);
     }
 
     pub(super) fn peer_has_closed(&self) -> bool {
@@ -239,7 +348,13 @@ impl End {
         sleeper.wait(
             || ready() || self.peer_has_closed() || self.common.is_detached(),
             || self.common.follow_peer(),
+            || self.common.has_news(),
         )
+    }
+
+    /// Where the next frame to be read begins.
+    pub(super) fn read_to(&self) -> u64 {
+        self.read_to.load(Ordering::Relaxed)
     }
 
     /// Whether a frame or the end is there to be received.
@@ -253,16 +368,19 @@ impl End {
     pub(super) fn arm(&self, nudge: Option<&Arc<Nudge>>) {
         // Without a watch the kernel still tells of a peer that has closed everything.
         let _ = self.common.follow_peer();
-        let mut post = self.common.post.arm(nudge);
+        let mut post = self.common.post.arm(nudge, self.common.rattle());
         if self.is_ready() {
             return;
         }
-        if !post.drain(&self.common.companion) {
+        if !post.drain(&self.common.companion, self.read_to()) {
             self.common.gone();
         }
         // ORDERING: as in `Sleeper::wait`; whoever armed looks again afterwards.
         self.own().sleep.fetch_or(ASLEEP_ON_BELL, Ordering::SeqCst);
         fence(Ordering::SeqCst);
+        if self.common.has_news() {
+            let _ = self.common.follow_peer();
+        }
     }
 
     pub(super) fn disarm(&self) {

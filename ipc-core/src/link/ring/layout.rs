@@ -22,7 +22,7 @@ use crate::sys::{cpu, process};
 use crate::watch::Name;
 
 /// "ipc-ring" and the version of this layout.
-const MAGIC: u64 = u64::from_le_bytes(*b"ipcring1");
+const MAGIC: u64 = u64::from_le_bytes(*b"ipcring2");
 
 /// The most data a lane holds, so that every length fits a frame's 32 bits.
 pub(super) const LARGEST: usize = 1 << 30;
@@ -43,6 +43,7 @@ pub(super) struct Header {
     pub(super) tail: Line<AtomicU64>,
     pub(super) producer: Line<Side>,
     pub(super) consumer: Line<Side>,
+    pub(super) senders: Line<Senders>,
 }
 
 /// Counters move in steps of this many bytes.
@@ -112,6 +113,60 @@ impl Side {
             self.cpu.store(now, Ordering::Relaxed);
         }
         now
+    }
+}
+
+/// How many senders in other processes a lane has room for.
+pub(super) const SENDERS: usize = 384;
+
+/// Who sends, where several processes do: the consumer wakes up when one of them ends.
+#[repr(C)]
+#[derive(Debug)]
+pub(super) struct Senders {
+    /// Zero as long as there is one; grows with every name. Only senders write here.
+    version: AtomicU32,
+    /// Words of [`Name`]s; zero is a free place.
+    names: [AtomicU64; SENDERS],
+}
+
+impl Senders {
+    /// Zero if the producer is one process.
+    pub(super) fn version(&self) -> u32 {
+        // ORDERING: the names of that version are visible.
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// From now on there may be several.
+    pub(super) fn open(&self) {
+        let _ = self.version.compare_exchange(0, 1, Ordering::Release, Ordering::Relaxed);
+    }
+
+    /// Adds a name; its place, or none if so many senders live already. The caller has
+    /// the senders' turn.
+    pub(super) fn add(&self, name: u64, has_ended: impl Fn(Name) -> bool) -> Option<usize> {
+        let is_free = |place: &AtomicU64| place.load(Ordering::Relaxed) == 0;
+        let is_left = |place: &AtomicU64| has_ended(Name::from_word(place.load(Ordering::Relaxed)));
+        let free = self.names.iter().position(is_free);
+        let place = free.or_else(|| self.names.iter().position(is_left))?;
+        self.names[place].store(name, Ordering::Relaxed);
+        // ORDERING: whoever sees the version sees the name.
+        self.version.fetch_add(1, Ordering::Release);
+        Some(place)
+    }
+
+    pub(super) fn remove(&self, place: usize, name: u64) {
+        if let Some(word) = self.names.get(place) {
+            let _ = word.compare_exchange(name, 0, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
+    /// Those who send; some of them may have ended.
+    pub(super) fn names(&self) -> impl Iterator<Item = Name> + '_ {
+        self.names
+            .iter()
+            .map(|word| word.load(Ordering::Relaxed))
+            .filter(|word| *word != 0)
+            .map(Name::from_word)
     }
 }
 

@@ -3,8 +3,9 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::share::Share;
 use super::turn::{NoTurn, Turn};
 use super::{Capabilities, Export, ExportKind, Link, Outgoing, Polling};
 use crate::Packet;
@@ -68,6 +69,9 @@ struct Direction<T> {
     end: End,
     turn: Turn<T>,
 }
+
+/// How long the first move of a clone waits for a thread that is sending.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Which lanes an end uses, and for what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -135,10 +139,10 @@ impl RingLink {
         }
         let (ours, theirs) = Companion::pair()?;
         let copy = Segment::import(segment.handle().try_clone()?)?;
-        Ok((Self::new(segment, ours, a)?, Self::new(copy, theirs, b)?))
+        Ok((Self::new(segment, ours, a, None)?, Self::new(copy, theirs, b, None)?))
     }
 
-    fn new(segment: Segment, companion: Companion, roles: Roles) -> io::Result<Self> {
+    fn new(segment: Segment, companion: Companion, roles: Roles, share: Option<Share>) -> io::Result<Self> {
         let lanes = usize::from(roles.sends) + usize::from(roles.receives);
         let open = |is_producer: bool| {
             // The first end sends over lane 0, the second over lane 1; one way has only lane 0.
@@ -149,7 +153,7 @@ impl RingLink {
         let inward = roles.receives.then(|| open(false)).transpose()?;
         let outwards = outward.iter().map(|lane| (Arc::clone(lane), true));
         let inwards = inward.iter().map(|lane| (Arc::clone(lane), false));
-        let common = Arc::new(Common::new(companion, outwards.chain(inwards).collect()));
+        let common = Arc::new(Common::new(companion, outwards.chain(inwards).collect(), share));
         let sending = outward.map(|lane| {
             let turn = Turn::new(Producer::resume(&lane));
             let end = End::new(lane, Arc::clone(&common), true);
@@ -164,14 +168,22 @@ impl RingLink {
         Ok(Self { segment, common, roles, sending, receiving })
     }
 
-    pub(super) fn import(roles: Roles, handles: Vec<Handle>) -> io::Result<Self> {
+    pub(super) fn import(
+        roles: Roles,
+        places: Vec<u64>,
+        handles: Vec<Handle>,
+        share: Option<Share>,
+    ) -> io::Result<Self> {
         let mut handles = handles.into_iter();
         let (Some(memory), Some(socket)) = (handles.next(), handles.next()) else {
             return Err(io::ErrorKind::InvalidData.into());
         };
         let companion = Companion::from_handle(socket);
-        let link = Self::new(Segment::import(memory)?, companion, roles)?;
-        link.common.post.put_back(handles.collect());
+        if share.is_some() && roles.receives {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let link = Self::new(Segment::import(memory)?, companion, roles, share)?;
+        link.common.post.put_back(places, handles.collect());
         Ok(link)
     }
 }
@@ -244,6 +256,9 @@ impl Link for RingLink {
             direction.end.arm(arm.nudge());
         }
         arm.push(self.common.companion.interest());
+        if let Some(rattle) = self.common.rattle() {
+            arm.push(rattle.interest());
+        }
     }
 
     fn disarm(&self) {
@@ -272,13 +287,37 @@ impl Link for RingLink {
             }
             consumer.tell(&direction.end);
         }
-        let mut handles =
-            vec![self.segment.handle().try_clone()?, self.common.companion.handle().try_clone()?];
-        handles.extend(self.common.post.copies()?);
-        Ok(Export { kind: ExportKind::Ring(self.roles), handles })
+        let read_to = self.receiving.as_ref().map_or(0, |direction| direction.end.read_to());
+        let (places, waiting) = self.common.post.copies(read_to)?;
+        let mut handles = self.handles()?;
+        handles.extend(waiting);
+        Ok(Export { kind: ExportKind::Ring(self.roles, places), handles, share: None })
+    }
+
+    fn share(&self) -> Result<Export, ExportError> {
+        if self.common.is_detached() {
+            return Err(ExportError::Moved);
+        }
+        let Some(direction) = self.sending.as_ref().filter(|_| !self.roles.receives) else {
+            return Err(ExportError::Unsupported);
+        };
+        if self.common.share().is_none() {
+            // Who sends at this moment does so alone. If it is this very thread, which is
+            // encoding, it sees afterwards that it is not alone any more.
+            let turn = direction.turn.take(crate::deadline::after(PATIENCE));
+            if matches!(turn, Err(NoTurn::Timeout)) {
+                return Err(ExportError::InUse);
+            }
+            if self.common.share().is_none() {
+                self.common.set_share(Share::new()?);
+            }
+        }
+        let kind = ExportKind::Ring(self.roles, Vec::new());
+        Ok(Export { kind, handles: self.handles()?, share: self.common.share().cloned() })
     }
 
     fn detach(&self) {
+        self.stand_up();
         self.common.detach();
     }
 
@@ -287,8 +326,25 @@ impl Link for RingLink {
     }
 }
 
+impl RingLink {
+    fn handles(&self) -> io::Result<Vec<Handle>> {
+        Ok(vec![self.segment.handle().try_clone()?, self.common.companion.handle().try_clone()?])
+    }
+
+    /// One of many senders gives its seat to another one.
+    fn stand_up(&self) {
+        if let Some(direction) = &self.sending
+            && self.common.share().is_some()
+            && let Ok(mut producer) = direction.turn.take(crate::deadline::now())
+        {
+            producer.leave(&direction.end.lane);
+        }
+    }
+}
+
 impl Drop for RingLink {
     fn drop(&mut self) {
+        self.stand_up();
         self.common.close();
     }
 }

@@ -28,12 +28,20 @@ pub(super) struct Post {
 
 #[derive(Debug, Default)]
 pub(super) struct State {
-    /// Handles whose frame has not been read; an empty place is one that was lost.
-    arrived: VecDeque<Option<Handle>>,
+    /// Handles whose frame has not been read, each with its frame's place; none stands
+    /// for one that was lost.
+    arrived: VecDeque<Arrived>,
     /// How many threads wait for the bell, or are about to.
     armed: usize,
     /// Those of them that stay, and look again when they are told to.
     nudges: Vec<Arc<Nudge>>,
+}
+
+type Arrived = (u64, Option<Handle>);
+
+/// Whether a frame at `place` would lie before `read_to`: its sender died before it was sent.
+fn is_past(place: u64, read_to: u64) -> bool {
+    place.wrapping_sub(read_to) > u64::MAX / 2
 }
 
 /// Why the handles of a frame could not be had.
@@ -47,15 +55,18 @@ pub(super) enum Missing {
 }
 
 impl Post {
-    /// Takes the `count` handles of the next frame: they were sent before it.
+    /// Takes the `count` handles of the frame at `place`, which is the next: they were sent
+    /// before it, and after those of frames that never came.
     pub(super) fn take(
         &self,
         companion: &Companion,
+        place: u64,
         count: usize,
         deadline: Option<Instant>,
     ) -> Result<Vec<Option<Handle>>, Missing> {
         let mut state = self.lock();
         let mut packets = 0;
+        state.forget_past(place);
         while state.arrived.len() < count {
             // A bell that others wait for must reach them: they wake now, find
             // this very frame still there, and go.
@@ -64,7 +75,8 @@ impl Post {
                 state = self.let_them_hear(state, deadline)?;
             }
             match companion.receive().map_err(Missing::Io)? {
-                Packet::Handles(handles) => state.arrived.extend(handles),
+                Packet::Handles(of, _) if is_past(of, place) => packets += 1,
+                Packet::Handles(of, handles) => state.add(of, handles),
                 Packet::Bell => packets += 1,
                 Packet::End | Packet::Nothing => return Err(Missing::NeverSent),
             }
@@ -72,7 +84,10 @@ impl Post {
                 return Err(Missing::NeverSent);
             }
         }
-        Ok(state.arrived.drain(..count).collect())
+        if state.arrived.iter().take(count).any(|(of, _)| *of != place) {
+            return Err(Missing::NeverSent);
+        }
+        Ok(state.arrived.drain(..count).map(|(_, handle)| handle).collect())
     }
 
     fn let_them_hear<'a>(
@@ -94,9 +109,16 @@ impl Post {
         Ok(state)
     }
 
-    /// One more thread is about to wait for the bell.
-    pub(super) fn arm(&self, nudge: Option<&Arc<Nudge>>) -> MutexGuard<'_, State> {
+    /// One more thread is about to wait for the bell, and for `rattle` if there is one.
+    pub(super) fn arm(
+        &self,
+        nudge: Option<&Arc<Nudge>>,
+        rattle: Option<&Companion>,
+    ) -> MutexGuard<'_, State> {
         let mut state = self.lock();
+        if let Some(rattle) = rattle {
+            state.hear(rattle);
+        }
         state.armed += 1;
         if let Some(nudge) = nudge {
             state.nudges.retain(|nudge| nudge.is_armed());
@@ -115,17 +137,19 @@ impl Post {
         }
     }
 
-    /// The handles that came ahead of frames not read yet, for whoever goes on with this end.
-    pub(super) fn copies(&self) -> io::Result<Vec<Handle>> {
-        let state = self.lock();
+    /// The handles that came ahead of frames not read yet, and the places of these, for
+    /// whoever goes on with this end.
+    pub(super) fn copies(&self, read_to: u64) -> io::Result<(Vec<u64>, Vec<Handle>)> {
+        let mut state = self.lock();
+        state.forget_past(read_to);
         let lost = || io::Error::other("handles of a message to come were lost");
-        let copy = |place: &Option<Handle>| place.as_ref().ok_or_else(lost)?.try_clone();
+        let copy = |(place, handle): &Arrived| Ok((*place, handle.as_ref().ok_or_else(lost)?.try_clone()?));
         state.arrived.iter().map(copy).collect()
     }
 
     /// Puts back what [`copies`](Self::copies) brought.
-    pub(super) fn put_back(&self, handles: Vec<Handle>) {
-        self.lock().arrived.extend(handles.into_iter().map(Some));
+    pub(super) fn put_back(&self, places: Vec<u64>, handles: Vec<Handle>) {
+        self.lock().arrived.extend(places.into_iter().zip(handles.into_iter().map(Some)));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -134,6 +158,28 @@ impl Post {
 }
 
 impl State {
+    fn add(&mut self, place: u64, handles: Vec<Option<Handle>>) {
+        self.arrived.extend(handles.into_iter().map(|handle| (place, handle)));
+    }
+
+    /// Drops the handles of frames that never came.
+    fn forget_past(&mut self, read_to: u64) {
+        while self.arrived.front().is_some_and(|(place, _)| is_past(*place, read_to)) {
+            self.arrived.pop_front();
+        }
+    }
+
+    /// Takes off what rings for all that wait, unless some still have to hear it, and tells
+    /// those that stay.
+    fn hear(&mut self, rattle: &Companion) {
+        if rattle.has_bell() {
+            self.nudge();
+            if self.armed == 0 {
+                while let Ok(Packet::Bell) = rattle.receive() {}
+            }
+        }
+    }
+
     /// Tells sets that a bell is about to be taken, and counts them as disarmed.
     fn nudge(&mut self) {
         let told = self.nudges.drain(..).filter(|nudge| nudge.tell()).count();
@@ -142,10 +188,12 @@ impl State {
 
     /// Empties the companion socket, so that only what comes from now on makes it
     /// readable; `false` once the peer is gone, or sends handles without end.
-    pub(super) fn drain(&mut self, companion: &Companion) -> bool {
+    pub(super) fn drain(&mut self, companion: &Companion, read_to: u64) -> bool {
+        self.forget_past(read_to);
         for _ in 0..PACKETS_PER_LOOK {
             match companion.receive() {
-                Ok(Packet::Handles(handles)) => self.arrived.extend(handles),
+                Ok(Packet::Handles(of, _)) if is_past(of, read_to) => {}
+                Ok(Packet::Handles(of, handles)) => self.add(of, handles),
                 Ok(Packet::Bell) => {}
                 Ok(Packet::Nothing) => return true,
                 Ok(Packet::End) | Err(_) => return false,

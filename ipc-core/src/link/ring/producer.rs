@@ -1,7 +1,7 @@
 //! The writing side of a lane.
 
 use std::cell::Cell;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -12,7 +12,10 @@ use crate::codec::EncodeError;
 use crate::deadline;
 use crate::error::SendError;
 use crate::link::Outgoing;
+use crate::link::share::Share;
+use crate::raw::{ProcessId, fork_generation};
 use crate::sys::Handle;
+use crate::watch::Name;
 
 /// Whether a consumer that sleeps is woken for a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +36,17 @@ pub(super) struct Producer {
     wake: Wake,
     /// The last holder left a counter between two frames, which no correct one does.
     broken: bool,
+    /// Where this process stands among several senders, once it does.
+    seat: Option<Seat>,
+}
+
+/// A place in the list of senders.
+#[derive(Debug)]
+struct Seat {
+    /// The fork of the program that took it.
+    generation: u32,
+    /// None if this process does not know who it is.
+    place: Option<(usize, u64)>,
 }
 
 impl Producer {
@@ -42,7 +56,7 @@ impl Producer {
         // ORDERING: what the last holder wrote below `head` is visible.
         let head = header.head.0.load(Ordering::Acquire);
         let tail = header.tail.0.load(Ordering::Acquire);
-        Self { head, tail, wake: Wake::Always, broken: !head.is_multiple_of(FRAME_UNIT) }
+        Self { head, tail, wake: Wake::Always, broken: !head.is_multiple_of(FRAME_UNIT), seat: None }
     }
 
     pub(super) fn send(
@@ -61,11 +75,78 @@ impl Producer {
         }
         // One that is large goes in parts even if there is room, so that both sides copy at once.
         let is_large = message.size().is_some_and(|size| size > LUMP);
-        if is_large || !self.send_in_place(end, message, deadline)? {
-            self.send_from_memory(end, message, deadline)?;
+        let is_alone = end.common.share().is_none();
+        if !is_alone || is_large || !self.send_in_place(end, message, deadline)? {
+            // What runs a user's code comes before the turn among processes.
+            message.parts()?;
+            match end.common.share() {
+                None => self.send_from_memory(end, message, deadline)?,
+                Some(share) => self.send_by_turns(end, share, message, deadline)?,
+            }
         }
         message.sent();
         Ok(())
+    }
+
+    /// Sends where other processes send as well.
+    #[cold]
+    fn send_by_turns(
+        &mut self,
+        end: &End,
+        share: &Share,
+        message: &mut dyn Outgoing,
+        deadline: Option<Instant>,
+    ) -> Result<(), SendError> {
+        let held = share.take(deadline)?;
+        if held.after_a_death {
+            end.rouse_peer();
+        }
+        // ORDERING: what the others wrote below `head` is visible.
+        self.head = end.lane.header().head.0.load(Ordering::Acquire);
+        if end.common.is_detached() {
+            return Err(SendError::Moved);
+        }
+        if !self.head.is_multiple_of(FRAME_UNIT) || end.peer_has_closed() {
+            return Err(SendError::Closed);
+        }
+        self.sit_down(end)?;
+        if share.is_half() {
+            // Its handles belong to a frame that will not come: no other may begin there.
+            self.await_room(end, Frame::room(0), deadline)?;
+            self.publish(end, Kind::Withdrawn, 0, 0);
+            share.set_half(false);
+        }
+        let sent = self.send_from_memory(end, message, deadline);
+        if !message.handles().is_empty() {
+            share.set_half(false);
+        }
+        sent
+    }
+
+    /// Has the consumer watch this process, which may die with the news of a frame.
+    fn sit_down(&mut self, end: &End) -> Result<(), SendError> {
+        let generation = fork_generation();
+        if self.seat.as_ref().is_some_and(|seat| seat.generation == generation) {
+            return Ok(());
+        }
+        let mut place = None;
+        if let Ok(own) = ProcessId::current().map(ProcessId::to_word) {
+            let taken = end.lane.header().senders.0.add(own, Name::has_ended);
+            let taken = taken.ok_or_else(|| io::Error::other(TOO_MANY))?;
+            place = Some((taken, own));
+            end.wake_peer();
+        }
+        self.seat = Some(Seat { generation, place });
+        Ok(())
+    }
+
+    /// This process sends no more.
+    pub(super) fn leave(&mut self, lane: &Lane) {
+        if let Some(Seat { generation, place: Some((place, own)) }) = self.seat.take()
+            && generation == fork_generation()
+        {
+            lane.header().senders.0.remove(place, own);
+        }
     }
 
     /// Lets the message write itself into the ring, if it fits what is free.
@@ -82,6 +163,10 @@ impl Producer {
         let room = free.min(Frame::room(largest_part(end)));
         let written = self.write(end, room, |space| message.write_into(&mut space[HEAD..]))?;
         let Some(len) = written.filter(|len| HEAD + len <= room) else { return Ok(false) };
+        if end.common.share().is_some() {
+            // A clone of this sender was encoded just now.
+            return Ok(false);
+        }
         self.commit(end, Kind::Whole, len, message.handles(), deadline)?;
         Ok(true)
     }
@@ -162,7 +247,10 @@ impl Producer {
             let reason = format!("{} handles stand in it, and {} is the most", handles.len(), u16::MAX);
             return Err(EncodeError::new::<Handle>(reason).into());
         }
-        let sent = end.common.companion.send_handles(handles, deadline);
+        if let Some(share) = end.common.share() {
+            share.set_half(true);
+        }
+        let sent = end.common.companion.send_handles(self.head, handles, deadline);
         sent.map_err(|(count, error)| {
             if count > 0 {
                 // There is room for it: the frame to come has some.
@@ -239,6 +327,9 @@ impl Producer {
         end.lane.fill(self.head, len, fill)
     }
 }
+
+const TOO_MANY: &str =
+    "too many processes have clones of this sender: have some of them end, or send by way of others";
 
 /// The most payload one frame carries: a quarter of the ring, so that the two
 /// sides copy at the same time.

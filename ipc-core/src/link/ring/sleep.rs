@@ -35,21 +35,29 @@ pub(super) struct Sleeper<'a> {
 impl Sleeper<'_> {
     /// Waits until `ready`; `false` at the deadline.
     ///
-    /// `before_sleep` runs each time before the kernel is asked to sleep.
+    /// `before_sleep` runs each time before the kernel is asked to sleep, and again if
+    /// after it there is something new for it. One who only looks is watched for, too.
     pub(super) fn wait(
         &self,
         ready: impl Fn() -> bool,
         before_sleep: impl Fn() -> io::Result<()>,
+        has_news: impl Fn() -> bool,
     ) -> io::Result<bool> {
         if ready() || self.poll_for.is_some_and(|long| self.poll(long, &ready)) {
             return Ok(true);
         }
+        let mut is_watched = false;
         while !deadline::expired(self.deadline) {
             before_sleep()?;
-            self.sleep_unless(&ready);
+            is_watched = true;
+            self.sleep_unless(&|| ready() || has_news());
             if ready() {
                 return Ok(true);
             }
+        }
+        if !is_watched {
+            // Whoever never waits is told of the peer's death by a later look.
+            let _ = before_sleep();
         }
         Ok(ready())
     }
@@ -101,6 +109,13 @@ fn wake_slowly(flags: u32, sleeper: &Side, companion: &Companion) {
     }
 }
 
+/// Wakes the other side in every way, whatever its flags say.
+#[cold]
+pub(super) fn rouse(sleeper: &Side, companion: &Companion) {
+    handshake::wake(&sleeper.sleep);
+    wake_slowly(ASLEEP_ON_WORD | ASLEEP_ON_BELL, sleeper, companion);
+}
+
 /// Makes a sleeper of this very process look again, also one that is only about to sleep.
 pub(super) fn disturb(own: &Side) {
     handshake::disturb(&own.sleep, || wake_all(&own.sleep));
@@ -130,7 +145,7 @@ mod tests {
             }
             looks.get() > 2
         };
-        assert!(sleeper.wait(look, || Ok(())).unwrap());
+        assert!(sleeper.wait(look, || Ok(()), || false).unwrap());
         assert!(!deadline::expired(deadline), "it slept until the deadline");
     }
 }

@@ -47,7 +47,7 @@ fn counters_may_pass_their_largest_value() {
     let again = |link: &RingLink, roles| {
         let segment = Segment::import(link.segment.handle().try_clone().unwrap()).unwrap();
         let companion = Companion::from_handle(link.common.companion.handle().try_clone().unwrap());
-        RingLink::new(segment, companion, roles).unwrap()
+        RingLink::new(segment, companion, roles, None).unwrap()
     };
     let (tx, rx) = (again(&tx, tx.roles), again(&rx, rx.roles));
     for number in 0..100u8 {
@@ -211,6 +211,114 @@ fn a_peer_is_woken_for_what_was_not_hurried() {
         tx.hurry();
         receiver.join().unwrap().unwrap();
     });
+}
+
+/// A thread that has the senders' turn and dies: the kernel passes the turn on, as for a process.
+fn die_with_the_turn(tx: &RingLink, deeds: impl FnOnce() + Send) {
+    tx.share().unwrap();
+    let share = tx.common.share().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::mem::forget(share.take(None).unwrap());
+            deeds();
+        });
+    });
+}
+
+#[test]
+fn handles_of_a_frame_that_never_came_belong_to_no_other() {
+    let (tx, rx) = pair();
+    let open = |path: &str| Handle::from(std::os::fd::OwnedFd::from(std::fs::File::open(path).unwrap()));
+    for round in 0..3 {
+        die_with_the_turn(&tx, || {
+            let head = sender(&tx).lane.header().head.0.load(std::sync::atomic::Ordering::Acquire);
+            tx.common.share().unwrap().set_half(true);
+            tx.common.companion.send_handles(head, &[open("/dev/null")], None).unwrap();
+        });
+        if round == 1 {
+            // Somebody waited meanwhile, and has taken them off the socket already.
+            rx.receiving.as_ref().unwrap().end.arm(None);
+            rx.disarm();
+        }
+        let mut packet = Packet::new();
+        packet.append(&open("/dev/zero")).unwrap();
+        tx.send(&mut packet, None).unwrap();
+        rx.recv(&mut packet, deadline::after(SOON)).unwrap();
+        assert_eq!(packet.handle_count(), 1);
+        let file = std::fs::File::from(std::os::fd::OwnedFd::from(packet.read::<Handle>().unwrap()));
+        let zero = std::fs::metadata("/dev/zero").unwrap();
+        let rdev = std::os::unix::fs::MetadataExt::rdev;
+        assert_eq!(rdev(&file.metadata().unwrap()), rdev(&zero), "those of the dead one came");
+    }
+}
+
+#[test]
+fn who_comes_after_a_death_wakes_whom_the_dead_one_was_about_to() {
+    let (tx, rx) = pair();
+    rx.set_polling(Polling::Off);
+    tx.share().unwrap();
+    // It says who it is now, and not while the receiver sleeps.
+    tx.send(&mut packet_of(0), None).unwrap();
+    recv(&rx, SOON).unwrap();
+    std::thread::scope(|scope| {
+        let receiver = scope.spawn(|| recv(&rx, Duration::from_secs(60)).unwrap());
+        std::thread::sleep(SOON);
+        die_with_the_turn(&tx, || {
+            handshake::wake(&sender(&tx).lane.header().consumer.0.sleep);
+        });
+        tx.send(&mut packet_of(1), None).unwrap();
+        let late = Instant::now();
+        while !receiver.is_finished() {
+            assert!(late.elapsed() < Duration::from_secs(20), "it sleeps on");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+}
+
+/// How another sender dies between a message and the wake-up for it.
+fn dies_with_news(rx: &RingLink, tx: &RingLink, receive: impl FnOnce() + Send) {
+    rx.set_polling(Polling::Off);
+    tx.share().unwrap();
+    let mut other = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+    let started = crate::sys::process::start_time(other.id()).unwrap() & 0xffff_ffff;
+    let word = u64::from(other.id()) << 32 | started;
+    let senders = &sender(tx).lane.header().senders.0;
+    std::thread::scope(|scope| {
+        let receiver = scope.spawn(receive);
+        std::thread::sleep(SOON);
+        senders.add(word, |_| false).unwrap();
+        sender(tx).rouse_peer();
+        std::thread::sleep(SOON);
+        forge(tx, &mut 0, frame(Kind::Whole, 0), &[]);
+        std::thread::sleep(SOON);
+        assert!(!receiver.is_finished(), "nobody has told it");
+        other.kill().unwrap();
+        other.wait().unwrap();
+        let late = Instant::now();
+        while !receiver.is_finished() {
+            assert!(late.elapsed() < Duration::from_secs(20), "it sleeps beside what the dead one sent");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+}
+
+#[test]
+fn what_one_of_many_senders_died_with_wakes_a_receiver() {
+    let (tx, rx) = pair();
+    dies_with_news(&rx, &tx, || assert_eq!(recv(&rx, Duration::from_secs(60)).unwrap(), []));
+}
+
+#[test]
+fn what_one_of_many_senders_died_with_wakes_a_wait() {
+    let (tx, rx) = pair();
+    let rx = Arc::new(rx);
+    dies_with_news(&rx, &tx, || {
+        assert_eq!(crate::wait(&[&rx], Some(Duration::from_secs(60))).unwrap(), [0]);
+    });
+    let (tx, rx) = pair();
+    let (rx, set) = (Arc::new(rx), crate::WaitSet::new().unwrap());
+    set.add(3, Arc::new(Arc::clone(&rx))).unwrap();
+    dies_with_news(&rx, &tx, || assert_eq!(set.wait(Some(Duration::from_secs(60))).unwrap(), [3]));
 }
 
 fn packet_of(number: u64) -> Packet {

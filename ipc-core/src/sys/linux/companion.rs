@@ -1,6 +1,7 @@
 //! The socket beside a ring: `socketpair(2)` of sequenced packets. A packet is
-//! a bell (`B`), or carries handles as `SCM_RIGHTS` behind their number (`H`, n),
-//! so that a receiver knows also of those that its descriptor limit cost it.
+//! a bell (`B`), or carries handles as `SCM_RIGHTS` behind their number (`H`, n, and
+//! the place of their frame), so that a receiver knows also of those that its
+//! descriptor limit cost it.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -22,6 +23,8 @@ pub(crate) const HANDLES_PER_PACKET: usize = 253;
 
 const BELL: u8 = b'B';
 const HANDLES: u8 = b'H';
+/// The longest packet.
+const PACKET: usize = 10;
 
 /// One end of the pair.
 #[derive(Debug)]
@@ -31,8 +34,9 @@ pub(crate) struct Companion(Handle);
 #[derive(Debug)]
 pub(crate) enum Packet {
     Bell,
-    /// An empty place is a handle that was sent, and found no room here.
-    Handles(Vec<Option<Handle>>),
+    /// Those of the frame at this place. An empty one is a handle that was sent, and
+    /// found no room here.
+    Handles(u64, Vec<Option<Handle>>),
     /// The other end is closed everywhere.
     End,
     /// Nothing is there now.
@@ -67,20 +71,25 @@ impl Companion {
         let _ = send(&self.0, &[BELL], SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
     }
 
-    /// Passes `handles` on, in as many packets as it takes; an error says how many went.
+    /// Passes the `handles` of the frame at `place` on, in as many packets as it takes; an
+    /// error says how many went.
     pub(crate) fn send_handles(
         &self,
+        place: u64,
         handles: &[Handle],
         deadline: Option<Instant>,
     ) -> Result<(), (usize, io::Error)> {
         for (packet, some) in handles.chunks(HANDLES_PER_PACKET).enumerate() {
-            self.send_packet(some, deadline).map_err(|error| (packet * HANDLES_PER_PACKET, error))?;
+            self.send_packet(place, some, deadline).map_err(|error| (packet * HANDLES_PER_PACKET, error))?;
         }
         Ok(())
     }
 
-    fn send_packet(&self, handles: &[Handle], deadline: Option<Instant>) -> io::Result<()> {
-        let packet = [HANDLES, u8::try_from(handles.len()).unwrap_or(u8::MAX)];
+    fn send_packet(&self, place: u64, handles: &[Handle], deadline: Option<Instant>) -> io::Result<()> {
+        let mut packet = [0; PACKET];
+        packet[0] = HANDLES;
+        packet[1] = u8::try_from(handles.len()).unwrap_or(u8::MAX);
+        packet[2..].copy_from_slice(&place.to_le_bytes());
         loop {
             match send_with_handles(self.0.as_fd(), &packet, handles) {
                 Err(Errno::INTR) => {}
@@ -101,7 +110,7 @@ impl Companion {
 
     /// Takes one packet without waiting.
     pub(crate) fn receive(&self) -> io::Result<Packet> {
-        let mut packet = [0u8; 2];
+        let mut packet = [0u8; PACKET];
         let mut handles = Vec::new();
         loop {
             return match receive_what_came(self.0.as_fd(), &mut packet, &mut handles) {
@@ -122,6 +131,12 @@ impl Companion {
         matches!(recv(&self.0, &mut kind, flags), Ok((_, 1..))) && kind[0] == BELL
     }
 
+    /// Lets go of the socket, while somebody may still have it in use here: what is asked of
+    /// it from now on fails, or finds nothing.
+    pub(crate) fn let_go(&self) {
+        self.0.let_go();
+    }
+
     /// Ends the connection also where copies of its handles are held elsewhere:
     /// both ends become readable, and what was sent can still be received.
     pub(crate) fn shut_down(&self) {
@@ -133,11 +148,15 @@ fn understand(packet: &[u8], handles: Vec<Handle>) -> io::Result<Packet> {
     match *packet {
         [] => Ok(Packet::End),
         [BELL] if handles.is_empty() => Ok(Packet::Bell),
-        [HANDLES, count] if handles.len() <= usize::from(count) => {
+        [HANDLES, count, ref place @ ..]
+            if handles.len() <= usize::from(count) && place.len() == size_of::<u64>() =>
+        {
+            let mut bytes = [0; size_of::<u64>()];
+            bytes.copy_from_slice(place);
             let lost = usize::from(count) - handles.len();
-            let places = handles.into_iter().map(Some);
-            let places = places.chain(std::iter::repeat_with(|| None).take(lost));
-            Ok(Packet::Handles(places.collect()))
+            let handles = handles.into_iter().map(Some);
+            let handles = handles.chain(std::iter::repeat_with(|| None).take(lost));
+            Ok(Packet::Handles(u64::from_le_bytes(bytes), handles.collect()))
         }
         _ => Err(io::Error::new(io::ErrorKind::InvalidData, "the peer sent an unknown packet")),
     }

@@ -1,7 +1,14 @@
 //! File descriptors, always close-on-exec.
+//!
+//! # Safety
+//! A descriptor is exchanged under its number, which stays its owner's and open.
+
+#![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::event::{EventfdFlags, eventfd};
 
 /// An owned system handle: on Unix a file descriptor.
 ///
@@ -22,6 +29,16 @@ impl Handle {
     pub fn try_clone(&self) -> io::Result<Self> {
         // `OwnedFd::try_clone` duplicates with `F_DUPFD_CLOEXEC`.
         self.0.try_clone().map(Self)
+    }
+
+    /// Lets go of the object while the handle may still be in use here: it stands for
+    /// nothing from now on. Without a free descriptor it keeps it until it is dropped.
+    pub(crate) fn let_go(&self) {
+        if let Ok(nothing) = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK) {
+            // SAFETY: the number belongs to `self`, and is that of an open descriptor before
+            // and afterwards; no memory is touched.
+            unsafe { libc::dup3(nothing.as_raw_fd(), self.0.as_raw_fd(), libc::O_CLOEXEC) };
+        }
     }
 }
 

@@ -14,7 +14,7 @@ pub(crate) struct Companion(Handle);
 #[allow(dead_code, reason = "nothing here makes one")]
 pub(crate) enum Packet {
     Bell,
-    Handles(Vec<Option<Handle>>),
+    Handles(u64, Vec<Option<Handle>>),
     End,
     Nothing,
 }
@@ -46,6 +46,7 @@ impl Companion {
 
     pub(crate) fn send_handles(
         &self,
+        _place: u64,
         _handles: &[Handle],
         _deadline: Option<Instant>,
     ) -> Result<(), (usize, io::Error)> {
@@ -57,6 +58,10 @@ impl Companion {
     }
 
     pub(crate) fn has_bell(&self) -> bool {
+        self.0.never()
+    }
+
+    pub(crate) fn let_go(&self) {
         self.0.never()
     }
 
