@@ -61,6 +61,11 @@ pub(crate) fn collect(epoch: u128, lease: &Arc<Lease>) -> bool {
     })
 }
 
+/// Whether what is being written, if anything, is for the manager `epoch`.
+pub(crate) fn is_for(epoch: u128) -> bool {
+    WRITING.with_borrow(|stack| stack.last().is_none_or(|top| top.epoch == epoch))
+}
+
 /// Runs `read`; references that it leaves are given back.
 pub(crate) fn arriving<R>(from: Arriving, read: impl FnOnce() -> R) -> R {
     struct Scope;

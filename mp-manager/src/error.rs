@@ -19,8 +19,13 @@ pub struct ManagerError(Box<Kind>);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Kind {
+    /// The call was not sent.
     #[error("the manager is gone: {0}")]
     Gone(String),
+    #[error("the manager is gone, and whether the call has run is not known: {0}")]
+    InFlight(String),
+    #[error("the manager is gone, and none came back in its place: {0}")]
+    Lost(String),
     #[error("the manager did not answer within {0:?}: it is stuck, or the call needs a longer timeout")]
     Timeout(Duration),
     #[error(transparent)]
@@ -124,7 +129,19 @@ impl ManagerError {
     /// The manager has ended, or the connection to it.
     #[must_use]
     pub fn is_gone(&self) -> bool {
-        matches!(*self.0, Kind::Gone(_) | Kind::Connect(_))
+        matches!(*self.0, Kind::Gone(_) | Kind::InFlight(_) | Kind::Lost(_) | Kind::Connect(_))
+    }
+
+    /// The call may have run in the manager, although it brought no value: it was sent, and then
+    /// the manager went away, or the time was up. Of all other errors the call is known to have
+    /// failed, or not to have been sent.
+    #[must_use]
+    pub fn may_have_run(&self) -> bool {
+        matches!(*self.0, Kind::InFlight(_) | Kind::Timeout(_))
+    }
+
+    pub(crate) fn is_unsent(&self) -> bool {
+        matches!(*self.0, Kind::Gone(_))
     }
 
     /// No answer came in time.

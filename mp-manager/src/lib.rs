@@ -50,6 +50,13 @@
 //! [`lock`](Manager::lock) and others. Their values are kept encoded, and proxies in
 //! them are references: a list in a dict in a list is one list.
 //!
+//! # A server that ends
+//! A manager that has gone is an error for all who wait, at once, and the objects are gone with it:
+//! unless it was given a [folder](Builder::state). Then those that were made
+//! [durable](Manager::make_durable) are there again when one is started with the same folder, with
+//! all that was answered. Clients [connect again](Manager::reconnect) by themselves if they are
+//! told to.
+//!
 //! # Who is trusted
 //! A server that was [started](Manager::start) takes functions from its own tree of
 //! processes: how objects of your types are made, and
@@ -77,6 +84,7 @@ mod lease;
 mod manager;
 mod object_ref;
 mod proxy;
+mod reconnect;
 // The proxy of the names is for this crate alone.
 #[cfg(feature = "named")]
 #[allow(dead_code, unreachable_pub)]
@@ -108,6 +116,7 @@ pub use manager::Manager;
 pub use mp_macros::object;
 pub use object_ref::ObjectRef;
 pub use proxy::Proxy;
+pub use reconnect::Reconnect;
 #[cfg(feature = "named")]
 pub use segments::SharedMemoryManager;
 

@@ -19,6 +19,7 @@ use crate::info::ObjectInfo;
 use crate::lease::Lease;
 use crate::object_ref::{ObjectRef, Reply};
 use crate::proxy::Proxy;
+use crate::reconnect::{Reconnect, Way};
 use crate::wire::{Access, AccessWire, Key, Request};
 
 /// A way to a server of objects: makes them, and finds them by name.
@@ -31,6 +32,8 @@ pub struct Manager {
     client: Arc<Client>,
     process: Option<Arc<ServerProcess>>,
     patience: Duration,
+    /// How it is found again when it has gone.
+    way: Option<Arc<Way>>,
 }
 
 impl Manager {
@@ -86,7 +89,7 @@ impl Manager {
     }
 
     pub(crate) fn over(client: Arc<Client>, process: Option<Arc<ServerProcess>>) -> Self {
-        Self { client, process, patience: client::PATIENCE }
+        Self { client, process, patience: client::PATIENCE, way: None }
     }
 
     /// The same manager, with another timeout for the proxies that it makes: thirty
@@ -94,6 +97,49 @@ impl Manager {
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.patience = timeout;
+        self
+    }
+
+    /// The same manager, for which another one is sought at its address when it has gone.
+    ///
+    /// Without this, calls of a manager that has gone are errors at once, for good. With it a call
+    /// of this manager, and of a proxy that it [found](Self::find) by a name, connects again as
+    /// the policy says, and finds the object under its name. A call that was not sent is then sent; one that was under way is an error for which
+    /// [`may_have_run`](ManagerError::may_have_run) holds, and is never sent twice. So is a call
+    /// that waits: for an item, for one. What the client held is gone with the old manager: a
+    /// guard of a lock is one of nothing.
+    ///
+    /// A proxy that was found is equal to what it was equal to before. The key of a started manager
+    /// is of no use for another one, so both are started with one that was
+    /// [chosen](crate::Builder::authkey). Proxies in messages do not take the policy along.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// use std::time::Duration;
+    /// use ipc_core::Address;
+    /// use mp_manager::{Manager, QueueProxy, Reconnect};
+    ///
+    /// # let folder = std::env::temp_dir().join(format!("mp-reconnect-example-{}", std::process::id()));
+    /// let address = Address::auto()?;
+    /// let start = || Manager::builder().address(address.clone()).authkey("secret").state(&folder).start();
+    /// let server = start()?;
+    /// let jobs: QueueProxy<u32> = server.durable("jobs", |manager| manager.queue())?;
+    ///
+    /// let client = Manager::connect(&address, "secret")?.reconnect(Reconnect::within(Duration::from_secs(10)));
+    /// let found: QueueProxy<u32> = client.find("jobs")?;
+    /// found.put(&1)?;
+    /// drop((jobs, server)); // the server ends
+    /// let server = start()?;
+    /// found.put(&2)?;
+    /// assert_eq!((found.get()?, found.get()?), (1, 2));
+    /// # drop(server);
+    /// # std::fs::remove_dir_all(folder)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn reconnect(mut self, policy: Reconnect) -> Self {
+        self.way = Some(Arc::new(Way::new(&self.client, policy)));
         self
     }
 
@@ -146,10 +192,14 @@ impl Manager {
     /// See [`ManagerError`].
     pub fn publish(&self, name: &str, proxy: &impl Proxy) -> Result<(), ManagerError> {
         let object = proxy.object();
-        if object.epoch() != self.client.access().epoch {
-            return Err(Kind::OtherEpoch.into());
-        }
-        self.ask(Request::Publish { name: name.to_owned(), object: object.id() })?.read()
+        let publish = |client: &Arc<Client>| {
+            if object.epoch() != client.access().epoch {
+                return Err(Kind::OtherEpoch.into());
+            }
+            let request = Request::Publish { name: name.to_owned(), object: object.id() };
+            client.call(request, self.patience, |_| Ok(()))
+        };
+        self.with_client(publish)?.1.read()
     }
 
     /// Has an object survive the server: what it is now and all that changes it from now on is
@@ -188,8 +238,8 @@ impl Manager {
         }
         let made = make(self)?;
         self.make_durable(&made)?;
-        let reply = self.ask(Request::Adopt { name: name.to_owned(), object: made.object().id() })?;
-        self.proxy_of(reply).map(P::from_object)
+        let adopt = || Request::Adopt { name: name.to_owned(), object: made.object().id() };
+        self.named(name, adopt).map(P::from_object)
     }
 
     /// Of the log of a manager with a [folder](crate::Builder::state): how many bytes it has, and
@@ -214,8 +264,8 @@ impl Manager {
     /// # Errors
     /// See [`ManagerError`].
     pub fn find<P: Proxy>(&self, name: &str) -> Result<P, ManagerError> {
-        let reply = self.ask(Request::Find { name: name.to_owned() })?;
-        self.proxy_of(reply).map(P::from_object)
+        let find = || Request::Find { name: name.to_owned() };
+        self.named(name, find).map(P::from_object)
     }
 
     /// Ends the server: asks it to, and kills it if it has not ended by `timeout`.
@@ -251,36 +301,60 @@ impl Manager {
         &self,
         name: &str,
         by_function: bool,
-        write: impl FnOnce(&mut Packet) -> Result<(), EncodeError>,
+        write: impl Fn(&mut Packet) -> Result<(), EncodeError>,
     ) -> Result<ObjectRef, ManagerError> {
-        let request = Request::Create { name: name.to_owned(), by_function };
-        let reply = self.client()?.call(request, self.patience, write)?;
-        self.proxy_of(reply)
+        let request = || Request::Create { name: name.to_owned(), by_function };
+        let (epoch, reply) = self.with_client(|client| client.call(request(), self.patience, &write))?;
+        self.proxy_of(epoch, reply)
     }
 
     pub(crate) fn patience(&self) -> Duration {
         self.patience
     }
 
+    /// Of the manager that is there now, as far as is known.
     pub(crate) fn epoch(&self) -> u128 {
-        self.client.access().epoch
+        self.client().map_or(self.client.access().epoch, |client| client.access().epoch)
     }
 
-    fn proxy_of(&self, mut reply: Reply) -> Result<ObjectRef, ManagerError> {
-        let lease = reply.leases.pop().ok_or_else(|| Kind::Gone("it gave no reference".to_owned()))?;
-        Ok(ObjectRef::new(self.epoch(), Arc::<Lease>::new(lease), self.patience))
+    fn proxy_of(&self, epoch: u128, mut reply: Reply) -> Result<ObjectRef, ManagerError> {
+        let lease = reply.leases.pop().ok_or_else(|| Kind::InFlight("it gave no reference".to_owned()))?;
+        Ok(ObjectRef::new(epoch, Arc::<Lease>::new(lease), self.patience))
+    }
+
+    /// The object that has the name after a request.
+    fn named(&self, name: &str, request: impl Fn() -> Request) -> Result<ObjectRef, ManagerError> {
+        let (epoch, reply) = self.with_client(|client| client.call(request(), self.patience, |_| Ok(())))?;
+        let object = self.proxy_of(epoch, reply)?;
+        Ok(match &self.way {
+            Some(way) => object.found_by(way, name),
+            None => object,
+        })
     }
 
     fn ask(&self, request: Request) -> Result<Reply, ManagerError> {
-        self.client()?.call(request, self.patience, |_| Ok(()))
+        let ask = |client: &Arc<Client>| client.call(request.clone(), self.patience, |_| Ok(()));
+        Ok(self.with_client(ask)?.1)
+    }
+
+    /// Asks the manager that is there, and says which that was.
+    fn with_client<R>(
+        &self,
+        ask: impl Fn(&Arc<Client>) -> Result<R, ManagerError>,
+    ) -> Result<(u128, R), ManagerError> {
+        let ask = |client: &Arc<Client>| ask(client).map(|reply| (client.access().epoch, reply));
+        match &self.way {
+            Some(way) => way.ask(ask),
+            None => ask(&self.client()?),
+        }
     }
 
     /// The connection of this process: a fork makes its own.
     pub(crate) fn client(&self) -> Result<Arc<Client>, ManagerError> {
-        if self.client.is_inherited() {
-            reach(self.client.access().clone())
-        } else {
-            Ok(Arc::clone(&self.client))
+        match &self.way {
+            Some(way) => way.client(),
+            None if self.client.is_inherited() => reach(self.client.access().clone()),
+            None => Ok(Arc::clone(&self.client)),
         }
     }
 }
@@ -345,7 +419,8 @@ impl Serialize for Manager {
         if !ipc_core::encoding_message() {
             return Err(S::Error::custom("a manager can be serialised only inside a message"));
         }
-        AccessWire::from(self.client.access()).serialize(serializer)
+        let client = self.client().map_err(S::Error::custom)?;
+        AccessWire::from(client.access()).serialize(serializer)
     }
 }
 

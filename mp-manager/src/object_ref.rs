@@ -17,6 +17,7 @@ use crate::context::{self, Arriving};
 use crate::error::{Kind, ManagerError};
 use crate::info::MethodInfo;
 use crate::lease::{Lease, Route};
+use crate::reconnect::{Found, Way};
 use crate::server::{self, homes};
 use crate::wire::{AccessWire, Patience, Request, method_id};
 
@@ -32,6 +33,8 @@ pub struct ObjectRef {
     patience: Duration,
     /// Calls that are not waited for at once go there.
     batch: Option<Arc<Gathered>>,
+    /// How it is found again when its manager has gone.
+    found: Option<Arc<Found>>,
 }
 
 /// How long dropping a guard may take of a thread's time.
@@ -39,12 +42,26 @@ const PARTING: Duration = Duration::from_secs(1);
 
 impl ObjectRef {
     pub(crate) fn new(epoch: u128, lease: Arc<Lease>, patience: Duration) -> Self {
-        Self { epoch, lease, patience, batch: None }
+        Self { epoch, lease, patience, batch: None, found: None }
     }
 
     /// The same object, whose calls go into a batch.
     pub(crate) fn in_batch(self, batch: Arc<Gathered>) -> Self {
         Self { batch: Some(batch), ..self }
+    }
+
+    /// It was found by its name, and will be so again.
+    pub(crate) fn found_by(mut self, way: &Arc<Way>, name: &str) -> Self {
+        self.found = Some(Arc::new(Found::new(way, name, self.patience, &self.lease)));
+        self
+    }
+
+    /// The object where a call of it ran, for a value that holds something in it: not to be found
+    /// again. `None` if it never is.
+    pub(crate) fn there(&self, lease: Arc<Lease>) -> Option<Self> {
+        self.found.as_ref()?;
+        let epoch = lease.epoch().unwrap_or(self.epoch);
+        Some(Self { epoch, lease, patience: self.patience, batch: None, found: None })
     }
 
     /// Runs a method of the object and brings its value.
@@ -73,32 +90,54 @@ impl ObjectRef {
         &self,
         method: u64,
         limit: Option<Duration>,
-        write: impl FnOnce(&mut Packet) -> Result<(), EncodeError>,
+        write: impl Fn(&mut Packet) -> Result<(), EncodeError>,
         read: Read<R>,
     ) -> Result<AsyncReply<R>, ManagerError> {
-        let lease = self.here()?;
-        let object = lease.object();
-        let (state, arguments) = match lease.route() {
-            Route::Client(client) => {
-                let request = Request::Call { object, method, patience: patience(limit, self.patience) };
-                let batch = self.batch.as_ref().filter(|batch| batch.takes(client));
-                let (begun, arguments) = match batch {
-                    Some(batch) => client.begin_in(batch, &lease, request, write)?,
-                    None => client.begin(request, self.patience, write)?,
-                };
-                (State::Away { client: Arc::clone(client), begun, batch: batch.cloned() }, arguments)
-            }
-            Route::Home(server) => {
-                let server = server.upgrade().ok_or_else(server_ended)?;
-                let call = server::begin_at_home(&server, (object, method), limit, self.patience, write)?;
-                (State::Home(call), Vec::new())
-            }
-        };
-        Ok(AsyncReply::new(state, Self { batch: None, ..self.clone() }, arguments, read))
+        self.unless_sent(|lease| {
+            let object = lease.object();
+            let (state, arguments) = match lease.route() {
+                Route::Client(client) => {
+                    let request = Request::Call { object, method, patience: patience(limit, self.patience) };
+                    let batch = self.batch.as_ref().filter(|batch| batch.takes(client));
+                    let (begun, arguments) = match batch {
+                        Some(batch) => client.begin_in(batch, lease, request, &write)?,
+                        None => client.begin(request, self.patience, &write)?,
+                    };
+                    (State::Away { client: Arc::clone(client), begun, batch: batch.cloned() }, arguments)
+                }
+                Route::Home(server) => {
+                    let server = server.upgrade().ok_or_else(server_ended)?;
+                    let place = (object, method);
+                    (
+                        State::Home(server::begin_at_home(&server, place, limit, self.patience, &write)?),
+                        Vec::new(),
+                    )
+                }
+            };
+            let there = self.there(Arc::clone(lease));
+            let object = there.unwrap_or_else(|| Self { batch: None, ..self.clone() });
+            Ok(AsyncReply::new(state, object, arguments, read))
+        })
     }
 
     pub(crate) fn patience(&self) -> Duration {
         self.patience
+    }
+
+    /// Runs a call; again, if it was not sent and the object can be found again.
+    fn unless_sent<R>(
+        &self,
+        attempt: impl Fn(&Arc<Lease>) -> Result<R, ManagerError>,
+    ) -> Result<R, ManagerError> {
+        match &self.found {
+            Some(found) => found.unless_sent(attempt),
+            None => attempt(&self.here()?),
+        }
+    }
+
+    /// The reference that was used last, or is to be.
+    fn current(&self) -> Arc<Lease> {
+        self.found.as_ref().map_or_else(|| Arc::clone(&self.lease), |found| found.current())
     }
 
     /// Runs a method by its name: for tools that have no proxy of the type. The arguments are a
@@ -142,7 +181,7 @@ impl ObjectRef {
         let lease = self.here()?;
         match lease.route() {
             Route::Client(client) => {
-                let request = Request::Describe { object: self.id() };
+                let request = Request::Describe { object: lease.object() };
                 client.call(request, self.patience, |_| Ok(()))?.read()
             }
             Route::Home(server) => {
@@ -161,7 +200,7 @@ impl ObjectRef {
     }
 
     pub(crate) fn id(&self) -> u64 {
-        self.lease.object()
+        self.current().object()
     }
 
     /// As [`call`](Self::call), with what is written raw, and a limit for waits in the object.
@@ -169,23 +208,35 @@ impl ObjectRef {
         &self,
         method: u64,
         limit: Option<Duration>,
-        write: impl FnOnce(&mut Packet) -> Result<(), EncodeError>,
+        write: impl Fn(&mut Packet) -> Result<(), EncodeError>,
     ) -> Result<Reply, ManagerError> {
+        self.exchange_there(method, limit, write).map(|(reply, _)| reply)
+    }
+
+    /// As [`exchange`](Self::exchange); brings the reference too over which the call went.
+    pub(crate) fn exchange_there(
+        &self,
+        method: u64,
+        limit: Option<Duration>,
+        write: impl Fn(&mut Packet) -> Result<(), EncodeError>,
+    ) -> Result<(Reply, Arc<Lease>), ManagerError> {
         if let Some(batch) = &self.batch {
             batch.send()?;
         }
-        let lease = self.here()?;
-        let patience = patience(limit, self.patience);
-        let object = lease.object();
-        match lease.route() {
-            Route::Client(client) => {
-                client.call(Request::Call { object, method, patience }, self.patience, write)
-            }
-            Route::Home(server) => {
-                let server = server.upgrade().ok_or_else(server_ended)?;
-                server::begin_at_home(&server, (object, method), limit, self.patience, write)?.finish()
-            }
-        }
+        self.unless_sent(|lease| {
+            let patience = patience(limit, self.patience);
+            let object = lease.object();
+            let reply = match lease.route() {
+                Route::Client(client) => {
+                    client.call(Request::Call { object, method, patience }, self.patience, &write)
+                }
+                Route::Home(server) => {
+                    let server = server.upgrade().ok_or_else(server_ended)?;
+                    server::begin_at_home(&server, (object, method), limit, self.patience, &write)?.finish()
+                }
+            };
+            Ok((reply?, Arc::clone(lease)))
+        })
     }
 
     /// Says something to the object, for guards that are dropped: others who learn of the
@@ -197,7 +248,10 @@ impl ObjectRef {
     }
 
     pub(crate) fn epoch(&self) -> u128 {
-        self.epoch
+        match &self.found {
+            Some(found) => found.current().epoch().unwrap_or(self.epoch),
+            None => self.epoch,
+        }
     }
 
     pub(crate) fn is_trusted(&self) -> bool {
@@ -209,6 +263,9 @@ impl ObjectRef {
 
     /// The reference of this process: a fork has to get one of its own.
     fn here(&self) -> Result<Arc<Lease>, ManagerError> {
+        if let Some(found) = &self.found {
+            return found.lease();
+        }
         match self.lease.route() {
             Route::Client(client) if client.is_inherited() => client::reclaim(client, self.id()),
             _ => Ok(Arc::clone(&self.lease)),
@@ -216,8 +273,8 @@ impl ObjectRef {
     }
 
     fn flight(&self) -> Result<Wire, String> {
-        let object = self.id();
         let lease = self.here().map_err(|error| error.to_string())?;
+        let object = lease.object();
         let (access, ticket) = match lease.route() {
             Route::Client(client) => {
                 let reply = client.call(Request::Fly { object }, self.patience, |_| Ok(()));
@@ -294,8 +351,9 @@ impl Serialize for ObjectRef {
         if !ipc_core::encoding_message() {
             return Err(S::Error::custom("a proxy can be serialised only inside a message"));
         }
-        if context::collect(self.epoch, &self.lease) {
-            return Wire::Here { object: self.id() }.serialize(serializer);
+        let lease = self.current();
+        if lease.epoch().is_some_and(|epoch| context::collect(epoch, &lease)) {
+            return Wire::Here { object: lease.object() }.serialize(serializer);
         }
         if crate::durable::is_storing() {
             return Err(S::Error::custom("an object of another manager cannot be kept in this one's log"));
@@ -319,7 +377,7 @@ impl<'de> Deserialize<'de> for ObjectRef {
 
 impl PartialEq for ObjectRef {
     fn eq(&self, other: &Self) -> bool {
-        (self.epoch, self.id()) == (other.epoch, other.id())
+        (self.epoch, self.lease.object()) == (other.epoch, other.lease.object())
     }
 }
 
@@ -327,7 +385,7 @@ impl Eq for ObjectRef {}
 
 impl Hash for ObjectRef {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.epoch, self.id()).hash(state);
+        (self.epoch, self.lease.object()).hash(state);
     }
 }
 

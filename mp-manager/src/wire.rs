@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ipc_core::{Address, AuthKey, Connection, EncodeError, Packet};
 use serde::de::{Deserializer, Error as _, Visitor};
-use serde::ser::Serializer;
+use serde::ser::{SerializeStruct, Serializer};
 use serde::{Deserialize, Serialize};
 
 use crate::error::FaultKind;
@@ -24,7 +24,7 @@ pub(crate) struct Head {
     pub(crate) request: Request,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Request {
     /// The first one. Answered by [`Welcome`].
     Hello {
@@ -161,10 +161,28 @@ pub(crate) enum Key {
 }
 
 /// A value as a managed container keeps it: encoded, with the objects in it.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub(crate) struct Raw {
     pub(crate) bytes: Bytes,
     pub(crate) objects: Vec<u64>,
+    /// Whose objects they are, at a client.
+    #[serde(skip)]
+    pub(crate) epoch: Option<u128>,
+}
+
+impl Serialize for Raw {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let is_for = |epoch| self.objects.is_empty() || crate::context::is_for(epoch);
+        if !self.epoch.is_none_or(is_for) {
+            return Err(serde::ser::Error::custom(
+                "an object in the value is of a manager that has ended: find it in the one that is there",
+            ));
+        }
+        let mut raw = serializer.serialize_struct("Raw", 2)?;
+        raw.serialize_field("bytes", &self.bytes)?;
+        raw.serialize_field("objects", &self.objects)?;
+        raw.end()
+    }
 }
 
 /// Bytes that travel in one piece.

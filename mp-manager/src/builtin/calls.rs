@@ -22,9 +22,9 @@ pub(super) struct Ask<'a, W, R> {
 }
 
 /// Writes the arguments of a call.
-pub(super) trait Writes: FnOnce(&mut Packet) -> Result<(), EncodeError> {}
+pub(super) trait Writes: Fn(&mut Packet) -> Result<(), EncodeError> {}
 
-impl<W: FnOnce(&mut Packet) -> Result<(), EncodeError>> Writes for W {}
+impl<W: Fn(&mut Packet) -> Result<(), EncodeError>> Writes for W {}
 
 impl<W: Writes, R> Ask<'_, W, R> {
     /// Waits in the object for so long at most.
@@ -34,7 +34,14 @@ impl<W: Writes, R> Ask<'_, W, R> {
 
     /// Makes the call and waits for its value.
     pub(super) fn wait(self) -> Result<R, ManagerError> {
-        (self.read)(self.object.exchange(self.method, self.limit, self.write), self.object)
+        match self.object.exchange_there(self.method, self.limit, self.write) {
+            // What the value holds, it holds in the manager that gave it.
+            Ok((reply, lease)) => match self.object.there(lease) {
+                Some(there) => (self.read)(Ok(reply), &there),
+                None => (self.read)(Ok(reply), self.object),
+            },
+            Err(error) => (self.read)(Err(error), self.object),
+        }
     }
 
     /// Makes the call.

@@ -121,7 +121,7 @@ fn finish<T: Message, R: Message>(epoch: u128, state: Option<&T>, value: &R) -> 
 
 /// A place of a list.
 pub(super) fn place(index: usize) -> Raw {
-    Raw { bytes: Bytes((index as u64).to_le_bytes().to_vec()), objects: Vec::new() }
+    Raw { bytes: Bytes((index as u64).to_le_bytes().to_vec()), objects: Vec::new(), epoch: None }
 }
 
 /// In the server: which place of a list is meant.

@@ -142,7 +142,7 @@ fn raw_and_leases<T: Message>(epoch: u128, value: &T) -> Result<(Raw, Vec<Arc<Le
         return Err(Kind::Encode(EncodeError::new::<T>(why)).into());
     }
     let bytes = crate::wire::Bytes(packet.bytes().to_vec());
-    Ok((Raw { bytes, objects: context::numbers(&leases) }, leases))
+    Ok((Raw { bytes, objects: context::numbers(&leases), epoch: Some(epoch) }, leases))
 }
 
 fn raws<'a, T: Message>(

@@ -13,7 +13,7 @@ use super::{create, decode};
 use crate::durable::Snapshot;
 use crate::error::{FaultKind, ManagerError};
 use crate::manager::Manager;
-use crate::object_ref::ObjectRef;
+use crate::object_ref::{ObjectRef, Reply};
 use crate::server::builtin::{BuiltIn, Desk, METHOD};
 use crate::server::{Answer, CallKey};
 
@@ -178,11 +178,18 @@ impl RLockProxy {
 
     fn acquire(&self, waits: bool, limit: Option<Duration>) -> Result<Option<RLockGuard>, ManagerError> {
         let call = Call::Acquire { thread: this_thread(), waits };
-        let ask = self.object.ask(call, plain);
+        let ask = self.object.ask(call, held_if_free);
         let ask = if let Some(limit) = limit { ask.until(limit) } else { ask };
-        let hold: Option<u64> = in_time(ask.wait())?;
-        Ok(hold.map(|hold| RLockGuard { object: self.object.clone(), hold, thread: PhantomData }))
+        in_time(ask.wait())
     }
+}
+
+fn held_if_free(
+    reply: Result<Reply, ManagerError>,
+    object: &ObjectRef,
+) -> Result<Option<RLockGuard>, ManagerError> {
+    let hold: Option<u64> = reply?.read()?;
+    Ok(hold.map(|hold| RLockGuard { object: object.clone(), hold, thread: PhantomData }))
 }
 
 impl Drop for RLockGuard {

@@ -104,6 +104,19 @@ impl Client {
         &self.access
     }
 
+    /// Whether calls can be sent, as far as can be told now.
+    pub(crate) fn is_usable(&self) -> bool {
+        if self.is_inherited() {
+            return false;
+        }
+        if self.link.poll(Some(Instant::now())).unwrap_or(true) {
+            let read = |packet: &mut Packet, until| self.read(packet, until);
+            let unasked = self.waiting.read_some(Some(Instant::now()), read);
+            unasked.into_iter().for_each(|object| self.release(object));
+        }
+        self.waiting.is_open()
+    }
+
     /// Whether a fork has it from its parent, whose connection it is.
     pub(crate) fn is_inherited(&self) -> bool {
         self.generation != fork_generation()
@@ -236,6 +249,7 @@ impl Client {
         patience: Duration,
     ) -> Result<(), ManagerError> {
         let mut once = Once { packet, taken: false };
+        let mut began = false;
         loop {
             let until = slice(deadline);
             let gate = self.waiting.fast.pass_gate();
@@ -248,6 +262,7 @@ impl Client {
                 }
                 Err(SendError::Timeout) => {
                     if once.taken {
+                        began = true;
                         // A part is on its way; whatever is sent next completes it.
                         let next = request(0, Request::Cancel { object: 0, call: 0 });
                         once = Once { packet: next.map_err(Kind::Encode)?, taken: false };
@@ -260,7 +275,11 @@ impl Client {
                 Err(error @ (SendError::NoHandles { .. } | SendError::Reentrant)) => {
                     return Err(Kind::Encode(EncodeError::new::<Packet>(error)).into());
                 }
-                Err(error) => return Err(self.waiting.close(&error.to_string())),
+                Err(error) => {
+                    let why = self.waiting.close(&error.to_string());
+                    // Of what was not taken whole nothing runs.
+                    return Err(if began { Kind::InFlight(why) } else { Kind::Gone(why) }.into());
+                }
             }
         }
     }

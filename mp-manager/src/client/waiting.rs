@@ -110,12 +110,12 @@ impl Waiting {
         lock(&self.state).closed.is_none()
     }
 
-    /// The connection is over; the error says so.
-    pub(super) fn close(&self, why: &str) -> ManagerError {
+    /// The connection is over, and why.
+    pub(super) fn close(&self, why: &str) -> String {
         let mut state = lock(&self.state);
         let why = state.closed.get_or_insert_with(|| why.to_owned()).clone();
         state.calls.values().for_each(|call| call.thread.unpark());
-        Kind::Gone(why).into()
+        why
     }
 
     /// Waits for the answer to `call`; `unasked` gets the references that come with
@@ -135,7 +135,7 @@ impl Waiting {
             match found {
                 Found::Answer(answer) => return Ok(answer),
                 Found::Late => return Err(Kind::Timeout(patience).into()),
-                Found::Closed(why) => return Err(Kind::Gone(why).into()),
+                Found::Closed(why) => return Err(Kind::InFlight(why).into()),
                 Found::Sleep(None) => std::thread::park(),
                 Found::Sleep(Some(until)) => {
                     std::thread::park_timeout(until.saturating_duration_since(Instant::now()));

@@ -232,6 +232,7 @@ impl Kept {
     }
 
     pub(crate) fn raw(&self) -> Raw {
-        Raw { bytes: self.bytes.clone(), objects: self.objects.iter().map(|hold| hold.object).collect() }
+        let objects = self.objects.iter().map(|hold| hold.object).collect();
+        Raw { bytes: self.bytes.clone(), objects, epoch: None }
     }
 }
