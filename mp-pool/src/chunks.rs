@@ -9,6 +9,8 @@ use ipc_core::{EncodeError, Message, Packet, Writer, item_width};
 
 use crate::core::Advice;
 
+use crate::progress::length;
+
 /// A task's items are no more bytes than this, so that several fit a link.
 const CHUNK_BYTES: usize = 24 << 10;
 
@@ -91,6 +93,13 @@ impl<A: Message, I: Iterator<Item = A>> Chunks<I> {
                 self.size = self.size.min(advice.most).min(fair).max(1);
             }
         }
+    }
+}
+
+impl<I: Iterator> Chunks<I> {
+    /// How many items have not been taken, if the input knows.
+    pub(crate) fn left(&self) -> Option<usize> {
+        length(&self.items)
     }
 }
 

@@ -48,6 +48,19 @@ impl<'pool, I, R> Imap<'pool, I, R> {
     }
 }
 
+impl<I: Iterator, R> ImapUnordered<'_, I, R> {
+    /// How many values there are to come, if that is known; before the first.
+    pub(crate) fn total(&self) -> Option<usize> {
+        if let State::Going(work) = &self.state { work.total() } else { None }
+    }
+}
+
+impl<I: Iterator, R> Imap<'_, I, R> {
+    pub(crate) fn total(&self) -> Option<usize> {
+        self.unordered.total()
+    }
+}
+
 impl<I, R> ImapUnordered<'_, I, R> {
     /// How many items travel together. Unless set it is one, or several where they are
     /// quick. More cost less each, and come back together.

@@ -30,6 +30,16 @@
 //! [`Pool::map_async`] with more tasks than the workers hold, callbacks, futures)
 //! there is a thread.
 
+//!
+//! # Features
+//! | feature | for |
+//! |---|---|
+//! | `indicatif` | `Imap::progress_bar` and its like: a bar on the terminal |
+//! | `tracing` | a span `task` for each item in its worker, with the `index` of the item in its call, and name (`caller`) and id (`caller.id`) of the span that the call was made in |
+//!
+//! A worker is a process of its own: what is to be done with its spans, its
+//! [initializer](Builder::initializer) says, by setting a subscriber there.
+
 #![forbid(unsafe_code)]
 
 #[cfg(doctest)]
@@ -44,9 +54,11 @@ mod driver;
 mod error;
 mod imap;
 mod pool;
+mod progress;
 mod rules;
 mod scope;
 mod shared;
+mod spans;
 mod station;
 mod stats;
 mod stop_rule;
@@ -63,6 +75,7 @@ pub use builder::Builder;
 pub use error::{PoolError, TaskError, TimeoutError, WorkerDied};
 pub use imap::{Imap, ImapUnordered};
 pub use pool::{Pool, Prioritized};
+pub use progress::Progress;
 pub use scope::Scope;
 pub use shared::Shared;
 pub use stats::{Diagnosis, PoolStats, SlowInput, Times, WorkerStats};

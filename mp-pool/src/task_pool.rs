@@ -8,6 +8,7 @@ use crate::async_result::AsyncResult;
 use crate::error::{TaskError, TimeoutError};
 use crate::imap::{Imap, ImapUnordered};
 use crate::pool::Pool;
+use crate::progress::Progress;
 use crate::scope::{self, Scope};
 use crate::stats::PoolStats;
 use crate::threads::{ThreadImap, ThreadImapUnordered, ThreadPool};
@@ -170,6 +171,12 @@ pub trait Results<R>: Iterator<Item = Result<R, TaskError>> {
     #[must_use]
     fn chunk_size(self, items: usize) -> Self;
 
+    /// Calls `report` with how many values have come, after each, and how many there are in
+    /// all, if the input knows that.
+    fn progress<F: FnMut(usize, Option<usize>)>(self, report: F) -> Progress<Self, F>
+    where
+        Self: Sized;
+
     /// As [`next`](Iterator::next), and waits up to `timeout`.
     ///
     /// # Errors
@@ -187,6 +194,10 @@ macro_rules! results {
         {
             fn chunk_size(self, items: usize) -> Self {
                 Self::chunk_size(self, items)
+            }
+
+            fn progress<F: FnMut(usize, Option<usize>)>(self, report: F) -> Progress<Self, F> {
+                Self::progress(self, report)
             }
 
             fn next_timeout(

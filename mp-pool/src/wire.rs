@@ -5,6 +5,7 @@ use ipc_core::{EncodeError, Handle, Packet, SendError};
 use mp_process::{Function, Panic};
 use serde::{Deserialize, Serialize};
 
+use crate::spans::Caller;
 use crate::worker::Runner;
 
 /// In front of whatever a worker is sent.
@@ -37,6 +38,9 @@ pub(crate) struct TaskHead {
     pub(crate) whole: bool,
     /// Whether it pays to poll for the next task before sleeping.
     pub(crate) poll: bool,
+    /// The place of the first item among those of its call.
+    #[cfg(feature = "tracing")]
+    pub(crate) index: usize,
 }
 
 /// What a job's tasks run, encoded once for all of them.
@@ -44,6 +48,8 @@ pub(crate) struct TaskHead {
 pub(crate) struct Job {
     /// Makes the runner for the function's types.
     pub(crate) bind: Function<Packet, Option<Runner>>,
+    /// Where its tasks were submitted.
+    pub(crate) caller: Caller,
 }
 
 /// In front of each answer.

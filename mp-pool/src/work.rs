@@ -256,6 +256,13 @@ impl<'pool, A: Message, I: Iterator<Item = A>> Work<'pool, I> {
     }
 }
 
+impl<I: Iterator> Work<'_, I> {
+    /// How many items there are in all, if the input knows.
+    pub(crate) fn total(&self) -> Option<usize> {
+        Some(self.chunks.taken() + self.chunks.left()?)
+    }
+}
+
 impl<I> Work<'_, I> {
     /// How many items a task has from now on, as far as the pool's rules allow.
     pub(crate) fn set_chunk_size(&mut self, items: usize) {

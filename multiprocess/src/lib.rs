@@ -58,6 +58,8 @@
 //! | `named` | on | memory that other programs find by name: `SharedMemory::create`, [`ShareableList`] |
 //! | `async` | off | `async` forms of what blocks in channels and listeners, for any runtime |
 //! | `log` | off | records of the `log` crate, those of children too, reach the program's logger; see `process::log_to_stderr` |
+//! | `indicatif` | off | a bar for the values of [`Pool::imap`]: `progress_bar` |
+//! | `tracing` | off | a span for each task of a pool, in its worker; see [`pool`] |
 
 #![forbid(unsafe_code)]
 

@@ -68,7 +68,16 @@ impl Driver {
             return;
         }
         let Some(task) = state.core.task_mut(id) else { return };
-        let head = TaskHead { task: id, turn, items: task.items, job_len, whole: task.code.whole, poll };
+        let head = TaskHead {
+            task: id,
+            turn,
+            items: task.items,
+            job_len,
+            whole: task.code.whole,
+            poll,
+            #[cfg(feature = "tracing")]
+            index: task.index,
+        };
         let code = Arc::clone(&task.code);
         let lumps = 1 + task.packet.bytes().len() / BYTES_PER_TIMEOUT;
         let patience = LARGE_FRAME_TIMEOUT.saturating_mul(u32::try_from(lumps).unwrap_or(u32::MAX));

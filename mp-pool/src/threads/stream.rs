@@ -13,6 +13,7 @@ use super::crew::{Crew, Task};
 use super::run;
 use super::slot::dropped;
 use crate::error::{PoolError, TaskError, TimeoutError};
+use crate::progress::length;
 use crate::values::Values;
 
 /// How many items a task has at the most.
@@ -353,6 +354,19 @@ where
                 None => return Ok(self.last()),
             };
         }
+    }
+}
+
+impl<I: Iterator, R> ThreadImapUnordered<'_, I, R> {
+    /// How many values there are to come, if that is known; before the first.
+    pub(crate) fn total(&self) -> Option<usize> {
+        if self.stream.refused.is_some() { None } else { length(&self.stream.items) }
+    }
+}
+
+impl<I: Iterator, R> ThreadImap<'_, I, R> {
+    pub(crate) fn total(&self) -> Option<usize> {
+        self.unordered.total()
     }
 }
 

@@ -6,6 +6,7 @@ use ipc_core::{EncodeError, Message, Packet};
 use mp_process::{Function, Function2, Function3, Function4, StateFunction, ViewFunction};
 
 use super::run::{Runner, refuse_rest, run};
+use crate::spans::{Caller, Spans};
 use crate::wire::{Job, ShareId};
 
 macro_rules! jobs {
@@ -46,7 +47,7 @@ fn encode(
     function: &impl serde::Serialize,
 ) -> Result<Vec<u8>, EncodeError> {
     let mut packet = Packet::new();
-    packet.append(&Job { bind })?;
+    packet.append(&Job { bind, caller: Caller::here() })?;
     packet.append(function)?;
     Ok(packet.bytes().to_vec())
 }
@@ -137,13 +138,13 @@ pub(super) fn obey_setup(mut setup: Packet) -> Made {
 }
 
 /// Makes the runner of a job.
-pub(super) fn resolve(job: &[u8]) -> Option<Runner> {
+pub(super) fn resolve(job: &[u8]) -> Option<(Runner, Spans)> {
     let mut packet = Packet::new();
     packet.extend_bytes(job);
     // The bytes came over the pool's own link, which is of this tree.
     packet.mark_trusted();
     let job: Job = packet.read().ok()?;
-    (job.bind)(packet)
+    Some(((job.bind)(packet)?, job.caller.into_spans()))
 }
 
 /// What is said of items whose function is missing.

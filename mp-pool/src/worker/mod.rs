@@ -7,6 +7,7 @@ use ipc_core::link::Polling;
 use ipc_core::{Connection, Packet};
 use serde::{Deserialize, Serialize};
 
+use crate::spans::Spans;
 use crate::wire::{AnswerHead, Order, TaskHead};
 
 mod board;
@@ -108,7 +109,7 @@ struct Worker<'a> {
     timing: &'a Timing<'a>,
     /// The job that `runner` was made for.
     job: Vec<u8>,
-    runner: Option<Runner>,
+    runner: Option<(Runner, Spans)>,
     gear: Gear,
     answer: Packet,
     time_limit: Option<Duration>,
@@ -133,7 +134,8 @@ impl Worker<'_> {
     }
 
     fn run_items(&mut self, head: TaskHead, packet: &mut Packet) -> bool {
-        let mut progress = Progress::new(self.board, self.timing, head, self.time_limit);
+        let spans = self.runner.as_ref().map(|(_, spans)| spans.of_task(&head)).unwrap_or_default();
+        let mut progress = Progress::new(self.board, self.timing, head, self.time_limit, spans);
         if self.measures_before {
             self.board.tell_memory_before(resident_memory());
         }
@@ -150,7 +152,7 @@ impl Worker<'_> {
             let Self { runner, gear, answer, .. } = self;
             packet.reading(|items| {
                 answer.writing(|answer| match runner {
-                    Some(Runner(run)) => run(gear, items, answer, &mut progress),
+                    Some((Runner(run), _)) => run(gear, items, answer, &mut progress),
                     None => refuse_rest(answer, &mut progress, UNKNOWN_JOB),
                 });
             });

@@ -11,6 +11,7 @@ use super::board::Board;
 use super::deadline;
 use super::gear::Gear;
 use super::timing::Timing;
+use crate::spans::Spans;
 use crate::wire::{AnswerHead, FAILURE, Failure, NUMBERS, TaskHead, VALUE};
 
 /// An answer that is this old goes out before the next item begins, so that a
@@ -60,6 +61,7 @@ pub(super) fn run<A: Message, R: Message>(
                         break;
                     }
                     outcomes.begin();
+                    let _span = progress.spans.enter(progress.next - 1);
                     if is_encoded && progress.timing.is_sampled() {
                         progress.sample(|mark| run_one(&mut function, items, &mut outcomes, &step, mark));
                     } else {
@@ -188,6 +190,7 @@ fn fail(answer: &mut Writer<'_>, failure: &Failure) {
 pub(super) struct Progress<'a> {
     board: &'a Board,
     timing: &'a Timing<'a>,
+    spans: Spans,
     task: u64,
     turn: u32,
     items: u32,
@@ -216,6 +219,7 @@ impl<'a> Progress<'a> {
         timing: &'a Timing<'a>,
         head: TaskHead,
         limit: Option<Duration>,
+        spans: Spans,
     ) -> Self {
         let now = Instant::now();
         timing.task_begins(now);
@@ -226,6 +230,7 @@ impl<'a> Progress<'a> {
         Self {
             board,
             timing,
+            spans,
             task: head.task,
             turn: head.turn,
             items: head.items,
