@@ -20,6 +20,7 @@ use crate::transfer;
 use crate::wait::Arm;
 
 mod boxed;
+mod incoming;
 mod ring;
 pub(crate) mod share;
 mod stream;
@@ -191,7 +192,9 @@ pub trait Link: Send + Sync + fmt::Debug {
 #[non_exhaustive]
 pub enum Polling {
     /// Look again and again for some microseconds, while the peer was last seen
-    /// on another CPU. The default: a quick answer costs no wake-up.
+    /// on another CPU. The default: a quick answer costs no wake-up. Each look at a
+    /// pipe or a socket is a system call, and where it is in vain again and again it
+    /// is seldom tried.
     #[default]
     Adaptive,
     /// Sleep at once: for waits that are known to be long, and where the CPU

@@ -1,24 +1,33 @@
-//! Messages over byte streams of the kernel: each behind a header of sixteen bytes.
+//! Messages over byte streams of the kernel.
+//!
+//! A frame is a header of sixteen bytes and the message, and no frame is shorter than
+//! [`UNIT`]: so much is read in one step whatever has come, and a small message needs
+//! no second one.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use super::incoming::{Incoming, Source};
 use super::turn::{NoTurn, Turn};
-use super::{Capabilities, Export, ExportKind, Link, Outgoing};
+use super::{Capabilities, Export, ExportKind, Link, Outgoing, Polling};
 use crate::Packet;
 use crate::buffer::Buffer;
 use crate::codec::EncodeError;
 use crate::deadline;
 use crate::error::{ExportError, RecvError, SendError};
-use crate::sys::Handle;
 use crate::sys::companion::{HANDLES_PER_PACKET, rest_until_received};
 use crate::sys::poll::{Interest, poll};
 use crate::sys::stream::Stream;
+use crate::sys::{Handle, cpu};
 use crate::wait::Arm;
 
-/// "mpf1": a stream that is not one of ours is noticed at once.
-const MAGIC: u32 = u32::from_le_bytes(*b"mpf1");
+/// "mpf2": a stream that is not one of ours is noticed at once. Behind it the header has the
+/// number of handles, the CPU on which the message was sent, and the message's length.
+const MAGIC: u32 = u32::from_le_bytes(*b"mpf2");
 const HEAD: usize = 16;
+/// The shortest frame: a header, and the message's first bytes or zeros.
+const UNIT: usize = 64;
 /// However long a message says it is, no more than this is set aside at once.
 const LARGEST_STEP: usize = 1 << 20;
 
@@ -109,7 +118,9 @@ impl SocketLink {
     /// [`SendError::Encode`] if the message refuses to be encoded.
     pub fn frame(message: &mut dyn Outgoing) -> Result<Vec<u8>, SendError> {
         let body = message.bytes()?;
-        Ok([&header(body.len(), 0), body].concat())
+        let mut frame = [&header(body.len(), 0), body].concat();
+        frame.resize(frame.len().max(UNIT), 0);
+        Ok(frame)
     }
 
     /// The socket itself.
@@ -160,6 +171,10 @@ impl Link for PipeLink {
         true
     }
 
+    fn set_polling(&self, polling: Polling) {
+        self.framed.set_polling(polling);
+    }
+
     fn export(&self) -> Result<Export, ExportError> {
         let kind = if self.is_writer { ExportKind::PipeWriter } else { ExportKind::PipeReader };
         self.framed.export(kind)
@@ -205,6 +220,10 @@ impl Link for SocketLink {
         true
     }
 
+    fn set_polling(&self, polling: Polling) {
+        self.framed.set_polling(polling);
+    }
+
     fn export(&self) -> Result<Export, ExportError> {
         self.framed.export(ExportKind::Socket { trusted: !self.foreign, limits: self.framed.limits })
     }
@@ -215,6 +234,7 @@ impl Link for SocketLink {
 pub(super) struct Framed {
     pub(super) stream: Stream,
     pub(super) limits: Limits,
+    polls: AtomicBool,
     writing: Turn<Writing>,
     reading: Turn<Reading>,
 }
@@ -228,16 +248,15 @@ struct Writing {
 }
 
 /// A frame of which a part has come.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Reading {
-    head: [u8; HEAD],
+    /// Its shortest form, of which so much has come.
+    head: [u8; UNIT],
     head_len: usize,
     /// Its first `body_len` bytes have come; the others are room for more.
     body: Buffer,
     body_len: usize,
-    handles: Vec<Handle>,
-    /// Handles came along that found no room in this process.
-    lost_handles: bool,
+    incoming: Incoming,
     /// What was read since the call began.
     read: usize,
     /// A longer message is refused.
@@ -252,8 +271,9 @@ impl Framed {
     }
 
     pub(super) fn limited(stream: Stream, limits: Limits) -> Self {
-        let reading = Reading { longest: limits.receives, ..Reading::default() };
-        Self { stream, limits, writing: Turn::new(Writing::default()), reading: Turn::new(reading) }
+        let reading = Turn::new(Reading::new(limits.receives));
+        let polls = AtomicBool::new(true);
+        Self { stream, limits, polls, writing: Turn::new(Writing::default()), reading }
     }
 
     pub(super) fn send(
@@ -269,11 +289,21 @@ impl Framed {
             return Err(SendError::Closed);
         }
         writing.finish(&self.stream, deadline)?;
-        let len = message.parts()?.iter().map(|part| part.len()).sum();
+        let mut small = [0; UNIT];
+        let written = write_small(message, &mut small[HEAD..])?;
+        let len = match written {
+            Some(len) => len,
+            None => message.parts()?.iter().map(|part| part.len()).sum(),
+        };
         self.check_len(len)?;
         self.check_handles(message.handles())?;
         let head = header(len, message.handles().len());
-        writing.begin(&head, message.parts()?);
+        if written.is_some() {
+            small[..HEAD].copy_from_slice(&head);
+            writing.begin(&small, [&[]; 4]);
+        } else {
+            writing.begin(&head, message.parts()?);
+        }
         let result = writing.go(&self.stream, message.handles(), deadline);
         match result {
             Ok(()) => message.sent(),
@@ -329,12 +359,17 @@ impl Framed {
         if reading.head_len == 0 {
             std::mem::swap(&mut packet.bytes, &mut reading.body);
         }
-        let result = reading.frame(&self.stream, most, deadline);
+        let polls = self.polls.load(Ordering::Relaxed);
+        let result = reading.frame(&Source { stream: &self.stream, deadline, polls }, most);
         if reading.head_len == 0 {
             std::mem::swap(&mut packet.bytes, &mut reading.body);
         }
         result?;
         reading.hand_over(packet)
+    }
+
+    pub(super) fn set_polling(&self, polling: Polling) {
+        self.polls.store(polling == Polling::Adaptive, Ordering::Relaxed);
     }
 
     pub(super) fn poll(&self, deadline: Option<Instant>) -> Result<bool, RecvError> {
@@ -354,18 +389,32 @@ impl Framed {
 fn header(len: usize, handles: usize) -> [u8; HEAD] {
     let mut head = [0; HEAD];
     head[..4].copy_from_slice(&MAGIC.to_le_bytes());
-    head[4..8].copy_from_slice(&(handles as u32).to_le_bytes());
+    head[4..6].copy_from_slice(&(handles as u16).to_le_bytes());
+    head[6..8].copy_from_slice(&(cpu::current() as u16).to_le_bytes());
     head[8..].copy_from_slice(&(len as u64).to_le_bytes());
     head
+}
+
+/// Lets a message write itself into a place for short ones, if it is one: how long it is.
+fn write_small(message: &mut dyn Outgoing, place: &mut [u8]) -> Result<Option<usize>, EncodeError> {
+    if message.size().is_some_and(|size| size > place.len()) {
+        return Ok(None);
+    }
+    let written = message.write_into(place)?;
+    // What did not fit may have left something behind.
+    place[written.unwrap_or(0)..].fill(0);
+    Ok(written)
 }
 
 impl Writing {
     fn begin(&mut self, head: &[u8], body: [&[u8]; 4]) {
         self.done = 0;
         self.rest.clear();
-        self.rest.reserve_exact(head.len() + body.iter().map(|part| part.len()).sum::<usize>());
+        let len = head.len() + body.iter().map(|part| part.len()).sum::<usize>();
+        self.rest.reserve_exact(len.max(UNIT));
         self.rest.extend_from_slice(head);
         body.iter().for_each(|part| self.rest.extend_from_slice(part));
+        self.rest.resize(len.max(UNIT), 0);
     }
 
     /// Completes a frame that an earlier deadline cut.
@@ -386,7 +435,12 @@ impl Writing {
             if written > LARGEST_STEP && deadline::expired(deadline) {
                 return Err(SendError::Timeout);
             }
-            match stream.try_write(&self.rest[self.done..], handles) {
+            let rest = &self.rest[self.done..];
+            let wrote = match deadline {
+                None => stream.write_waiting(rest, handles),
+                Some(_) => stream.try_write(rest, handles),
+            };
+            match wrote {
                 Ok(Some(count)) => {
                     self.done += count;
                     written += count;
@@ -420,87 +474,96 @@ fn is_closed(error: &io::Error) -> bool {
 }
 
 impl Reading {
+    fn new(longest: u64) -> Self {
+        Self {
+            head: [0; UNIT],
+            head_len: 0,
+            body: Buffer::new(),
+            body_len: 0,
+            incoming: Incoming::default(),
+            read: 0,
+            longest,
+            broken: None,
+            ended: false,
+        }
+    }
+
     /// Reads until `head` and `body` hold a whole frame.
-    fn frame(&mut self, stream: &Stream, most: usize, deadline: Option<Instant>) -> Result<(), RecvError> {
+    fn frame(&mut self, source: &Source<'_>, most: usize) -> Result<(), RecvError> {
         if let Some(what) = self.broken {
             return Err(RecvError::Protocol(what));
         }
         self.read = 0;
-        while self.head_len < HEAD {
-            let read = stream.try_read(
-                &mut self.head[self.head_len..],
-                &mut self.handles,
-                &mut self.lost_handles,
-            )?;
-            self.head_len += self.check(read, stream, deadline)?;
-        }
+        // One that may be refused keeps its rest in the stream, which so says that it is there.
+        self.read_head(source, HEAD, if most == usize::MAX { UNIT } else { HEAD })?;
         let len = self.check_head()?;
         if len > most {
             return Err(RecvError::BufferTooShort { needed: len });
         }
-        self.read_body(stream, len, deadline)
+        self.read_head(source, UNIT, UNIT)?;
+        self.read_body(source, len)
+    }
+
+    /// Reads until the first `least` bytes have come, and up to `most` on the way.
+    fn read_head(&mut self, source: &Source<'_>, least: usize, most: usize) -> Result<(), RecvError> {
+        while self.head_len < least {
+            let read = self.incoming.read(source, &mut self.head[self.head_len..most])?;
+            self.head_len += self.check(read)?;
+        }
+        Ok(())
     }
 
     fn check_head(&mut self) -> Result<usize, RecvError> {
-        let (len, handles) = match parse(&self.head) {
+        let Head { len, handles, cpu } = match parse(&self.head) {
             Ok(head) => head,
             Err(what) => return Err(self.give_up(what)),
         };
+        self.incoming.peer_cpu = Some(cpu);
         if len as u64 > self.longest {
             return Err(self.give_up("a message longer than this end takes"));
         }
-        let is_complete = self.handles.len() == handles;
-        let is_short = self.lost_handles && self.handles.len() < handles;
-        if is_complete || is_short { Ok(len) } else { Err(self.give_up("a frame without its handles")) }
+        let came = self.incoming.handles.len();
+        let is_short = self.incoming.lost_handles && came < handles;
+        if came == handles || is_short { Ok(len) } else { Err(self.give_up("a frame without its handles")) }
     }
 
     fn give_up(&mut self, what: &'static str) -> RecvError {
         self.broken = Some(what);
         self.body = Buffer::new();
-        self.handles.clear();
+        self.incoming.handles.clear();
         RecvError::Protocol(what)
     }
 
     /// The body grows as bytes arrive, whatever length was announced.
-    fn read_body(&mut self, stream: &Stream, len: usize, deadline: Option<Instant>) -> Result<(), RecvError> {
-        let handles = self.handles.len();
+    fn read_body(&mut self, source: &Source<'_>, len: usize) -> Result<(), RecvError> {
+        if self.body_len == 0 {
+            let first = len.min(UNIT - HEAD);
+            self.body.extend_from_slice(&self.head[HEAD..HEAD + first]);
+            self.body_len = first;
+        }
+        let handles = self.incoming.handles.len();
         while self.body_len < len {
             // A peer that sends bit by bit does not stretch the deadline.
-            if self.read > LARGEST_STEP && deadline::expired(deadline) {
+            if self.read > LARGEST_STEP && deadline::expired(source.deadline) {
                 return Err(RecvError::Timeout);
             }
             if self.body_len == self.body.len() {
                 let step = (len - self.body_len).min(LARGEST_STEP.max(self.body_len));
                 self.body.resize(self.body_len + step);
             }
-            let read = stream.try_read(
-                &mut self.body[self.body_len..],
-                &mut self.handles,
-                &mut self.lost_handles,
-            )?;
-            self.body_len += self.check(read, stream, deadline)?;
-            if self.handles.len() > handles {
+            let read = self.incoming.read(source, &mut self.body[self.body_len..])?;
+            self.body_len += self.check(read)?;
+            if self.incoming.handles.len() > handles {
                 return Err(self.give_up("handles in the middle of a frame"));
             }
         }
         Ok(())
     }
 
-    /// How much a reading brought; waits for more if that is nothing.
-    fn check(
-        &mut self,
-        read: Option<usize>,
-        stream: &Stream,
-        deadline: Option<Instant>,
-    ) -> Result<usize, RecvError> {
-        match read {
-            Some(0) => Err(self.end()),
-            Some(count) => {
-                self.read += count;
-                Ok(count)
-            }
-            None => await_more(stream, deadline).map(|()| 0),
-        }
+    /// How much a reading brought.
+    fn check(&mut self, read: usize) -> Result<usize, RecvError> {
+        self.read += read;
+        if read == 0 { Err(self.end()) } else { Ok(read) }
     }
 
     /// The end has been reached; a message that it cut is reported once.
@@ -519,9 +582,9 @@ impl Reading {
         std::mem::swap(&mut packet.bytes, &mut self.body);
         self.body.clear();
         (self.head_len, self.body_len) = (0, 0);
-        let handles = self.handles.drain(..);
+        let handles = self.incoming.handles.drain(..);
         handles.for_each(|handle| packet.push_handle(handle));
-        if std::mem::take(&mut self.lost_handles) {
+        if std::mem::take(&mut self.incoming.lost_handles) {
             packet.clear();
             return Err(super::lost_handles().into());
         }
@@ -529,20 +592,22 @@ impl Reading {
     }
 }
 
-fn await_more(stream: &Stream, deadline: Option<Instant>) -> Result<(), RecvError> {
-    if poll(&[stream.readable()], deadline)?[0] { Ok(()) } else { Err(RecvError::Timeout) }
+/// What a header says.
+struct Head {
+    len: usize,
+    handles: usize,
+    cpu: u16,
 }
 
-/// The length of the body, and how many handles came with it.
-fn parse(head: &[u8; HEAD]) -> Result<(usize, usize), &'static str> {
-    let word = |at: usize| [head[at], head[at + 1], head[at + 2], head[at + 3]];
-    let word = |at: usize| u32::from_le_bytes(word(at));
+fn parse(head: &[u8; UNIT]) -> Result<Head, &'static str> {
+    let half = |at: usize| u16::from_le_bytes([head[at], head[at + 1]]);
+    let word = |at: usize| u32::from(half(at)) | u32::from(half(at + 2)) << 16;
     if word(0) != MAGIC {
         return Err("no frame header");
     }
     let len = u64::from(word(8)) | u64::from(word(12)) << 32;
     let len = usize::try_from(len).map_err(|_| "a length beyond memory")?;
-    Ok((len, word(4) as usize))
+    Ok(Head { len, handles: half(4).into(), cpu: half(6) })
 }
 
 fn no_turn(error: NoTurn) -> RecvError {

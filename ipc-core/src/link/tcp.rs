@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::stream::{Framed, Limits};
-use super::{Capabilities, Export, ExportKind, Link, Outgoing};
+use super::{Capabilities, Export, ExportKind, Link, Outgoing, Polling};
 use crate::Packet;
 use crate::error::{ExportError, RecvError, SendError};
 use crate::sys::Handle;
@@ -85,6 +85,10 @@ impl Link for TcpLink {
     fn arm_room<'a>(&'a self, arm: &mut Arm<'a>) -> bool {
         arm.push(self.framed.stream.writable());
         true
+    }
+
+    fn set_polling(&self, polling: Polling) {
+        self.framed.set_polling(polling);
     }
 
     fn export(&self) -> Result<Export, ExportError> {

@@ -12,7 +12,7 @@
 //! | `names::remove` | remove a file, if it is the very one that is meant |
 //! | `futex::{wait, wake}` | sleep on a 32-bit word of shared memory, until woken or a deadline |
 //! | `companion::Companion` | one end of a local message pair: a bell to ring, and handles to pass |
-//! | `stream::Stream` | one end of a byte stream, read and written without waiting; carries handles where the kernel can |
+//! | `stream::Stream` | one end of a byte stream, read and written without waiting, or read with; carries handles where the kernel can |
 //! | `socket::{Listening, connect_file, connect_abstract, connect_tcp, credentials}` | listen and connect: by file, by name, over TCP |
 //! | `poll::{Interest, poll}` | wait until one of many handles is ready |
 //! | `set::{Set, Place}` | the same for a set that lasts, whose cost does not grow with it |

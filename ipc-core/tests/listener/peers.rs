@@ -96,7 +96,7 @@ pub(crate) fn a_huge_frame() -> Outcome {
     client.write_all(&greeting())?;
     client.read_exact(&mut [0; 56])?;
     let server: Talk = listener.accept_timeout(LATE)?;
-    client.write_all(b"mpf1\0\0\0\0")?;
+    client.write_all(b"mpf2\0\0\0\0")?;
     client.write_all(&(1u64 << 40).to_le_bytes())?;
     let result = server.recv_timeout(LATE);
     assert!(matches!(result, Err(RecvError::Protocol(_))), "{result:?}");

@@ -113,7 +113,7 @@ impl Companion {
         let mut packet = [0u8; PACKET];
         let mut handles = Vec::new();
         loop {
-            return match receive_what_came(self.0.as_fd(), &mut packet, &mut handles) {
+            return match receive_what_came(self.0.as_fd(), &mut packet, &mut handles, RecvFlags::DONTWAIT) {
                 // Said once, before what is still there to be read: the peer
                 // closed without having read everything itself.
                 Err(Errno::CONNRESET | Errno::INTR) => continue,
@@ -203,19 +203,21 @@ pub(super) fn receive_with_handles(
     bytes: &mut [u8],
     handles: &mut Vec<Handle>,
 ) -> rustix::io::Result<usize> {
-    let received = receive_what_came(socket, bytes, handles)?;
+    let received = receive_what_came(socket, bytes, handles, RecvFlags::DONTWAIT)?;
     if received.lost_handles { Err(Errno::MFILE) } else { Ok(received.bytes) }
 }
 
-/// Receives into `bytes` without waiting; handles that came along are added to `handles`.
+/// Receives into `bytes`, and waits unless `flags` say otherwise; handles that came along
+/// are added to `handles`.
 pub(super) fn receive_what_came(
     socket: BorrowedFd<'_>,
     bytes: &mut [u8],
     handles: &mut Vec<Handle>,
+    flags: RecvFlags,
 ) -> rustix::io::Result<Received> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(HANDLES_PER_PACKET))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+    let flags = flags | RecvFlags::CMSG_CLOEXEC;
     let message = recvmsg(socket, &mut [IoSliceMut::new(bytes)], &mut control, flags)?;
     for part in control.drain() {
         if let RecvAncillaryMessage::ScmRights(fds) = part {

@@ -1,14 +1,16 @@
 //! Byte streams: Unix sockets, which also carry handles, TCP, and pipes.
 //!
-//! A socket is asked not to wait call by call (`MSG_DONTWAIT`), so that a file
-//! description shared with other programs keeps its mode; a pipe of ours is
-//! non-blocking from its creation.
+//! Each call says whether it may wait (`MSG_DONTWAIT`, `RWF_NOWAIT`), so that a file
+//! description shared with other programs keeps its mode. Kernels before Linux 6.4
+//! cannot be told so for a pipe: there ours are non-blocking from their creation.
 
-use std::io;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::sync::OnceLock;
 
-use rustix::io::Errno;
+use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev2};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::system::uname;
 
 use super::Handle;
 use super::companion::{HANDLES_PER_PACKET, receive_what_came, send_with_handles};
@@ -38,7 +40,8 @@ impl Stream {
 
     /// A pipe: the end to read from, then the end to write to.
     pub(crate) fn pipe_pair() -> io::Result<(Self, Self)> {
-        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        let mode = if pipes_are_told().is_empty() { PipeFlags::NONBLOCK } else { PipeFlags::empty() };
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | mode)?;
         Ok((Self::pipe(reader.into()), Self::pipe(writer.into())))
     }
 
@@ -84,13 +87,35 @@ impl Stream {
         handles: &mut Vec<Handle>,
         lost: &mut bool,
     ) -> io::Result<Option<usize>> {
+        self.read(into, handles, lost, RecvFlags::DONTWAIT)
+    }
+
+    /// As [`try_read`](Self::try_read), but waits for something to read; `None` if a signal
+    /// came, or the stream was made so that nobody waits at it.
+    pub(crate) fn read_waiting(
+        &self,
+        into: &mut [u8],
+        handles: &mut Vec<Handle>,
+        lost: &mut bool,
+    ) -> io::Result<Option<usize>> {
+        self.read(into, handles, lost, RecvFlags::empty())
+    }
+
+    fn read(
+        &self,
+        into: &mut [u8],
+        handles: &mut Vec<Handle>,
+        lost: &mut bool,
+        flags: RecvFlags,
+    ) -> io::Result<Option<usize>> {
         let result = match self.kind {
-            Kind::Socket => receive_what_came(self.handle.as_fd(), into, handles).map(|received| {
+            Kind::Socket => receive_what_came(self.handle.as_fd(), into, handles, flags).map(|received| {
                 *lost |= received.lost_handles;
                 received.bytes
             }),
-            Kind::Tcp => recv(&self.handle, &mut *into, RecvFlags::DONTWAIT).map(|(read, _)| read),
-            Kind::Pipe => rustix::io::read(&self.handle, into),
+            Kind::Tcp => recv(&self.handle, &mut *into, flags).map(|(read, _)| read),
+            Kind::Pipe if flags.is_empty() => rustix::io::read(&self.handle, into),
+            Kind::Pipe => preadv2(&self.handle, &mut [IoSliceMut::new(into)], NO_PLACE, pipes_are_told()),
         };
         match result {
             Err(Errno::AGAIN | Errno::INTR) => Ok(None),
@@ -102,14 +127,23 @@ impl Stream {
     /// Writes what fits now, with at most [`HANDLES_PER_PACKET`] handles: `None` if nothing fits,
     /// [`io::ErrorKind::ResourceBusy`] if it is the handles for which there is no room.
     pub(crate) fn try_write(&self, bytes: &[u8], handles: &[Handle]) -> io::Result<Option<usize>> {
+        self.write(bytes, handles, SendFlags::DONTWAIT)
+    }
+
+    /// As [`try_write`](Self::try_write), but waits for room for all of it; `None` if a signal
+    /// came, or the stream was made so that nobody waits at it.
+    pub(crate) fn write_waiting(&self, bytes: &[u8], handles: &[Handle]) -> io::Result<Option<usize>> {
+        self.write(bytes, handles, SendFlags::empty())
+    }
+
+    fn write(&self, bytes: &[u8], handles: &[Handle], flags: SendFlags) -> io::Result<Option<usize>> {
         debug_assert!(handles.len() <= HANDLES_PER_PACKET);
         let result = match self.kind {
-            Kind::Tcp => send(&self.handle, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
-            Kind::Socket if handles.is_empty() => {
-                send(&self.handle, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
-            }
+            Kind::Tcp => send(&self.handle, bytes, flags | SendFlags::NOSIGNAL),
+            Kind::Socket if handles.is_empty() => send(&self.handle, bytes, flags | SendFlags::NOSIGNAL),
             Kind::Socket => send_with_handles(self.handle.as_fd(), bytes, handles),
-            Kind::Pipe => rustix::io::write(&self.handle, bytes),
+            Kind::Pipe if flags.is_empty() => rustix::io::write(&self.handle, bytes),
+            Kind::Pipe => pwritev2(&self.handle, &[IoSlice::new(bytes)], NO_PLACE, pipes_are_told()),
         };
         match result {
             Err(Errno::AGAIN | Errno::INTR) => Ok(None),
@@ -118,4 +152,20 @@ impl Stream {
             other => other.map(Some).map_err(io::Error::from),
         }
     }
+}
+
+/// A stream has no places to read from.
+const NO_PLACE: u64 = u64::MAX;
+
+/// How a call says that it does not wait at a pipe: nothing, where the kernel has no word for it.
+/// All processes of a machine agree on it.
+fn pipes_are_told() -> ReadWriteFlags {
+    static NO_WAIT: OnceLock<ReadWriteFlags> = OnceLock::new();
+    *NO_WAIT.get_or_init(|| {
+        let uname = uname();
+        let mut version = uname.release().to_bytes().split(|byte| !byte.is_ascii_digit());
+        let mut number = || str::from_utf8(version.next()?).ok()?.parse::<u32>().ok();
+        let since = (number().unwrap_or(0), number().unwrap_or(0));
+        if since >= (6, 4) { ReadWriteFlags::NOWAIT } else { ReadWriteFlags::empty() }
+    })
 }

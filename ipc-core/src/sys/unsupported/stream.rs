@@ -57,7 +57,20 @@ impl Stream {
         self.0.never()
     }
 
+    pub(crate) fn read_waiting(
+        &self,
+        _into: &mut [u8],
+        _handles: &mut Vec<Handle>,
+        _lost: &mut bool,
+    ) -> io::Result<Option<usize>> {
+        self.0.never()
+    }
+
     pub(crate) fn try_write(&self, _bytes: &[u8], _handles: &[Handle]) -> io::Result<Option<usize>> {
+        self.0.never()
+    }
+
+    pub(crate) fn write_waiting(&self, _bytes: &[u8], _handles: &[Handle]) -> io::Result<Option<usize>> {
         self.0.never()
     }
 }

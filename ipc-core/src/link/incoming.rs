@@ -1,0 +1,141 @@
+//! What comes out of a stream of the kernel, and how it is waited for.
+
+use std::time::{Duration, Instant};
+
+use crate::deadline;
+use crate::error::RecvError;
+use crate::sys::poll::poll;
+use crate::sys::stream::Stream;
+use crate::sys::{Handle, cpu};
+
+/// How long a wait looks again and again before it sleeps: longer than a wake-up takes,
+/// so that two sides that sleep by turns come to meet awake.
+const LOOK_FOR: Duration = Duration::from_micros(50);
+/// After looking in vain so many times in a row, of how many readings at most none looks.
+const MOST_RESTS: u32 = 255;
+
+/// Where a reading comes from, and how long it may take.
+#[derive(Debug)]
+pub(super) struct Source<'a> {
+    pub(super) stream: &'a Stream,
+    pub(super) deadline: Option<Instant>,
+    /// Whether a wait may look for some time before it sleeps.
+    pub(super) polls: bool,
+}
+
+/// What came beside the bytes, and what earlier waits were like.
+#[derive(Debug, Default)]
+pub(super) struct Incoming {
+    pub(super) handles: Vec<Handle>,
+    /// Handles came along that found no room in this process.
+    pub(super) lost_handles: bool,
+    /// On which CPU the peer sent its last message, as far as sixteen bits tell.
+    pub(super) peer_cpu: Option<u16>,
+    patience: Patience,
+}
+
+impl Incoming {
+    /// Waits until something can be read and reads it: how much, and nothing at the end.
+    pub(super) fn read(&mut self, source: &Source<'_>, into: &mut [u8]) -> Result<usize, RecvError> {
+        // Where the peer was last seen on this CPU, looking would only keep it from running.
+        let looks = source.polls && self.patience.looks() && self.peer_cpu != Some(cpu::current() as u16);
+        // One that neither looks nor has a deadline sleeps in the very call that reads.
+        if (looks || source.deadline.is_some())
+            && let Some(read) = self.look(source, into, looks)?
+        {
+            return Ok(read);
+        }
+        loop {
+            if source.deadline.is_none()
+                && let Some(read) =
+                    source.stream.read_waiting(into, &mut self.handles, &mut self.lost_handles)?
+            {
+                return Ok(read);
+            }
+            if !poll(&[source.stream.readable()], source.deadline)?[0] {
+                return Err(RecvError::Timeout);
+            }
+            if let Some(read) = self.try_read(source, into)? {
+                return Ok(read);
+            }
+        }
+    }
+
+    /// Reads what is there or comes soon.
+    fn look(
+        &mut self,
+        source: &Source<'_>,
+        into: &mut [u8],
+        for_long: bool,
+    ) -> Result<Option<usize>, RecvError> {
+        if let Some(read) = self.try_read(source, into)? {
+            return Ok(Some(read));
+        }
+        if !for_long || deadline::expired(source.deadline) {
+            return Ok(None);
+        }
+        let until = Instant::now() + LOOK_FOR;
+        let until = source.deadline.map_or(until, |deadline| deadline.min(until));
+        while Instant::now() < until {
+            if let Some(read) = self.try_read(source, into)? {
+                self.patience.was_rewarded();
+                return Ok(Some(read));
+            }
+        }
+        self.patience.was_in_vain();
+        Ok(None)
+    }
+
+    fn try_read(&mut self, source: &Source<'_>, into: &mut [u8]) -> Result<Option<usize>, RecvError> {
+        Ok(source.stream.try_read(into, &mut self.handles, &mut self.lost_handles)?)
+    }
+}
+
+/// Whether looking pays, by what came of it before.
+///
+/// Where the other side answers late it never does; then it is tried ever more seldom.
+#[derive(Debug, Default)]
+struct Patience {
+    /// So many more readings do not look.
+    resting: u32,
+    /// How many rested after the last time that was in vain.
+    rests: u32,
+}
+
+impl Patience {
+    fn looks(&mut self) -> bool {
+        let looks = self.resting == 0;
+        self.resting = self.resting.saturating_sub(1);
+        looks
+    }
+
+    fn was_rewarded(&mut self) {
+        self.rests = 0;
+    }
+
+    fn was_in_vain(&mut self) {
+        self.rests = (2 * self.rests + 1).min(MOST_RESTS);
+        self.resting = self.rests;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_looks_in_vain_looks_ever_more_seldom() {
+        let mut patience = Patience::default();
+        let mut looked = 0;
+        for _ in 0..100_000 {
+            if patience.looks() {
+                looked += 1;
+                patience.was_in_vain();
+            }
+        }
+        assert!(looked < 410, "it looked {looked} times of 100000");
+        while !patience.looks() {}
+        patience.was_rewarded();
+        assert!((0..1000).all(|_| patience.looks()));
+    }
+}
