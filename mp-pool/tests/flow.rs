@@ -161,12 +161,13 @@ fn most_ahead<T>(
 fn large_arguments_are_few_at_a_time() {
     let pool = Pool::builder().processes(4).window_bytes(32 << 20).build().unwrap();
     let large = |x: u32| vec![x as u8; LARGE];
+    let through = |bytes: Vec<u8>| bytes;
     let ordered = most_ahead(100, large, |items, take| {
-        pool.imap(|bytes: Vec<u8>| bytes.len(), items).for_each(take);
+        pool.imap(through, items).for_each(|result| take(result.map(|bytes| bytes.len())));
     });
     assert!(ordered <= 5, "{ordered} were under way");
     let unordered = most_ahead(100, large, |items, take| {
-        pool.imap_unordered(|bytes: Vec<u8>| bytes.len(), items).for_each(take);
+        pool.imap_unordered(through, items).for_each(|result| take(result.map(|bytes| bytes.len())));
     });
     assert!(unordered <= 5, "{unordered} were under way");
 }
