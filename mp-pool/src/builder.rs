@@ -50,6 +50,7 @@ impl Builder {
             memory_per_child: None,
             task_memory: None,
             tasks_per_child: None,
+            budget: None,
             window_bytes: WINDOW_BYTES,
             start_method: StartMethod::Spawn,
             setup: None,
@@ -60,7 +61,8 @@ impl Builder {
 }
 
 impl<S: 'static> Builder<S> {
-    /// How many workers: as many as this process may use CPUs, unless set.
+    /// How many workers: as many as this process may use CPUs, unless set. In a task of
+    /// another pool there may be fewer: see [`budget`](Self::budget).
     #[must_use]
     pub fn processes(mut self, count: usize) -> Self {
         self.rules.processes = count;
@@ -214,6 +216,30 @@ impl<S: 'static> Builder<S> {
     #[must_use]
     pub fn max_tasks_per_child(mut self, count: u32) -> Self {
         self.rules.tasks_per_child = Some(count.max(1));
+        self
+    }
+
+    /// How many processes the pools that this pool's tasks make may have, all together: as
+    /// many as this process may use CPUs, or as there are workers if those are more, unless
+    /// set.
+    ///
+    /// So a pool in a task gets no more workers than its task's share of that, but one at
+    /// least, whatever it asks for: pools within pools do not multiply. Its own tasks share
+    /// what it got, unless it sets a budget, which is taken from the same share. With
+    /// `usize::MAX` pools in tasks get what they ask for.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// use mp_pool::Pool;
+    ///
+    /// let pool = Pool::builder().processes(2).budget(6).build()?;
+    /// assert_eq!(pool.apply(|()| Pool::new(100).unwrap().workers(), ())?, 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn budget(mut self, processes: usize) -> Self {
+        self.rules.budget = Some(processes);
         self
     }
 

@@ -47,6 +47,7 @@
 struct ReadmePrograms;
 
 mod async_result;
+mod budget;
 mod builder;
 mod chunks;
 mod core;

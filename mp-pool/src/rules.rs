@@ -25,6 +25,8 @@ pub(crate) struct Rules {
     pub(crate) memory_per_child: Option<u64>,
     /// A worker that has run so many items is replaced.
     pub(crate) tasks_per_child: Option<u32>,
+    /// How many processes the pools in its tasks may have, all together.
+    pub(crate) budget: Option<usize>,
     /// How many bytes of arguments and results of one call are under way.
     pub(crate) window_bytes: usize,
     pub(crate) start_method: StartMethod,

@@ -26,7 +26,12 @@ pub(crate) struct Station {
 
 impl Station {
     /// Starts a worker process, which first does what the rules say.
-    pub(crate) fn start(name: &str, method: StartMethod, rules: &mut Rules) -> Result<Self, PoolError> {
+    pub(crate) fn start(
+        name: &str,
+        method: StartMethod,
+        rules: &mut Rules,
+        allowance: usize,
+    ) -> Result<Self, PoolError> {
         let started = (Instant::now(), SystemTime::now());
         let (link, theirs): (WorkerLink, WorkerLink) = duplex()?;
         let board = Board::new()?;
@@ -36,6 +41,7 @@ impl Station {
             has_setup: rules.setup.is_some(),
             has_farewell: rules.farewell.is_some(),
             time_limit: rules.told_limit(),
+            allowance,
             measures: rules.memory_per_child.is_some(),
             measures_before: rules.task_memory.is_some(),
         };

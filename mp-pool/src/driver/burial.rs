@@ -7,6 +7,7 @@ use ipc_core::Packet;
 use mp_process::{ProcessError, StartMethod};
 
 use super::{Driver, State};
+use crate::budget;
 use crate::error::{Death, PoolError, PoolKind, TaskKind, WorkerDied, WorkerId};
 use crate::station::Station;
 use crate::wire::{AnswerHead, send_stop};
@@ -30,7 +31,12 @@ impl Driver {
             StartMethod::Fork if state.started > self.forks => StartMethod::ForkServer,
             method => method,
         };
-        let station = Station::start(&name, method, rules)?;
+        let budget = rules.budget.unwrap_or(rules.processes);
+        let allowance = match budget {
+            usize::MAX => budget,
+            _ => budget::share(budget, rules.processes, place),
+        };
+        let station = Station::start(&name, method, rules, allowance)?;
         state.core.ledger.begin(place, &name);
         state.stations[place] = Some(Arc::new(station));
         state.core.started(place, id);
@@ -120,6 +126,14 @@ impl Driver {
         }
         let mut state = self.lock();
         Self::check(&state)?;
+        let processes = match &mut state.seats {
+            None => processes,
+            Some(seats) => {
+                // What its workers were told they may have is not taken away from them.
+                seats.resize(processes.max(seats.count()));
+                processes.min(seats.count())
+            }
+        };
         state.core.resize(processes);
         let places = state.core.places();
         state.stations.resize_with(places, || None);
@@ -202,6 +216,7 @@ impl Driver {
     fn take_stations(&self, why: PoolError) -> Vec<Arc<Station>> {
         let mut state = self.lock();
         state.core.closed = true;
+        state.seats = None;
         state.give_up(why);
         self.call_back(&mut state);
         self.supervise.notify_all();

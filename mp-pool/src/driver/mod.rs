@@ -15,6 +15,7 @@ use ipc_core::{EncodeError, Packet, RecvError, Waitable, wait_deadline};
 use self::bell::Bell;
 use self::locked::{Leftovers, Locked};
 use self::supervisor::Supervisor;
+use crate::budget::{self, Seats};
 use crate::chunks::Chunk;
 use crate::core::{Advice, Code, Core, JobId, Lease, Reply, What};
 use crate::error::{PoolError, PoolKind, TaskError, TaskKind};
@@ -70,6 +71,8 @@ struct State {
     /// Workers in a row whose initializer failed.
     setup_failures: u32,
     started: u64,
+    /// Its part of the budget of the pool whose task made it; or how many it has.
+    seats: Option<Seats>,
     leftovers: Leftovers,
 }
 
@@ -81,8 +84,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 const MUTE_GRACE: Duration = Duration::from_secs(1);
 
 impl Driver {
-    pub(crate) fn start(rules: Rules) -> Result<Arc<Self>, PoolError> {
+    pub(crate) fn start(mut rules: Rules) -> Result<Arc<Self>, PoolError> {
         static POOLS: AtomicU32 = AtomicU32::new(0);
+        let seats = Self::seat(&mut rules);
         let workers = rules.processes;
         let driver = Self {
             state: Mutex::new(State {
@@ -98,6 +102,7 @@ impl Driver {
                 measured: Instant::now(),
                 setup_failures: 0,
                 started: 0,
+                seats: Some(seats),
                 leftovers: Leftovers::default(),
             }),
             supervise: Condvar::new(),
@@ -114,6 +119,20 @@ impl Driver {
         let driver = Arc::new(driver);
         driver.watch_over(&mut driver.lock());
         Ok(driver)
+    }
+
+    /// Takes seats for the workers, of which there are as many as seats in a task of another
+    /// pool, and says how many the pools in this one's tasks may have.
+    fn seat(rules: &mut Rules) -> Seats {
+        if !budget::is_limited() {
+            let usual = if budget::is_free() { usize::MAX } else { mp_process::cpu_count() };
+            rules.budget.get_or_insert(usual.max(rules.processes));
+            return Seats::take(rules.processes);
+        }
+        let seats = Seats::take(rules.budget.unwrap_or(0).max(rules.processes));
+        rules.processes = rules.processes.min(seats.count());
+        rules.budget = Some(seats.count());
+        seats
     }
 
     fn lock(&self) -> Locked<'_> {

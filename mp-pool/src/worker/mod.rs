@@ -7,6 +7,7 @@ use ipc_core::link::Polling;
 use ipc_core::{Connection, Packet};
 use serde::{Deserialize, Serialize};
 
+use crate::budget;
 use crate::spans::Spans;
 use crate::wire::{AnswerHead, Order, TaskHead};
 
@@ -42,6 +43,8 @@ pub(crate) struct Equipment {
     pub(crate) has_farewell: bool,
     /// What tasks are told of their time.
     pub(crate) time_limit: Option<Duration>,
+    /// How many processes the pools in its tasks may have.
+    pub(crate) allowance: usize,
     /// Tells how much memory it has after its tasks.
     pub(crate) measures: bool,
     /// Tells how much memory it has before each task.
@@ -50,7 +53,9 @@ pub(crate) struct Equipment {
 
 /// The function that worker processes run.
 pub(crate) fn serve(equipment: Equipment) {
-    let Equipment { link, board, has_setup, has_farewell, time_limit, measures, measures_before } = equipment;
+    let Equipment { link, board, has_setup, has_farewell, time_limit, allowance, measures, measures_before } =
+        equipment;
+    budget::begin_worker(allowance);
     // This process ends with the pool's: nobody need watch for that.
     link.link().leave_unwatched();
     let mut packet = Packet::new();
