@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::time::{Duration, Instant};
 
 use crate::error::LockError;
 use crate::lock::Guard;
@@ -9,6 +10,7 @@ use crate::memory::{Kind, Slot, allocate};
 use crate::protocol::done;
 use crate::protocol::robust::Patience;
 use crate::protocol::words::AtomicU32;
+use crate::timeout;
 use crate::travel::travels;
 
 /// Something that is to be done once, by whichever process comes first.
@@ -49,7 +51,20 @@ impl Once {
     /// # Errors
     /// [`LockError::Relocked`] if called inside `work` itself, and what the system says.
     pub fn call(&self, work: impl FnOnce()) -> Result<bool, LockError<()>> {
-        let lock = || match Guard::acquire(&self.slot, None, Patience::Until(None)) {
+        self.call_until(None, work)
+    }
+
+    /// As [`call`](Self::call), but waits for another one up to `timeout`; once begun, the work
+    /// itself goes on to its end.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call), and [`LockError::Timeout`].
+    pub fn call_timeout(&self, timeout: Duration, work: impl FnOnce()) -> Result<bool, LockError<()>> {
+        self.call_until(timeout::after(timeout), work)
+    }
+
+    fn call_until(&self, deadline: Option<Instant>, work: impl FnOnce()) -> Result<bool, LockError<()>> {
+        let lock = || match Guard::acquire(&self.slot, None, Patience::Until(deadline)) {
             Ok(guard) => Ok(guard),
             Err(error) => error.into_guard().map_err(|error| error.map(drop)),
         };

@@ -65,6 +65,21 @@ impl All {
         self.signals.2.count_down();
         self.barrier.wait().unwrap();
     }
+
+    /// Sees from the other side that it was.
+    fn check_touched(&self) {
+        assert_eq!((self.counts.0.available(), self.counts.1.available()), (2, 1));
+        assert!(self.counts.2.is_locked() && self.signals.2.is_open() && self.signals.3.is_done());
+        assert_eq!((self.data.0.get().unwrap(), self.data.2.get(8)), (2, 255));
+        assert_eq!(self.data.1.to_vec().unwrap(), [1.0, 7.5]);
+        assert_eq!((self.data.3.load(SeqCst), self.data.4.load(SeqCst)), (6, -6));
+        assert_eq!(
+            (self.queues.0.get().unwrap(), self.queues.1.get().unwrap()),
+            ("from the child".to_owned(), 1)
+        );
+        self.queues.2.get().unwrap().expect("an event").set();
+        assert!(self.signals.0.is_set());
+    }
 }
 
 fn a_child_uses_what_it_was_given() -> Outcome {
@@ -72,14 +87,7 @@ fn a_child_uses_what_it_was_given() -> Outcome {
     let child = Process::spawn(|all: All| all.touch(), all.clone())?;
     all.barrier.wait_timeout(Duration::from_secs(10))?;
     child.join()?;
-    assert_eq!((all.counts.0.available(), all.counts.1.available()), (2, 1));
-    assert!(all.counts.2.is_locked() && all.signals.2.is_open() && all.signals.3.is_done());
-    assert_eq!((all.data.0.get().unwrap(), all.data.2.get(8)), (2, 255));
-    assert_eq!(all.data.1.to_vec().unwrap(), [1.0, 7.5]);
-    assert_eq!((all.data.3.load(SeqCst), all.data.4.load(SeqCst)), (6, -6));
-    assert_eq!((all.queues.0.get()?, all.queues.1.get()?), ("from the child".to_owned(), 1));
-    all.queues.2.get()?.expect("an event").set();
-    assert!(all.signals.0.is_set());
+    all.check_touched();
     Ok(())
 }
 
@@ -112,6 +120,50 @@ fn siblings_share_too() -> Outcome {
         child?.join()?;
     }
     assert_eq!(total.get().unwrap(), 3000);
+    Ok(())
+}
+
+/// What one child makes another one uses, of which neither has started the other, and the
+/// parent of both has never seen it.
+fn all_objects_work_between_siblings() -> Outcome {
+    let offers = Queue::<All>::new()?;
+    let make = |offers: Queue<All>| {
+        let all = All::new().unwrap();
+        offers.put(all.clone()).unwrap();
+        all.barrier.wait().unwrap();
+        all.check_touched();
+    };
+    let maker = Process::spawn(make, offers.clone())?;
+    let user = Process::spawn(|offers: Queue<All>| offers.get().unwrap().touch(), offers)?;
+    user.join()?;
+    maker.join()?;
+    Ok(())
+}
+
+/// How many mappings of shared memory this process has.
+fn mappings() -> usize {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
+    maps.lines().filter(|line| line.contains("memfd:")).count()
+}
+
+fn memory_goes_with_its_last_holder() -> Outcome {
+    let use_it = |(array, dropped): (Array<u64>, Event)| {
+        dropped.wait();
+        let with = mappings();
+        assert_eq!(array.lock().unwrap()[999_999], 7, "its maker has dropped it");
+        drop(array);
+        with - mappings()
+    };
+    let dropped = Event::new()?;
+    let before = mappings();
+    let array = Array::<u64>::new(1_000_000)?;
+    array.lock().map_err(|_| "a dead owner")?[999_999] = 7;
+    assert_eq!(mappings(), before + 1);
+    let user = Process::spawn(use_it, (array.clone(), dropped.clone()))?;
+    drop(array);
+    assert_eq!(mappings(), before, "here it is gone");
+    dropped.set();
+    assert_eq!(user.join()?, 1, "and there as well");
     Ok(())
 }
 
@@ -188,6 +240,8 @@ fn main() -> std::process::ExitCode {
         a_child_uses_what_it_was_given,
         what_a_child_has_made_outlives_it,
         siblings_share_too,
+        all_objects_work_between_siblings,
+        memory_goes_with_its_last_holder,
         a_death_is_told_across_mappings,
         thousands_of_locks_go_in_one_message,
         one_who_is_killed_with_objects_in_its_hands_leaves_nothing,

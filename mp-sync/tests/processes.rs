@@ -173,6 +173,49 @@ fn a_sleeper_gets_a_dead_holders_permit_at_once() {
     assert!(begun.elapsed() < LONG / 4, "noticed, not timed out");
 }
 
+fn a_try_in_vain_asks_only_for_those_who_hold() {
+    let seats = Semaphore::new(2).unwrap();
+    let users = [(); 3].map(|()| child_that(|_| drop(seats.acquire().unwrap())));
+    let holder = child_that(|_| (0..2).for_each(|_| std::mem::forget(seats.acquire().unwrap())));
+    assert!(seats.try_acquire().is_err());
+    let before = count_handles();
+    (0..1000).for_each(|_| assert!(seats.try_acquire().is_err()));
+    assert_eq!(count_handles(), before, "nobody new is asked for");
+    users.into_iter().for_each(|user| assert!(user.kill()));
+    assert!(seats.try_acquire().is_err(), "they held nothing");
+    holder.kill();
+    let both = [seats.try_acquire().unwrap(), seats.try_acquire().unwrap()];
+    assert!(seats.try_acquire().is_err());
+    drop(both);
+    assert!(count_handles() < before, "the dead are not watched any more");
+}
+
+fn where_permits_are_only_counted_nobody_is_asked_for() {
+    let items = Semaphore::new(3).unwrap();
+    let user = child_that(|_| (0..3).for_each(|_| items.acquire().unwrap().forget()));
+    let before = count_handles();
+    (0..100).for_each(|_| assert!(items.try_acquire().is_err()));
+    assert_eq!(count_handles(), before);
+    user.kill();
+    assert!(items.try_acquire().is_err(), "they belong to nobody");
+}
+
+fn a_semaphore_shows_who_holds_it() {
+    let seats = Semaphore::new(3).unwrap();
+    let holder = child_that(|_| (0..2).for_each(|_| std::mem::forget(seats.acquire().unwrap())));
+    let shown = format!("{seats:?}");
+    assert!(shown.contains(&format!("(process {}, 2)", holder.id())), "{shown}");
+    holder.kill();
+}
+
+fn a_rwlock_and_an_rlock_show_who_holds_them() {
+    let (rlock, rwlock) = (RLock::new().unwrap(), RwLock::new().unwrap());
+    let _guards = (rlock.lock().unwrap(), rwlock.write().unwrap());
+    let own = format!("process {}, thread {}", std::process::id(), std::process::id());
+    assert!(format!("{rlock:?}").contains(&own), "{rlock:?}");
+    assert!(format!("{rwlock:?}").contains(&own), "{rwlock:?}");
+}
+
 fn forgotten_permits_belong_to_nobody() {
     let items = Semaphore::new(0).unwrap();
     let producer = fork(|| items.release(2).unwrap());
@@ -398,6 +441,19 @@ fn an_aborted_barrier_fails_those_who_wait() {
     assert!(waiter.join());
 }
 
+fn an_action_waits_up_to_a_timeout() {
+    let barrier = Barrier::new(2).unwrap();
+    let timed_out = barrier.wait_with_timeout(SHORT, || unreachable!("not all have come"));
+    assert!(matches!(timed_out, Err(BarrierError::Timeout)));
+    barrier.reset().unwrap();
+    let actions = SharedAtomicU64::new(0).unwrap();
+    let come = || _ = barrier.wait_with_timeout(LONG, || _ = actions.fetch_add(1, SeqCst)).unwrap();
+    let other = fork(come);
+    come();
+    assert!(other.join());
+    assert_eq!(actions.load(SeqCst), 1);
+}
+
 fn a_dead_reader_is_no_reader() {
     let lock = RwLock::new().unwrap();
     let reader = child_that(|_| std::mem::forget(lock.read().unwrap()));
@@ -429,6 +485,66 @@ fn once_is_done_again_after_a_death() {
     assert!(!once.is_done());
     assert!(once.call(|| ()).unwrap());
     assert!(!once.call(|| ()).unwrap());
+}
+
+fn once_waits_for_another_up_to_a_timeout() {
+    let once = Once::new().unwrap();
+    let worker = child_that(|ready| drop(once.call(|| arrive(ready))));
+    let late = once.call_timeout(SHORT, || unreachable!("another one does it"));
+    assert!(matches!(late, Err(LockError::Timeout)));
+    worker.kill();
+    assert!(once.call_timeout(LONG, || ()).unwrap());
+}
+
+/// A conversation in which each waits for the other's answer: whoever looks for it before it
+/// sleeps finds it, and whoever sleeps is woken.
+fn answers_come_by_events_and_conditions() {
+    let (asked, answered) = (Event::new().unwrap(), Event::new().unwrap());
+    let (turn, changed) = (Value::new(0u32).unwrap(), Condition::new().unwrap());
+    let pause = |round: u32| {
+        if round.is_multiple_of(50) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    };
+    let other = fork(|| {
+        for round in 0..1000 {
+            asked.wait_timeout(LONG).unwrap();
+            asked.clear();
+            pause(round);
+            answered.set();
+        }
+        let mut guard = turn.lock().unwrap();
+        for round in 0..1000 {
+            guard = changed.wait_while(guard, |turn| **turn % 2 == 0).unwrap();
+            pause(round);
+            *guard += 1;
+            changed.notify(1);
+        }
+    });
+    for round in 0..1000 {
+        pause(round + 25);
+        asked.set();
+        answered.wait_timeout(LONG).unwrap();
+        answered.clear();
+    }
+    for round in 0..1000 {
+        pause(round + 25);
+        let mut guard = turn.lock().unwrap();
+        *guard += 1;
+        changed.notify(1);
+        let (_guard, came) = changed.wait_while_timeout(guard, LONG, |turn| **turn % 2 == 1).unwrap();
+        assert!(came, "an answer");
+    }
+    assert!(other.join());
+}
+
+fn a_conditions_own_lock_is_waited_for_up_to_a_timeout() {
+    let changed = Condition::new().unwrap();
+    let holder = child_that(|_| std::mem::forget(changed.lock().unwrap()));
+    assert!(matches!(changed.try_lock(), Err(LockError::Timeout)));
+    assert!(matches!(changed.lock_timeout(SHORT), Err(LockError::Timeout)));
+    holder.kill();
+    assert!(matches!(changed.lock_timeout(LONG), Err(LockError::OwnerDied(_))));
 }
 
 fn a_latch_opens_for_those_who_sleep() {
@@ -517,6 +633,10 @@ fn main() {
         an_rlock_is_freed_by_as_many_guards_as_took_it,
         a_dead_holders_permits_come_back,
         a_sleeper_gets_a_dead_holders_permit_at_once,
+        a_try_in_vain_asks_only_for_those_who_hold,
+        where_permits_are_only_counted_nobody_is_asked_for,
+        a_semaphore_shows_who_holds_it,
+        a_rwlock_and_an_rlock_show_who_holds_them,
         forgotten_permits_belong_to_nobody,
         a_bounded_semaphore_refuses_what_is_too_much,
         a_binary_semaphore_is_released_elsewhere,
@@ -533,9 +653,13 @@ fn main() {
         a_barrier_is_used_by_more_than_its_parties,
         an_aborted_barrier_fails_those_who_wait,
         an_aborted_barrier_is_reset,
+        an_action_waits_up_to_a_timeout,
         a_dead_reader_is_no_reader,
         a_dead_writer_is_told_to_all,
         once_is_done_again_after_a_death,
+        once_waits_for_another_up_to_a_timeout,
+        answers_come_by_events_and_conditions,
+        a_conditions_own_lock_is_waited_for_up_to_a_timeout,
         a_latch_opens_for_those_who_sleep,
         a_latch_counts_what_the_dead_have_counted,
         values_and_arrays_are_shared,

@@ -68,6 +68,62 @@ fn items_of_any_size_go_through_a_small_queue() {
     assert!(matches!(queue.put(vec![0; 1 << 20]), Err(PutError::TooLarge { .. })));
 }
 
+fn a_queue_without_a_bound_is_bounded_by_its_memory() {
+    let queue = Queue::builder().memory(64 << 10).build::<Vec<u8>>().unwrap();
+    let put = (0..).take_while(|n| queue.try_put(vec![*n as u8; 1000]).is_ok()).count();
+    assert!((32..=64).contains(&put), "{put} items of a thousand bytes in 64 KiB");
+    assert!(matches!(queue.put_timeout(vec![0; 1000], SHORT), Err(PutError::Full(_))));
+    assert_eq!(queue.len(), put);
+    let producer = fork(|| queue.put(vec![99; 1000]).unwrap());
+    std::thread::sleep(SHORT);
+    (0..put).for_each(|n| assert_eq!(queue.get().unwrap(), vec![n as u8; 1000]));
+    assert!(producer.join());
+    assert_eq!(queue.get().unwrap(), vec![99; 1000]);
+}
+
+/// Puts items with a handle in each until no more may be under way, twice.
+fn fill_with_handles() -> usize {
+    let (queue, value) = (Queue::<(usize, Value<u32>)>::new().unwrap(), Value::new(7).unwrap());
+    let fill = || {
+        (0..).find_map(|n| match queue.try_put((n, value.clone())) {
+            Ok(()) => None,
+            Err(PutError::Handles { item: (number, _), .. }) => Some(number),
+            Err(error) => panic!("{error}"),
+        })
+    };
+    let under_way = fill().unwrap();
+    assert_eq!(queue.len(), under_way, "what was refused is not there");
+    let get_all = || {
+        for n in 0..under_way {
+            let (number, value) = queue.try_get().unwrap();
+            assert_eq!((number, value.get().unwrap()), (n, 7));
+        }
+        assert!(queue.is_empty());
+    };
+    get_all();
+    assert_eq!(fill(), Some(under_way), "there is as much room as before");
+    get_all();
+    under_way
+}
+
+fn handles_on_their_way_are_bounded() {
+    assert!(fork(|| assert!(fill_with_handles() > 30)).join());
+    let as_nobody = fork(|| {
+        common::become_nobody(64);
+        let under_way = fill_with_handles();
+        assert!((10..=65).contains(&under_way), "{under_way} handles with a limit of 64");
+    });
+    assert!(as_nobody.join());
+}
+
+fn a_simple_queues_timeouts_hold() {
+    let queue = SimpleQueue::<u32>::new().unwrap();
+    assert!(matches!(queue.get_timeout(SHORT), Err(GetError::Empty)));
+    let producer = fork(|| queue.put_timeout(5, LONG).unwrap());
+    assert_eq!(queue.get_timeout(LONG).unwrap(), 5);
+    assert!(producer.join());
+}
+
 fn an_item_that_cannot_be_encoded_comes_back() {
     let queue = Queue::<std::time::SystemTime>::new().unwrap();
     let before_1970 = std::time::UNIX_EPOCH - LONG;
@@ -115,6 +171,9 @@ fn main() {
         a_queues_timeouts_hold,
         a_closed_queue_gives_what_it_has,
         items_of_any_size_go_through_a_small_queue,
+        a_queue_without_a_bound_is_bounded_by_its_memory,
+        handles_on_their_way_are_bounded,
+        a_simple_queues_timeouts_hold,
         an_item_that_cannot_be_encoded_comes_back,
         locks_and_queues_travel_through_a_queue,
         a_joinable_queue_knows_when_all_is_done,

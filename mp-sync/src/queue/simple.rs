@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use ipc_core::{Arm, Message, Waitable};
 use serde::{Deserialize, Serialize};
 
 use super::{GetError, PutError, Queue};
 
-/// A [`Queue`] with Python's smaller set of methods.
+/// A [`Queue`] with Python's smaller set of methods, and their forms with a timeout.
 ///
 /// # If a process dies
 /// As with a [`Queue`].
@@ -44,12 +45,28 @@ impl<T: Message> SimpleQueue<T> {
         self.0.put(item)
     }
 
+    /// As [`Queue::put_timeout`].
+    ///
+    /// # Errors
+    /// See [`PutError`].
+    pub fn put_timeout(&self, item: T, timeout: Duration) -> Result<(), PutError<T>> {
+        self.0.put_timeout(item, timeout)
+    }
+
     /// As [`Queue::get`].
     ///
     /// # Errors
     /// See [`GetError`].
     pub fn get(&self) -> Result<T, GetError> {
         self.0.get()
+    }
+
+    /// As [`Queue::get_timeout`].
+    ///
+    /// # Errors
+    /// See [`GetError`].
+    pub fn get_timeout(&self, timeout: Duration) -> Result<T, GetError> {
+        self.0.get_timeout(timeout)
     }
 }
 

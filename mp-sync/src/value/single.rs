@@ -41,6 +41,25 @@ use crate::timeout;
 /// assert_eq!(total.get()?, 1.5);
 /// # Ok::<(), mp_sync::Error>(())
 /// ```
+///
+/// A structure of plain data derives what is needed, which checks that any bits are a value
+/// of it:
+/// ```
+/// use mp_sync::Value;
+/// use mp_sync::bytemuck::{self, Pod, Zeroable};
+///
+/// #[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]
+/// #[repr(C)]
+/// struct Point {
+///     x: f64,
+///     y: f64,
+/// }
+///
+/// let point = Value::new(Point { x: 1.0, y: 2.0 })?;
+/// point.lock()?.y += 1.0;
+/// assert_eq!(point.get()?, Point { x: 1.0, y: 3.0 });
+/// # Ok::<(), mp_sync::Error>(())
+/// ```
 pub struct Value<T: Plain> {
     slot: Slot,
     /// The lock that was given; else it is the slot's own.

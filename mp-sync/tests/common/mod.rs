@@ -46,6 +46,11 @@ impl Child {
         libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGKILL
     }
 
+    /// The system's id of it.
+    pub(crate) fn id(&self) -> libc::pid_t {
+        self.0
+    }
+
     /// Kills it, and leaves it to be reaped.
     pub(crate) fn signal(&self) {
         // SAFETY: the id is of a child of ours that has not been reaped.
@@ -97,6 +102,18 @@ impl Drop for Child {
         if self.0 > 0 {
             self.signal();
             self.reap();
+        }
+    }
+}
+
+/// Takes from this process what root may, and all but so many handles.
+pub(crate) fn become_nobody(handles: u64) {
+    // SAFETY: the calls take numbers, and a structure that lives as long as they last.
+    unsafe {
+        let limit = libc::rlimit { rlim_cur: handles, rlim_max: handles };
+        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit), 0);
+        if libc::geteuid() == 0 {
+            assert_eq!(libc::setuid(65_534), 0);
         }
     }
 }
