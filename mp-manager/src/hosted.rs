@@ -120,9 +120,8 @@ pub(crate) trait Erased: Send + Sync {
     fn poisons(&self) -> bool;
     /// Whether dropping it runs code.
     fn needs_drop(&self) -> bool;
-    /// Whether a method runs alone; `None` if there is none such.
-    fn is_exclusive(&self, method: u64) -> Option<bool>;
-    fn run(&self, method: u64, args: &mut Packet, value: &mut Packet) -> Result<(), Fault>;
+    /// Runs a method, which runs alone if it says so.
+    fn run(&self, method: (u64, bool), args: &mut Packet, value: &mut Packet) -> Result<(), Fault>;
     /// Runs a caller's function that answers by itself.
     fn run_later(&self, call: Open);
     /// The [`Host`].
@@ -149,15 +148,12 @@ impl<T: Object> Erased for Host<T> {
         std::mem::needs_drop::<T>()
     }
 
-    fn is_exclusive(&self, method: u64) -> Option<bool> {
-        if let Some(is_exclusive) = functions::is_function(method) {
-            return Some(is_exclusive);
-        }
-        let known = T::METHODS.iter().find(|known| crate::wire::method_id(known.name) == method);
-        known.map(|known| known.changes)
-    }
-
-    fn run(&self, method: u64, args: &mut Packet, value: &mut Packet) -> Result<(), Fault> {
+    fn run(
+        &self,
+        (method, is_exclusive): (u64, bool),
+        args: &mut Packet,
+        value: &mut Packet,
+    ) -> Result<(), Fault> {
         match method {
             functions::VIEW => {
                 let look: functions::Look<T> = args.read().map_err(Fault::arguments)?;
@@ -173,7 +169,7 @@ impl<T: Object> Erased for Host<T> {
             _ => {}
         }
         let (args, value) = (Arguments(args), Value(value));
-        if self.is_exclusive(method) == Some(true) {
+        if is_exclusive {
             let mut object = self.0.write().unwrap_or_else(PoisonError::into_inner);
             object.run_mut(method, args, value)
         } else {

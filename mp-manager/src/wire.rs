@@ -4,6 +4,7 @@
 //! its kind says, with a [`Tail`] at the end that is read first: which objects
 //! stand in a value is known only once it is written.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipc_core::{Address, AuthKey, Connection, EncodeError, Packet};
@@ -11,7 +12,9 @@ use serde::de::{Deserializer, Error as _, Visitor};
 use serde::ser::{SerializeStruct, Serializer};
 use serde::{Deserialize, Serialize};
 
+use crate::context;
 use crate::error::FaultKind;
+use crate::lease::Lease;
 
 /// What this version speaks.
 pub(crate) const VERSION: u16 = 1;
@@ -168,15 +171,21 @@ pub(crate) struct Raw {
     /// Whose objects they are, at a client.
     #[serde(skip)]
     pub(crate) epoch: Option<u128>,
+    /// At the client: what holds the objects until the manager does.
+    #[serde(skip)]
+    pub(crate) leases: Vec<Arc<Lease>>,
 }
 
 impl Serialize for Raw {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let is_for = |epoch| self.objects.is_empty() || crate::context::is_for(epoch);
+        let is_for = |epoch| self.objects.is_empty() || context::is_for(epoch);
         if !self.epoch.is_none_or(is_for) {
             return Err(serde::ser::Error::custom(
                 "an object in the value is of a manager that has ended: find it in the one that is there",
             ));
+        }
+        for lease in &self.leases {
+            lease.epoch().map(|epoch| context::collect(epoch, lease));
         }
         let mut raw = serializer.serialize_struct("Raw", 2)?;
         raw.serialize_field("bytes", &self.bytes)?;

@@ -297,6 +297,11 @@ fn values_nobody_wants() {
         })
         .unwrap();
     assert_eq!(last.get().unwrap(), 1);
+    // One that is here already.
+    let ready = lists.get_async(0).unwrap();
+    assert_eq!(lists.len().unwrap(), 1);
+    assert!(ready.is_ready());
+    ready.detach();
     drop((list, lists));
     soon("objects stay", || manager.object_count().unwrap() == 0);
 }
@@ -310,12 +315,14 @@ fn arguments_stay_until_they_are_there() {
             // Nobody else has these: the calls keep them, and the objects that they are made of.
             let list = manager.list_from(&[1, 2, 3])?;
             let pushed = batch.of(&lists).push_async(&list)?;
+            batch.of(&lists).push_async(&manager.list_from(&[4])?)?.detach();
             Ok((batch.of(&log).len_of_async(list)?, pushed))
         })
         .unwrap();
     assert_eq!(len.get().unwrap(), 3);
     pushed.get().unwrap();
     assert_eq!(lists.get(0).unwrap().to_vec().unwrap(), [1, 2, 3]);
+    assert_eq!(lists.get(1).unwrap().to_vec().unwrap(), [4]);
     let gone = manager.batch(|batch| batch.of(&manager.list_from(&[1u8])?).len_async()).unwrap();
     assert_eq!(gone.get().unwrap(), 1);
     drop((lists, log));

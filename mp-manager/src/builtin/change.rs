@@ -109,19 +109,17 @@ fn read<F: serde::de::DeserializeOwned, A: Message>(args: &mut Packet) -> Result
 }
 
 fn finish<T: Message, R: Message>(epoch: u128, state: Option<&T>, value: &R) -> Result<Changed, Fault> {
-    let new = state.map(|state| super::raw_and_leases(epoch, state)).transpose();
-    let (new, mut leases) = new.map_err(Fault::reply)?.unzip();
+    let new = state.map(|state| super::raw(epoch, state)).transpose().map_err(Fault::reply)?;
     let mut packet = Packet::new();
     let (written, of_value) = context::collecting(epoch, || packet.append_item(value));
     written.map_err(|error| Fault::reply(Kind::Encode(error)))?;
     let objects = context::numbers(&of_value);
-    leases.get_or_insert_default().extend(of_value);
-    Ok(Changed { new, value: packet, objects, leases: leases.unwrap_or_default() })
+    Ok(Changed { new, value: packet, objects, leases: of_value })
 }
 
 /// A place of a list.
 pub(super) fn place(index: usize) -> Raw {
-    Raw { bytes: Bytes((index as u64).to_le_bytes().to_vec()), objects: Vec::new(), epoch: None }
+    Raw { bytes: Bytes((index as u64).to_le_bytes().to_vec()), objects: Vec::new(), ..Raw::default() }
 }
 
 /// In the server: which place of a list is meant.

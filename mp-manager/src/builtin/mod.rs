@@ -11,7 +11,6 @@ use ipc_core::{DecodeError, EncodeError, Message, Packet};
 use crate::context;
 use crate::durable::Verb;
 use crate::error::{Fault, Kind, ManagerError};
-use crate::lease::Lease;
 use crate::manager::Manager;
 use crate::object_ref::ObjectRef;
 use crate::server::Answer;
@@ -127,13 +126,8 @@ fn keep_all(table: &Arc<Table>, raws: Vec<Raw>) -> Result<Vec<Kept>, Fault> {
     raws.into_iter().map(|raw| table.keep(raw)).collect()
 }
 
-/// At the client: encodes a value to be kept in the manager `epoch`. The value itself
-/// holds what is in it until the manager does.
+/// Encodes a value to be kept in the manager `epoch`, with what is in it.
 fn raw<T: Message>(epoch: u128, value: &T) -> Result<Raw, ManagerError> {
-    raw_and_leases(epoch, value).map(|(raw, _)| raw)
-}
-
-fn raw_and_leases<T: Message>(epoch: u128, value: &T) -> Result<(Raw, Vec<Arc<Lease>>), ManagerError> {
     let mut packet = Packet::new();
     let (written, leases) = context::collecting(epoch, || packet.append(value));
     written.map_err(Kind::Encode)?;
@@ -142,7 +136,7 @@ fn raw_and_leases<T: Message>(epoch: u128, value: &T) -> Result<(Raw, Vec<Arc<Le
         return Err(Kind::Encode(EncodeError::new::<T>(why)).into());
     }
     let bytes = crate::wire::Bytes(packet.bytes().to_vec());
-    Ok((Raw { bytes, objects: context::numbers(&leases), epoch: Some(epoch) }, leases))
+    Ok(Raw { bytes, objects: context::numbers(&leases), epoch: Some(epoch), leases })
 }
 
 fn raws<'a, T: Message>(

@@ -53,6 +53,14 @@ enum Source {
     Batch(Packet),
 }
 
+/// What the thread at the helm is to do next.
+pub(super) enum Turn {
+    /// Something that may take long: another thread takes the helm.
+    Leave(Work),
+    /// A method that is most likely quick: it comes back.
+    Dash(Work),
+}
+
 const EAR: u64 = u64::MAX;
 const LISTENER: u64 = u64::MAX - 1;
 /// A client's ring is waited for under the client's number with this bit.
@@ -86,9 +94,9 @@ impl Helm {
         })
     }
 
-    /// Serves until there is something that this thread is to do itself, away from
-    /// the helm, and another one is there to take it. `None`: the server ends.
-    pub(super) fn lead(&mut self, server: &Arc<Server>) -> Option<Work> {
+    /// Serves until there is something that this thread is to do itself, and if it may take long,
+    /// another one is there to take the helm. `None`: the server ends.
+    pub(super) fn lead(&mut self, server: &Arc<Server>) -> Option<Turn> {
         let _hasty = Hasty::begin();
         loop {
             if server.is_stopping() {
@@ -96,20 +104,23 @@ impl Helm {
                 return None;
             }
             if let Some(work) = next_in_backlog(server) {
-                return Some(work);
+                return Some(Turn::Leave(work));
             }
             self.fire_alarms(server);
             self.part(server);
             self.listen_again(server);
             if let Some(work) = buried(server) {
-                return Some(work);
+                return Some(Turn::Leave(work));
             }
             match self.ready.pop_front() {
                 None => self.wait(server),
                 Some(ready) => {
                     if let Some(work) = self.serve(server, ready) {
+                        if work.is_quick() {
+                            return Some(Turn::Dash(work));
+                        }
                         if crew::has_relief(server) {
-                            return Some(work);
+                            return Some(Turn::Leave(work));
                         }
                         work.queue(server);
                     }

@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::atomic::{AtomicI8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use ipc_core::Packet;
 
@@ -12,9 +14,9 @@ use super::table::Table;
 use crate::client::lock;
 use crate::durable::{self, Journal, Store};
 use crate::error::{Fault, FaultKind};
-use crate::functions::Open;
+use crate::functions::{Open, is_function};
 use crate::hosted::{Erased, Method};
-use crate::wire::Patience;
+use crate::wire::{Patience, method_id};
 
 /// One object.
 pub(crate) enum Object {
@@ -91,6 +93,7 @@ pub(crate) struct Call {
 /// whoever ends a call takes along those that may run now.
 pub(crate) struct Hosted {
     value: Box<dyn Erased>,
+    methods: Box<[Known]>,
     turn: Mutex<Turn>,
     journal: OnceLock<Journal>,
 }
@@ -103,15 +106,80 @@ struct Turn {
     waiting: VecDeque<(Call, bool)>,
 }
 
+/// A method of an object.
+struct Known {
+    number: u64,
+    changes: bool,
+    pace: Pace,
+}
+
+/// How long a method took lately: every quick run counts one up, and longer ones many down.
+#[derive(Default)]
+struct Pace(AtomicI8);
+
+impl Pace {
+    /// A method is quick if it ends before another thread would have come to take the helm.
+    const QUICK: Duration = Duration::from_micros(10);
+    /// One that takes so long most likely waits for something.
+    const LONG: Duration = Duration::from_millis(1);
+    const PROVEN: i8 = 3;
+    const MOST: i8 = 8;
+    const AFTER_SLOW: i8 = 4;
+    const AFTER_LONG: i8 = -64;
+
+    fn is_quick(&self) -> bool {
+        self.0.load(Ordering::Relaxed) >= Self::PROVEN
+    }
+
+    fn note(&self, time: Duration) {
+        let before = self.0.load(Ordering::Relaxed);
+        let after = if time <= Self::QUICK {
+            (before + 1).min(Self::MOST)
+        } else if time < Self::LONG {
+            before.saturating_sub(Self::AFTER_SLOW).max(Self::AFTER_LONG)
+        } else {
+            Self::AFTER_LONG
+        };
+        // Of two that run side by side one may be lost: it is a guess in any case.
+        if after != before {
+            self.0.store(after, Ordering::Relaxed);
+        }
+    }
+}
+
 impl Hosted {
     pub(crate) fn new(value: Box<dyn Erased>) -> Self {
-        Self { value, turn: Mutex::default(), journal: OnceLock::new() }
+        let known = |method: &Method| Known {
+            number: method_id(method.name),
+            changes: method.changes,
+            pace: Pace::default(),
+        };
+        let methods = value.methods().iter().map(known).collect();
+        Self { value, methods, turn: Mutex::default(), journal: OnceLock::new() }
+    }
+
+    fn known(&self, method: u64) -> Option<&Known> {
+        self.methods.iter().find(|known| known.number == method)
+    }
+
+    /// Whether a method took little time lately.
+    pub(crate) fn is_quick(&self, method: u64) -> bool {
+        // The log of a durable one takes its time.
+        self.store().is_none() && self.known(method).is_some_and(|known| known.pace.is_quick())
+    }
+
+    /// So long a method has taken. Of callers' functions nothing is noted: they are many.
+    pub(crate) fn note_time(&self, method: u64, time: Duration) {
+        if let Some(known) = self.known(method) {
+            known.pace.note(time);
+        }
     }
 
     /// The call, if it may run now; otherwise it waits here, or has been answered.
     pub(crate) fn enter(&self, call: Call) -> Option<(Call, bool)> {
         let keeps = (call.method == durable::KEEP).then_some(false);
-        let Some(exclusive) = keeps.or_else(|| self.value.is_exclusive(call.method)) else {
+        let changes = || self.known(call.method).map(|known| known.changes);
+        let Some(exclusive) = keeps.or_else(|| is_function(call.method)).or_else(changes) else {
             call.answer.fail(FaultKind::NoMethod);
             return None;
         };
@@ -147,7 +215,12 @@ impl Hosted {
     }
 
     /// Runs a method for which [`enter`](Self::enter) gave the turn.
-    pub(crate) fn run(&self, method: u64, args: &mut Packet, value: &mut Packet) -> Result<(), Fault> {
+    pub(crate) fn run(
+        &self,
+        method: (u64, bool),
+        args: &mut Packet,
+        value: &mut Packet,
+    ) -> Result<(), Fault> {
         self.value.run(method, args, value)
     }
 

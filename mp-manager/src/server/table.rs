@@ -233,6 +233,6 @@ impl Kept {
 
     pub(crate) fn raw(&self) -> Raw {
         let objects = self.objects.iter().map(|hold| hold.object).collect();
-        Raw { bytes: self.bytes.clone(), objects, epoch: None }
+        Raw { bytes: self.bytes.clone(), objects, ..Raw::default() }
     }
 }

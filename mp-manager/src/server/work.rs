@@ -59,6 +59,12 @@ pub(super) enum Work {
 const HEAR_AT_LEAST: Duration = Duration::from_millis(5);
 
 impl Work {
+    /// Whether it is a method that took little time lately.
+    pub(super) fn is_quick(&self) -> bool {
+        let Self::Method { object, call, .. } = self else { return false };
+        matches!(&**object, Object::Hosted(hosted) if hosted.is_quick(call.method))
+    }
+
     /// Waits for a thread, if there is room.
     pub(super) fn queue(self, server: &Arc<Server>) {
         let mut backlog = lock(&server.backlog);
@@ -113,11 +119,13 @@ impl Server {
             answer.of_durable(store);
         }
         let mut value = Packet::new();
+        let begun = Instant::now();
         let result = self.in_object(number, || {
-            let (result, leases) =
-                context::collecting(self.access.epoch, || hosted.run(method, &mut args, &mut value));
+            let run = || hosted.run((method, exclusive), &mut args, &mut value);
+            let (result, leases) = context::collecting(self.access.epoch, run);
             result.map(|()| leases)
         });
+        hosted.note_time(method, begun.elapsed());
         // References that the arguments brought are given back first.
         drop(args);
         let panicked = matches!(&result, Err(Fault(FaultKind::Panicked(_))));
