@@ -82,7 +82,7 @@ pub use listener::{
 };
 pub use memory::SharedMemory;
 #[cfg(feature = "named")]
-pub use named::{Item, ListError, ShareableList};
+pub use named::{Item, ListError, ShareableList, SharedName};
 pub use packet::Packet;
 pub use plain::{Plain, item_width};
 pub use sys::Handle;

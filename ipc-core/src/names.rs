@@ -55,6 +55,13 @@ impl OwnedName {
         names::remove(&self.path, self.identity, self.has_own_folder);
     }
 
+    /// Tells the keeper of one that is about to be made, under a path that nobody else makes:
+    /// a kill right after the making leaves nothing behind. Whatever is there is removed.
+    #[allow(dead_code, reason = "not every platform makes names")]
+    pub(crate) fn expected(path: &Path) -> Expected {
+        Expected(Self::made(path, names::ANY, false))
+    }
+
     /// Tells the keeper of one that was made.
     #[allow(dead_code, reason = "not every platform makes names")]
     pub(crate) fn made(path: &Path, identity: [u64; 3], has_own_folder: bool) -> Self {
@@ -73,6 +80,15 @@ impl OwnedName {
         if let Some(keeper) = KEEPER.get() {
             keeper.gone(self);
         }
+    }
+}
+
+/// A name that is about to be made; dropped, it is, or will not be.
+pub(crate) struct Expected(OwnedName);
+
+impl Drop for Expected {
+    fn drop(&mut self) {
+        self.0.gone();
     }
 }
 

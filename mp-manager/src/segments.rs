@@ -1,12 +1,9 @@
 //! Shared memory with names, which lives as long as a manager: the feature `named`.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use ipc_core::raw::fork_generation;
-use ipc_core::{AuthKey, Item, ShareableList, SharedMemory};
+use ipc_core::{Item, ShareableList, SharedMemory, SharedName};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Fault, ManagerError};
@@ -14,10 +11,10 @@ use crate::manager::Manager;
 
 /// Makes shared memory that any program finds by its name, and that goes with the manager.
 ///
-/// Every process that has a clone makes some, and everybody opens it by its name. The names go
-/// with [`shutdown`](Self::shutdown), with the server, or with the last clone in the process that
-/// started it; the memory stays as long as somebody has it. Only if that process and the server
-/// are both killed are names left.
+/// Every process that has a clone makes some, and everybody opens it by its name. The server owns
+/// the names: they go with it, when the last clone in the process that started it is dropped, after
+/// [`shutdown`](Self::shutdown), and also when that process or the server or both are killed. The
+/// memory stays as long as somebody has it.
 ///
 /// # Examples
 /// ```
@@ -38,11 +35,9 @@ use crate::manager::Manager;
 /// ```
 #[derive(Clone, Serialize, Deserialize)]
 pub struct SharedMemoryManager {
+    // Before the manager: its server ends with the last one.
     segments: SegmentsProxy,
-    // After the proxy and before the broom: its server ends with the last one.
     manager: Manager,
-    #[serde(skip)]
-    broom: Option<Arc<Broom>>,
 }
 
 impl SharedMemoryManager {
@@ -51,10 +46,9 @@ impl SharedMemoryManager {
     /// # Errors
     /// See [`Manager::start`].
     pub fn start() -> Result<Self, ManagerError> {
-        let broom = Broom::new().map_err(Fault::refused)?;
         let manager = Manager::start()?;
-        let segments = SegmentsProxy::create(&manager, broom.family, broom.count.clone())?;
-        Ok(Self { segments, manager, broom: Some(Arc::new(broom)) })
+        let segments = SegmentsProxy::create(&manager)?;
+        Ok(Self { segments, manager })
     }
 
     /// Makes memory of `size` bytes, zeroed.
@@ -63,7 +57,9 @@ impl SharedMemoryManager {
     /// [`ManagerError`], which says so if there is not so much memory.
     #[doc(alias = "SharedMemory")]
     pub fn memory(&self, size: usize) -> Result<SharedMemory, ManagerError> {
-        let mut memory = SharedMemory::create(&self.segments.reserve()?, size).map_err(Fault::refused)?;
+        let mut memory = SharedMemory::create_auto(size).map_err(Fault::refused)?;
+        // Until it is adopted it goes with this process.
+        self.segments.adopt(memory.name().unwrap_or_default().to_owned())??;
         memory.leave_name();
         Ok(memory)
     }
@@ -74,7 +70,8 @@ impl SharedMemoryManager {
     /// As [`memory`](Self::memory).
     #[doc(alias = "ShareableList")]
     pub fn list(&self, items: impl IntoIterator<Item = Item>) -> Result<ShareableList, ManagerError> {
-        let mut list = ShareableList::create(&self.segments.reserve()?, items).map_err(Fault::refused)?;
+        let mut list = ShareableList::create_auto(items).map_err(Fault::refused)?;
+        self.segments.adopt(list.name().to_owned())??;
         list.leave_name();
         Ok(list)
     }
@@ -85,14 +82,12 @@ impl SharedMemoryManager {
         self.manager.pid()
     }
 
-    /// Ends the server as [`Manager::shutdown`], and takes all names away.
+    /// Ends the server as [`Manager::shutdown`], and with it all names.
     ///
     /// # Errors
     /// See [`Manager::shutdown`].
     pub fn shutdown(&self, timeout: Duration) -> Result<(), ManagerError> {
-        self.manager.shutdown(timeout)?;
-        self.broom.iter().for_each(|broom| broom.sweep());
-        Ok(())
+        self.manager.shutdown(timeout)
     }
 }
 
@@ -102,83 +97,18 @@ impl fmt::Debug for SharedMemoryManager {
     }
 }
 
-/// The names that were given out. They go with it when the server ends by itself.
-struct Segments {
-    family: u64,
-    count: Count,
-}
+/// The names that were given out: the server's, and after it is killed its janitor's.
+struct Segments(Vec<SharedName>);
 
 #[crate::object(crate = crate)]
 impl Segments {
-    pub fn new(family: u64, count: Count) -> Self {
-        Self { family, count }
+    pub fn new() -> Self {
+        Self(Vec::new())
     }
 
-    /// A name that nobody has.
-    pub fn reserve(&mut self) -> String {
-        name(self.family, self.count.0.atomic_u64(0).fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-impl Drop for Segments {
-    fn drop(&mut self) {
-        sweep(self.family, &self.count);
-    }
-}
-
-/// Where the server was started: takes the names away that one that was killed has left.
-struct Broom {
-    family: u64,
-    /// How many names were given out; the server counts.
-    count: Count,
-    generation: u32,
-}
-
-impl Broom {
-    fn new() -> std::io::Result<Self> {
-        let key = AuthKey::random()?;
-        let bytes = key.bytes().first_chunk().ok_or(std::io::ErrorKind::UnexpectedEof)?;
-        let count = Count(Arc::new(SharedMemory::anonymous(8)?));
-        Ok(Self { family: u64::from_le_bytes(*bytes), count, generation: fork_generation() })
-    }
-
-    fn sweep(&self) {
-        // What a fork copied is its parent's.
-        if self.generation == fork_generation() {
-            sweep(self.family, &self.count);
-        }
-    }
-}
-
-impl Drop for Broom {
-    fn drop(&mut self) {
-        self.sweep();
-    }
-}
-
-fn sweep(family: u64, count: &Count) {
-    for number in 0..count.0.atomic_u64(0).load(Ordering::Relaxed) {
-        // One that nobody made, or that is gone, is as good as one removed.
-        let _ = SharedMemory::open(&name(family, number)).and_then(|memory| memory.unlink());
-    }
-}
-
-fn name(family: u64, number: u64) -> String {
-    format!("psm_{family:016x}_{number}")
-}
-
-/// A number in shared memory.
-#[derive(Clone)]
-struct Count(Arc<SharedMemory>);
-
-impl Serialize for Count {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
-    }
-}
-
-impl<'de> Deserialize<'de> for Count {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        SharedMemory::deserialize(deserializer).map(|memory| Self(Arc::new(memory)))
+    /// Owns a name from now on.
+    pub fn adopt(&mut self, name: String) -> Result<(), Fault> {
+        self.0.push(SharedName::adopt(&name).map_err(Fault::refused)?);
+        Ok(())
     }
 }

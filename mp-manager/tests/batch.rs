@@ -91,13 +91,20 @@ impl Log {
     }
 
     /// Asks ahead in the server itself.
-    pub fn ask_ahead(&self, queue: QueueProxy<u64>, list: ListProxy<u64>) -> Result<(u64, usize), String> {
+    pub fn ask_ahead(
+        &self,
+        queue: QueueProxy<u64>,
+        list: ListProxy<u64>,
+        lock: LockProxy,
+    ) -> Result<(u64, usize), String> {
         let ask = || -> Result<(u64, usize), ManagerError> {
             let (first, _second) = (queue.get_async()?, queue.get_async()?);
             assert!(!first.is_ready());
             queue.put(&7)?;
             assert_eq!(AsyncReply::wait_any([&first]), Some(0));
             list.push_async(&1)?.detach();
+            drop(lock.lock_async()?);
+            assert!(lock.try_lock()?.is_some());
             Ok((first.get()?, list.len_async()?.get()?))
         };
         ask().map_err(|error| error.to_string())
@@ -547,7 +554,8 @@ fn in_the_server_too() {
     let manager = Manager::start().unwrap();
     let log = LogProxy::create(&manager).unwrap();
     let (queue, list) = (manager.queue::<u64>().unwrap(), manager.list::<u64>().unwrap());
-    assert_eq!(log.ask_ahead(queue.clone(), list.clone()).unwrap(), Ok((7, 1)));
+    let lock = manager.lock().unwrap();
+    assert_eq!(log.ask_ahead(queue.clone(), list.clone(), lock).unwrap(), Ok((7, 1)));
     // The second one there waits no more.
     queue.put(&8).unwrap();
     assert_eq!(queue.get_timeout(Duration::from_secs(5)).unwrap(), Some(8));

@@ -51,20 +51,22 @@ impl SharedMemory {
     /// ```
     pub fn create(name: &str, size: usize) -> io::Result<Self> {
         check_name(name)?;
-        if size == 0 {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "shared memory has at least one byte"));
-        }
+        check_size(size)?;
         let (name, segment) = Name::create(name, size)?;
         Self::with_name(segment, Some(name))
     }
 
-    /// As [`create`](Self::create), under a name that nobody else has.
+    /// As [`create`](Self::create), under a name that nobody else has. A janitor knows of it
+    /// before it is made, so that a kill at no moment leaves it behind.
     ///
     /// # Errors
     /// As [`create`](Self::create).
     pub fn create_auto(size: usize) -> io::Result<Self> {
         // As long as CPython's names, which systems with short ones take.
-        Self::create(&format!("psm_{:016x}", random_id()? as u64), size)
+        check_size(size)?;
+        let name = format!("psm_{:016x}", random_id()? as u64);
+        let (name, segment) = Name::create_unique(&name, size)?;
+        Self::with_name(segment, Some(name))
     }
 
     /// Opens the memory that some program made under `name`, with its size.
@@ -104,8 +106,8 @@ impl SharedMemory {
         self.name.as_ref().map_or(Ok(()), Name::unlink)
     }
 
-    /// Leaves the name, and with it the memory, to whoever unlinks it: dropping
-    /// this value does so no more.
+    /// Leaves the name, and with it the memory, to whoever unlinks it or has
+    /// [adopted](SharedName::adopt) it: dropping this value does so no more.
     pub fn leave_name(&mut self) {
         if let Some(name) = &mut self.name {
             name.disown();
@@ -117,6 +119,55 @@ impl SharedMemory {
     pub fn removes_name(&self) -> bool {
         self.name.as_ref().is_some_and(Name::is_ours)
     }
+}
+
+/// Holds a name of shared memory, and not the memory: the name goes when this is dropped.
+///
+/// So a process keeps the names of memory that others have made, however many. As with memory
+/// that it made itself, a janitor removes the name after a process that is killed. The feature `named`.
+///
+/// # Examples
+/// ```
+/// use ipc_core::{SharedMemory, SharedName};
+///
+/// // In one process:
+/// let mut made = SharedMemory::create_auto(100)?;
+/// let name = made.name().unwrap_or_default().to_owned();
+/// // In another one:
+/// let adopted = SharedName::adopt(&name)?;
+/// // Then, in the first one:
+/// made.leave_name();
+/// drop(made);
+///
+/// assert!(SharedMemory::open(&name).is_ok());
+/// drop(adopted);
+/// assert!(SharedMemory::open(&name).is_err());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct SharedName(Name);
+
+impl SharedName {
+    /// Takes a name over. Whoever has it from making the memory is to
+    /// [leave](SharedMemory::leave_name) it then.
+    ///
+    /// # Errors
+    /// [`NotFound`](io::ErrorKind::NotFound) if there is none such.
+    pub fn adopt(name: &str) -> io::Result<Self> {
+        check_name(name)?;
+        Name::adopt(name).map(Self)
+    }
+
+    /// The name, without a slash.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.0.text()
+    }
+}
+
+fn check_size(size: usize) -> io::Result<()> {
+    let error = || io::Error::new(io::ErrorKind::InvalidInput, "shared memory has at least one byte");
+    if size == 0 { Err(error()) } else { Ok(()) }
 }
 
 fn check_name(name: &str) -> io::Result<()> {

@@ -3,7 +3,8 @@
 //! ```text
 //! helm     one thread at a time waits for all clients and reads their requests
 //!   | a method of this crate's objects runs right there: it is short and never waits
-//!   | a user's method: the thread gives the helm to another one and runs it
+//!   | a user's method that was quick lately too: another thread watches, and takes the helm if need be
+//!   | any other: the thread gives the helm to another one and runs it
 //! crew     the threads that take the helm in turn; grows to a bound
 //! backlog  calls for which no thread was free
 //! ```

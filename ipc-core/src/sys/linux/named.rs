@@ -27,12 +27,18 @@ pub(crate) struct Name {
     text: String,
     /// Device and inode: the name may have been given to another segment since.
     identity: (u64, u64),
-    /// The process that made the segment, and what its janitor knows; a fork of it
-    /// removes nothing.
+    /// The process that made the segment or adopted it, and what its janitor knows; a fork of
+    /// it removes nothing.
     maker: Option<(u32, OwnedName)>,
 }
 
 impl Name {
+    /// As [`create`](Self::create), under a name that nobody else thinks of.
+    pub(crate) fn create_unique(text: &str, len: usize) -> io::Result<(Self, Segment)> {
+        let _expected = OwnedName::expected(&Path::new(FOLDER).join(text));
+        Self::create(text, len)
+    }
+
     /// Makes a segment of `len` bytes, all of them set aside now.
     pub(crate) fn create(text: &str, len: usize) -> io::Result<(Self, Segment)> {
         let mut made = ShmemConf::new().os_id(slashed(text)).size(len).create().map_err(explain)?;
@@ -42,10 +48,24 @@ impl Name {
         super::retry(|| fallocate(&fd, FallocateFlags::empty(), 0, all))?;
         let mut name = Self::of(text, &fd)?;
         made.set_owner(false);
-        let path = Path::new(FOLDER).join(text);
-        let owned = OwnedName::made(&path, names::identity(&path).unwrap_or_default(), false);
-        name.maker = Some((process::current_id(), owned));
+        name.own();
         Ok((name, Segment::unsealed(fd.into(), len)))
+    }
+
+    /// Takes over the name of a segment that another process made.
+    pub(crate) fn adopt(text: &str) -> io::Result<Self> {
+        let mut name = Self::of(text, &open(text)?)?;
+        name.own();
+        Ok(name)
+    }
+
+    /// This process removes it, or its janitor.
+    fn own(&mut self) {
+        let path = Path::new(FOLDER).join(&self.text);
+        // Of one that has gone already there is nothing to keep.
+        if let Ok(identity) = names::identity(&path) {
+            self.maker = Some((process::current_id(), OwnedName::made(&path, identity, false)));
+        }
     }
 
     /// Opens a segment that anybody made.

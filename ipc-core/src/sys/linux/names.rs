@@ -8,6 +8,9 @@ use std::time::UNIX_EPOCH;
 
 use super::socket_file::lock;
 
+/// Whatever file is there.
+pub(crate) const ANY: [u64; 3] = [0; 3];
+
 /// Device, inode and time of birth, where the file system knows that: an inode's number
 /// is soon given to another file.
 pub(crate) fn identity(path: &Path) -> io::Result<[u64; 3]> {
@@ -20,7 +23,7 @@ pub(crate) fn identity(path: &Path) -> io::Result<[u64; 3]> {
 pub(crate) fn remove(path: &Path, is: [u64; 3], has_own_folder: bool) {
     // No other listener takes the place of a dead one meanwhile.
     let _lock = path.parent().and_then(lock);
-    if identity(path).is_ok_and(|found| found == is) {
+    if is == ANY || identity(path).is_ok_and(|found| found == is) {
         let _ = fs::remove_file(path);
     }
     if let Some(folder) = path.parent().filter(|_| has_own_folder) {

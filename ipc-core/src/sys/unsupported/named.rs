@@ -16,6 +16,14 @@ impl Name {
         unsupported()
     }
 
+    pub(crate) fn create_unique(_text: &str, _len: usize) -> io::Result<(Self, Segment)> {
+        unsupported()
+    }
+
+    pub(crate) fn adopt(_text: &str) -> io::Result<Self> {
+        unsupported()
+    }
+
     pub(crate) fn received(_text: String, segment: &Segment) -> io::Result<Self> {
         segment.handle().never()
     }
