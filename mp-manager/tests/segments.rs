@@ -157,8 +157,9 @@ fn many_names() {
     let manager = SharedMemoryManager::start().unwrap();
     let names: Vec<String> = (0..1500).map(|_| make(manager.clone())).collect();
     assert!(names.iter().all(|name| is_there(name)));
+    // It may be killed before it has removed them all.
     drop(manager);
-    assert!(!names.iter().any(|name| is_there(name)));
+    soon_gone(names);
 }
 
 fn too_much_memory_is_an_error() {
