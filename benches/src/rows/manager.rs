@@ -3,10 +3,12 @@
 //! The bound is a server of one thread, or one thread for each client, that looks a
 //! number up in a map, with the same requests by the codec alone over a bare socket.
 
+use std::path::PathBuf;
 use std::time::Duration;
+use std::{env, fs, process};
 
 use ipc_core::Address;
-use mp_manager::{DictProxy, Manager};
+use mp_manager::{Builder, DictProxy, Manager};
 use mp_process::Process;
 use mp_sync::Barrier;
 
@@ -24,6 +26,7 @@ const TCP: usize = 1;
 pub(super) fn rows() -> Vec<Row> {
     let mut rows = calls();
     rows.extend(crowds());
+    rows.extend(durable());
     rows.extend(ends());
     rows
 }
@@ -87,6 +90,25 @@ fn crowds() -> Vec<Row> {
     rows
 }
 
+/// What it costs that state survives the server: a kill of it, and a loss of power.
+fn durable() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for mode in [Mode::Hot, Mode::OneCore] {
+        rows.push(
+            Row::times("manager/durable-set", mode, "durable-set", 1)
+                .beside("plain", By::Ourselves("set", 1))
+                .against("redis", By::Rival("redis", "unix"), 1.0),
+        );
+    }
+    for clients in [1, 4, 16] {
+        rows.push(
+            Row::rates(format!("manager/synced-set-by-{clients}"), Mode::Free, "synced-set", clients)
+                .beside("redis", By::Rival("redis", "unix")),
+        );
+    }
+    rows
+}
+
 /// The beginnings and ends of objects, connections and servers, and what they hold.
 fn ends() -> Vec<Row> {
     let times =
@@ -121,8 +143,8 @@ fn ends() -> Vec<Row> {
 
 pub(super) fn ours(job: &Job) -> Option<Result<Answer, Failure>> {
     Some(match (job.question.as_str(), job.mode) {
-        ("get" | "set", Mode::Free) => crowd_of_processes(job),
-        ("get" | "set", _) => one_client(job),
+        ("get" | "set" | "synced-set", Mode::Free) => crowd_of_processes(job),
+        ("get" | "set" | "durable-set", _) => one_client(job),
         ("method", _) => method(job),
         ("pipelined", _) => pipelined(job),
         ("create", _) => create(job),
@@ -155,11 +177,43 @@ fn key() -> String {
     "the key".to_owned()
 }
 
+/// A folder for a server's state, gone with the contestant.
+struct Folder(PathBuf);
+
+impl Folder {
+    /// One, if the question is about state that survives, and a builder that knows it.
+    fn for_question(question: &str) -> (Option<Self>, Builder) {
+        let builder = Manager::builder();
+        let folder = env::temp_dir().join(format!("bench-state-{}", process::id()));
+        match question {
+            "durable-set" => (Some(Self(folder.clone())), builder.state(folder)),
+            "synced-set" => (Some(Self(folder.clone())), builder.state(folder).sync()),
+            _ => (None, builder),
+        }
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn make_dict(manager: &Manager, is_durable: bool) -> Result<Dict, Failure> {
+    let dict: Dict = manager.dict()?;
+    dict.insert(&key(), &0)?;
+    if is_durable {
+        manager.make_durable(&dict)?;
+    }
+    manager.publish("dict", &dict)?;
+    Ok(dict)
+}
+
 fn one_client(job: &Job) -> Result<Answer, Failure> {
+    let (folder, builder) = Folder::for_question(&job.question);
     let (_manager, dict) = apart(job.mode, || {
-        let manager = Manager::start()?;
-        let dict: Dict = manager.dict()?;
-        dict.insert(&key(), &0)?;
+        let manager = builder.start()?;
+        let dict = make_dict(&manager, folder.is_some())?;
         Ok((manager, dict))
     })?;
     time_each(job.mode, job.budget, |turn| call(&job.question, &dict, turn))
@@ -207,10 +261,9 @@ const SECRET: &str = "bench";
 
 fn crowd_of_processes(job: &Job) -> Result<Answer, Failure> {
     crowd::many_descriptors()?;
-    let manager = Manager::builder().authkey(SECRET).start()?;
-    let dict: Dict = manager.dict()?;
-    dict.insert(&key(), &0)?;
-    manager.publish("dict", &dict)?;
+    let (folder, builder) = Folder::for_question(&job.question);
+    let manager = builder.authkey(SECRET).start()?;
+    let _dict = make_dict(&manager, folder.is_some())?;
     let shares = crowd::shares(job.number);
     let start = Barrier::new(u32::try_from(shares.len())?)?;
     let mut processes = Vec::new();
