@@ -80,6 +80,11 @@ fn spawn<A: Message, R: Message>(
     Process::builder().start_method(method).spawn(function, argument)
 }
 
+fn end<R: Message>(child: Process<R>) {
+    child.kill().unwrap();
+    assert!(child.join().is_err());
+}
+
 fn chatter((tx, sender, count): (Sender<Numbered>, u64, u64)) {
     let handles = tx.capabilities().passes_handles;
     for number in 0..count {
@@ -89,7 +94,7 @@ fn chatter((tx, sender, count): (Sender<Numbered>, u64, u64)) {
 }
 
 fn each_senders_messages_come_whole_and_in_order(method: StartMethod) {
-    const COUNT: u64 = 400;
+    const COUNT: u64 = 200;
     for (name, (tx, rx)) in each() {
         let handles = tx.capabilities().passes_handles;
         let start = |sender| spawn(method, chatter, (tx.clone(), sender, COUNT)).unwrap();
@@ -171,11 +176,10 @@ fn the_end_comes_with_the_last_clone(method: StartMethod) {
         std::thread::scope(|scope| {
             let sleeper = scope.spawn(|| rx.recv());
             std::thread::sleep(SHORT);
-            other.kill().unwrap();
+            end(other);
             assert!(matches!(sleeper.join().unwrap(), Err(RecvError::Closed)), "{name}");
         });
         drop(hold_too);
-        assert!(other.join().is_err());
     }
 }
 
@@ -194,16 +198,16 @@ fn a_wait_is_told_of_the_last_clone(method: StartMethod) {
         set.add(9, Arc::clone(&rx)).unwrap();
         assert!(set.wait(Some(Duration::ZERO)).unwrap().is_empty());
         let (ready, is_ready) = pipe().unwrap();
-        let children = [tx.clone(), tx].map(|tx| spawn(method, hold, (tx, ready.clone())).unwrap());
-        children.iter().for_each(|_| is_ready.recv_timeout(LONG).unwrap());
-        children[0].kill().unwrap();
+        let [first, second] = [tx.clone(), tx].map(|tx| spawn(method, hold, (tx, ready.clone())).unwrap());
+        (0..2).for_each(|_| is_ready.recv_timeout(LONG).unwrap());
+        end(first);
         assert!(set.wait(Some(SHORT)).unwrap().is_empty(), "{name}: one is left");
         assert!(wait(&[&*rx], Some(SHORT)).unwrap().is_empty(), "{name}: one is left");
         std::thread::scope(|scope| {
             let in_set = scope.spawn(|| set.wait(Some(LONG)).unwrap());
             let in_wait = scope.spawn(|| wait(&[&*rx], Some(LONG)).unwrap());
             std::thread::sleep(SHORT);
-            children[1].kill().unwrap();
+            end(second);
             assert_eq!((in_set.join().unwrap(), in_wait.join().unwrap()), (vec![9], vec![0]), "{name}");
         });
         assert!(matches!(rx.recv_timeout(LONG), Err(RecvError::Closed)), "{name}");
@@ -236,10 +240,10 @@ fn killed_senders_tear_nothing_and_keep_nobody(method: StartMethod) {
                 }
             }
             if children.len() == 4 {
-                children.remove(random.below(4)).kill().unwrap();
+                end(children.remove(random.below(4)));
             }
         }
-        children.iter().for_each(|child| child.kill().unwrap());
+        children.into_iter().for_each(end);
         // Whoever comes after the dead gets through, behind what is still there.
         std::thread::scope(|scope| {
             scope.spawn(|| (0..3).for_each(|number| tx.send(&Numbered::new(0, number, None)).unwrap()));
@@ -277,7 +281,7 @@ fn a_stopped_sender_keeps_nobody_past_a_deadline(method: StartMethod) {
         // Its death is the end of its turn, whatever it was about.
         std::thread::scope(|scope| {
             let sending = scope.spawn(|| tx.send(&next()));
-            child.kill().unwrap();
+            end(child);
             let mut expected = HashMap::new();
             while expected.get(&0) != Some(&(number + 1)) {
                 rx.recv_timeout(LONG).unwrap().check(&mut expected);
@@ -350,7 +354,7 @@ fn who_only_looks_is_told_of_the_end(method: StartMethod) {
         let children = [tx.clone(), tx].map(|tx| spawn(method, hold, (tx, ready.clone())).unwrap());
         children.iter().for_each(|_| is_ready.recv_timeout(LONG).unwrap());
         assert!(matches!(rx.try_recv(), Err(RecvError::Timeout)), "{name}");
-        children.iter().for_each(|child| child.kill().unwrap());
+        children.into_iter().for_each(end);
         let begun = Instant::now();
         while let Err(RecvError::Timeout) = rx.try_recv() {
             assert!(begun.elapsed() < LONG, "{name}");
@@ -373,7 +377,7 @@ fn a_receiver_moves_while_many_send(method: StartMethod) {
             mover.send(&rx).unwrap();
             rx = moved.recv().unwrap();
         }
-        children.iter().for_each(|child| child.kill().unwrap());
+        children.into_iter().for_each(end);
         drop(tx);
         let last = loop {
             match rx.recv_timeout(LONG) {
