@@ -68,8 +68,8 @@ pub fn duplex<A: Message, B: Message>() -> io::Result<(Connection<A, B>, Connect
 /// keeps the others waiting, to their deadlines. A sender of which no clone has left for
 /// another process pays nothing for this.
 ///
-/// Up to 384 processes may send over one ring, and only processes of this program's tree.
-/// Over a link that cannot bring several processes in order (see
+/// Up to 384 processes may send over one ring, any number over a pipe or a local socket, and
+/// only processes of this program's tree. Over a link that cannot bring several processes in order (see
 /// [`Link::share`](crate::link::Link::share)) only the last clone moves.
 ///
 /// ```

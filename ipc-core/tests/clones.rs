@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ipc_core::link::{Link, RingLink, RingOptions};
+use ipc_core::link::{Link, PipeLink, RingLink, RingOptions, SocketLink};
 use ipc_core::{Address, ConnectOptions, Listener, ListenerOptions, connect_link};
 use ipc_core::{Handle, Message, Receiver, RecvError, SendError, Sender, WaitSet, pipe, wait};
 use mp_process::{Process, ProcessError, StartMethod};
@@ -65,6 +65,8 @@ fn each<T: Message>() -> Vec<(&'static str, Ends<T>)> {
     vec![
         ("ring", pipe().unwrap()),
         ("small ring", over(RingLink::pipe(RingOptions::default().capacity(4096)).unwrap())),
+        ("pipe", over(PipeLink::pair().unwrap())),
+        ("socket", over(SocketLink::pair().unwrap())),
     ]
 }
 
@@ -324,7 +326,9 @@ struct Nested {
 }
 
 fn a_clone_travels_over_its_own_channel() {
-    for (name, (tx, rx)) in each::<Nested>() {
+    for (name, (tx, rx)) in
+        each::<Nested>().into_iter().filter(|(_, ends)| ends.0.capabilities().passes_handles)
+    {
         for number in 0..50 {
             tx.send(&Nested { number, again: Some(tx.clone()) }).unwrap();
             let there = rx.recv_timeout(LONG).unwrap();

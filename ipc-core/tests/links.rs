@@ -62,3 +62,29 @@ fn frames_come_in_any_pieces() {
 fn now() -> Option<Instant> {
     Some(Instant::now())
 }
+
+/// As for the first of several senders.
+fn shared((a, b): (impl Link + 'static, impl Link + 'static)) -> Ends {
+    drop(a.share().unwrap());
+    boxed((a, b))
+}
+
+#[test]
+fn shared_ring() {
+    conformance(|| shared(RingLink::pipe(RingOptions::default()).unwrap()));
+}
+
+#[test]
+fn smallest_shared_ring() {
+    conformance(|| shared(RingLink::pipe(RingOptions::default().capacity(0)).unwrap()));
+}
+
+#[test]
+fn shared_pipe() {
+    conformance(|| shared(PipeLink::pair().unwrap()));
+}
+
+#[test]
+fn shared_socket() {
+    conformance(|| shared(SocketLink::pair().unwrap()));
+}

@@ -93,9 +93,6 @@ fn main() {
         for (who, at_once, kill) in
             [("senders", 1, kill_sender as Kill), ("receivers", 1, kill_receiver), CROWDS]
         {
-            if at_once > 1 && !name.ends_with("ring") {
-                continue;
-            }
             let begun = Instant::now();
             let goes_on = |kills: u64| match set("MP_SOAK_KILLS") {
                 Some(all) => kills < all.div_ceil(12),

@@ -8,7 +8,7 @@
 //! | [`TcpLink`] | both | no | a connection over the network |
 
 use std::fmt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::Packet;
 use crate::codec::EncodeError;
@@ -32,6 +32,9 @@ pub(crate) use share::Share;
 pub(crate) use stream::Limits;
 pub use stream::{PipeLink, SocketLink};
 pub use tcp::TcpLink;
+
+/// How long the first move of a clone waits for a thread that is sending.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a link can do; asked of it, never guessed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -277,9 +280,10 @@ pub(crate) fn import(
             RingLink::import(roles, places, handles, share).map(|link| Box::new(link) as _)
         }
         ExportKind::PipeReader => one(handles).map(|handle| Box::new(PipeLink::reader(handle)) as _),
-        ExportKind::PipeWriter => one(handles).map(|handle| Box::new(PipeLink::writer(handle)) as _),
+        ExportKind::PipeWriter => one(handles).map(|handle| Box::new(PipeLink::writer(handle, share)) as _),
         ExportKind::Socket { trusted, limits } => one(handles).map(|handle| {
-            Box::new(SocketLink::connected(Stream::socket(handle), vouched(trusted), limits)) as _
+            let link = SocketLink::connected(Stream::socket(handle), vouched(trusted), limits);
+            Box::new(link.with_share(share)) as _
         }),
         ExportKind::Tcp { trusted, limits } => one(handles)
             .map(|handle| Box::new(TcpLink::connected(Stream::tcp(handle), vouched(trusted), limits)) as _),

@@ -3,14 +3,20 @@
 //! A frame is a header of sixteen bytes and the message, and no frame is shorter than
 //! [`UNIT`]: so much is read in one step whatever has come, and a small message needs
 //! no second one.
+//!
+//! Where several processes send, a message is written in chunks that the kernel takes whole
+//! or not at all, so that one who is killed leaves whole chunks behind; a message that does
+//! not go on when the next one begins is dropped.
 
 use std::io;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::incoming::{Incoming, Source};
+use super::share::Share;
 use super::turn::{NoTurn, Turn};
-use super::{Capabilities, Export, ExportKind, Link, Outgoing, Polling};
+use super::{Capabilities, Export, ExportKind, Link, Outgoing, PATIENCE, Polling};
 use crate::Packet;
 use crate::buffer::Buffer;
 use crate::codec::EncodeError;
@@ -25,7 +31,14 @@ use crate::wait::Arm;
 /// "mpf2": a stream that is not one of ours is noticed at once. Behind it the header has the
 /// number of handles, the CPU on which the message was sent, and the message's length.
 const MAGIC: u32 = u32::from_le_bytes(*b"mpf2");
+/// "mpf3", "mpf4": the first chunk of a message, which has more, and a further one.
+const FIRST: u32 = u32::from_le_bytes(*b"mpf3");
+const NEXT: u32 = u32::from_le_bytes(*b"mpf4");
 const HEAD: usize = 16;
+/// So much a pipe takes whole or not at all (`PIPE_BUF`), and a socket as one buffer.
+const CHUNK: usize = 4096;
+/// How much of a message a chunk carries at most.
+const PART: usize = CHUNK - HEAD;
 /// The shortest frame: a header, and the message's first bytes or zeros.
 const UNIT: usize = 64;
 /// However long a message says it is, no more than this is set aside at once.
@@ -75,8 +88,8 @@ impl PipeLink {
         Self { framed: Framed::new(Stream::pipe(handle)), is_writer: false }
     }
 
-    pub(super) fn writer(handle: Handle) -> Self {
-        Self { framed: Framed::new(Stream::pipe(handle)), is_writer: true }
+    pub(super) fn writer(handle: Handle, share: Option<Share>) -> Self {
+        Self { framed: Framed::new(Stream::pipe(handle)).shared(share), is_writer: true }
     }
 }
 
@@ -179,6 +192,18 @@ impl Link for PipeLink {
         let kind = if self.is_writer { ExportKind::PipeWriter } else { ExportKind::PipeReader };
         self.framed.export(kind)
     }
+
+    fn share(&self) -> Result<Export, ExportError> {
+        if self.is_writer { self.framed.share(ExportKind::PipeWriter) } else { Err(ExportError::Unsupported) }
+    }
+
+    fn detach(&self) {
+        self.framed.detach(self.is_writer);
+    }
+
+    fn adopt(&self) {
+        self.framed.detached.store(false, Ordering::Relaxed);
+    }
 }
 
 impl Link for SocketLink {
@@ -225,7 +250,30 @@ impl Link for SocketLink {
     }
 
     fn export(&self) -> Result<Export, ExportError> {
-        self.framed.export(ExportKind::Socket { trusted: !self.foreign, limits: self.framed.limits })
+        self.framed.export(self.kind())
+    }
+
+    fn share(&self) -> Result<Export, ExportError> {
+        self.framed.share(self.kind())
+    }
+
+    fn detach(&self) {
+        self.framed.detach(false);
+    }
+
+    fn adopt(&self) {
+        self.framed.detached.store(false, Ordering::Relaxed);
+    }
+}
+
+impl SocketLink {
+    fn kind(&self) -> ExportKind {
+        ExportKind::Socket { trusted: !self.foreign, limits: self.framed.limits }
+    }
+
+    pub(super) fn with_share(mut self, share: Option<Share>) -> Self {
+        self.framed = self.framed.shared(share);
+        self
     }
 }
 
@@ -235,6 +283,10 @@ pub(super) struct Framed {
     pub(super) stream: Stream,
     pub(super) limits: Limits,
     polls: AtomicBool,
+    /// Where the senders take turns, if other processes write here as well.
+    share: OnceLock<Share>,
+    /// This end has left for another process.
+    detached: AtomicBool,
     writing: Turn<Writing>,
     reading: Turn<Reading>,
 }
@@ -253,6 +305,10 @@ struct Reading {
     /// Its shortest form, of which so much has come.
     head: [u8; UNIT],
     head_len: usize,
+    /// How long the body is when the frame has come, once that has begun to come.
+    goal: Option<usize>,
+    /// The message that it is a chunk of, if it is.
+    partial: Option<Partial>,
     /// Its first `body_len` bytes have come; the others are room for more.
     body: Buffer,
     body_len: usize,
@@ -265,6 +321,14 @@ struct Reading {
     ended: bool,
 }
 
+/// A message that comes in chunks.
+#[derive(Debug)]
+struct Partial {
+    len: usize,
+    handles: Vec<Handle>,
+    lost_handles: bool,
+}
+
 impl Framed {
     fn new(stream: Stream) -> Self {
         Self::limited(stream, Limits::NONE)
@@ -273,7 +337,13 @@ impl Framed {
     pub(super) fn limited(stream: Stream, limits: Limits) -> Self {
         let reading = Turn::new(Reading::new(limits.receives));
         let polls = AtomicBool::new(true);
-        Self { stream, limits, polls, writing: Turn::new(Writing::default()), reading }
+        let (share, detached) = (OnceLock::new(), AtomicBool::new(false));
+        Self { stream, limits, polls, share, detached, writing: Turn::new(Writing::default()), reading }
+    }
+
+    fn shared(mut self, share: Option<Share>) -> Self {
+        self.share = share.map_or_else(OnceLock::new, OnceLock::from);
+        self
     }
 
     pub(super) fn send(
@@ -285,12 +355,23 @@ impl Framed {
             NoTurn::Timeout => SendError::Timeout,
             NoTurn::Reentrant => SendError::Reentrant,
         })?;
+        if self.detached.load(Ordering::Relaxed) {
+            return Err(SendError::Moved);
+        }
         if writing.broken {
             return Err(SendError::Closed);
         }
         writing.finish(&self.stream, deadline)?;
         let mut small = [0; UNIT];
-        let written = write_small(message, &mut small[HEAD..])?;
+        let is_alone = self.share.get().is_none();
+        let written = if is_alone { write_small(message, &mut small[HEAD..])? } else { None };
+        if written.is_none() {
+            message.parts()?;
+        }
+        // A clone of this sender may have been encoded just now.
+        if let Some(share) = self.share.get() {
+            return self.send_by_turns(&mut writing, share, message, deadline);
+        }
         let len = match written {
             Some(len) => len,
             None => message.parts()?.iter().map(|part| part.len()).sum(),
@@ -314,6 +395,49 @@ impl Framed {
             Err(_) => writing.broken = true,
         }
         result
+    }
+
+    /// Sends where other processes send as well.
+    #[cold]
+    fn send_by_turns(
+        &self,
+        writing: &mut Writing,
+        share: &Share,
+        message: &mut dyn Outgoing,
+        deadline: Option<Instant>,
+    ) -> Result<(), SendError> {
+        // What runs a user's code comes before the turn.
+        let len = message.parts()?.iter().map(|part| part.len()).sum();
+        self.check_len(len)?;
+        self.check_handles(message.handles())?;
+        let _held = share.take(deadline)?;
+        let mut done = 0;
+        loop {
+            let missing = len - done;
+            let kind = match done {
+                0 if len <= PART => MAGIC,
+                0 => FIRST,
+                _ => NEXT,
+            };
+            let here = missing.min(PART);
+            let count = if done == 0 { message.handles().len() } else { 0 };
+            writing.begin(&header_of(kind, missing, count), cut_out(message.parts()?, done, here));
+            let handles = if done == 0 { message.handles() } else { &[] };
+            let result = writing.go(&self.stream, handles, deadline);
+            // Also of what is given up nothing is left to be completed.
+            writing.rest.clear();
+            result?;
+            done += here;
+            if done >= len {
+                break;
+            }
+            // A peer that takes chunk by chunk does not stretch the deadline.
+            if done > LARGEST_STEP && deadline::expired(deadline) {
+                return Err(SendError::Timeout);
+            }
+        }
+        message.sent();
+        Ok(())
     }
 
     fn check_len(&self, len: usize) -> Result<(), SendError> {
@@ -356,12 +480,12 @@ impl Framed {
         let mut reading = self.reading.take(deadline).map_err(no_turn)?;
         packet.clear();
         // A message that begins now is read into the packet's memory, which may be of a kind.
-        if reading.head_len == 0 {
+        if reading.is_between() {
             std::mem::swap(&mut packet.bytes, &mut reading.body);
         }
         let polls = self.polls.load(Ordering::Relaxed);
         let result = reading.frame(&Source { stream: &self.stream, deadline, polls }, most);
-        if reading.head_len == 0 {
+        if reading.is_between() {
             std::mem::swap(&mut packet.bytes, &mut reading.body);
         }
         result?;
@@ -379,16 +503,65 @@ impl Framed {
     pub(super) fn export(&self, kind: ExportKind) -> Result<Export, ExportError> {
         let reading = self.reading.take(deadline::now()).map_err(|_| ExportError::InMessage)?;
         let writing = self.writing.take(deadline::now()).map_err(|_| ExportError::InMessage)?;
-        if reading.head_len > 0 || !writing.rest.is_empty() {
+        if !reading.is_between() || !writing.rest.is_empty() {
             return Err(ExportError::InMessage);
         }
         Ok(Export { kind, handles: vec![self.stream.handle().try_clone()?], share: None })
     }
+
+    /// Another process is to write here too.
+    fn share(&self, kind: ExportKind) -> Result<Export, ExportError> {
+        if self.detached.load(Ordering::Relaxed) {
+            return Err(ExportError::Moved);
+        }
+        if self.share.get().is_none() {
+            // Who sends at this moment does so alone. If it is this very thread, which is
+            // encoding, it sees afterwards that it is not alone any more.
+            let turn = self.writing.take(deadline::after(PATIENCE));
+            match &turn {
+                Ok(writing) if !writing.rest.is_empty() => return Err(ExportError::InMessage),
+                Err(NoTurn::Timeout) => return Err(ExportError::InUse),
+                Ok(_) | Err(NoTurn::Reentrant) => {}
+            }
+            if self.share.get().is_none() {
+                let _ = self.share.set(Share::new()?);
+            }
+        }
+        Ok(Export {
+            kind,
+            handles: vec![self.stream.handle().try_clone()?],
+            share: self.share.get().cloned(),
+        })
+    }
+
+    /// Lets go of a stream into which others write, so that the peer is told when they end.
+    fn detach(&self, is_writer: bool) {
+        let is_first = !self.detached.swap(true, Ordering::Relaxed);
+        if is_first && (is_writer || self.share.get().is_some()) {
+            self.stream.handle().let_go();
+        }
+    }
+}
+
+/// The `len` bytes from the byte `from` on.
+fn cut_out(parts: [&[u8]; 4], from: usize, len: usize) -> [&[u8]; 4] {
+    let (mut skip, mut left) = (from, len);
+    parts.map(|part| {
+        let part = &part[skip.min(part.len())..];
+        skip = skip.saturating_sub(part.len());
+        let part = &part[..left.min(part.len())];
+        left -= part.len();
+        part
+    })
 }
 
 fn header(len: usize, handles: usize) -> [u8; HEAD] {
+    header_of(MAGIC, len, handles)
+}
+
+fn header_of(kind: u32, len: usize, handles: usize) -> [u8; HEAD] {
     let mut head = [0; HEAD];
-    head[..4].copy_from_slice(&MAGIC.to_le_bytes());
+    head[..4].copy_from_slice(&kind.to_le_bytes());
     head[4..6].copy_from_slice(&(handles as u16).to_le_bytes());
     head[6..8].copy_from_slice(&(cpu::current() as u16).to_le_bytes());
     head[8..].copy_from_slice(&(len as u64).to_le_bytes());
@@ -478,6 +651,8 @@ impl Reading {
         Self {
             head: [0; UNIT],
             head_len: 0,
+            goal: None,
+            partial: None,
             body: Buffer::new(),
             body_len: 0,
             incoming: Incoming::default(),
@@ -488,20 +663,86 @@ impl Reading {
         }
     }
 
-    /// Reads until `head` and `body` hold a whole frame.
+    /// Whether nothing of a message has come.
+    fn is_between(&self) -> bool {
+        self.head_len == 0 && self.partial.is_none()
+    }
+
+    /// Reads until `body` holds a whole message.
     fn frame(&mut self, source: &Source<'_>, most: usize) -> Result<(), RecvError> {
         if let Some(what) = self.broken {
             return Err(RecvError::Protocol(what));
         }
         self.read = 0;
-        // One that may be refused keeps its rest in the stream, which so says that it is there.
-        self.read_head(source, HEAD, if most == usize::MAX { UNIT } else { HEAD })?;
-        let len = self.check_head()?;
-        if len > most {
-            return Err(RecvError::BufferTooShort { needed: len });
+        loop {
+            // One that may be refused keeps its rest in the stream, which so says that it is there.
+            self.read_head(source, HEAD, if most == usize::MAX { UNIT } else { HEAD })?;
+            let head = self.check_head()?;
+            let needed = match (&self.partial, head.kind) {
+                (Some(partial), Kind::Next) => partial.len,
+                _ => head.len,
+            };
+            if needed > most {
+                return Err(RecvError::BufferTooShort { needed });
+            }
+            self.read_head(source, UNIT, UNIT)?;
+            let goal = self.begin(&head)?;
+            self.read_body(source, goal)?;
+            if self.has_whole_message() {
+                return Ok(());
+            }
         }
-        self.read_head(source, UNIT, UNIT)?;
-        self.read_body(source, len)
+    }
+
+    /// Takes what of the frame lies beside its header; how long the body is when it has come.
+    fn begin(&mut self, head: &Head) -> Result<usize, RecvError> {
+        if let Some(goal) = self.goal {
+            return Ok(goal);
+        }
+        let here = match head.kind {
+            Kind::Whole => {
+                self.drop_partial();
+                head.len
+            }
+            Kind::First => {
+                self.drop_partial();
+                self.partial = Some(Partial { len: head.len, handles: Vec::new(), lost_handles: false });
+                head.len.min(PART)
+            }
+            Kind::Next => {
+                let missing = self.partial.as_ref().map(|partial| partial.len - self.body_len);
+                if missing != Some(head.len) {
+                    return Err(self.give_up("a part of no message"));
+                }
+                head.len.min(PART)
+            }
+        };
+        let beside = &self.head[HEAD..HEAD + here.min(UNIT - HEAD)];
+        self.body.truncate(self.body_len);
+        self.body.extend_from_slice(beside);
+        let goal = self.body_len + here;
+        self.body_len += beside.len();
+        self.goal = Some(goal);
+        Ok(goal)
+    }
+
+    /// Its sender died, or gave it up.
+    fn drop_partial(&mut self) {
+        if self.partial.take().is_some() {
+            self.body_len = 0;
+        }
+    }
+
+    /// Whether the frame that has come was the message's last.
+    fn has_whole_message(&mut self) -> bool {
+        let Some(partial) = &mut self.partial else { return true };
+        partial.handles.append(&mut self.incoming.handles);
+        partial.lost_handles |= std::mem::take(&mut self.incoming.lost_handles);
+        if self.body_len == partial.len {
+            return true;
+        }
+        (self.head_len, self.goal) = (0, None);
+        false
     }
 
     /// Reads until the first `least` bytes have come, and up to `most` on the way.
@@ -513,18 +754,19 @@ impl Reading {
         Ok(())
     }
 
-    fn check_head(&mut self) -> Result<usize, RecvError> {
-        let Head { len, handles, cpu } = match parse(&self.head) {
+    fn check_head(&mut self) -> Result<Head, RecvError> {
+        let head = match parse(&self.head) {
             Ok(head) => head,
             Err(what) => return Err(self.give_up(what)),
         };
-        self.incoming.peer_cpu = Some(cpu);
-        if len as u64 > self.longest {
+        let handles = head.handles;
+        self.incoming.peer_cpu = Some(head.cpu);
+        if head.len as u64 > self.longest {
             return Err(self.give_up("a message longer than this end takes"));
         }
         let came = self.incoming.handles.len();
         let is_short = self.incoming.lost_handles && came < handles;
-        if came == handles || is_short { Ok(len) } else { Err(self.give_up("a frame without its handles")) }
+        if came == handles || is_short { Ok(head) } else { Err(self.give_up("a frame without its handles")) }
     }
 
     fn give_up(&mut self, what: &'static str) -> RecvError {
@@ -536,11 +778,6 @@ impl Reading {
 
     /// The body grows as bytes arrive, whatever length was announced.
     fn read_body(&mut self, source: &Source<'_>, len: usize) -> Result<(), RecvError> {
-        if self.body_len == 0 {
-            let first = len.min(UNIT - HEAD);
-            self.body.extend_from_slice(&self.head[HEAD..HEAD + first]);
-            self.body_len = first;
-        }
         let handles = self.incoming.handles.len();
         while self.body_len < len {
             // A peer that sends bit by bit does not stretch the deadline.
@@ -568,7 +805,7 @@ impl Reading {
 
     /// The end has been reached; a message that it cut is reported once.
     fn end(&mut self) -> RecvError {
-        if self.head_len > 0 && !self.ended {
+        if !self.is_between() && !self.ended {
             self.ended = true;
             RecvError::Cut
         } else {
@@ -581,10 +818,13 @@ impl Reading {
         // The packet's old memory is the next body's.
         std::mem::swap(&mut packet.bytes, &mut self.body);
         self.body.clear();
-        (self.head_len, self.body_len) = (0, 0);
-        let handles = self.incoming.handles.drain(..);
-        handles.for_each(|handle| packet.push_handle(handle));
-        if std::mem::take(&mut self.incoming.lost_handles) {
+        (self.head_len, self.body_len, self.goal) = (0, 0, None);
+        let partial = self.partial.take();
+        let mut is_lost = std::mem::take(&mut self.incoming.lost_handles);
+        is_lost |= partial.as_ref().is_some_and(|partial| partial.lost_handles);
+        let handles = partial.into_iter().flat_map(|partial| partial.handles);
+        handles.chain(self.incoming.handles.drain(..)).for_each(|handle| packet.push_handle(handle));
+        if is_lost {
             packet.clear();
             return Err(super::lost_handles().into());
         }
@@ -592,8 +832,18 @@ impl Reading {
     }
 }
 
+/// Which part of a message a frame is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Whole,
+    First,
+    Next,
+}
+
 /// What a header says.
 struct Head {
+    kind: Kind,
+    /// Of the message, or of what is missing of it at this chunk.
     len: usize,
     handles: usize,
     cpu: u16,
@@ -602,12 +852,15 @@ struct Head {
 fn parse(head: &[u8; UNIT]) -> Result<Head, &'static str> {
     let half = |at: usize| u16::from_le_bytes([head[at], head[at + 1]]);
     let word = |at: usize| u32::from(half(at)) | u32::from(half(at + 2)) << 16;
-    if word(0) != MAGIC {
-        return Err("no frame header");
-    }
+    let kind = match word(0) {
+        MAGIC => Kind::Whole,
+        FIRST => Kind::First,
+        NEXT => Kind::Next,
+        _ => return Err("no frame header"),
+    };
     let len = u64::from(word(8)) | u64::from(word(12)) << 32;
     let len = usize::try_from(len).map_err(|_| "a length beyond memory")?;
-    Ok(Head { len, handles: half(4).into(), cpu: half(6) })
+    Ok(Head { kind, len, handles: half(4).into(), cpu: half(6) })
 }
 
 fn no_turn(error: NoTurn) -> RecvError {

@@ -3,11 +3,11 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::share::Share;
 use super::turn::{NoTurn, Turn};
-use super::{Capabilities, Export, ExportKind, Link, Outgoing, Polling};
+use super::{Capabilities, Export, ExportKind, Link, Outgoing, PATIENCE, Polling};
 use crate::Packet;
 use crate::error::{ExportError, RecvError, SendError};
 use crate::sys::Handle;
@@ -69,9 +69,6 @@ struct Direction<T> {
     end: End,
     turn: Turn<T>,
 }
-
-/// How long the first move of a clone waits for a thread that is sending.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Which lanes an end uses, and for what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

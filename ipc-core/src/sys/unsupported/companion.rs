@@ -62,7 +62,7 @@ impl Companion {
     }
 
     pub(crate) fn let_go(&self) {
-        self.0.never()
+        self.0.let_go();
     }
 
     pub(crate) fn shut_down(&self) {

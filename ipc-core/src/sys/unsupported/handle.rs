@@ -16,6 +16,10 @@ impl Handle {
         self.never()
     }
 
+    pub(crate) fn let_go(&self) {
+        self.never()
+    }
+
     pub(super) fn never(&self) -> ! {
         match self.0 {}
     }
