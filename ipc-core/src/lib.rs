@@ -78,7 +78,7 @@ pub use error::{ExportError, RecvError, SendError};
 pub use items::{Reader, Writer};
 pub use listener::{
     AcceptError, Accepted, Address, AddressError, AuthKey, BindError, ConnectError, ConnectOptions, Listener,
-    ListenerOptions, connect, connect_link,
+    ListenerOptions, connect, connect_link, connect_link_with,
 };
 pub use memory::SharedMemory;
 #[cfg(feature = "named")]

@@ -52,6 +52,11 @@ fn calls() -> Vec<Row> {
             .beside("tarpc", By::Rival("tarpc", "unix"))
             .beside("redis", By::Rival("redis", "unix")),
     );
+    rows.push(
+        Row::rates("manager/batch", Mode::Free, "batch", 1_000)
+            .beside("one-by-one", By::Ourselves("singly", 1))
+            .beside("pipelined", By::Ourselves("pipelined", 1_000)),
+    );
     rows
 }
 
@@ -147,6 +152,8 @@ pub(super) fn ours(job: &Job) -> Option<Result<Answer, Failure>> {
         ("get" | "set" | "durable-set", _) => one_client(job),
         ("method", _) => method(job),
         ("pipelined", _) => pipelined(job),
+        ("batch", _) => batch(job),
+        ("singly", _) => singly(job),
         ("create", _) => create(job),
         ("connect", _) => connect(job),
         ("start", _) => start(job),
@@ -251,6 +258,37 @@ fn pipelined(job: &Job) -> Result<Answer, Failure> {
             }
         }
         Ok(job.number)
+    })
+}
+
+/// As [`pipelined`], in one message.
+fn batch(job: &Job) -> Result<Answer, Failure> {
+    let manager = Manager::start()?;
+    let counter = CounterProxy::create(&manager, 0)?;
+    let mut counted = 0;
+    rate_each(job.budget, || {
+        let replies = manager.batch(|batch| {
+            let counter = batch.of(&counter);
+            (0..job.number).map(|_| counter.increment_async(1)).collect::<Result<Vec<_>, _>>()
+        });
+        for reply in replies? {
+            counted += 1;
+            if reply.get()? != counted {
+                return Err("another count".into());
+            }
+        }
+        Ok(job.number)
+    })
+}
+
+/// As [`pipelined`], each call after the one before.
+fn singly(job: &Job) -> Result<Answer, Failure> {
+    let manager = Manager::start()?;
+    let counter = CounterProxy::create(&manager, 0)?;
+    let mut counted = 0;
+    rate_each(job.budget, || {
+        counted += 1;
+        if counter.increment(1)? == counted { Ok(1) } else { Err("another count".into()) }
     })
 }
 

@@ -10,7 +10,7 @@ use super::{Address, ConnectError, ConnectOptions};
 use crate::link::{Link, SocketLink, TcpLink};
 use crate::sys::socket;
 use crate::sys::stream::Stream;
-use crate::{Connection, Message, deadline};
+use crate::{Connection, Message, Packet, deadline};
 
 /// Connects to a listener: sends `A`, receives `B`.
 ///
@@ -45,6 +45,33 @@ pub fn connect<A: Message, B: Message>(
 /// # Errors
 /// As [`connect`].
 pub fn connect_link(address: &Address, options: ConnectOptions) -> Result<Box<dyn Link>, ConnectError> {
+    connect_and_say(address, options, &[])
+}
+
+/// As [`connect_link`], and sends a first message, without handles: it goes with the last of the
+/// handshake, so the listener's side need not be waited for once more. It goes before the listener has
+/// proven that it has the key.
+///
+/// # Errors
+/// As [`connect_link`]; [`ConnectError::Io`] if the message cannot be sent.
+pub fn connect_link_with(
+    address: &Address,
+    options: ConnectOptions,
+    first: &mut Packet,
+) -> Result<Box<dyn Link>, ConnectError> {
+    if first.handle_count() > 0 || first.moves_ends() {
+        let why = "a first message has no handles";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why).into());
+    }
+    let bytes = SocketLink::frame(first).map_err(io::Error::other)?;
+    connect_and_say(address, options, &bytes)
+}
+
+fn connect_and_say(
+    address: &Address,
+    options: ConnectOptions,
+    first: &[u8],
+) -> Result<Box<dyn Link>, ConnectError> {
     if options.trust_peer && options.authkey.as_ref().is_none_or(|key| key.is_empty()) {
         return Err(ConnectError::NothingToTrust);
     }
@@ -54,7 +81,7 @@ pub fn connect_link(address: &Address, options: ConnectOptions) -> Result<Box<dy
         check_user(&stream)?;
     }
     let terms = Terms { authkey: options.authkey.as_ref(), max_message: options.max_message };
-    let limits = introduce(&stream, &terms, deadline)?;
+    let limits = introduce(&stream, &terms, deadline, first)?;
     Ok(if address.is_local() {
         Box::new(SocketLink::connected(stream, options.trust_peer, limits))
     } else {

@@ -134,11 +134,13 @@ fn read_some(stream: &Stream, into: &mut [u8]) -> std::io::Result<Option<usize>>
     stream.try_read(into, &mut Vec::new(), &mut false)
 }
 
-/// The client's side, from its greeting to the listener's last word.
+/// The client's side, from its greeting to the listener's last word. `first` is what the client
+/// says behind its own.
 pub(super) fn introduce(
     stream: &Stream,
     terms: &Terms<'_>,
     deadline: Option<Instant>,
+    first: &[u8],
 ) -> Result<Limits, ConnectError> {
     let client = Hello::write(terms.authkey.is_some(), terms.max_message)?;
     tell(stream, &client)?;
@@ -149,10 +151,11 @@ pub(super) fn introduce(
         return Err(ConnectError::Version(hello.version));
     }
     match (terms.authkey, hello.has_key) {
-        (None, false) => {}
+        (None, false) if first.is_empty() => {}
+        (None, false) => tell(stream, first)?,
         (None, true) => return Err(ConnectError::KeyMissing),
         (Some(_), false) => return Err(ConnectError::KeyUnexpected),
-        (Some(key), true) => prove(stream, key, &Greetings { client, server }, deadline)?,
+        (Some(key), true) => prove(stream, key, &Greetings { client, server }, deadline, first)?,
     }
     Ok(terms.limits(hello.max_message))
 }
@@ -162,8 +165,9 @@ fn prove(
     key: &AuthKey,
     said: &Greetings,
     deadline: Option<Instant>,
+    first: &[u8],
 ) -> Result<(), ConnectError> {
-    tell(stream, &key.proof(Role::Client, said))?;
+    tell(stream, &[&key.proof(Role::Client, said), first].concat())?;
     let mut verdict = [0; VERDICT];
     hear(stream, &mut verdict, &[], deadline)?;
     let proof: &Proof = verdict[1..].first_chunk().ok_or(ConnectError::Impostor)?;

@@ -26,7 +26,7 @@ mod options;
 
 pub use address::{Address, AddressError};
 pub use auth::AuthKey;
-pub use connect::{connect, connect_link};
+pub use connect::{connect, connect_link, connect_link_with};
 pub use error::{AcceptError, BindError, ConnectError};
 pub use options::{ConnectOptions, ListenerOptions};
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use ipc_core::link::{Link, Outgoing};
 use ipc_core::raw::fork_generation;
-use ipc_core::{ConnectOptions, EncodeError, Handle, Packet, RecvError, SendError, connect_link};
+use ipc_core::{ConnectOptions, EncodeError, Handle, Packet, RecvError, SendError, connect_link_with};
 
 use crate::batch::Gathered;
 use crate::context;
@@ -77,20 +77,21 @@ impl Client {
 
     /// Connects to the manager at the address, whichever it is.
     pub(crate) fn connect(mut access: Access, timeout: Duration) -> Result<Arc<Self>, ManagerError> {
-        let link = connect_link(&access.address, options(&access, timeout)).map_err(Kind::Connect)?;
+        let begun = Begun { call: 1, object: 0 };
+        let mut hello = request(begun.call, Request::Hello { version: VERSION }).map_err(Kind::Encode)?;
+        let link = connect_link_with(&access.address, options(&access, timeout), &mut hello);
+        let link = link.map_err(Kind::Connect)?;
         let mut client = Self {
             access: access.clone(),
             link,
             waiting: Waiting::default(),
             unsent: Mutex::default(),
-            last_call: AtomicU64::new(0),
+            last_call: AtomicU64::new(begun.call),
             generation: fork_generation(),
         };
-        let welcome: Welcome = client
-            .exchange(Request::Hello { version: VERSION }, timeout, |_| Ok(()))?
-            .0
-            .read_item()
-            .map_err(Kind::Decode)?;
+        client.waiting.enter(begun.call)?;
+        let (mut answer, _) = client.finish(begun, timeout)?;
+        let welcome: Welcome = answer.read_item().map_err(Kind::Decode)?;
         access.epoch = welcome.epoch;
         client.access = access;
         let client = Arc::new(client);
@@ -348,8 +349,9 @@ impl Client {
             let text = format!("it is {len} bytes long, and the manager takes at most {}", ring.longest);
             return Err(EncodeError::new::<Packet>(text).into());
         }
+        let has_ends = once.packet.moves_ends();
         match ring.link.link().send(once, deadline) {
-            Ok(()) if fast.sent(at) && !self.waiting.keep_late(&mut once.packet, &ring) => {
+            Ok(()) if fast.sent(at) && !self.waiting.keep_late(&mut once.packet, has_ends, &ring) => {
                 once.taken = false;
                 self.link.send(once, deadline)
             }

@@ -47,6 +47,13 @@ impl Link for Dropped {
 
 /// Calls over a ring that is dropped before the request lies in it; `meanwhile` runs between.
 fn call_late(meanwhile: impl FnOnce(&Client)) -> Result<Reply, ManagerError> {
+    call_late_with(|_| Ok(()), meanwhile)
+}
+
+fn call_late_with(
+    write: impl FnOnce(&mut Packet) -> Result<(), EncodeError> + Send,
+    meanwhile: impl FnOnce(&Client),
+) -> Result<Reply, ManagerError> {
     let server = Manager::builder().serve().unwrap();
     let access = Access { address: server.address().clone(), key: Key::None, epoch: 0 };
     let client = Client::connect(access, PATIENCE).unwrap();
@@ -56,7 +63,7 @@ fn call_late(meanwhile: impl FnOnce(&Client)) -> Result<Reply, ManagerError> {
     fast.install(Ring { link: Connection::over(ring), longest: 1 << 20 });
     fast.asked(0, fast.now());
     thread::scope(|scope| {
-        let call = scope.spawn(|| client.call(Request::Count, Duration::from_secs(10), |_| Ok(())));
+        let call = scope.spawn(|| client.call(Request::Count, Duration::from_secs(10), write));
         turns.wait();
         meanwhile(&client);
         turns.wait();
@@ -67,6 +74,12 @@ fn call_late(meanwhile: impl FnOnce(&Client)) -> Result<Reply, ManagerError> {
 #[test]
 fn a_request_written_into_a_dropped_ring_is_sent_again() {
     assert!(call_late(|_| {}).is_ok());
+}
+
+#[test]
+fn so_it_is_with_a_handle_in_it() {
+    let memory = ipc_core::SharedMemory::anonymous(8).unwrap();
+    assert!(call_late_with(|packet| packet.append(&memory), |_| {}).is_ok());
 }
 
 #[test]

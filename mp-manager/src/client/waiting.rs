@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use ipc_core::link::Outgoing;
 use ipc_core::{Packet, RecvError};
 
 use super::fast::Fast;
@@ -82,9 +81,9 @@ impl Waiting {
 
     /// Keeps a late request as long as the ring may still bring it to the server; `false` if that
     /// has ended without an answer to it, so that it is to be sent again. A request that wants no
-    /// answer, or with handles, is left to its luck.
-    pub(super) fn keep_late(&self, packet: &mut Packet, ring: &Arc<Ring>) -> bool {
-        if !packet.handles().is_empty() || packet.moves_ends() {
+    /// answer is left to its luck, and so is one with channel ends: they have left with the first sending.
+    pub(super) fn keep_late(&self, packet: &mut Packet, has_ends: bool, ring: &Arc<Ring>) -> bool {
+        if has_ends {
             return true;
         }
         let Ok(Head { call, .. }) = packet.read() else { return true };

@@ -367,7 +367,9 @@ impl Helm {
             // Without memory for it in the kernel it is put out.
             if self.set.add(id, Arc::clone(&session)).is_ok() {
                 lock(&server.sessions).insert(id, Arc::clone(&session));
-                self.sessions.insert(id, session);
+                self.sessions.insert(id, Arc::clone(&session));
+                // Its hello came with the end of the handshake.
+                self.ready.push_back(Ready { session, source: Source::Socket });
             }
         }
     }
