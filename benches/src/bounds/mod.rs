@@ -22,10 +22,6 @@ pub fn measure(name: &str, job: &Job) -> Option<Result<Answer, Failure>> {
         ("roundtrip-pipe", "pipe") | ("roundtrip-socket", "socket") => messages::roundtrip(name, job),
         ("roundtrip-busy", _) => busy::beside_two(|| messages::roundtrip(name, job)),
         ("array-recycled" | "array-fresh" | "array-handle", _) => array::measure(name, job),
-        ("end", "pidfd") => work::end(job),
-        ("process", "command") => work::command(job),
-        ("process", "fork") => work::fork(job),
-        ("process", "zygote") => work::zygote(job),
         ("tasks", "two-processes") => work::two_processes(job),
         ("skewed", "two-processes") => work::two_processes_skewed(job),
         ("wordcount", "serial") => work::wordcount_serial(job),
@@ -39,7 +35,18 @@ pub fn measure(name: &str, job: &Job) -> Option<Result<Answer, Failure>> {
             server::measure(name, job)
         }
         ("barrier", "futex") => locks::barrier(job),
-        _ => return None,
+        _ => return about_processes(name, job),
     };
     Some(answer)
+}
+
+/// As [`measure`], for the questions about processes.
+pub fn about_processes(name: &str, job: &Job) -> Option<Result<Answer, Failure>> {
+    Some(match (job.question.as_str(), name) {
+        ("end", "pidfd") => work::end(job),
+        ("process", "command") => work::command(job),
+        ("process", "fork") => work::fork(job),
+        ("process", "zygote") => work::zygote(job),
+        _ => return None,
+    })
 }

@@ -47,8 +47,6 @@ pub fn ours(job: &Job) -> Option<Result<Answer, Failure>> {
         "roundtrip-busy" => roundtrip::beside_busy(job),
         "stream" => stream::ours(job),
         "array-recycled" | "array-fresh" | "array-handle" => array::ours(job),
-        "process" | "process-large" => process::ours(job),
-        "end" => process::end(job),
         "lock" | "rlock" | "semaphore" => lock::uncontended(job),
         "contended" | "share" => lock::contended(job),
         "contended-semaphore" => lock::contended_semaphore(job),
@@ -59,7 +57,15 @@ pub fn ours(job: &Job) -> Option<Result<Answer, Failure>> {
         "queue" | "queue-many" => queue::ours(job),
         "tasks" => busy::ours(job),
         "wordcount" => wordcount::ours(job),
-        _ => return pool::ours(job).or_else(|| workers::ours(job)).or_else(|| manager::ours(job)),
+        _ => {
+            let answer = pool::ours(job).or_else(|| workers::ours(job)).or_else(|| manager::ours(job));
+            return answer.or_else(|| about_processes(job));
+        }
     };
     Some(answer)
+}
+
+/// As [`ours`], for the questions about processes.
+pub fn about_processes(job: &Job) -> Option<Result<Answer, Failure>> {
+    process::ours(job)
 }

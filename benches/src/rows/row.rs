@@ -23,6 +23,8 @@ pub struct Row {
     pub systems: Vec<System>,
     /// Measured for its growth: only when asked for, or in a full run.
     pub grows: bool,
+    /// We and the bounds answer in a program that contains no more than that.
+    pub small: bool,
 }
 
 /// Which values are good.
@@ -70,7 +72,7 @@ impl Row {
     pub fn times(name: impl Into<String>, mode: Mode, question: &'static str, number: usize) -> Self {
         let (name, systems, unit) = (name.into(), Vec::new(), "µs");
         let (metric, better) = (None, Better::Less);
-        Self { name, mode, question, number, metric, unit, better, systems, grows: false }
+        Self { name, mode, question, number, metric, unit, better, systems, grows: false, small: false }
     }
 
     /// A row of rates.
@@ -104,6 +106,13 @@ impl Row {
     #[must_use]
     pub fn grows(mut self) -> Self {
         self.grows = true;
+        self
+    }
+
+    /// We and the bounds answer in a program that contains no more than that.
+    #[must_use]
+    pub fn small(mut self) -> Self {
+        self.small = true;
         self
     }
 

@@ -26,7 +26,7 @@ pub(super) struct Contestant {
 impl Contestant {
     /// What it says on its standard error is not shown: start it by hand to see it.
     pub(super) fn start(by: By, row: &Row, options: &Options) -> Result<Self, String> {
-        let (program, words) = options.program(by)?;
+        let (program, words) = options.program(by, row.small)?;
         let (question, number) = match by {
             By::Ourselves(question, number) => (question, number),
             _ => (row.question, row.number),

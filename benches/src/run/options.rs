@@ -8,6 +8,9 @@ use std::time::Duration;
 use crate::contest::Failure;
 use crate::rows::By;
 
+/// The program that answers what [`Row::small`](crate::rows::Row::small) says.
+const SMALL: &str = "small";
+
 /// What to run, how often, and where the contestants are.
 #[derive(Debug)]
 pub(super) struct Options {
@@ -99,14 +102,16 @@ impl Options {
         &self.python
     }
 
-    /// The program that answers, and what it is told before the job.
-    pub(super) fn program(&self, by: By) -> Result<(PathBuf, Vec<String>), String> {
-        let own = || env::current_exe().map_err(|error| error.to_string());
+    /// The program that answers, and what it is told before the job. Of ours there is one
+    /// that can answer everything, and a small one.
+    pub(super) fn program(&self, by: By, small: bool) -> Result<(PathBuf, Vec<String>), String> {
+        let beside = |program: PathBuf| if small { program.with_file_name(SMALL) } else { program };
+        let own = || env::current_exe().map(beside).map_err(|error| error.to_string());
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
         Ok(match by {
             By::Ours | By::Ourselves(..) => (own()?, words(&["ours"])),
             By::Limit(_) => return Err("a limit is nobody".to_owned()),
-            By::Build => (self.build.clone().ok_or("no other build")?, words(&["ours"])),
+            By::Build => (self.build.clone().map(beside).ok_or("no other build")?, words(&["ours"])),
             By::Bound(name) => (own()?, words(&["bound", name])),
             By::Python(script, what) => {
                 let script = self.scripts.join(script);
@@ -139,8 +144,8 @@ mod tests {
     #[test]
     fn a_rival_that_is_missing_has_a_reason() {
         let options = parse(&["--missing", "iceoryx2=no network"]).unwrap();
-        assert_eq!(options.program(By::Rival("iceoryx2", "poll")), Err("no network".to_owned()));
-        assert!(options.program(By::Rival("procspawn", "pool")).is_ok());
+        assert_eq!(options.program(By::Rival("iceoryx2", "poll"), false), Err("no network".to_owned()));
+        assert!(options.program(By::Rival("procspawn", "pool"), false).is_ok());
     }
 
     #[test]
