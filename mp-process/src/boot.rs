@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 use std::ptr;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::time::{Duration, Instant};
 
@@ -72,28 +73,42 @@ type Trampoline = Function<Packet, Packet>;
 pub(crate) fn orders<A: Message, R: Message>(
     birth: Birth,
     streams: &Streams,
-    is_fork: bool,
     function: fn(A) -> R,
     arg: &A,
 ) -> Result<Packet, EncodeError> {
     let mut packet = Packet::new();
     packet.append(&Orders { image: Image::current().identity().to_vec(), birth })?;
-    streams.append(&mut packet, is_fork)?;
+    streams.append(&mut packet)?;
     #[cfg(feature = "log")]
     crate::logs::append(&mut packet)?;
     packet.append(&Trampoline::new(run::<A, R>))?;
-    packet.append(&Function::new(function))?;
-    packet.append_item(arg)?;
-    // Orders that fit the socket are sent without waiting for the child to read them. A
-    // fork finds them in its memory.
-    if !is_fork && packet.bytes().len() > LARGEST_INLINE {
+    append_call(&mut packet, function, arg)?;
+    // Orders that fit the socket are sent without waiting for the child to read them.
+    if packet.bytes().len() > LARGEST_INLINE {
         let _ = packet.swap_bytes_for_handle(spill::store);
     }
     Ok(packet)
 }
 
+/// What a fork is to do, which finds all else in its memory. Its argument is encoded all
+/// the same, so that it is the child's alone.
+pub(crate) fn call<A: Message, R: Message>(function: fn(A) -> R, arg: &A) -> Result<Packet, EncodeError> {
+    let mut packet = Packet::new();
+    append_call(&mut packet, function, arg)?;
+    Ok(packet)
+}
+
+fn append_call<A: Message, R: Message>(
+    packet: &mut Packet,
+    function: fn(A) -> R,
+    arg: &A,
+) -> Result<(), EncodeError> {
+    packet.append(&Function::new(function))?;
+    packet.append_item(arg)
+}
+
 /// The trampoline for a function's types.
-fn run<A: Message, R: Message>(mut orders: Packet) -> Packet {
+pub(crate) fn run<A: Message, R: Message>(mut orders: Packet) -> Packet {
     let call = |orders: &mut Packet| -> Result<(Function<A, R>, A), DecodeError> {
         Ok((orders.read()?, orders.read_item()?))
     };
@@ -147,22 +162,11 @@ pub(crate) fn live(link: SocketLink) -> ! {
     end_with(obey(packet))
 }
 
-/// Lives the life of a fork, which has its orders in memory.
-pub(crate) fn live_by(link: SocketLink, orders: Packet) -> ! {
-    set_own_link(link);
-    end_with(obey(orders))
-}
-
-/// Lives the life of a fork, which has its function in memory.
-pub(crate) fn live_as<R: Message>(
-    link: SocketLink,
-    birth: Birth,
-    streams: &Streams,
-    closure: impl FnOnce() -> R,
-) -> ! {
+/// Lives the life of a fork, which has in memory what it is to do.
+pub(crate) fn live_as(link: SocketLink, birth: Birth, streams: &Streams, work: impl FnOnce() -> Packet) -> ! {
     set_own_link(link);
     end_with(match streams.apply().and_then(|()| begin(birth)) {
-        Ok(()) => report(closure),
+        Ok(()) => work(),
         Err(reason) => answer(&Answer::Refused(reason)),
     })
 }
@@ -265,10 +269,20 @@ pub(crate) fn refuse(reason: &str) {
 
 /// Has a stack overflow reported by a frame that is ready before it happens.
 fn prepare_for_overflow() {
-    let frame = SocketLink::frame(&mut answer(&Answer::StackOverflow));
-    if let (Some(link), Ok(frame)) = (own_link(), frame) {
-        sys::overflow::report_with(link.handle(), frame);
+    if let Some(link) = own_link() {
+        sys::overflow::report_with(link.handle(), overflow_frame());
     }
+}
+
+fn overflow_frame() -> &'static [u8] {
+    static FRAME: OnceLock<Vec<u8>> = OnceLock::new();
+    FRAME.get_or_init(|| SocketLink::frame(&mut answer(&Answer::StackOverflow)).unwrap_or_default())
+}
+
+/// Makes what every fork needs and can inherit ready-made.
+pub(crate) fn prepare_for_forks() {
+    overflow_frame();
+    sys::overflow::prepare();
 }
 
 /// Sends what a panic said when the process is about to abort for it.

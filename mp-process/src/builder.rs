@@ -11,7 +11,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipc_core::Message;
+use ipc_core::link::Outgoing;
+use ipc_core::{Message, Packet};
 
 use crate::boot::{self, Birth};
 use crate::child::Child;
@@ -103,18 +104,26 @@ impl Builder {
     }
 
     /// The arguments that the child finds in [`std::env::args`] behind the program's
-    /// name, instead of this process's own. With [`StartMethod::Spawn`] only.
+    /// name, instead of this process's own.
+    ///
+    /// A program's arguments are what it was executed with. With [`StartMethod::ForkServer`]
+    /// children with other arguments are forked by a server that was executed with them, so
+    /// the first with new ones takes as long as with [`StartMethod::Spawn`]; beside the usual
+    /// server the last of these is kept. With
+    /// [`StartMethod::Fork`] the start is an error, as nothing is executed: what the child
+    /// is to know goes into the argument of its function.
     #[must_use]
     pub fn args(mut self, args: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
         self.launch.args = Some(args.into_iter().map(Into::into).collect());
         self
     }
 
-    /// Starts the executable at `path` instead of the one that runs here. With
-    /// [`StartMethod::Spawn`] only.
+    /// Starts the executable at `path` instead of the one that runs here.
     ///
     /// It must be of the same build, a copy for one: the child compares the build ids,
-    /// and refuses in words to take functions of another one.
+    /// and refuses in words to take functions of another one. With
+    /// [`StartMethod::ForkServer`] the server runs it, as [`args`](Self::args) says; with
+    /// [`StartMethod::Fork`] the start is an error, as a fork is a copy of this process.
     #[doc(alias = "set_executable")]
     #[must_use]
     pub fn executable(mut self, path: impl AsRef<Path>) -> Self {
@@ -215,14 +224,19 @@ impl Builder {
         if !Function::new(function).can_travel() {
             return Err(Kind::Function(FOREIGN_CODE).into());
         }
+        if self.launch.method == StartMethod::Fork {
+            let mut call = boot::call(function, &arg).map_err(Kind::Argument)?;
+            let child = self.fork_to(depth, || boot::run::<A, R>(std::mem::take(&mut call)))?;
+            // What moves has left.
+            call.sent();
+            return Ok(child);
+        }
         #[cfg_attr(not(feature = "log"), allow(unused_mut))]
         let mut birth = self.birth(depth);
         #[cfg(feature = "log")]
         let tail = crate::logs::begin_tail(&mut birth);
         let name = birth.name.clone();
-        let is_fork = self.launch.method == StartMethod::Fork;
-        let mut orders =
-            boot::orders(birth, &self.streams, is_fork, function, &arg).map_err(Kind::Argument)?;
+        let mut orders = boot::orders(birth, &self.streams, function, &arg).map_err(Kind::Argument)?;
         exit::collect();
         memory::count_from_here();
         let started = start::start(&self.launch, &mut orders)?;
@@ -256,19 +270,24 @@ impl Builder {
     /// # assert!(alone().is_ok_and(|()| true) || true);
     /// ```
     pub fn fork<R: Message>(self, closure: impl FnOnce() -> R) -> Result<Process<R>, ProcessError> {
-        let this = self.start_method(StartMethod::Fork);
-        let depth = init::may_start()?;
-        let birth = this.birth(depth);
-        let (name, streams) = (birth.name.clone(), &this.streams);
-        exit::collect();
-        memory::count_from_here();
         let mut closure = ManuallyDrop::new(closure);
-        let started = start::fork(|link| {
+        self.start_method(StartMethod::Fork).fork_to(init::may_start()?, || {
             // SAFETY: this runs in the child, whose copy of the closure nobody else takes.
             let closure = unsafe { ManuallyDrop::take(&mut closure) };
-            boot::live_as(link, birth, streams, closure)
-        })?;
-        Ok(this.hold(started, name))
+            boot::report(closure)
+        })
+    }
+
+    /// Forks this process; the child does the work.
+    fn fork_to<R>(self, depth: u32, work: impl FnOnce() -> Packet) -> Result<Process<R>, ProcessError> {
+        start::check_fork(&self.launch)?;
+        let birth = self.birth(depth);
+        let (name, streams) = (birth.name.clone(), &self.streams);
+        exit::collect();
+        memory::count_from_here();
+        boot::prepare_for_forks();
+        let started = start::fork(|link| boot::live_as(link, birth, streams, work))?;
+        Ok(self.hold(started, name))
     }
 
     /// Who the child will be.
@@ -279,7 +298,7 @@ impl Builder {
             StartMethod::Spawn => {}
             StartMethod::ForkServer => {
                 settings.env = self.launch.env.clone();
-                self.launch.server().take_along(&mut settings);
+                self.launch.server().take_along(&self.launch, &mut settings);
             }
             StartMethod::Fork => settings.env = self.launch.env.clone(),
         }

@@ -153,17 +153,17 @@ enum Wire<H> {
 }
 
 impl Streams {
-    /// Writes them into the orders. A child that is not a fork of this process has its
-    /// input from nowhere, and not from where this process has its own.
-    pub(crate) fn append(&self, packet: &mut Packet, is_fork: bool) -> Result<(), EncodeError> {
+    /// Writes them into the orders. Who reads them has its input from nowhere, and not
+    /// from where this process has its own.
+    pub(crate) fn append(&self, packet: &mut Packet) -> Result<(), EncodeError> {
         let own_input = match self.0[0].0 {
-            Target::Inherit if !is_fork => setup::own_input().ok(),
+            Target::Inherit => setup::own_input().ok(),
             _ => None,
         };
         let wire = |number: usize| match (&self.0[number].0, &own_input) {
             (Target::Handle(handle), _) => Wire::Handle(&**handle),
             (Target::Inherit, Some(input)) if number == 0 => Wire::Handle(input),
-            (Target::Null, _) if number == 0 && !is_fork => Wire::AsBorn,
+            (Target::Null, _) if number == 0 => Wire::AsBorn,
             (Target::Inherit, _) => Wire::AsBorn,
             (Target::Null, _) => Wire::Null,
         };

@@ -17,6 +17,7 @@ use ipc_core::{Handle, wait};
 use mp_process::{
     OutOfMemory, Process, Resource, StartMethod, Stdio, active_children, current_process, parent_process,
 };
+use mp_testkit::chaos::descendants;
 use serde::de::{Deserialize, Deserializer};
 use serde::ser::{Serialize, Serializer};
 
@@ -28,6 +29,8 @@ common::tests![
     a_payload_thrown_without_the_hook_keeps_its_own_text,
     a_panic_of_the_task_prints_nothing_and_one_of_a_thread_prints,
     exit_handlers_of_the_child_run,
+    exit_handlers_of_the_parent_do_not_run,
+    what_c_code_has_written_is_flushed,
     a_stopped_child_with_a_large_argument_holds_nobody_up,
     at_most_two_handles_per_child_and_none_after_join,
     a_joined_process_holds_no_handle,
@@ -35,6 +38,7 @@ common::tests![
     streams_are_given,
     limits_and_niceness_are_given,
     arguments_are_given_or_refused,
+    servers_of_many_arguments_are_not_kept,
     another_executable_is_started_if_it_is_of_this_build,
     a_directory_that_is_not_there_is_a_refusal,
     parents_and_children_know_each_other,
@@ -145,24 +149,74 @@ fn a_panic_of_the_task_prints_nothing_and_one_of_a_thread_prints(method: StartMe
     assert!(!printed.contains("in the task"), "{printed}");
 }
 
+extern "C" fn say_that_it_ran() {
+    print!("the handler ran in {}.", current_process().name());
+}
+
+fn register_a_handler() {
+    // SAFETY: the handler has the signature asked for.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::atexit(say_that_it_ran);
+    }
+}
+
 fn exit_handlers_of_the_child_run(method: StartMethod) {
-    if method == StartMethod::Fork {
-        // Its handlers would be its parent's too.
+    if cfg!(not(target_env = "gnu")) && method == StartMethod::Fork {
         return;
     }
-    let (reader, stdout) = stream();
-    let register = |()| {
-        extern "C" fn say() {
-            println!("the handler ran");
-        }
-        // SAFETY: `say` has the signature asked for.
-        #[allow(unsafe_code)]
-        unsafe {
-            libc::atexit(say);
+    for end in [
+        |()| register_a_handler(),
+        |()| {
+            register_a_handler();
+            std::process::exit(3)
+        },
+    ] {
+        let (reader, stdout) = stream();
+        let child = builder(method).name("ended").stdout(stdout).spawn::<(), ()>(end, ()).unwrap();
+        let error = child.join().err();
+        assert!(error.is_none_or(|error| error.exit_code() == Some(3)));
+        assert_eq!(text(reader), "the handler ran in ended.");
+    }
+}
+
+fn exit_handlers_of_the_parent_do_not_run(method: StartMethod) {
+    if cfg!(not(target_env = "gnu")) {
+        return;
+    }
+    // A child, so that this program's own end is not disturbed.
+    let parent = |method: StartMethod| {
+        register_a_handler();
+        for end in [|()| (), |()| std::process::exit(3)] {
+            let (reader, stdout) = stream();
+            let child = builder(method).stdout(stdout).spawn::<(), ()>(end, ()).unwrap();
+            let _ = child.join();
+            assert_eq!(text(reader), "");
         }
     };
-    builder(method).stdout(stdout).spawn(register, ()).unwrap().join().unwrap();
-    assert!(text(reader).contains("the handler ran"));
+    let (_reader, stdout) = stream();
+    builder(method).stdout(stdout).spawn(parent, method).unwrap().join().unwrap();
+}
+
+fn what_c_code_has_written_is_flushed(method: StartMethod) {
+    let write = |code: i32| {
+        // SAFETY: a format without conversions.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::printf(c"by C.".as_ptr());
+        }
+        print!("by Rust.");
+        if code > 0 {
+            std::process::exit(code)
+        }
+    };
+    for code in [0, 3] {
+        let (reader, stdout) = stream();
+        let _ = builder(method).stdout(stdout).spawn(write, code).unwrap().join();
+        let text = text(reader);
+        assert!(text.contains("by C.") && text.contains("by Rust."), "{text}");
+        assert_eq!(text.len(), 13, "{text}");
+    }
 }
 
 fn a_stopped_child_with_a_large_argument_holds_nobody_up(method: StartMethod) {
@@ -270,34 +324,65 @@ fn limits_and_niceness_are_given(method: StartMethod) {
 
 fn arguments_are_given_or_refused(method: StartMethod) {
     let arguments = |()| env::args().skip(1).collect::<Vec<_>>();
-    let result = builder(method).args(["--one", "2"]).spawn(arguments, ());
-    if method == StartMethod::Spawn {
-        assert_eq!(result.unwrap().join().unwrap(), ["--one", "2"]);
+    let given = |args: [&str; 2]| builder(method).args(args).spawn(arguments, ());
+    if method == StartMethod::Fork {
+        let error = given(["--one", "2"]).unwrap_err();
+        assert!(error.is_start_failure() && error.to_string().contains("copy of this process"), "{error}");
     } else {
-        assert!(result.unwrap_err().is_start_failure());
+        for args in [["--one", "2"], ["--two", "3"], ["--one", "2"]] {
+            assert_eq!(given(args).unwrap().join().unwrap(), args);
+        }
     }
     let own: Vec<_> = env::args().skip(1).collect();
     assert_eq!(spawn(method, arguments, ()).unwrap().join().unwrap(), own);
 }
 
-fn another_executable_is_started_if_it_is_of_this_build(method: StartMethod) {
-    let own = env::current_exe().unwrap();
-    let result = builder(method).executable(&own).spawn(|x: u32| x + 1, 1);
-    if method != StartMethod::Spawn {
-        assert!(result.unwrap_err().is_start_failure());
+/// The processes below this one that wait to fork.
+fn servers() -> usize {
+    let all = descendants(std::process::id()).into_iter();
+    all.filter(|below| below.name == "fork-server" && !below.is_zombie()).count()
+}
+
+fn servers_of_many_arguments_are_not_kept(method: StartMethod) {
+    if method != StartMethod::ForkServer {
         return;
     }
-    assert_eq!(result.unwrap().join().unwrap(), 2);
+    spawn(method, |()| (), ()).unwrap().join().unwrap();
+    let (before, open) = (servers(), handles());
+    for number in 0..12 {
+        let child = builder(method).args([format!("{number}")]).spawn(|()| env::args().next_back(), ());
+        assert_eq!(child.unwrap().join().unwrap(), Some(format!("{number}")));
+    }
+    assert_eq!((servers(), handles()), (before, open));
+}
+
+fn another_executable_is_started_if_it_is_of_this_build(method: StartMethod) {
+    let own = env::current_exe().unwrap();
+    // A failure is told by the start or by the join.
+    let run = |path: &std::path::Path| builder(method).executable(path).spawn(|x: u32| x + 1, 1)?.join();
+    if method == StartMethod::Fork {
+        let error = run(&own).unwrap_err();
+        assert!(error.is_start_failure() && error.to_string().contains("copy of this process"), "{error}");
+        return;
+    }
+    let folder = env::temp_dir().join(format!("copied-{}-{method:?}", std::process::id()));
+    fs::create_dir(&folder).unwrap();
+    let copy = folder.join("program");
+    fs::copy(&own, &copy).unwrap();
+    let where_it_runs = builder(method).executable(&copy).spawn(|()| env::current_exe().unwrap(), ());
+    let path = where_it_runs.unwrap().join();
+    fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(path.unwrap(), copy);
     // A program that knows nothing of this library.
-    let error = builder(method).executable("/bin/true").spawn(|()| (), ()).unwrap().join().unwrap_err();
+    let error = run("/bin/true".as_ref()).unwrap_err();
     assert!(error.is_start_failure(), "{error}");
     // A program of another build.
     let other = own.parent().and_then(|folder| folder.parent()).unwrap().join("examples/ends");
     if other.is_file() {
-        let error = builder(method).executable(other).spawn(|()| (), ()).unwrap().join().unwrap_err();
+        let error = run(&other).unwrap_err();
         assert!(error.to_string().contains("another build"), "{error}");
     }
-    assert!(builder(method).executable("/not/there").spawn(|()| (), ()).unwrap_err().is_start_failure());
+    assert!(run("/not/there".as_ref()).unwrap_err().is_start_failure());
 }
 
 fn a_directory_that_is_not_there_is_a_refusal(method: StartMethod) {

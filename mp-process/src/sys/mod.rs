@@ -10,7 +10,7 @@
 //! | `before_main` | the macro `__before_main!`: have a function run before `main` |
 //! | `boot::{summons, stand_in_for_std, set_process_name}` | in a child: take the link, tie its life to its owner, keep Ctrl-C out |
 //! | `setup` | in a child: environment, streams, limits |
-//! | `overflow::report_with` | in a child: say that the stack overflowed before dying of it |
+//! | `overflow::{prepare, report_with}` | in a child: say that the stack overflowed before dying of it |
 //! | `spill::{store, load}` | put bytes where a handle leads to them |
 //! | `janitor::{Notes, begin}` | a process that outlives this one, and the notes it takes |
 //! | `memory::kills` | how often the system has killed a process for want of memory |

@@ -50,6 +50,9 @@ fn in_a_program_without_threads(name: &str) {
 fn start_library_threads() {
     for method in [StartMethod::Spawn, StartMethod::ForkServer] {
         spawn(method, |()| (), ()).expect("a child").join().expect("its end");
+        // One server for children with arguments of their own is kept, too.
+        let other = builder(method).args(["other"]).spawn(|()| (), ());
+        other.expect("a child").join().expect("its end");
     }
     let (_tx, rx) = pipe::<u8>().expect("a pipe");
     assert!(rx.recv_timeout(Duration::from_millis(1)).is_err());

@@ -9,6 +9,7 @@
 
 #![allow(unsafe_code)]
 
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::process::exit;
@@ -90,7 +91,11 @@ pub(crate) fn stand_in_for_std() {
 
 /// Names the process for `ps` and `top`; the kernel keeps fifteen bytes.
 pub(crate) fn set_process_name(name: &str) {
-    if let Ok(name) = std::ffi::CString::new(name) {
-        let _ = rustix::thread::set_name(&name);
+    // On the stack, as every fork does this.
+    let mut text = [0; 16];
+    let len = name.bytes().take(text.len() - 1).take_while(|byte| *byte != 0).count();
+    text[..len].copy_from_slice(&name.as_bytes()[..len]);
+    if let Ok(name) = CStr::from_bytes_until_nul(&text) {
+        let _ = rustix::thread::set_name(name);
     }
 }

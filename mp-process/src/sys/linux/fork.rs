@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use ipc_core::Handle;
 use ipc_core::link::SocketLink;
 use rustix::process::getpid;
+use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 use super::server::SERVER_NAME;
 use super::start::Born;
@@ -47,8 +48,9 @@ pub(crate) fn threads_of_the_program() -> io::Result<Vec<String>> {
 
 /// Whether there is surely no other thread: quicker than a look into `/proc`.
 pub(super) fn is_alone() -> bool {
+    let threads = UnshareFlags::from_bits_retain(libc::CLONE_THREAD as u32);
     // SAFETY: changes nothing in a process with one thread, and is refused in others.
-    unsafe { libc::unshare(libc::CLONE_THREAD) == 0 }
+    unsafe { unshare_unsafe(threads) }.is_ok()
 }
 
 fn foreign_threads() -> io::Result<Vec<String>> {
@@ -71,14 +73,18 @@ fn foreign_threads() -> io::Result<Vec<String>> {
 /// Forks this process; the child runs `live`.
 pub(crate) fn fork(link: SocketLink, live: impl FnOnce(SocketLink)) -> io::Result<Born> {
     let _ = io::stdout().flush();
-    let gate = spawn::keep_forks_out();
+    // SAFETY: flushes what C code has written.
+    unsafe { libc::fflush(std::ptr::null_mut()) };
+    // The spawner's gate is closed only where there may be a spawner: it is one page less
+    // that the child and this process have to part with.
+    let gate = (!is_alone()).then(spawn::keep_forks_out);
     let parent = getpid();
     match fork_process()? {
         Forked::Parent { pid, end } => Ok(Born { pid, end, relay: None }),
         Forked::Child => {
             drop(gate);
             boot::follow(parent);
-            leave::without_handlers();
+            leave::without_earlier_handlers();
             signals::forget_handlers();
             let Some(link) = above_streams(link) else { leave::now(1) };
             boot::settle();

@@ -1,8 +1,12 @@
 //! The end of this process.
 //!
+//! A fork inherits the exit handlers of the process that it is a copy of, which are not for
+//! it: they would remove files that are still needed, for one. Its own are run. So a fork
+//! begins by registering one at which the others end.
+//!
 //! # Safety
-//! The function registered with `atexit(3)` takes nothing, and what it runs does not
-//! unwind. `_exit` has no conditions.
+//! The functions registered take what they are declared with, and what they run does not
+//! unwind. `exit` is called by the only thread of its process; `_exit` has no conditions.
 
 #![allow(unsafe_code)]
 
@@ -10,10 +14,12 @@ use std::io::Write;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::fork::is_alone;
+
 static TASK: OnceLock<fn()> = OnceLock::new();
 
 /// Whether this process was forked from one that has handlers of its own.
-static WITHOUT_HANDLERS: AtomicBool = AtomicBool::new(false);
+static IS_FORK: AtomicBool = AtomicBool::new(false);
 
 /// Runs `task` when the process exits by itself; the first call counts.
 pub(crate) fn at_exit(task: fn()) {
@@ -28,21 +34,81 @@ pub(crate) fn at_exit(task: fn()) {
     }
 }
 
-/// Has this process end without the exit handlers that it has inherited: they are its
-/// parent's, which removes the same files later.
-pub(super) fn without_handlers() {
-    WITHOUT_HANDLERS.store(true, Ordering::Relaxed);
+/// In a fork: the handlers registered up to now are not for it.
+pub(super) fn without_earlier_handlers() {
+    IS_FORK.store(true, Ordering::Relaxed);
+    last_handler::register();
+}
+
+/// As [`without_earlier_handlers`] in the process whose forks come later, where that can
+/// be done once for all of them.
+pub(super) fn forks_without_earlier_handlers() {
+    if last_handler::IS_KNOWN {
+        without_earlier_handlers();
+        // So that they need not make it.
+        flush();
+    }
 }
 
 /// Ends this process.
 pub(crate) fn now(code: i32) -> ! {
-    if !WITHOUT_HANDLERS.load(Ordering::Relaxed) {
+    if !IS_FORK.load(Ordering::Relaxed) || !is_alone() {
+        // This copes with threads that hold the lock of the output.
         std::process::exit(code);
     }
+    if last_handler::IS_KNOWN {
+        flush();
+        // SAFETY: see the head of this file.
+        unsafe { libc::exit(code) }
+    }
+    end(code)
+}
+
+/// Ends a fork, whose own handlers have run.
+fn end(code: i32) -> ! {
     if let Some(task) = TASK.get() {
         task();
     }
+    if is_alone() {
+        flush();
+    }
+    // SAFETY: flushes what C code has written, and see the head of this file.
+    unsafe {
+        libc::fflush(std::ptr::null_mut());
+        libc::_exit(code)
+    }
+}
+
+fn flush() {
     let _ = std::io::stdout().flush();
-    // SAFETY: see the head of this file.
-    unsafe { libc::_exit(code) }
+}
+
+/// `on_exit(3)`, which tells a handler the code.
+#[cfg(target_env = "gnu")]
+mod last_handler {
+    use std::ffi::{c_int, c_void};
+
+    pub(super) const IS_KNOWN: bool = true;
+
+    unsafe extern "C" {
+        fn on_exit(handler: extern "C" fn(c_int, *mut c_void), argument: *mut c_void) -> c_int;
+    }
+
+    extern "C" fn last(code: c_int, _: *mut c_void) {
+        super::end(code)
+    }
+
+    pub(super) fn register() {
+        // SAFETY: `last` has the signature asked for; a failure means only that it will not run.
+        let _ = unsafe { on_exit(last, std::ptr::null_mut()) };
+    }
+}
+
+/// Without it no handler is run when the function of a fork has returned, and all are when
+/// it calls `exit`.
+#[cfg(not(target_env = "gnu"))]
+mod last_handler {
+    pub(super) const IS_KNOWN: bool = false;
+
+    pub(super) fn register() {}
 }

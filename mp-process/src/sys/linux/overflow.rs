@@ -28,7 +28,7 @@ const OWN_STACK: usize = 64 << 10;
 
 struct Report {
     socket: BorrowedFd<'static>,
-    frame: Vec<u8>,
+    frame: &'static [u8],
     /// The lowest address that the main thread's stack may grow to; zero if there is no limit.
     stack_end: usize,
     others: libc::sigaction,
@@ -38,7 +38,7 @@ struct Report {
 static REPORT: AtomicPtr<Report> = AtomicPtr::new(ptr::null_mut());
 
 /// Reports an overflow of this thread's stack by writing `frame` to `socket`.
-pub(crate) fn report_with(socket: &'static Handle, frame: Vec<u8>) {
+pub(crate) fn report_with(socket: &'static Handle, frame: &'static [u8]) {
     // A fork of a child has the handler already, and what was there before it.
     let earlier = current_report();
     let others = earlier.map_or_else(|| current(libc::SIGSEGV), |report| report.others);
@@ -48,6 +48,11 @@ pub(crate) fn report_with(socket: &'static Handle, frame: Vec<u8>) {
     if earlier.is_none() && give_signal_stack() {
         install(libc::SIGSEGV);
     }
+}
+
+/// To be called before a fork: what it finds out the forks need not.
+pub(crate) fn prepare() {
+    top();
 }
 
 fn current_report() -> Option<&'static Report> {
@@ -61,11 +66,7 @@ fn current_report() -> Option<&'static Report> {
 /// `pthread_getattr_np(3)` knows it too, but reads `/proc/self/maps` for it, which
 /// takes longer than all else that a child does first.
 fn stack_end() -> usize {
-    // The kernel puts the program's name at the very top of the stack. A fork has it there too.
-    static TOP: OnceLock<(usize, usize)> = OnceLock::new();
-    // SAFETY: the call has no preconditions.
-    let top = || (unsafe { libc::getauxval(libc::AT_EXECFN) } as usize, rustix::param::page_size());
-    let (highest, page) = *TOP.get_or_init(top);
+    let (highest, page) = top();
     match getrlimit(Resource::Stack).current {
         Some(size) if highest != 0 => {
             let size = usize::try_from(size).unwrap_or(usize::MAX) / page * page;
@@ -73,6 +74,14 @@ fn stack_end() -> usize {
         }
         _ => 0,
     }
+}
+
+/// The top of the main thread's stack, where the kernel puts the program's name, and the
+/// size of a page. A fork has both too.
+fn top() -> (usize, usize) {
+    static TOP: OnceLock<(usize, usize)> = OnceLock::new();
+    // SAFETY: the call has no preconditions.
+    *TOP.get_or_init(|| (unsafe { libc::getauxval(libc::AT_EXECFN) } as usize, rustix::param::page_size()))
 }
 
 fn current(signal: libc::c_int) -> libc::sigaction {

@@ -66,7 +66,7 @@ pub(crate) mod start {
             crate::boot::refuse("no process can be forked here");
         }
 
-        pub(crate) fn launch(_orders: Packet) -> io::Result<Self> {
+        pub(crate) fn launch(_launch: &Launch, _orders: Packet) -> io::Result<Self> {
             unsupported()
         }
 
@@ -75,6 +75,10 @@ pub(crate) mod start {
         }
 
         pub(crate) fn pid(&self) -> u32 {
+            match *self {}
+        }
+
+        pub(crate) fn has_relayed_children(&self) -> bool {
             match *self {}
         }
 
@@ -197,7 +201,9 @@ pub(crate) mod memory {
 pub(crate) mod overflow {
     use ipc_core::Handle;
 
-    pub(crate) fn report_with(_socket: &'static Handle, _frame: Vec<u8>) {}
+    pub(crate) fn prepare() {}
+
+    pub(crate) fn report_with(_socket: &'static Handle, _frame: &'static [u8]) {}
 }
 
 pub(crate) mod spill {

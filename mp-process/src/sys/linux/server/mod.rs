@@ -90,10 +90,10 @@ impl Server {
     }
 
     /// Starts one that has these orders, and waits until it has begun.
-    pub(crate) fn launch(mut orders: Packet) -> io::Result<Self> {
+    pub(crate) fn launch(launch: &Launch, mut orders: Packet) -> io::Result<Self> {
         let (ours, theirs) = SocketLink::pair()?;
         ours.send(&mut orders, deadline()).map_err(io::Error::other)?;
-        let Born { pid, end, .. } = super::spawn::spawn(&Launch::default(), theirs)?;
+        let Born { pid, end, .. } = super::spawn::spawn(launch, theirs)?;
         let gone = || io::Error::other("the server of forks ended at once");
         let server = Self { link: ours, pid, end: Arc::new(end.ok_or_else(gone)?), ahead: false };
         server.await_begin(deadline())?;
@@ -125,6 +125,11 @@ impl Server {
 
     pub(crate) fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// Whether there are children of which nobody else can tell how they end.
+    pub(crate) fn has_relayed_children(&self) -> bool {
+        Arc::strong_count(&self.end) > 1
     }
 
     /// Has the next child forked meanwhile; to be called when the one before has its orders.

@@ -15,11 +15,12 @@ use crate::boot::{self, Answer};
 use crate::status::Ending;
 use crate::sys::linux::boot::{follow, set_process_name};
 use crate::sys::linux::fork::{Forked, fork_process};
-use crate::sys::linux::{setup, signals, watch};
+use crate::sys::linux::{leave, setup, signals, watch};
 
 /// Serves until the owner closes the link, which is when it ends.
 pub(super) fn serve(siblings: Option<Siblings>) {
     let Some(link) = boot::own_link() else { return };
+    leave::forks_without_earlier_handlers();
     if let Ok(mut server) = Serving::new(link, siblings) {
         while server.step().is_ok() {}
     }
