@@ -1,5 +1,6 @@
 //! Servers of forks, as programs hold them.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use crate::init;
 use crate::per_process::PerProcess;
 use crate::process::ParentProcess;
 use crate::settings::{Settings, Streams, Surroundings};
+use crate::start::Launch;
 use crate::sys::start::Server;
 
 pub(crate) const NAME: &str = "fork-server";
@@ -26,7 +28,10 @@ pub(crate) const NAME: &str = "fork-server";
 /// server in which nothing has run.
 ///
 /// When it is found dead, the next start makes a new one, where the function runs again.
-/// It ends when its last clone is dropped; its children do not.
+/// So it does for children that are given another [executable](crate::Builder::executable)
+/// or other [arguments](crate::Builder::args), which a fork has from the process that it was
+/// forked from: for each such pair there is one more process of the server, of which the last
+/// is kept. It ends when its last clone is dropped; its children do not.
 ///
 /// # Examples
 /// ```
@@ -50,12 +55,24 @@ pub(crate) const NAME: &str = "fork-server";
 pub struct ForkServer(Arc<Shared>);
 
 struct Shared {
-    server: PerProcess<Option<Server>>,
-    /// Where this process found itself when it started the server.
-    inherited: PerProcess<Option<Surroundings>>,
+    /// One for each program and list of arguments, the one used last at the end.
+    posts: PerProcess<Vec<Post>>,
     orders: Orders,
     /// A function runs in it first.
     is_prepared: bool,
+}
+
+/// So many servers of other programs or arguments are kept, for the next child with the same.
+const MOST_SPARE: usize = 1;
+
+/// The place of a server, which may be vacant.
+#[derive(Default)]
+pub(crate) struct Post {
+    program: Option<OsString>,
+    args: Option<Vec<OsString>>,
+    /// Where this process found itself when it started the server.
+    inherited: Option<Surroundings>,
+    pub(crate) server: Option<Server>,
 }
 
 /// Writes what the server is told.
@@ -75,7 +92,7 @@ impl ForkServer {
         init::may_start()?;
         let given = (Function::new(prepare), arg);
         let orders =
-            move |birth| boot::orders(birth, &Streams::default(), false, Server::serve_prepared::<A>, &given);
+            move |birth| boot::orders(birth, &Streams::default(), Server::serve_prepared::<A>, &given);
         let server = Self::with(Box::new(orders), true);
         crate::start::server_at_once(&server)?;
         Ok(server)
@@ -84,22 +101,34 @@ impl ForkServer {
     /// The one in which nothing has run, of this process.
     pub(crate) fn plain() -> Self {
         static PLAIN: PerProcess<Option<ForkServer>> = PerProcess::new();
-        let orders = |birth| boot::orders(birth, &Streams::default(), false, Server::serve, &());
+        let orders = |birth| boot::orders(birth, &Streams::default(), Server::serve, &());
         PLAIN.with(|plain| plain.get_or_insert_with(|| Self::with(Box::new(orders), false)).clone())
     }
 
     fn with(orders: Orders, is_prepared: bool) -> Self {
-        let (server, inherited) = (PerProcess::new(), PerProcess::new());
-        Self(Arc::new(Shared { server, inherited, orders, is_prepared }))
+        Self(Arc::new(Shared { posts: PerProcess::new(), orders, is_prepared }))
     }
 
-    /// Runs `run` with this process's server, if there is one.
-    pub(crate) fn server<R>(&self, run: impl FnOnce(&mut Option<Server>) -> R) -> R {
-        self.0.server.with(run)
+    /// Runs `run` with the place of this process's server for such children.
+    pub(crate) fn post<R>(&self, launch: &Launch, run: impl FnOnce(&mut Post) -> R) -> R {
+        self.0.posts.with(|posts| {
+            let at = posts.iter().position(|post| post.serves(launch));
+            let post = at.map_or_else(|| Post::for_children_of(launch), |at| posts.remove(at));
+            let spare = posts.iter().filter(|post| !post.is_needed()).count();
+            if spare + usize::from(!post.is_usual()) > MOST_SPARE
+                && let Some(oldest) = posts.iter().position(|post| !post.is_needed())
+            {
+                posts.remove(oldest);
+            }
+            posts.push(post);
+            // It was put there just now.
+            let last = posts.len() - 1;
+            run(&mut posts[last])
+        })
     }
 
-    /// A new server, in which its function has returned.
-    pub(crate) fn launch(&self) -> io::Result<Server> {
+    /// Puts a new server there, in which its function has returned.
+    pub(crate) fn launch<'a>(&self, post: &'a mut Post) -> io::Result<&'a mut Server> {
         let birth = Birth {
             name: NAME.to_owned(),
             depth: init::may_start().map_err(io::Error::other)?,
@@ -109,25 +138,46 @@ impl ForkServer {
             tail: 0,
         };
         let orders = (self.0.orders)(birth).map_err(io::Error::other)?;
-        let here = Surroundings::of_this_process();
-        self.0.inherited.with(|inherited| *inherited = Some(here));
-        let server = Server::launch(orders)?;
+        // What is left of the last one goes first.
+        post.server = None;
+        post.inherited = Some(Surroundings::of_this_process());
+        let launch = Launch { program: post.program.clone(), args: post.args.clone(), ..Launch::default() };
+        let server = Server::launch(&launch, orders)?;
         if self.0.is_prepared {
             server.await_prepared()?;
         }
-        Ok(server)
+        Ok(post.server.insert(server))
     }
 
     /// Adds to `settings` what a child would have inherited from this process, where the
     /// server has it otherwise.
-    pub(crate) fn take_along(&self, settings: &mut Settings) {
-        self.0.inherited.with(|inherited| settings.take_along(inherited.as_ref()));
+    pub(crate) fn take_along(&self, launch: &Launch, settings: &mut Settings) {
+        self.post(launch, |post| settings.take_along(post.inherited.as_ref()));
+    }
+}
+
+impl Post {
+    fn for_children_of(launch: &Launch) -> Self {
+        Self { program: launch.program.clone(), args: launch.args.clone(), ..Self::default() }
+    }
+
+    fn serves(&self, launch: &Launch) -> bool {
+        self.program == launch.program && self.args == launch.args
+    }
+
+    /// Whether it is the usual one, or passes on how children end that are not joined yet.
+    fn is_needed(&self) -> bool {
+        self.is_usual() || self.server.as_ref().is_some_and(Server::has_relayed_children)
+    }
+
+    fn is_usual(&self) -> bool {
+        self.program.is_none() && self.args.is_none()
     }
 }
 
 impl fmt::Debug for ForkServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let pid = self.server(|server| server.as_ref().map(Server::pid));
+        let pid = self.post(&Launch::default(), |post| post.server.as_ref().map(Server::pid));
         f.debug_struct("ForkServer").field("pid", &pid).finish()
     }
 }

@@ -5,14 +5,14 @@ use std::ffi::OsString;
 use std::io;
 use std::time::Instant;
 
-use ipc_core::link::{Link, Outgoing, SocketLink};
+use ipc_core::link::{Link, SocketLink};
 use ipc_core::{Packet, SendError};
 use serde::{Deserialize, Serialize};
 
 use crate::boot;
 use crate::error::{Kind, ProcessError};
 use crate::exit;
-use crate::fork_server::ForkServer;
+use crate::fork_server::{ForkServer, Post};
 use crate::sys::setup;
 use crate::sys::start::{self as sys, Born, Gone, Server};
 
@@ -66,19 +66,8 @@ pub(crate) type EnvChange = (OsString, Option<OsString>);
 
 /// Starts a process, whose orders wait for it.
 pub(crate) fn start(launch: &Launch, orders: &mut Packet) -> Result<Started, ProcessError> {
-    if (launch.args.is_some() || launch.program.is_some()) && launch.method != StartMethod::Spawn {
-        let reason = "a fork has the program and the arguments of the process it was forked from: use \
-                      `StartMethod::Spawn`";
-        return Err(Kind::Start(io::Error::new(io::ErrorKind::Unsupported, reason)).into());
-    }
-    if launch.method == StartMethod::Fork {
-        let started = fork(|link| boot::live_by(link, std::mem::take(orders)))?;
-        // What moves has left.
-        orders.sent();
-        return Ok(started);
-    }
     if launch.method == StartMethod::ForkServer {
-        return by_server(&launch.server(), orders);
+        return by_server(launch, orders);
     }
     // The orders wait in the socket until there is a child.
     let (ours, theirs) = SocketLink::pair().map_err(Kind::Start)?;
@@ -87,14 +76,25 @@ pub(crate) fn start(launch: &Launch, orders: &mut Packet) -> Result<Started, Pro
     Ok(Started { born, link: ours })
 }
 
+/// A fork is this program, with the arguments that it was started with.
+pub(crate) fn check_fork(launch: &Launch) -> Result<(), ProcessError> {
+    if launch.args.is_none() && launch.program.is_none() {
+        return Ok(());
+    }
+    let reason = "a fork is a copy of this process, so it has its program and its arguments: use \
+                  `StartMethod::ForkServer` or `StartMethod::Spawn`";
+    Err(Kind::Start(io::Error::new(io::ErrorKind::Unsupported, reason)).into())
+}
+
 /// Gives the orders to a child of the server. One that was forked ahead may be killed at
 /// any time, and then has not read them.
-fn by_server(server: &ForkServer, orders: &mut Packet) -> Result<Started, ProcessError> {
+fn by_server(launch: &Launch, orders: &mut Packet) -> Result<Started, ProcessError> {
+    let server = launch.server();
     let mut tries = 0;
     loop {
-        let (born, link) = with_server(server)?;
+        let (born, link) = server.post(launch, |post| child_of(&server, post)).map_err(Kind::Start)?;
         let Err(error) = send(&link, orders) else {
-            server.server(|running| running.as_mut().map(Server::fork_ahead));
+            server.post(launch, |post| post.server.as_mut().map(Server::fork_ahead));
             return Ok(Started { born, link });
         };
         sys::discard(born);
@@ -108,25 +108,20 @@ fn by_server(server: &ForkServer, orders: &mut Packet) -> Result<Started, Proces
 const MOST_TRIES: u32 = 3;
 
 /// A child that waits for its orders. A server is started if there is none.
-fn with_server(server: &ForkServer) -> Result<(Born, SocketLink), ProcessError> {
-    let child = server.server(|slot| {
-        if let Some(running) = slot
-            && let Ok(result) = running.child()
-        {
-            return result;
-        }
-        // What is left of it goes before the next one comes.
-        *slot = None;
-        slot.insert(server.launch()?).child().unwrap_or_else(|Gone| Err(Gone.into()))
-    });
-    child.map_err(|error| Kind::Start(error).into())
+fn child_of(server: &ForkServer, post: &mut Post) -> io::Result<(Born, SocketLink)> {
+    if let Some(running) = &mut post.server
+        && let Ok(result) = running.child()
+    {
+        return result;
+    }
+    server.launch(post)?.child().unwrap_or_else(|Gone| Err(Gone.into()))
 }
 
 /// Starts the server, so that it is known whether that can be done.
 pub(crate) fn server_at_once(server: &ForkServer) -> Result<(), ProcessError> {
-    let launched = server.launch().map_err(Kind::Start)?;
-    server.server(|slot| *slot = Some(launched));
-    Ok(())
+    server
+        .post(&Launch::default(), |post| server.launch(post).map(drop))
+        .map_err(|error| Kind::Start(error).into())
 }
 
 /// They are short enough to fit the socket.

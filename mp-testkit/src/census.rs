@@ -102,7 +102,16 @@ impl Census {
 
     fn new_processes(&self, now: Vec<Descendant>) -> Vec<Descendant> {
         let known = |member: &Descendant| self.processes.iter().any(|old| old.is_same(member));
-        now.into_iter().filter(|member| !known(member) && !is_spare(member)).collect()
+        let lives = |old: &Descendant| now.iter().any(|member| member.is_same(old));
+        // A server of forks that took the place of another is no leak.
+        let mut replaced = self.processes.iter().filter(|old| is_server(old) && !lives(old)).count();
+        let mut takes_a_place = |member: &Descendant| {
+            let takes = is_server(member) && replaced > 0;
+            replaced -= usize::from(takes);
+            takes
+        };
+        let mut is_new = |member: &Descendant| !known(member) && !is_spare(member) && !takes_a_place(member);
+        now.iter().filter(|member| is_new(member)).cloned().collect()
     }
 }
 
@@ -110,6 +119,11 @@ impl Census {
 /// replaces it by another one.
 fn is_spare(member: &Descendant) -> bool {
     member.name == "fork-spare" && member.parent == process::id() && !member.is_zombie()
+}
+
+/// Whether it is a server of forks of this process, alive.
+fn is_server(member: &Descendant) -> bool {
+    member.name == "fork-server" && member.parent == process::id() && !member.is_zombie()
 }
 
 /// A handle and what it stands for, as the kernel names it.

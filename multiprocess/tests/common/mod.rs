@@ -67,6 +67,9 @@ fn start_library_threads() {
     for method in [StartMethod::Spawn, StartMethod::ForkServer] {
         let put = |queue: Queue<u8>| queue.put(1).is_ok();
         assert!(spawn(method, put, queue.clone()).expect("a child").join().expect("its end"));
+        // One server for children with arguments of their own is kept, too.
+        let other = builder(method).args(["other"]).spawn(|()| (), ());
+        other.expect("a child").join().expect("its end");
     }
     // Who waits longer than a moment has the ends of others told.
     assert!(Semaphore::new(0).expect("memory").acquire_timeout(SHORT).is_err());
