@@ -1,4 +1,4 @@
-//! The harness that integrates the crates: `cargo xtask ci`, `tidy`, `parity`, `loom`, `soak` and `bench`.
+//! The harness that integrates the crates: `cargo xtask ci`, `tidy`, `parity`, `builds`, `loom`, `soak` and `bench`.
 
 mod bench;
 mod built;
@@ -22,6 +22,7 @@ usage: cargo xtask COMMAND
   ci                                     all that a change must pass, in order
   tidy                                   the rules that no compiler checks
   parity                                 the table of the original's names, and what it names
+  builds                                 a user's crate, built in other ways, and run
   loom                                   the bare protocols under the model checker
   soak [CRATE] [--seed N] [--seconds N] [--kills N]
                                          the long suites, tests/soak.rs of each crate
@@ -49,6 +50,7 @@ fn run() -> Result<(), Failure> {
         ["ci"] => ci::run(&workspace),
         ["tidy"] => tidy::run(&workspace),
         ["parity"] => parity::run(&workspace),
+        ["builds"] => ci::builds::run(&workspace).map(drop),
         ["loom"] => loom::run(&workspace),
         ["soak", options @ ..] => soak::run(&workspace, options),
         ["bench", options @ ..] => bench::run(&workspace, options),

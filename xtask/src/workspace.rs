@@ -52,6 +52,11 @@ impl Workspace {
         arguments.join(" ")
     }
 
+    /// Where cargo builds.
+    pub(crate) fn target(&self) -> PathBuf {
+        env::var_os("CARGO_TARGET_DIR").map_or_else(|| self.root.join("target"), PathBuf::from)
+    }
+
     /// Every file that git keeps or would keep, relative to the root.
     pub(crate) fn files(&self) -> Result<Vec<PathBuf>, Failure> {
         let list = "git ls-files --cached --others --exclude-standard";

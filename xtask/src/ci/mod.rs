@@ -1,5 +1,6 @@
 //! `cargo xtask ci`: all that a change must pass, in order, ending at the first failure.
 
+pub(crate) mod builds;
 mod suites;
 
 use std::fmt;
@@ -18,7 +19,7 @@ use suites::Totals;
 const OTHER_PLATFORM: &str = "x86_64-pc-windows-gnu";
 
 /// A step that ran, or that could not run here.
-enum Done {
+pub(crate) enum Done {
     Passed,
     Skipped(String),
 }
@@ -50,6 +51,9 @@ fn steps(workspace: &Workspace, totals: &mut Totals) -> Result<(), Failure> {
     step("each crate alone", "ARCHITECTURE.md: each crate builds alone", || alone(workspace))?;
     step("tests", "cargo test --workspace", || passed(suites::all(workspace, totals)))?;
     step("tests on one core", "no test may need two processors", || suites::on_one_core(workspace, totals))?;
+    step("other builds", "multiprocess/tests/builds: the facade in a user's crate", || {
+        builds::run(workspace)
+    })?;
     step("models", "xtask/src/loom.rs: mutants must fail", || passed(loom::run(workspace)))?;
     step("windows type-check", "ARCHITECTURE.md: only sys/ knows the platform", || {
         other_platform(workspace)
