@@ -1,8 +1,8 @@
 //! Channel ends as things that move: what an end is made of, and how it travels.
 
 use std::cell::Cell;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::de::Deserializer;
 use serde::ser::Serializer;
@@ -14,7 +14,7 @@ use crate::channel::{Connection, Receiver, Sender};
 use crate::codec::Message;
 use crate::error::ExportError;
 use crate::link::{self, Export, ExportKind, Link};
-use crate::raw::Region;
+use crate::raw::{Region, fork_generation, is_handing_over};
 use crate::sys::Handle;
 use crate::transfer::{self, Moves, deserialize_error, serialize_error};
 
@@ -27,20 +27,52 @@ pub(crate) struct End {
     clones: AtomicUsize,
     /// Other processes use it too.
     shared: AtomicBool,
+    /// The process that knows whether it has the end, as its number among forks.
+    known_in: AtomicU32,
 }
 
 impl End {
     pub(crate) fn new(link: Box<dyn Link>) -> Self {
         let (moved, shared) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { link, moved, clones: AtomicUsize::new(0), shared }
+        Self { link, moved, clones: AtomicUsize::new(0), shared, known_in: AtomicU32::new(fork_generation()) }
     }
 
     pub(crate) fn link(&self) -> &dyn Link {
         &*self.link
     }
 
+    /// Whether another process has it: one that it moved to, or the parent of this fork.
     pub(crate) fn has_moved(&self) -> bool {
+        // ORDERING: pairs with `look`.
+        if self.known_in.load(Ordering::Acquire) != fork_generation() {
+            self.look();
+        }
         self.moved.load(Ordering::Relaxed)
+    }
+
+    /// In a fork, before its first use of a copy: the end is this process's if its parent
+    /// has let go of it.
+    #[cold]
+    fn look(&self) {
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let here = fork_generation();
+        if self.known_in.load(Ordering::Relaxed) == here {
+            return;
+        }
+        if !self.moved.load(Ordering::Relaxed) && !self.link.inherit() {
+            self.moved.store(true, Ordering::Relaxed);
+        }
+        // ORDERING: other threads see what was found.
+        self.known_in.store(here, Ordering::Release);
+    }
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if is_handing_over() {
+            self.link.detach();
+        }
     }
 }
 

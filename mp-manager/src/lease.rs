@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Weak};
 
+use ipc_core::raw::is_handing_over;
+
 use crate::client::Client;
 use crate::server::Server;
 
@@ -49,6 +51,10 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        if is_handing_over() {
+            // A fork goes on with it, and is not counted: it lives as long as this process.
+            return;
+        }
         match &self.route {
             Route::Client(client) => client.release(self.object),
             Route::Home(server) => {

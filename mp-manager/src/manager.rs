@@ -407,7 +407,7 @@ impl Drop for Manager {
     fn drop(&mut self) {
         let Some(process) = &self.process else { return };
         let is_forks = process.generation != ipc_core::raw::fork_generation();
-        if Arc::strong_count(process) == 1 && !is_forks {
+        if Arc::strong_count(process) == 1 && !is_forks && !ipc_core::raw::is_handing_over() {
             // Nothing is left to be done about a failure.
             let _ = process.end(PARTING);
         }

@@ -253,6 +253,21 @@ fn begin(birth: Birth) -> Result<(), String> {
     Ok(())
 }
 
+/// In a fork: waits until its parent has let go of what this process took along. Without
+/// a parent there is nothing to do.
+pub(crate) fn await_release() {
+    let mut packet = Packet::new();
+    if own_link().is_none_or(|link| link.recv(&mut packet, None).is_err()) {
+        leave::now(1);
+    }
+}
+
+/// Ends the wait of a fork.
+pub(crate) fn release(link: &SocketLink) {
+    // One that has been killed meanwhile waits no more.
+    let _ = link.send(&mut Packet::new(), Some(Instant::now()));
+}
+
 /// Tells the parent that this process begins.
 pub(crate) fn announce() {
     if let Some(link) = own_link() {

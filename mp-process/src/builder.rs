@@ -1,17 +1,18 @@
 //! How a process is to be started.
 //!
 //! # Safety
-//! The closure of a fork is taken once, in the child, and forgotten in the parent.
+//! The closure of a fork is taken once in the child, whose copy it is, and once in the parent.
 
 #![allow(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
-use std::mem::ManuallyDrop;
+use std::mem::{ManuallyDrop, needs_drop};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipc_core::link::Outgoing;
+use ipc_core::raw::hand_over;
 use ipc_core::{Message, Packet};
 
 use crate::boot::{self, Birth};
@@ -248,8 +249,15 @@ impl Builder {
 
     /// Forks this process; the child runs `closure`, captures and all.
     ///
-    /// The closure moves to the child: nothing that it captures is dropped here, so
-    /// what handles it holds stay open in this process.
+    /// What the closure has captured by value moves to the child, which waits until it is
+    /// dropped here: files, memory and channel ends are the child's alone from then on. A
+    /// channel end that is lent, or of which a clone stays here, is this process's, and using it
+    /// in the child is the error [`SendError::Moved`](ipc_core::SendError::Moved) or
+    /// [`RecvError::Moved`](ipc_core::RecvError::Moved). Locks, queues and shared values are both
+    /// processes'.
+    ///
+    /// A value whose `Drop` does more than give things back, and removes a directory for one,
+    /// does so in both processes: lend it.
     ///
     /// The child has a copy of all memory of this process, and ends without running
     /// what was registered with the C library's `atexit` before.
@@ -261,21 +269,35 @@ impl Builder {
     /// # Examples
     /// ```
     /// # mp_process::init();
-    /// # fn alone() -> Result<(), mp_process::ProcessError> {
+    /// # fn alone() -> Result<(), Box<dyn std::error::Error>> {
     /// let words = vec!["one", "two"];
-    /// let child = mp_process::Process::fork(move || words.len())?;
-    /// assert_eq!(child.join()?, 2);
+    /// let (tx, rx) = ipc_core::pipe()?;
+    /// let child = mp_process::Process::fork(move || tx.send(&words.len()).unwrap())?;
+    /// assert_eq!(rx.recv()?, 2);
+    /// child.join()?;
     /// # Ok(()) }
     /// # // Tests of documentation run beside other threads.
     /// # assert!(alone().is_ok_and(|()| true) || true);
     /// ```
     pub fn fork<R: Message>(self, closure: impl FnOnce() -> R) -> Result<Process<R>, ProcessError> {
+        let depth = init::may_start()?;
+        let takes_along = needs_drop_of(&closure);
         let mut closure = ManuallyDrop::new(closure);
-        self.start_method(StartMethod::Fork).fork_to(init::may_start()?, || {
+        let child = self.start_method(StartMethod::Fork).fork_to(depth, || {
+            if takes_along {
+                boot::await_release();
+            }
             // SAFETY: this runs in the child, whose copy of the closure nobody else takes.
             let closure = unsafe { ManuallyDrop::take(&mut closure) };
             boot::report(closure)
-        })
+        });
+        let closure = ManuallyDrop::into_inner(closure);
+        if let (Ok(child), true) = (&child, takes_along) {
+            // Also if dropping it panics.
+            let _released = Released(child.child());
+            hand_over(|| drop(closure));
+        }
+        child
     }
 
     /// Forks this process; the child does the work.
@@ -315,6 +337,19 @@ impl Builder {
         let grace = if self.kill_on_drop { Duration::ZERO } else { self.grace_at_exit };
         exit::enrol(&child, grace);
         Process::new(child, self.kill_on_drop, self.grace_at_exit)
+    }
+}
+
+fn needs_drop_of<T>(_: &T) -> bool {
+    needs_drop::<T>()
+}
+
+/// Lets a child begin that waits for it, when dropped.
+struct Released<'a>(&'a Child);
+
+impl Drop for Released<'_> {
+    fn drop(&mut self) {
+        self.0.release();
     }
 }
 

@@ -184,6 +184,13 @@ impl Child {
         }
     }
 
+    /// Lets a fork begin that waits for its parent to let go of what it took along.
+    pub(crate) fn release(&self) {
+        if let Some(link) = &self.state().link {
+            boot::release(link);
+        }
+    }
+
     /// Shows the socket to `look`, in a fork, where nobody else holds the lock.
     pub(crate) fn with_link(&self, look: impl Fn(&Handle)) {
         if let Ok(state) = self.state.try_lock()

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use ipc_core::Message;
+use ipc_core::raw::is_handing_over;
 use serde::{Deserialize, Serialize};
 
 use crate::boot::Birth;
@@ -105,6 +106,10 @@ impl<R: Message> Process<R> {
 }
 
 impl<R> Process<R> {
+    pub(crate) fn child(&self) -> &Child {
+        &self.child
+    }
+
     pub(crate) fn new(child: Arc<Child>, kill_on_drop: bool, grace_at_exit: Duration) -> Self {
         Self { child, kill_on_drop, grace_at_exit, value: PhantomData }
     }
@@ -238,7 +243,7 @@ impl<R> Drop for Process<R> {
         if !matches!(self.child.status(), Ok(None)) {
             return;
         }
-        if self.kill_on_drop {
+        if self.kill_on_drop && !is_handing_over() {
             let _ = self.child.signal(Request::Kill);
             // A killed process ends at once, but for one that hangs in the kernel.
             let ended = self.child.wait(Instant::now().checked_add(Duration::from_secs(1)));

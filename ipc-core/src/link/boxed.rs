@@ -92,6 +92,10 @@ macro_rules! forward {
             fn adopt(&self) {
                 (**self).adopt();
             }
+
+            fn inherit(&self) -> bool {
+                (**self).inherit()
+            }
         }
 
         impl$(<$link: Link + ?Sized>)? Waitable for $pointer {

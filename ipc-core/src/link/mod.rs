@@ -188,6 +188,13 @@ pub trait Link: Send + Sync + fmt::Debug {
     /// This process got the end by a fork, and holds it from now on; the parent's
     /// copy is to be [detached](Self::detach) or leaked.
     fn adopt(&self) {}
+
+    /// This process is a fork that has a copy of the end, and is about to use it: adopts it if
+    /// the parent has let go of it, and else says that it has not. A link that several
+    /// processes may use is always there: the default.
+    fn inherit(&self) -> bool {
+        true
+    }
 }
 
 /// How a wait on a link begins, before it sleeps in the kernel.

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,9 @@ pub(super) struct Door {
     /// A byte goes here for each client in the queue.
     pub(super) bell: Stream,
     pub(super) queue: Arc<Queue>,
+    /// The listener is closed. A fork may have a copy of the other end of `calls`, and then
+    /// that one does not end.
+    pub(super) is_over: Arc<AtomicBool>,
 }
 
 /// A client that has not yet said who it is.
@@ -74,7 +78,9 @@ impl Door {
                 std::thread::sleep(NO_ROOM);
                 continue;
             };
-            if ready.calls && self.is_closed() {
+            if self.is_over.load(Ordering::Acquire) || (ready.calls && self.is_closed()) {
+                // Who waits looks around; a fork may have a copy of this end, too.
+                let _ = self.bell.try_write(&[0], &[]);
                 return;
             }
             visitors = self.hear(visitors, &ready.visitors);

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -63,6 +64,7 @@ pub struct Listener {
     /// Calls the thread; gone once the listener is closed.
     thread: Mutex<Option<(Stream, JoinHandle<()>)>>,
     backlog: usize,
+    is_over: Arc<AtomicBool>,
     owner: u32,
 }
 
@@ -142,12 +144,14 @@ impl Listener {
         let (bell, ring) = Stream::pipe_pair()?;
         let (calls, call) = Stream::pipe_pair()?;
         let backlog = options.backlog;
+        let is_over = Arc::new(AtomicBool::new(false));
         let door = door::Door {
             listening: Arc::clone(&listening),
             options,
             calls,
             bell: ring,
             queue: Arc::clone(&queue),
+            is_over: Arc::clone(&is_over),
         };
         let thread = std::thread::Builder::new().name("ipc-core-door".into()).spawn(|| door.keep())?;
         Ok(Self {
@@ -157,6 +161,7 @@ impl Listener {
             bell,
             thread: Mutex::new(Some((call, thread))),
             backlog,
+            is_over,
             owner: process::current_id(),
         })
     }
@@ -209,12 +214,15 @@ impl Listener {
     pub fn close(&self) {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some((call, thread)) = thread else { return };
-        drop(call);
         if self.owner == process::current_id() {
+            self.is_over.store(true, Ordering::Release);
+            // A full pipe calls as well.
+            let _ = call.try_write(&[0], &[]);
             self.listening.shut_down();
             // It never waits for a client, and ends at once.
             let _ = thread.join();
         }
+        drop(call);
     }
 
     fn next(&self, deadline: Option<Instant>) -> Result<Accepted, AcceptError> {
@@ -222,6 +230,9 @@ impl Listener {
             return Err(AcceptError::Closed);
         }
         loop {
+            if self.is_over.load(Ordering::Acquire) && door::lock(&self.queue).is_empty() {
+                return Err(AcceptError::Closed);
+            }
             let mut byte = [0; 1];
             match self.bell.try_read(&mut byte, &mut Vec::new(), &mut false)? {
                 Some(0) => return Err(AcceptError::Closed),

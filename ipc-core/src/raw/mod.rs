@@ -11,6 +11,7 @@
 //! * [`Roll`]: ask of many processes whether they still live, again and again;
 //! * [`DeathNotice`]: have a word bumped and its sleepers woken when a process ends;
 //! * [`Post`]: handles on their way from any process to any other;
+//! * [`hand_over`]: drop what a fork goes on with;
 //! * [`keep_names_by`]: be told of the names that a process makes, to remove them after it.
 
 use std::io;
@@ -20,6 +21,7 @@ use std::time::Instant;
 use crate::sys;
 
 mod death;
+mod handover;
 mod identity;
 mod post;
 mod region;
@@ -28,6 +30,7 @@ mod roll;
 
 pub use crate::names::{NameKeeper, OwnedName, keep_names_by};
 pub use death::DeathNotice;
+pub use handover::{hand_over, is_handing_over};
 pub use identity::{ProcessId, ThreadId, fork_epoch, fork_generation, note_fork};
 pub use post::{Post, PostError};
 pub use region::Region;

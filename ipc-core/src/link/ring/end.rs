@@ -101,6 +101,12 @@ impl Common {
         self.wake_peer();
     }
 
+    /// Whether this process may claim the end, or has done so.
+    pub(super) fn is_free(&self) -> bool {
+        let me = process::current_id();
+        self.own().all(|side| matches!(side.holder().id, id if id == 0 || id == me))
+    }
+
     /// After a fork: the end is this process's, and the watch on its peer was the parent's.
     pub(super) fn adopt(&self) {
         *self.ticket.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -133,10 +139,8 @@ impl Common {
     /// Tells the peer that this end is closed, unless another process holds it:
     /// what a fork copied is no end of its own.
     pub(super) fn close(&self) {
-        let me = process::current_id();
-        let is_anothers = |side: &Side| !matches!(side.holder().id, id if id == 0 || id == me);
         // Of many senders each lets go of the socket, and the last one is the end.
-        if self.is_detached() || self.share().is_some() || self.own().any(is_anothers) {
+        if self.is_detached() || self.share().is_some() || !self.is_free() {
             return;
         }
         for side in self.own() {

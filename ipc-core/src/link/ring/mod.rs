@@ -321,6 +321,18 @@ impl Link for RingLink {
     fn adopt(&self) {
         self.common.adopt();
     }
+
+    fn inherit(&self) -> bool {
+        if self.common.share().is_some() {
+            // Of many senders a fork's is one more.
+            return true;
+        }
+        let is_free = self.common.is_free();
+        if is_free {
+            self.common.adopt();
+        }
+        is_free
+    }
 }
 
 impl RingLink {

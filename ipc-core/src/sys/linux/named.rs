@@ -17,6 +17,7 @@ use shared_memory::{ShmemConf, ShmemError};
 use super::memory::Segment;
 use super::{names, process};
 use crate::names::OwnedName;
+use crate::raw::is_handing_over;
 
 /// Where the C library keeps the names.
 const FOLDER: &str = "/dev/shm";
@@ -120,7 +121,7 @@ impl Name {
 
 impl Drop for Name {
     fn drop(&mut self) {
-        if self.is_ours() {
+        if self.is_ours() && !is_handing_over() {
             let _ = self.unlink();
             self.disown();
         }
