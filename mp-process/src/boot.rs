@@ -85,7 +85,8 @@ pub(crate) fn orders<A: Message, R: Message>(
     append_call(&mut packet, function, arg)?;
     // Orders that fit the socket are sent without waiting for the child to read them.
     if packet.bytes().len() > LARGEST_INLINE {
-        let _ = packet.swap_bytes_for_handle(spill::store);
+        let stored = packet.swap_bytes_for_handle(spill::store);
+        stored.map_err(|error| EncodeError::new::<A>(format!("no memory could be had for it: {error}")))?;
     }
     Ok(packet)
 }

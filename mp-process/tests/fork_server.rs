@@ -153,7 +153,8 @@ fn a_child_may_drop_its_copy_of_a_server() {
     let child = Process::spawn(
         |()| {
             let server = ForkServer::start(prepare, "tables".to_owned()).unwrap();
-            let child = Process::fork(move || drop(server)).unwrap();
+            let copy = server.clone();
+            let child = Process::fork(move || drop(copy)).unwrap();
             child.join().unwrap();
             servers().len()
         },

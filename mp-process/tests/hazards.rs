@@ -9,6 +9,7 @@ use std::io::{Read, pipe};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::parent_id;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
@@ -45,6 +46,8 @@ common::tests![
     the_end_of_a_parent_is_waited_for,
     a_whole_tree_is_killed,
     interrupts_are_for_the_owner_of_the_tree,
+    an_interrupt_ends_a_child_that_has_it_so,
+    an_argument_is_dropped_here_once_it_is_sent,
     a_child_has_few_handles,
     exit_status_says_how,
 ];
@@ -478,6 +481,43 @@ fn interrupts_are_for_the_owner_of_the_tree(method: StartMethod) {
     (&reader).read_exact(&mut line).unwrap();
     child.interrupt().unwrap();
     assert_eq!(child.join().unwrap(), 1);
+}
+
+fn an_interrupt_ends_a_child_that_has_it_so(method: StartMethod) {
+    let (ready, is_ready) = ipc_core::pipe().unwrap();
+    let stay = |ready: ipc_core::Sender<()>| {
+        // SAFETY: restores what the system does about the signal.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::signal(libc::SIGINT, libc::SIG_DFL);
+        }
+        ready.send(&()).unwrap();
+        thread::sleep(Duration::from_secs(600));
+    };
+    let child = spawn(method, stay, ready).unwrap();
+    is_ready.recv().unwrap();
+    child.interrupt().unwrap();
+    assert_eq!(child.join().unwrap_err().signal(), Some(2));
+}
+
+/// Counts how often it is dropped in this process.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Counted;
+
+static DROPPED: AtomicU32 = AtomicU32::new(0);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        DROPPED.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn an_argument_is_dropped_here_once_it_is_sent(method: StartMethod) {
+    let before = DROPPED.load(Ordering::Relaxed);
+    let child = spawn(method, |counted: Counted| drop(counted), Counted).unwrap();
+    assert_eq!(DROPPED.load(Ordering::Relaxed), before + 1);
+    child.join().unwrap();
+    assert_eq!(DROPPED.load(Ordering::Relaxed), before + 1);
 }
 
 fn a_child_has_few_handles(method: StartMethod) {

@@ -42,6 +42,7 @@ suite! {
         a_child_takes_thousands_of_arguments,
         a_child_waits_for_threads_in_a_scope,
         a_process_shows_its_name_and_its_end,
+        a_lock_made_in_the_server_is_shared_by_its_children,
     ],
     plain: [
         the_main_process_is_itself,
@@ -366,6 +367,35 @@ fn a_child_waits_for_threads_in_a_scope(method: StartMethod) {
         done
     };
     assert!(spawn(method, work, ()).unwrap().join().unwrap());
+}
+
+static SHARED: std::sync::OnceLock<(multiprocess::Lock, multiprocess::Value<u32>)> =
+    std::sync::OnceLock::new();
+
+fn make_a_lock(start: u32) {
+    let both = (multiprocess::Lock::new().unwrap(), multiprocess::Value::new(start).unwrap());
+    assert!(SHARED.set(both).is_ok());
+}
+
+fn a_lock_made_in_the_server_is_shared_by_its_children(method: StartMethod) {
+    if method != StartMethod::ForkServer {
+        return;
+    }
+    let server = multiprocess::process::ForkServer::start(make_a_lock, 40).unwrap();
+    let count = |()| {
+        let (lock, value) = SHARED.get().unwrap();
+        for _ in 0..200 {
+            let _guard = lock.lock().unwrap();
+            let old = *value.lock().unwrap();
+            std::thread::yield_now();
+            *value.lock().unwrap() = old + 1;
+        }
+        *value.lock().unwrap()
+    };
+    let start = |_| Process::builder().fork_server(&server).spawn(count, ()).unwrap();
+    let children: Vec<_> = (0..4).map(start).collect();
+    let counts: Vec<_> = children.into_iter().map(|child| child.join().unwrap()).collect();
+    assert_eq!(counts.into_iter().max(), Some(40 + 800));
 }
 
 fn a_process_shows_its_name_and_its_end(method: StartMethod) {

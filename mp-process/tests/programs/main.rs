@@ -68,6 +68,7 @@ fn main() -> ExitCode {
     ] {
         trials.extend(plays(name, role, &["spawn", "forkserver"]));
     }
+    trials.extend(each("unfinished_output_is_written_once", unfinished_output_is_written_once));
     trials.extend(each("children_are_awaited_at_the_end_of_main", children_are_awaited));
     trials.extend(each("a_stuck_child_delays_the_end_for_its_grace_only", a_stuck_child_delays_the_end));
     trials.extend(each("ctrl_c_reaches_the_owner_alone", ctrl_c_reaches_the_owner_alone));
@@ -160,6 +161,11 @@ fn the_server_is_replaced_when_it_is_killed() {
 
 fn a_child_that_was_forked_ahead_may_be_killed() {
     program("spare_killed", "forkserver").run(LIMIT).unwrap().expect_success();
+}
+
+fn unfinished_output_is_written_once(method: &'static str) {
+    let finished = program("unfinished", method).run(LIMIT).unwrap().expect_success();
+    assert_eq!(finished.stdout, "by Rust by C from the child\nand back\n");
 }
 
 fn children_are_awaited(method: &'static str) {

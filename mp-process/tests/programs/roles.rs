@@ -39,6 +39,7 @@ pub(super) const ROLES: &[Role] = &[
     ("hungry", with_little_memory),
     ("dumping", with_a_core_file),
     ("fork_captures", fork_with_captures),
+    ("unfinished", leave_output_unfinished),
 ];
 
 fn spawn<R: ipc_core::Message>(method: StartMethod, function: fn(()) -> R) -> Process<R> {
@@ -218,6 +219,25 @@ fn leave_main_while_a_child_is_stuck(method: StartMethod) {
     drop(stuck.spawn(sleep_long, ()).unwrap());
     let killed = Process::builder().start_method(method).kill_on_drop(true);
     std::mem::forget(killed.spawn(sleep_long, ()).unwrap());
+}
+
+/// Has half a line in each buffer when a child is made.
+fn leave_output_unfinished(method: StartMethod) {
+    print!("by Rust ");
+    if method != StartMethod::Fork {
+        // Nobody else inherits the buffers.
+        std::io::stdout().flush().unwrap();
+    }
+    // SAFETY: a format without conversions; and flushes.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::printf(c"by C ".as_ptr());
+        if method != StartMethod::Fork {
+            libc::fflush(std::ptr::null_mut());
+        }
+    }
+    spawn(method, |()| println!("from the child")).join().unwrap();
+    println!("and back");
 }
 
 fn without_outputs(method: StartMethod) {

@@ -75,7 +75,7 @@ pub(crate) struct Server {
 impl Server {
     /// What the plain server's process does.
     pub(crate) fn serve((): ()) {
-        serve::serve(Siblings::new());
+        serve::serve(Siblings::new())
     }
 
     /// What the process of a server does that is to be prepared. Its function may have
@@ -86,7 +86,7 @@ impl Server {
             return boot::refuse(LEFT_THREADS);
         }
         boot::announce();
-        serve::serve(None);
+        serve::serve(None)
     }
 
     /// Starts one that has these orders, and waits until it has begun.

@@ -17,12 +17,24 @@ use crate::sys::linux::boot::{follow, set_process_name};
 use crate::sys::linux::fork::{Forked, fork_process};
 use crate::sys::linux::{leave, setup, signals, watch};
 
-/// Serves until the owner closes the link, which is when it ends.
-pub(super) fn serve(siblings: Option<Siblings>) {
-    let Some(link) = boot::own_link() else { return };
+/// Serves until the owner closes the link, which is when this process ends.
+pub(super) fn serve(siblings: Option<Siblings>) -> ! {
     leave::forks_without_earlier_handlers();
-    if let Ok(mut server) = Serving::new(link, siblings) {
-        while server.step().is_ok() {}
+    if let Some(link) = boot::own_link()
+        && let Err(error) = try_to_serve(link, siblings)
+    {
+        // Who waits for a child is told why there is none.
+        let mut packet = Packet::new();
+        let _ = packet.append(&Reply::Failed(format!("the server of forks cannot go on: {error}")));
+        let _ = link.send(&mut packet, Some(Instant::now()));
+    }
+    leave::now(0)
+}
+
+fn try_to_serve(link: &'static SocketLink, siblings: Option<Siblings>) -> io::Result<()> {
+    let mut server = Serving::new(link, siblings)?;
+    loop {
+        server.step()?;
     }
 }
 
