@@ -22,8 +22,16 @@ fn main() -> ExitCode {
         children_outlive_the_handle_of_their_server,
         children_that_end_by_every_means_are_reported,
         a_child_may_drop_its_copy_of_a_server,
+        a_server_that_is_given_up_leaves_no_child,
     ];
-    Suite::new(trials).warm_up(|| drop(child_of(&Source::Plain))).run()
+    Suite::new(trials).warm_up(start_servers).run()
+}
+
+/// The plain one, and one for children with arguments of their own, are kept for good.
+fn start_servers() {
+    child_of(&Source::Plain);
+    let other = Process::builder().start_method(StartMethod::ForkServer).args(["other"]);
+    other.spawn(|()| (), ()).unwrap().join().unwrap();
 }
 
 /// Where a child comes from.
@@ -143,6 +151,17 @@ fn children_that_end_by_every_means_are_reported() {
     let child = start(|()| thread::sleep(Duration::from_secs(60)));
     child.kill().unwrap();
     assert_eq!(error(child).signal(), Some(9));
+}
+
+fn a_server_that_is_given_up_leaves_no_child() {
+    let unknown = || descendants(process::id()).into_iter().filter(|below| below.is_zombie()).count();
+    let before = unknown();
+    for number in 0..40 {
+        // Its server has just been asked for the next child.
+        let builder = Process::builder().start_method(StartMethod::ForkServer).args([format!("{number}")]);
+        builder.spawn(|()| (), ()).unwrap().join().unwrap();
+    }
+    assert_eq!(unknown(), before);
 }
 
 fn a_child_may_drop_its_copy_of_a_server() {

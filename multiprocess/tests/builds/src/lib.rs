@@ -1,5 +1,7 @@
 //! What processes and pools promise, checked wherever it is called from.
 
+#![forbid(unsafe_code)]
+
 use multiprocess::process::StateFunction;
 use multiprocess::{Event, Function, Lock, Pool, Process, Queue, StartMethod, Value, current_process, pipe};
 use serde::{Deserialize, Serialize};

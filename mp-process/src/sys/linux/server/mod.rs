@@ -12,7 +12,7 @@ mod sibling;
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ipc_core::link::{Link, SocketLink};
 use ipc_core::{Handle, Message, Packet};
@@ -30,6 +30,9 @@ pub(super) use crate::fork_server::NAME as SERVER_NAME;
 
 const LEFT_THREADS: &str =
     "the function that prepares the server of forks has left threads behind, which a fork does not copy";
+
+/// How long a server that is given up may take for its last answer.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a child is called until it has its orders.
 const SPARE_NAME: &str = "fork-spare";
@@ -192,8 +195,10 @@ pub(crate) fn discard(born: Born) {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // The child that was forked ahead is this process's to collect: the server tells of
+        // it at once, unless it is stuck.
         if self.ahead
-            && let Ok(Ok((born, link))) = self.reply(Some(Instant::now()))
+            && let Ok(Ok((born, link))) = self.reply(Instant::now().checked_add(PATIENCE))
         {
             drop(link);
             discard(born);
