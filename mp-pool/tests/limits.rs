@@ -136,10 +136,16 @@ fn a_task_that_grows_too_much_is_stopped(method: StartMethod) {
         }
     }
     assert_eq!(pool.stats().restarts(), 2, "one for each, and none is tried again");
-    // Also if nobody waits.
-    let later = pool.apply_async(grow, 500);
+    // Also if nobody waits, or asks.
+    let workers = pool.pids();
+    let hold = |()| {
+        let held = std::hint::black_box(vec![1u8; 400 << 20]);
+        thread::sleep(Duration::from_secs(600));
+        held.len()
+    };
+    let later = pool.apply_async(hold, ());
     let begun = Instant::now();
-    while !later.ready() {
+    while workers.iter().all(|pid| chaos::state(*pid).is_some_and(|state| state != 'Z')) {
         assert!(begun.elapsed() < LONG, "nobody stops it");
         thread::sleep(Duration::from_millis(5));
     }

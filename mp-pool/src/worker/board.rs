@@ -7,16 +7,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use ipc_core::SharedMemory;
 use serde::{Deserialize, Serialize};
 
+use super::claims::{self, Begun, mark};
 use crate::stats::Times;
-
-/// What a worker has begun of a task.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Begun {
-    /// It has not, and will not.
-    Nothing,
-    /// At the most so many items.
-    Items(u32),
-}
 
 /// Memory that pool and worker share: which item the worker has begun and which
 /// outcomes it has not sent, which survive it, and which tasks it should skip. Clones
@@ -44,29 +36,25 @@ impl Board {
     /// Task number `turn` begins, of those that this worker is given: the first is 1.
     /// `false` if it is to be skipped.
     pub(super) fn start(&self, turn: u32) -> bool {
-        self.state().store(Self::mark(turn), Ordering::Relaxed);
-        self.claims().store(Self::mark(turn), Ordering::Relaxed);
-        // ORDERING: whoever sees that it has started sees the two words too.
-        self.slot(turn).swap(Self::started(turn), Ordering::AcqRel) != Self::skipped(turn)
+        claims::start(self.slot(turn), &[self.state(), self.claims()], turn)
     }
 
     /// Item number `item` of a task begins that cannot be recalled once it is begun.
     pub(super) fn begin(&self, turn: u32, item: u32) {
         // ORDERING: the reader looks after this process has ended.
-        self.state().store(Self::mark(turn) | u64::from(item + 1), Ordering::Relaxed);
+        self.state().store(mark(turn) | u64::from(item + 1), Ordering::Relaxed);
     }
 
     /// The next item begins of the task that was started last; `false` if what is left
     /// of it has been recalled.
     pub(super) fn claim(&self) -> bool {
-        // One word says both how many are begun and whether they are the last ones.
-        self.state().fetch_add(1, Ordering::Relaxed) & RECALLED == 0
+        claims::claim(self.state(), 1)
     }
 
     /// So many more items of the task begin that was started last, of those that nobody
     /// waits for one by one; `false` if what is left of it has been recalled.
     pub(super) fn claim_more(&self, items: u32) -> bool {
-        self.claims().fetch_add(u64::from(items), Ordering::Relaxed) & RECALLED == 0
+        claims::claim(self.claims(), items)
     }
 
     /// The worker has so many bytes of memory.
@@ -88,7 +76,7 @@ impl Board {
     /// was given; `None` if it has not started.
     pub(crate) fn memory_before(&self, turn: u32) -> Option<u64> {
         // ORDERING: whoever sees that it has started sees what was told before.
-        let is_started = self.slot(turn).load(Ordering::Acquire) == Self::started(turn);
+        let is_started = self.slot(turn).load(Ordering::Acquire) == claims::started(turn);
         is_started.then(|| self.0.atomic_u64(MEMORY_BEFORE).load(Ordering::Relaxed))
     }
 
@@ -120,48 +108,25 @@ impl Board {
 
     /// How many items of a task have been begun.
     pub(crate) fn begun(&self, turn: u32) -> u32 {
-        let word = self.state().load(Ordering::Relaxed);
-        match self.is_past(turn, word) {
-            true => u32::MAX,
-            false if word >> 32 == u64::from(turn) => (word & ITEMS) as u32,
-            false => 0,
-        }
+        claims::begun(self.state().load(Ordering::Relaxed), turn)
     }
 
     /// Has the worker begin nothing more of a task; what it has begun. If `by_burst`, it
     /// claims items several at a time, and those count as begun.
     pub(crate) fn recall(&self, turn: u32, by_burst: bool) -> Begun {
-        if self.skip(turn) {
-            return Begun::Nothing;
-        }
         let word = if by_burst { self.claims() } else { self.state() };
-        let recalled = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| {
-            (word >> 32 == u64::from(turn)).then_some(word | RECALLED)
-        });
-        // If it is at another task by now, it has done all of this one.
-        Begun::Items(recalled.map_or(u32::MAX, |word| (word & ITEMS) as u32))
+        claims::recall(self.slot(turn), word, turn)
     }
 
     /// Has the worker not begin a task; `false` if it has begun it.
     pub(crate) fn skip(&self, turn: u32) -> bool {
-        // ORDERING: see `start`.
-        let order = self.slot(turn).fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
-            let is_started = word & SKIPPED == 0 && (((word >> 1) as u32).wrapping_sub(turn) as i32) >= 0;
-            (!is_started).then_some(Self::skipped(turn))
-        });
-        order.is_ok()
+        claims::skip(self.slot(turn), turn)
     }
 
     /// Which task the worker is at, whether the rest of it is recalled, and how many
     /// items are begun.
     fn state(&self) -> &AtomicU64 {
         self.0.atomic_u64(0)
-    }
-
-    /// Whether the worker whose state is `word` is at a later task. Turns may pass
-    /// their largest value.
-    fn is_past(&self, turn: u32, word: u64) -> bool {
-        (((word >> 32) as u32).wrapping_sub(turn) as i32) > 0
     }
 
     /// As [`state`](Self::state), with the items that are claimed ahead, where items are
@@ -176,23 +141,11 @@ impl Board {
         self.0.atomic_u64((1 + turn as usize % SKIPS) * size_of::<u64>())
     }
 
-    fn started(turn: u32) -> u64 {
-        u64::from(turn) << 1
-    }
-
-    fn skipped(turn: u32) -> u64 {
-        Self::started(turn) | SKIPPED
-    }
-
-    fn mark(turn: u32) -> u64 {
-        u64::from(turn) << 32
-    }
-
     /// Outcomes are kept from now on that follow the first `from` of a task.
     pub(super) fn keep_from(&self, turn: u32, from: u32) {
         self.0.atomic_u64(KEPT_DONE).store(0, Ordering::Relaxed);
         // ORDERING: with the new head nothing counts that was kept under the old one.
-        self.0.atomic_u64(KEPT_FROM).store(Self::mark(turn) | u64::from(from), Ordering::Release);
+        self.0.atomic_u64(KEPT_FROM).store(mark(turn) | u64::from(from), Ordering::Release);
     }
 
     /// Adds `bytes`, which end the first `items` outcomes of those that are kept, at
@@ -214,7 +167,7 @@ impl Board {
         let from = self.0.atomic_u64(KEPT_FROM).load(Ordering::Acquire);
         let done = self.0.atomic_u64(KEPT_DONE).load(Ordering::Acquire);
         let (items, len) = ((done >> 32) as u32, done as u32 as usize);
-        if from != Self::mark(turn) | u64::from(answered) || items == 0 || len > MOST_KEPT {
+        if from != mark(turn) | u64::from(answered) || items == 0 || len > MOST_KEPT {
             return None;
         }
         let mut bytes = vec![0; len];
@@ -228,12 +181,6 @@ fn since_epoch() -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// What is left of the task is not to be begun.
-const RECALLED: u64 = 1 << 31;
-/// How many items are begun.
-const ITEMS: u64 = RECALLED - 1;
-/// The task is not started, and is not to be.
-const SKIPPED: u64 = 1;
 /// Places for orders to skip tasks: more than a worker holds tasks.
 const SKIPS: usize = 63;
 /// Where it says of which task, and from which item on, outcomes are kept.

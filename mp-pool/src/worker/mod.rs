@@ -12,17 +12,28 @@ use crate::spans::Spans;
 use crate::wire::{AnswerHead, Order, TaskHead};
 
 mod board;
+mod claims;
 mod deadline;
 mod gear;
 mod job;
 mod run;
 mod timing;
 
-pub(crate) use board::{Begun, Board};
+pub(crate) use board::Board;
+pub(crate) use claims::Begun;
 pub use deadline::task_deadline;
 pub(crate) use gear::keep_order;
 pub(crate) use job::{farewell, job, setup, shared_job, star2_job, star3_job, star4_job, state_job};
 pub(crate) use run::Runner;
+
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicU64, Ordering};
+
+    #[inline]
+    pub(super) fn set(word: &AtomicU64, value: u64) {
+        word.store(value, Ordering::Relaxed);
+    }
+}
 
 use gear::Gear;
 use job::{UNKNOWN_JOB, obey_farewell, obey_setup, resolve};
