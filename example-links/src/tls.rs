@@ -100,7 +100,10 @@ impl TlsLink {
         }
         socket.set_nonblocking(true)?;
         let handle = OwnedFd::from(socket.try_clone()?).into();
-        let state = State { tls, outbox: Vec::new(), done: 0, broken: false, inbox: Vec::new(), end: None };
+        let mut state =
+            State { tls, outbox: Vec::new(), done: 0, broken: false, inbox: Vec::new(), end: None };
+        // What the peer said right behind its greeting has come with it.
+        state.decrypted()?;
         let (sending, receiving) = Default::default();
         Ok(Self { socket, handle, sending, receiving, state: Mutex::new(state) })
     }

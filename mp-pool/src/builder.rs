@@ -1,8 +1,10 @@
 //! How a pool is to be made.
 
+use std::io;
 use std::marker::PhantomData;
 use std::time::Duration;
 
+use ipc_core::link::Link;
 use ipc_core::{EncodeError, Message};
 use mp_process::StartMethod;
 
@@ -10,6 +12,7 @@ use crate::driver::Driver;
 use crate::error::{PoolError, PoolKind};
 use crate::pool::Pool;
 use crate::rules::Rules;
+use crate::transport::{Transport, Wires};
 use crate::worker;
 
 /// Why an argument that all workers get may not be an end.
@@ -52,6 +55,7 @@ impl Builder {
             tasks_per_child: None,
             budget: None,
             window_bytes: WINDOW_BYTES,
+            wires: None,
             start_method: StartMethod::Spawn,
             setup: None,
             farewell: None,
@@ -216,6 +220,59 @@ impl<S: 'static> Builder<S> {
     #[must_use]
     pub fn max_tasks_per_child(mut self, count: u32) -> Self {
         self.rules.tasks_per_child = Some(count.max(1));
+        self
+    }
+
+    /// Has tasks and results go over links of a [`Transport`] of your own. A worker calls
+    /// `connect` with the address that the transport gave for it. `init()` has been called
+    /// there by then, and it is still a process of this machine that the pool starts, watches
+    /// and replaces.
+    ///
+    /// Pool and worker show each other a key of which nobody else was told, so that others
+    /// who connect are turned away; what goes over the link afterwards is as safe as it is.
+    /// Over one that passes no handles, arguments and results with channel ends, shared
+    /// memory or files in them are errors. A send that finds the link full is finished
+    /// when it has room, without waiting for it.
+    ///
+    /// # Examples
+    /// ```no_run
+    /// # use std::{io, time::Instant};
+    /// # use mp_pool::{Pool, Transport};
+    /// # use ipc_core::link::Link;
+    /// use ipc_core::{Address, ConnectOptions, Listener};
+    ///
+    /// const PATH: &str = "/run/my-program/pool";
+    ///
+    /// #[derive(Debug)]
+    /// struct Local(Listener);
+    ///
+    /// impl Transport for Local {
+    ///     fn address(&self) -> io::Result<String> {
+    ///         Ok(PATH.to_owned())
+    ///     }
+    ///
+    ///     fn accept(&self, deadline: Instant) -> io::Result<Option<Box<dyn Link>>> {
+    ///         Ok(self.0.accept_link(Some(deadline)).ok().map(|accepted| accepted.into_link()))
+    ///     }
+    /// }
+    ///
+    /// fn connect(address: String) -> io::Result<Box<dyn Link>> {
+    ///     let link = ipc_core::connect_link(&Address::file(address), ConnectOptions::default());
+    ///     link.map_err(io::Error::other)
+    /// }
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let listener = Listener::bind(&Address::file(PATH))?;
+    /// let pool = Pool::builder().processes(2).transport(Local(listener), connect).build()?;
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn transport(
+        mut self,
+        transport: impl Transport,
+        connect: fn(String) -> io::Result<Box<dyn Link>>,
+    ) -> Self {
+        self.rules.wires = Some(Wires::new(transport, connect));
         self
     }
 

@@ -32,6 +32,8 @@ pub(crate) enum PoolKind {
     Setup(EncodeError),
     #[error("the workers cannot start: {0}")]
     NoStart(Arc<Death>),
+    #[error("a worker did not come over the pool's transport{}", Because(_0.as_ref()))]
+    NoLink(Option<ProcessError>),
     #[error("the pool was closed and takes no more tasks")]
     Closed,
     #[error("the pool was terminated before the task was done")]
@@ -60,6 +62,7 @@ impl PoolError {
                 | PoolKind::Initializer { .. }
                 | PoolKind::ThreadInitializer(_)
                 | PoolKind::NoStart(_)
+                | PoolKind::NoLink(_)
                 | PoolKind::Start(_)
                 | PoolKind::System(_)
         )
@@ -239,6 +242,18 @@ impl fmt::Display for Death {
         match &self.error {
             Some(error) => error.fmt(f),
             None => write!(f, "the worker {} left without being asked to", self.pid),
+        }
+    }
+}
+
+/// Why a worker did not come, if it has ended.
+struct Because<'a>(Option<&'a ProcessError>);
+
+impl fmt::Display for Because<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(error) => write!(f, ": {error}"),
+            None => f.write_str(" in time: look at its address and at what `connect` does"),
         }
     }
 }

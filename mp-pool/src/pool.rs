@@ -467,7 +467,7 @@ impl<S: 'static> Pool<S> {
     /// ```
     #[doc(alias = "broadcast")]
     pub fn share<T: Message>(&self, value: &T) -> Result<Shared<T>, TaskError> {
-        let lease = self.driver.share(|id| match worker::keep_order(id, value)? {
+        let lease = self.driver.share(|id, by_memory| match worker::keep_order(id, value, by_memory)? {
             order if order.moves_ends() => Err(EncodeError::new::<T>(ONE_END)),
             order => Ok(order),
         })?;

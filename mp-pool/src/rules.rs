@@ -5,6 +5,8 @@ use std::time::Duration;
 use ipc_core::Packet;
 use mp_process::StartMethod;
 
+use crate::transport::Wires;
+
 /// The settings of a pool.
 #[derive(Debug)]
 pub(crate) struct Rules {
@@ -29,6 +31,8 @@ pub(crate) struct Rules {
     pub(crate) budget: Option<usize>,
     /// How many bytes of arguments and results of one call are under way.
     pub(crate) window_bytes: usize,
+    /// How workers are reached, if not by rings.
+    pub(crate) wires: Option<Wires>,
     pub(crate) start_method: StartMethod,
     /// What each worker runs before its first task.
     pub(crate) setup: Option<Packet>,

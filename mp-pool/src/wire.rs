@@ -158,3 +158,36 @@ pub(crate) fn send_order(link: &dyn Link, order: Order) -> Result<(), SendError>
     let _ = packet.append(&order);
     link.send(&mut packet, Some(std::time::Instant::now()))
 }
+
+/// A message that knows whether a link has taken it.
+pub(crate) struct Watched<'a> {
+    pub(crate) inner: &'a mut dyn Outgoing,
+    pub(crate) is_taken: bool,
+}
+
+impl Outgoing for Watched<'_> {
+    fn write_into(&mut self, space: &mut [u8]) -> Result<Option<usize>, EncodeError> {
+        self.inner.write_into(space)
+    }
+
+    fn bytes(&mut self) -> Result<&[u8], EncodeError> {
+        self.inner.bytes()
+    }
+
+    fn parts(&mut self) -> Result<[&[u8]; 4], EncodeError> {
+        self.inner.parts()
+    }
+
+    fn size(&self) -> Option<usize> {
+        self.inner.size()
+    }
+
+    fn handles(&self) -> &[Handle] {
+        self.inner.handles()
+    }
+
+    fn sent(&mut self) {
+        self.is_taken = true;
+        self.inner.sent();
+    }
+}

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ipc_core::link::Outgoing;
 use ipc_core::{EncodeError, Packet, SendError};
 
 use super::{Driver, State};
@@ -83,12 +82,7 @@ impl Driver {
         let patience = LARGE_FRAME_TIMEOUT.saturating_mul(u32::try_from(lumps).unwrap_or(u32::MAX));
         let deadline = Instant::now() + if is_large { patience } else { Duration::ZERO };
         let mut frame = TaskFrame::new(head, &code.bytes, &mut task.packet);
-        let frame: &mut dyn Outgoing = &mut frame;
-        let sent = match hurried {
-            true => station.link().send(frame, Some(deadline)),
-            false => station.link().send_unhurried(frame, Some(deadline)),
-        };
-        match sent {
+        match station.send(&mut frame, hurried, deadline) {
             Ok(()) => state.core.give(worker, id),
             // Full, or dying: its end is noticed by other means.
             Err(SendError::Timeout | SendError::Closed) => state.core.refuse(worker, id),
@@ -108,7 +102,7 @@ impl Driver {
         share: ShareId,
     ) -> bool {
         let Some(order) = state.core.shares.order(share) else { return false };
-        match station.link().send(order, Some(Instant::now())) {
+        match station.send(order, true, Instant::now()) {
             Ok(()) => {
                 state.core.learned(worker, share);
                 return true;

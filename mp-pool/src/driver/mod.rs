@@ -80,6 +80,8 @@ struct State {
 const POLL_FOR: Duration = Duration::from_micros(20);
 /// Ends of workers are looked for so often while answers keep coming.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// A user's link that is full is tried again so often.
+const FLUSH_EVERY: Duration = Duration::from_millis(1);
 /// How long a worker may take to end once its link is closed.
 const MUTE_GRACE: Duration = Duration::from_secs(1);
 
@@ -218,11 +220,14 @@ impl Driver {
     /// Has a value that tasks may look at, which `order` makes workers keep.
     pub(crate) fn share(
         &self,
-        order: impl FnOnce(ShareId) -> Result<Packet, EncodeError>,
+        order: impl FnOnce(ShareId, bool) -> Result<Packet, EncodeError>,
     ) -> Result<Arc<Lease>, TaskError> {
-        let id = self.lock().core.shares.next_id();
+        let (id, by_memory) = {
+            let core = &mut self.lock().core;
+            (core.shares.next_id(), core.rules.wires.is_none())
+        };
         // Users' code runs here, without the lock.
-        let order = order(id).map_err(TaskKind::Argument)?;
+        let order = order(id, by_memory).map_err(TaskKind::Argument)?;
         let mut state = self.lock();
         Self::check(&state)?;
         Ok(state.core.shares.add(id, order))
@@ -302,11 +307,13 @@ impl Driver {
             return state;
         }
         let again = self.take_back(&mut state);
+        let cut = state.flush().then(|| Instant::now() + FLUSH_EVERY);
         let stuck = state.core.try_stuck_again();
         let mute = state.mute.iter().flatten().min().map(|since| *since + MUTE_GRACE);
         let deadline = [
             deadline,
             again,
+            cut,
             stuck,
             mute,
             state.core.next_deadline(),
@@ -377,6 +384,7 @@ impl Driver {
     /// Ends are looked for if one is known of, and now and then.
     fn pump(&self, state: &mut State, one_ended: bool) -> bool {
         let mut came = false;
+        state.flush();
         for place in 0..state.stations.len() {
             came |= self.take_answers(state, place);
         }
@@ -408,6 +416,9 @@ impl Driver {
                     state.mute[place].get_or_insert_with(Instant::now);
                     break;
                 }
+            }
+            if station.is_foreign() {
+                packet.mark_trusted();
             }
             if let Ok(head) = packet.read_tail::<AnswerHead>() {
                 came = true;
@@ -452,5 +463,15 @@ impl Driver {
     /// Takes no new jobs.
     pub(crate) fn close(&self) {
         self.lock().core.closed = true;
+    }
+}
+
+impl State {
+    /// Goes on with messages that users' links have begun; whether there are any still.
+    fn flush(&self) -> bool {
+        if self.core.rules.wires.is_none() {
+            return false;
+        }
+        self.stations.iter().flatten().filter(|station| station.flush()).count() > 0
     }
 }

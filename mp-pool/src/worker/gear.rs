@@ -55,7 +55,8 @@ impl Gear {
 const MISSING: &str = "the value that it shares did not come";
 
 /// Encodes what makes a worker keep `value` under a number: sent to each as it is.
-pub(crate) fn keep_order<T: Message>(id: ShareId, value: &T) -> Result<Packet, EncodeError> {
+/// Where links pass handles, large ones go `by_memory`.
+pub(crate) fn keep_order<T: Message>(id: ShareId, value: &T, by_memory: bool) -> Result<Packet, EncodeError> {
     let mut packet = Packet::new();
     packet.append(&Order::Keep(id))?;
     packet.append(&Function::new(decode::<T>))?;
@@ -64,7 +65,7 @@ pub(crate) fn keep_order<T: Message>(id: ShareId, value: &T) -> Result<Packet, E
     let start = packet.bytes().len();
     packet.append_item(value)?;
     let bytes = &packet.bytes()[start..];
-    if bytes.len() > LARGE {
+    if by_memory && bytes.len() > LARGE {
         let memory = SharedMemory::anonymous(bytes.len()).map_err(EncodeError::new::<T>)?;
         memory.write(0, bytes);
         let place: Place = Some((memory, bytes.len() as u64));

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::budget;
 use crate::spans::Spans;
+use crate::transport::Dial;
 use crate::wire::{AnswerHead, Order, TaskHead};
 
 mod board;
@@ -46,7 +47,7 @@ pub(crate) type WorkerLink = Connection<(), ()>;
 /// What a worker is started with.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Equipment {
-    pub(crate) link: WorkerLink,
+    pub(crate) line: Line,
     pub(crate) board: Board,
     /// The first packet is no task, but says how to make the worker's state.
     pub(crate) has_setup: bool,
@@ -62,17 +63,38 @@ pub(crate) struct Equipment {
     pub(crate) measures_before: bool,
 }
 
+/// A worker's way to its pool.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Line {
+    Ring(WorkerLink),
+    /// A link of the user's, which is yet to be made.
+    Dial(Dial),
+}
+
 /// The function that worker processes run.
 pub(crate) fn serve(equipment: Equipment) {
-    let Equipment { link, board, has_setup, has_farewell, time_limit, allowance, measures, measures_before } =
+    let Equipment { line, board, has_setup, has_farewell, time_limit, allowance, measures, measures_before } =
         equipment;
     budget::begin_worker(allowance);
+    let (link, is_foreign) = match line {
+        Line::Ring(link) => (link, false),
+        // A panic here ends the worker, and its parent learns of it.
+        Line::Dial(dial) => (dial.connect().unwrap_or_else(|reason| panic!("{reason}")), true),
+    };
+    // The peer has shown that it is the pool.
+    let receive = |packet: &mut Packet| {
+        let came = link.link().recv(packet, None).is_ok();
+        if came && is_foreign {
+            packet.mark_trusted();
+        }
+        came
+    };
     // This process ends with the pool's: nobody need watch for that.
     link.link().leave_unwatched();
     let mut packet = Packet::new();
     let mut state: Box<dyn Any> = Box::new(());
     if has_setup {
-        if link.link().recv(&mut packet, None).is_err() {
+        if !receive(&mut packet) {
             return;
         }
         // A panic of the initializer ends the worker, and its parent learns of it.
@@ -83,7 +105,7 @@ pub(crate) fn serve(equipment: Equipment) {
     }
     let mut farewell = None;
     if has_farewell {
-        if link.link().recv(&mut packet, None).is_err() {
+        if !receive(&mut packet) {
             return;
         }
         farewell = Some(std::mem::take(&mut packet));
@@ -101,7 +123,7 @@ pub(crate) fn serve(equipment: Equipment) {
         measured: measures.then(Instant::now),
         measures_before,
     };
-    while link.link().recv(&mut packet, None).is_ok() {
+    while receive(&mut packet) {
         match packet.read() {
             Ok(Order::Run(head)) => {
                 if !worker.obey(head, &mut packet) {
