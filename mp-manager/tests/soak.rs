@@ -10,7 +10,7 @@ use ipc_core::{Address, Receiver, Sender, pipe};
 use mp_manager::{DictProxy, ListProxy, Manager, ManagerError, QueueProxy, ValueProxy};
 use mp_process::Process;
 use mp_testkit::chaos::Rng;
-use mp_testkit::harness::Suite;
+use mp_testkit::harness::{Suite, soak_time};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
@@ -28,8 +28,12 @@ const KEY: &[u8] = b"a key for all servers";
 const CLIENTS: u64 = 4;
 const LONG: Duration = Duration::from_secs(60);
 
-fn kills() -> u64 {
-    std::env::var("MP_SOAK_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(25)
+/// Whether that is enough: as many as were asked for, or some, and the time is up.
+fn is_enough(kills: u64, begun: Instant) -> bool {
+    match std::env::var("MP_SOAK_KILLS").ok().and_then(|asked| asked.parse::<u64>().ok()) {
+        Some(asked) => kills >= asked,
+        None => kills >= 25 && begun.elapsed() >= soak_time(),
+    }
 }
 
 /// A user's object: what each client said last, and in which order all spoke.
@@ -81,7 +85,9 @@ fn what_was_acknowledged_is_there_after_kills() {
             (client.spawn(live, (number, address.clone(), stopped)).unwrap(), stop)
         })
         .unzip();
-    for _ in 0..kills() {
+    let (begun, mut kills) = (Instant::now(), 0);
+    while !is_enough(kills, begun) {
+        kills += 1;
         thread::sleep(Duration::from_millis(10 + rng.below(60) as u64));
         let pid = Pid::from_raw(manager.pid().unwrap() as i32).unwrap();
         kill_process(pid, Signal::KILL).unwrap();
@@ -92,9 +98,9 @@ fn what_was_acknowledged_is_there_after_kills() {
     stops.iter().for_each(|stop: &Sender<()>| stop.send(&()).unwrap());
     let results: Vec<(u64, u64)> = clients.into_iter().map(|client| client.join().unwrap()).collect();
     let (changes, looks): (Vec<u64>, Vec<u64>) = results.into_iter().unzip();
-    println!("{} kills, {changes:?} acknowledged changes, {looks:?} looks after a kill", kills());
+    println!("{kills} kills, {changes:?} acknowledged changes, {looks:?} looks after a kill");
     // Every client has been there after most of the kills.
-    assert!(looks.iter().all(|looks| *looks > kills() / 4), "{looks:?}");
+    assert!(looks.iter().all(|looks| *looks > kills / 4), "{looks:?}");
     drop(manager);
     std::fs::remove_dir_all(folder).unwrap();
 }
