@@ -58,8 +58,7 @@ pub struct WaitSet {
 
 /// Something to wait for that is ready when a link has room for more to be sent.
 ///
-/// A pipe or socket tells of it. A link that does not, as a ring, counts as having
-/// room at any time.
+/// A pipe or socket tells of it; a ring does not, and there is none of it.
 ///
 /// # Examples
 /// ```
@@ -71,22 +70,29 @@ pub struct WaitSet {
 /// let link = Arc::new(link);
 /// let tx = Sender::<u32>::over(Arc::clone(&link));
 /// let set = WaitSet::new()?;
-/// set.add(1, Arc::new(Room(link)))?;
+/// let room = Room::of(link).expect("a pipe tells when it has room");
+/// set.add(1, Arc::new(room))?;
 /// assert_eq!(set.wait(None)?, [1]);
 /// tx.try_send(&7)?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug, Clone)]
-pub struct Room<L>(
-    /// The link.
-    pub L,
-);
+pub struct Room<L>(L);
 
-impl<L: Link> Waitable for Room<L> {
-    fn is_ready(&self) -> Option<bool> {
-        if self.0.arm_room(&mut Arm::default()) { None } else { Some(true) }
+impl<L: Link> Room<L> {
+    /// That of `link`, if the link tells when there is some ([`Link::arm_room`]).
+    pub fn of(link: L) -> Option<Self> {
+        let tells = link.arm_room(&mut Arm::default());
+        tells.then_some(Self(link))
     }
 
+    /// The link.
+    pub fn link(&self) -> &L {
+        &self.0
+    }
+}
+
+impl<L: Link> Waitable for Room<L> {
     fn arm<'a>(&'a self, arm: &mut Arm<'a>) {
         self.0.arm_room(arm);
     }

@@ -14,11 +14,13 @@ suite! {
         blocks_go_through_queues_and_pools,
         one_block_is_read_by_many,
         a_killed_holder_gives_its_blocks_back,
+        one_who_waits_for_memory_gets_it_from_the_dead,
         kills_at_random_lose_no_memory,
     ],
     plain: [
         memory_is_used_again,
         what_does_not_fit_is_an_error,
+        waiting_for_memory_ends_at_the_deadline,
         a_message_that_nobody_receives_gives_back,
         what_is_sent_can_still_be_read,
         a_block_of_other_items_is_an_error,
@@ -31,6 +33,47 @@ suite! {
 const MIB: usize = 1 << 20;
 /// How many children are killed for each start method, unless `MP_SOAK_SECONDS` says how long.
 const KILLS: u32 = 100;
+
+fn hold_block((block, ready): (Block<u8>, Sender<()>)) {
+    ready.send(&()).unwrap();
+    loop {
+        std::thread::sleep(LONG);
+        let _ = &block;
+    }
+}
+
+fn one_who_waits_for_memory_gets_it_from_the_dead(method: StartMethod) {
+    let arena = Arena::new(MIB).unwrap();
+    let (ready, is_ready) = pipe().unwrap();
+    let block = arena.copy_of(&vec![7u8; MIB]).unwrap();
+    let child = spawn(method, hold_block, (block.clone(), ready)).unwrap();
+    is_ready.recv_timeout(LONG).unwrap();
+    drop(block);
+    assert!(matches!(arena.alloc_timeout::<u8>(1, SHORT), Err(ArenaError::Full { .. })));
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| arena.alloc_timeout::<u8>(MIB, LONG).map(drop));
+        std::thread::sleep(SHORT);
+        child.kill().unwrap();
+        waiting.join().unwrap().unwrap();
+    });
+    assert!(child.join().is_err());
+}
+
+fn waiting_for_memory_ends_at_the_deadline() {
+    let arena = Arena::new(MIB).unwrap();
+    let held = arena.alloc::<u8>(MIB).unwrap();
+    let begun = Instant::now();
+    assert!(matches!(arena.alloc_timeout::<u8>(1, SHORT), Err(ArenaError::Full { .. })));
+    assert!(begun.elapsed() >= SHORT);
+    let never = arena.alloc_timeout::<u8>(2 * MIB, LONG);
+    assert!(matches!(never, Err(ArenaError::TooLarge { .. })), "that is not waited for");
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| arena.alloc_timeout::<u8>(1, LONG).map(drop));
+        std::thread::sleep(SHORT);
+        drop(held);
+        waiting.join().unwrap().unwrap();
+    });
+}
 
 fn numbers(arena: &Arena, count: usize) -> Block<u64> {
     let mut block = arena.alloc::<u64>(count).unwrap();

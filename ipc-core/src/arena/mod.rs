@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::deadline;
 use crate::plain::Plain;
@@ -71,7 +72,7 @@ struct State {
 struct Lent {
     range: Range<usize>,
     /// Ends when nobody holds the other end any more.
-    lifeline: Stream,
+    lifeline: Arc<Stream>,
 }
 
 /// Why there is no block.
@@ -149,7 +150,7 @@ impl Arena {
         let range = range.ok_or(ArenaError::Full { needed, largest, blocks: state.lent.len() })?;
         match Stream::pipe_pair() {
             Ok((lifeline, held)) => {
-                state.lent.push(Lent { range: range.clone(), lifeline });
+                state.lent.push(Lent { range: range.clone(), lifeline: Arc::new(lifeline) });
                 Ok(BlockMut::new(self.0.region.clone(), range.start, count, held))
             }
             Err(error) => {
@@ -157,6 +158,46 @@ impl Arena {
                 Err(error.into())
             }
         }
+    }
+
+    /// As [`alloc`](Self::alloc); waits up to `timeout` for others to drop blocks, or to end.
+    ///
+    /// # Errors
+    /// See [`ArenaError`]; `Full` once the time is up.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use ipc_core::{Arena, ArenaError};
+    ///
+    /// let arena = Arena::new(4096)?;
+    /// let block = arena.alloc::<u8>(4096)?;
+    /// let late = arena.alloc_timeout::<u8>(1, Duration::from_millis(10));
+    /// assert!(matches!(late, Err(ArenaError::Full { .. })));
+    /// drop(block);
+    /// arena.alloc_timeout::<u8>(1, Duration::from_secs(10))?;
+    /// # Ok::<(), ArenaError>(())
+    /// ```
+    pub fn alloc_timeout<T: Plain>(
+        &self,
+        count: usize,
+        timeout: Duration,
+    ) -> Result<BlockMut<T>, ArenaError> {
+        let deadline = deadline::after(timeout);
+        loop {
+            match self.alloc(count) {
+                Err(ArenaError::Full { .. }) if !deadline::expired(deadline) => self.await_end(deadline)?,
+                other => return other,
+            }
+        }
+    }
+
+    /// Waits until a block is given back that is held now. Those that are lent meanwhile
+    /// take nothing that would have been enough.
+    fn await_end(&self, deadline: Option<Instant>) -> io::Result<()> {
+        let lifelines: Vec<_> = self.state().lent.iter().map(|lent| Arc::clone(&lent.lifeline)).collect();
+        let interests: Vec<_> = lifelines.iter().map(|lifeline| lifeline.readable()).collect();
+        poll(&interests, deadline).map(drop)
     }
 
     /// A block with a copy of `items`.

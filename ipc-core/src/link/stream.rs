@@ -47,8 +47,8 @@ const LARGEST_STEP: usize = 1 << 20;
 /// A link over a kernel pipe: one way, and bytes only.
 ///
 /// It takes one descriptor at each end and no memory of ours. Writing where nobody
-/// reads any more is the error `Closed` in programs that ignore `SIGPIPE`, as Rust's
-/// `main` does; one whose `main` is another language's does so itself.
+/// reads any more is the error `Closed`, and no signal, also in a program that has left
+/// `SIGPIPE` as it was before the link was made.
 #[derive(Debug)]
 pub struct PipeLink {
     framed: Framed,

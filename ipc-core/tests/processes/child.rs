@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use ipc_core::link::SocketLink;
+use ipc_core::link::{PipeLink, SocketLink};
 use ipc_core::{Handle, Receiver, Sender};
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +33,8 @@ pub(crate) enum Job {
     SendFiles(Sender<Vec<Handle>>, usize),
     /// Receive files where only a few may be open; tell what came.
     FewFiles(Receiver<Vec<Handle>>, Sender<String>),
+    /// Write where nobody reads, in a program that would be ended by the signal; tell what came of it.
+    BreakPipe(Sender<String>),
     /// Do all that takes handles where 64 may be open.
     Poor(crate::poor::Orders),
     ScribbleAsSender(Sender<Vec<u8>>, u64),
@@ -115,6 +117,14 @@ fn run(job: Job) {
             let file: Handle = OwnedFd::from(std::fs::File::open("/proc/self/exe").unwrap()).into();
             let files = || (0..count).map(|_| file.try_clone().unwrap()).collect();
             while tx.send(&files()).is_ok() {}
+        }
+        Job::BreakPipe(tell) => {
+            // SAFETY: no memory is touched.
+            unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+            let (tx, rx) = PipeLink::pair().unwrap();
+            drop(rx);
+            let result = Sender::<u8>::over(tx).send(&1);
+            tell.send(&format!("{result:?}")).unwrap();
         }
         Job::Poor(orders) => crate::poor::obey(&orders),
         Job::FewFiles(rx, tell) => crate::handles::receive_few(&rx, &tell),

@@ -114,6 +114,35 @@ pub(crate) fn receiver() {
     }
 }
 
+pub(crate) fn broken_pipe() {
+    let (tell, told) = pipe::<String>().unwrap();
+    let _worker = Worker::start(&Job::BreakPipe(tell));
+    assert_eq!(told.recv().unwrap(), "Err(Closed)", "and no signal");
+}
+
+/// Who never waits learns of a death too, on either side.
+pub(crate) fn lookers() {
+    for (name, (tx, rx)) in each() {
+        let mut worker = Worker::start(&Job::HoldSender(tx));
+        assert!(matches!(rx.try_recv(), Err(RecvError::Timeout)), "{name}");
+        worker.kill();
+        let late = Instant::now();
+        while let Err(RecvError::Timeout) = rx.try_recv() {
+            assert!(late.elapsed() < NOTICED, "{name}");
+            thread::sleep(Duration::from_millis(1));
+        }
+        assert!(matches!(rx.try_recv(), Err(RecvError::Closed)), "{name}");
+    }
+    for (name, (tx, rx)) in each() {
+        let mut worker = Worker::start(&Job::HoldReceiver(rx));
+        worker.kill();
+        let late = Instant::now();
+        while !matches!(tx.try_send(&vec![0; 1000]), Err(SendError::Closed)) {
+            assert!(late.elapsed() < NOTICED, "{name}");
+        }
+    }
+}
+
 pub(crate) fn stopped() {
     for (name, (tx, rx)) in each() {
         let worker = Worker::start(&Job::Count(tx));

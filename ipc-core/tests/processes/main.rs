@@ -20,6 +20,8 @@ const TRIALS: &[Trial] = &[
     ("a sender killed before, inside and after a message", deaths::sender),
     ("sleepers of each kind notice a death", deaths::sleepers),
     ("a killed receiver frees its sender", deaths::receiver),
+    ("who only looks is told of a death", deaths::lookers),
+    ("a broken pipe is an error and no signal", deaths::broken_pipe),
     ("a stopped sender keeps nobody past a deadline", deaths::stopped),
     ("a forked sibling does not hide a death", deaths::sibling),
     ("handles arrive in another process", handles::arrive),

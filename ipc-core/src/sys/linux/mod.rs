@@ -12,6 +12,7 @@ pub(crate) mod names;
 pub(crate) mod poll;
 pub(crate) mod post;
 pub(crate) mod process;
+mod quiet;
 #[cfg(feature = "async")]
 pub(crate) mod reactor;
 pub(crate) mod robust;

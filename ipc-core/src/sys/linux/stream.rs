@@ -15,6 +15,7 @@ use rustix::system::uname;
 use super::Handle;
 use super::companion::{HANDLES_PER_PACKET, receive_what_came, send_with_handles};
 use super::poll::Interest;
+use super::quiet::{is_ignored, quietly};
 use std::os::fd::AsFd;
 
 /// One end of a byte stream.
@@ -22,6 +23,8 @@ use std::os::fd::AsFd;
 pub(crate) struct Stream {
     handle: Handle,
     kind: Kind,
+    /// A write that nobody will read would bring a signal which ends the program.
+    is_loud: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,15 +49,15 @@ impl Stream {
     }
 
     pub(crate) fn socket(handle: Handle) -> Self {
-        Self { handle, kind: Kind::Socket }
+        Self { handle, kind: Kind::Socket, is_loud: false }
     }
 
     pub(crate) fn tcp(handle: Handle) -> Self {
-        Self { handle, kind: Kind::Tcp }
+        Self { handle, kind: Kind::Tcp, is_loud: false }
     }
 
     pub(crate) fn pipe(handle: Handle) -> Self {
-        Self { handle, kind: Kind::Pipe }
+        Self { handle, kind: Kind::Pipe, is_loud: !is_ignored() }
     }
 
     pub(crate) fn passes_handles(&self) -> bool {
@@ -142,14 +145,24 @@ impl Stream {
             Kind::Tcp => send(&self.handle, bytes, flags | SendFlags::NOSIGNAL),
             Kind::Socket if handles.is_empty() => send(&self.handle, bytes, flags | SendFlags::NOSIGNAL),
             Kind::Socket => send_with_handles(self.handle.as_fd(), bytes, handles),
-            Kind::Pipe if flags.is_empty() => rustix::io::write(&self.handle, bytes),
-            Kind::Pipe => pwritev2(&self.handle, &[IoSlice::new(bytes)], NO_PLACE, pipes_are_told()),
+            Kind::Pipe if self.is_loud => quietly(|| self.write_to_pipe(bytes, flags)),
+            Kind::Pipe => self.write_to_pipe(bytes, flags),
         };
         match result {
             Err(Errno::AGAIN | Errno::INTR) => Ok(None),
             // This user has as many handles on the way as the kernel allows.
             Err(Errno::TOOMANYREFS) => Err(io::ErrorKind::ResourceBusy.into()),
             other => other.map(Some).map_err(io::Error::from),
+        }
+    }
+}
+
+impl Stream {
+    fn write_to_pipe(&self, bytes: &[u8], flags: SendFlags) -> rustix::io::Result<usize> {
+        if flags.is_empty() {
+            rustix::io::write(&self.handle, bytes)
+        } else {
+            pwritev2(&self.handle, &[IoSlice::new(bytes)], NO_PLACE, pipes_are_told())
         }
     }
 }
