@@ -61,7 +61,9 @@
 //! has been joined, all that it said is there, unless the logger is slow. `log_to_stderr` installs a logger that
 //! writes `[INFO/Process-1] message`. A child waits for a logger that takes nothing in for
 //! a fifth of a second, and then drops what it has to say, and counts. Of `tracing`, events
-//! come the same way where that crate's own feature `log` is on.
+//! come the same way where that crate's feature `log` is on, as a child has no subscriber; and
+//! where the program has installed `LogTracer` of `tracing-log`, what its children say are
+//! events of its own subscriber.
 //!
 //! # How children end
 //! A panic, an exit, an abort, a stack overflow and a signal are different
