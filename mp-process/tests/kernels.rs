@@ -17,7 +17,7 @@ use mp_testkit::harness::{Suite, Trial};
 
 /// Names what is missing, and the start method.
 const LACKS: &str = "MP_PROCESS_LACKS";
-const LIMIT: Duration = Duration::from_secs(40);
+const LIMIT: Duration = Duration::from_secs(20);
 const METHODS: [(&str, StartMethod); 3] =
     [("spawn", StartMethod::Spawn), ("forkserver", StartMethod::ForkServer), ("fork", StartMethod::Fork)];
 
