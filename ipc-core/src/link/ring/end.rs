@@ -12,7 +12,7 @@ use super::sleep::{self, Sleeper};
 use crate::link::share::Share;
 use crate::sys::companion::Companion;
 use crate::sys::poll::Interest;
-use crate::sys::process;
+use crate::sys::{cpu, process};
 use crate::wait_set::Nudge;
 use crate::watch::{self, Name, Ticket, Watched};
 
@@ -301,6 +301,12 @@ impl End {
 
     fn peer(&self) -> &Side {
         self.lane.side(!self.is_producer)
+    }
+
+    /// Whether the peer was last seen on the CPU of this thread, as far as is known.
+    pub(super) fn peer_is_here(&self) -> bool {
+        let here = self.own().publish_cpu();
+        here != cpu::UNKNOWN && self.peer().cpu.load(Ordering::Relaxed) == here
     }
 
     pub(super) fn wake_peer(&self) {

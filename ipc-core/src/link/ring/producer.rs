@@ -23,6 +23,9 @@ pub(super) enum Wake {
     Always,
     /// Only when more than half of the ring is filled.
     WhenHalfFull,
+    /// Only when there is no room: for parts of a message that has not been written whole, to a
+    /// consumer on this very CPU, which would take each by itself and sleep again.
+    WhenFull,
 }
 
 /// What the producer alone knows.
@@ -198,6 +201,10 @@ impl Producer {
             total.copy_from_slice(&(len as u64).to_le_bytes());
             pieces.fill(first);
         });
+        let wake = self.wake;
+        if end.peer_is_here() {
+            self.wake = Wake::WhenFull;
+        }
         self.publish(end, Kind::First, lump, handles);
         let mut missing = len - (lump - size_of::<u64>());
         while missing > 0 {
@@ -206,8 +213,11 @@ impl Producer {
             let next = missing.min(lump);
             self.await_room(end, Frame::room(next), deadline)?;
             self.write(end, HEAD + next, |space| pieces.fill(&mut space[HEAD..]));
-            self.publish(end, Kind::Next, next, 0);
             missing -= next;
+            if missing == 0 {
+                self.wake = wake;
+            }
+            self.publish(end, Kind::Next, next, 0);
         }
         Ok(())
     }
@@ -272,7 +282,8 @@ impl Producer {
         // ORDERING: the frame's bytes are visible before the counter is.
         end.lane.header().head.0.store(self.head, Ordering::Release);
         end.own().publish_cpu();
-        if self.wake == Wake::Always || self.free(end, end.lane.capacity() / 2) < end.lane.capacity() / 2 {
+        let half = end.lane.capacity() / 2;
+        if self.wake == Wake::Always || (self.wake == Wake::WhenHalfFull && self.free(end, half) < half) {
             end.wake_peer();
         }
     }
@@ -280,6 +291,9 @@ impl Producer {
     fn await_room(&mut self, end: &End, room: usize, deadline: Option<Instant>) -> Result<(), SendError> {
         if self.free(end, room) >= room {
             return Ok(());
+        }
+        if self.wake == Wake::WhenFull {
+            end.wake_peer();
         }
         // What is judged is what is then used: a peer may change the counter at any time.
         let tail = Cell::new(self.tail);
