@@ -176,6 +176,15 @@ def barrier(mode, parties, budget):
     return result
 
 
+def begin_with_all(start):
+    """Lets all begin; the moment before that, as afterwards this process may have to wait."""
+    while start.n_waiting + 1 < start.parties:
+        time.sleep(0.0001)
+    begin = time.perf_counter()
+    start.wait()
+    return begin
+
+
 def put_words(queue, start, share):
     start.wait()
     for item in range(share):
@@ -196,8 +205,7 @@ def words(queue, pairs, budget):
         processes.append(multiprocessing.Process(target=get_words, args=(queue, start, share, sums)))
     for process in processes:
         process.start()
-    start.wait()
-    begin = time.perf_counter()
+    begin = begin_with_all(start)
     total = sum(sums.get() for _ in range(pairs))
     spent = time.perf_counter() - begin
     for process in processes:
@@ -221,8 +229,7 @@ def large(queue, size, budget):
     consumer = multiprocessing.Process(target=get_bytes, args=(queue, start, share, size))
     consumer.start()
     item = bytes(message(size))[8:]
-    start.wait()
-    begin = time.perf_counter()
+    begin = begin_with_all(start)
     for number in range(share):
         queue.put(number.to_bytes(8, "little") + item)
     consumer.join()

@@ -19,7 +19,7 @@ use crate::kernel::Fork;
 use crate::rows::{of_turns, take_turns};
 
 /// A lock at the beginning of shared memory.
-trait Bare {
+pub(super) trait Bare {
     fn lock(&self);
     fn unlock(&self);
 }
@@ -158,7 +158,7 @@ fn take(word: &AtomicU32) {
 
 fn bare<'a>(name: &str, shared: &'a Shared) -> Result<Box<dyn Bare + 'a>, Failure> {
     Ok(match name {
-        "robust" => Box::new(Robust::new(shared)?),
+        "robust" => Box::new(Robust::at_offset(shared, 0)?),
         "sem" => Box::new(Sem::new(shared)?),
         "futex" => Box::new(Futex(shared.small_word(0))),
         _ => return Err(format!("no lock is called {name}").into()),
@@ -166,11 +166,12 @@ fn bare<'a>(name: &str, shared: &'a Shared) -> Result<Box<dyn Bare + 'a>, Failur
 }
 
 /// A pthread mutex, robust and shared.
-struct Robust<'a>(&'a Shared);
+#[derive(Clone, Copy)]
+pub(super) struct Robust<'a>(&'a Shared, usize);
 
 impl<'a> Robust<'a> {
-    fn new(shared: &'a Shared) -> io::Result<Self> {
-        let mutex = Self(shared);
+    pub(super) fn at_offset(shared: &'a Shared, offset: usize) -> io::Result<Self> {
+        let mutex = Self(shared, offset);
         let mut attributes = MaybeUninit::uninit();
         // SAFETY: the attributes are made, used and given back here, and the mutex is new.
         let failed = unsafe {
@@ -185,13 +186,13 @@ impl<'a> Robust<'a> {
     }
 
     fn at(&self) -> *mut libc::pthread_mutex_t {
-        self.0.at(0, size_of::<libc::pthread_mutex_t>()).cast()
+        self.0.at(self.1, size_of::<libc::pthread_mutex_t>()).cast()
     }
 }
 
 impl Bare for Robust<'_> {
     fn lock(&self) {
-        // SAFETY: initialised by `new`.
+        // SAFETY: initialised by `at_offset`.
         assert_eq!(unsafe { libc::pthread_mutex_lock(self.at()) }, 0);
     }
 

@@ -6,6 +6,7 @@ mod array;
 mod claims;
 mod locks;
 mod messages;
+mod queue;
 mod ring;
 mod server;
 mod shared;
@@ -35,6 +36,10 @@ pub fn measure(name: &str, job: &Job) -> Option<Result<Answer, Failure>> {
             server::measure(name, job)
         }
         ("barrier", "futex") => locks::barrier(job),
+        ("queue", "lock-and-ring") if job.number == 8 => queue::measure(job, 1, 1),
+        ("queue", "two-locks") if job.number == 8 => queue::measure(job, 1, 2),
+        ("queue-many", "lock-and-ring") => queue::measure(job, job.number, 1),
+        ("queue-many", "two-locks") => queue::measure(job, job.number, 2),
         _ => return about_processes(name, job),
     };
     Some(answer)

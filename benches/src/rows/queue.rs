@@ -3,7 +3,8 @@
 //! Half of the processes put and half get. The clock runs from when all are there to
 //! when all items are out.
 
-use std::time::Instant;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use mp_process::Process;
 use mp_sync::{Barrier, Queue};
@@ -17,8 +18,13 @@ pub(super) fn rows() -> Vec<Row> {
         |what: &str, question, number| Row::rates(format!("sync/queue-{what}"), Mode::Free, question, number);
     let queue = By::Python("sync.py", "Queue");
     let simple = By::Python("sync.py", "SimpleQueue");
+    let (bound, two_locks) = (By::Bound("lock-and-ring"), By::Bound("two-locks"));
     vec![
-        rates("8B", "queue", 8).against("cpython", queue, 15.0).against("cpython-simple", simple, 15.0),
+        rates("8B", "queue", 8)
+            .against("bound", bound, 0.6)
+            .beside("two-locks", two_locks)
+            .against("cpython", queue, 15.0)
+            .against("cpython-simple", simple, 15.0),
         rates("1MiB", "queue", 1 << 20).against("cpython", queue, 10.0).against(
             "cpython-simple",
             simple,
@@ -26,6 +32,8 @@ pub(super) fn rows() -> Vec<Row> {
         ),
         rates("8B-by-4-and-4", "queue-many", 4)
             .against("ours-1-and-1", By::Ourselves("queue", 8), 0.7)
+            .against("bound", bound, 0.6)
+            .beside("two-locks", two_locks)
             .against("cpython", queue, 12.0)
             .against("cpython-simple", simple, 8.0),
     ]
@@ -54,8 +62,7 @@ fn words(job: &Job, pairs: usize) -> Result<Answer, Failure> {
         producers.push(Process::spawn(put_words, task())?);
         consumers.push(Process::spawn(get_words, task())?);
     }
-    start.wait()?;
-    let begin = Instant::now();
+    let begin = begin_with_all(&start)?;
     let sums: Result<Vec<u64>, _> = consumers.into_iter().map(Process::join).collect();
     let time = begin.elapsed();
     producers.into_iter().try_for_each(Process::join)?;
@@ -64,6 +71,17 @@ fn words(job: &Job, pairs: usize) -> Result<Answer, Failure> {
         return Err("an item is lost".into());
     }
     Ok(Answer::of((pairs as u64 * share) as f64 / time.as_secs_f64()))
+}
+
+/// Lets all begin; the moment before that, as afterwards this process may have to wait for a
+/// processor.
+fn begin_with_all(start: &Barrier) -> Result<Instant, Failure> {
+    while start.n_waiting() + 1 < start.parties() {
+        sleep(Duration::from_micros(100));
+    }
+    let begin = Instant::now();
+    start.wait()?;
+    Ok(begin)
 }
 
 fn put_words((queue, start, share): (Queue<u64>, Barrier, u64)) {
@@ -82,8 +100,7 @@ fn bytes(job: &Job) -> Result<Answer, Failure> {
     let share = share(job, 4_000_000_000 / job.number as u128, 1);
     let consumer = Process::spawn(get_bytes, (queue.clone(), start.clone(), share))?;
     let item = message(job.number);
-    start.wait()?;
-    let begin = Instant::now();
+    let begin = begin_with_all(&start)?;
     for number in 0..share {
         let mut bytes = item.clone();
         set_number(&mut bytes, number);
