@@ -276,7 +276,9 @@ fn it_ends_when_no_manager_comes() {
 fn another_key_is_an_error_at_once() {
     let place = Place::new();
     let server = place.start();
-    let client = place.connect();
+    // Longer than this test may take.
+    let policy = Reconnect::within(Duration::from_secs(3600));
+    let client = Manager::connect(&place.address, KEY).unwrap().reconnect(policy);
     let proxy = value(&client).unwrap();
     kill(server);
     let server = place.start_with(b"another key");
