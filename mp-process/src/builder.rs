@@ -260,7 +260,8 @@ impl Builder {
     /// does so in both processes: lend it.
     ///
     /// The child has a copy of all memory of this process, and ends without running
-    /// what was registered with the C library's `atexit` before.
+    /// what was registered with the C library's `atexit` before, and without dropping what this
+    /// thread keeps in `thread_local!`s, unless it calls [`exit`](std::process::exit) itself.
     ///
     /// # Errors
     /// As [`spawn`](Self::spawn), and if this process has threads of its own: their

@@ -31,6 +31,8 @@ common::tests![
     a_panic_of_the_task_prints_nothing_and_one_of_a_thread_prints,
     exit_handlers_of_the_child_run,
     exit_handlers_of_the_parent_do_not_run,
+    values_of_threads_of_the_parent_are_not_dropped,
+    values_of_threads_of_the_child_are_dropped,
     what_c_code_has_written_is_flushed,
     a_stopped_child_with_a_large_argument_holds_nobody_up,
     at_most_two_handles_per_child_and_none_after_join,
@@ -199,6 +201,48 @@ fn exit_handlers_of_the_parent_do_not_run(method: StartMethod) {
     };
     let (_reader, stdout) = stream();
     builder(method).stdout(stdout).spawn(parent, method).unwrap().join().unwrap();
+}
+
+/// Says where it is dropped.
+struct Tells;
+
+impl Drop for Tells {
+    fn drop(&mut self) {
+        say_that_it_ran();
+    }
+}
+
+thread_local! {
+    static TELLS: Tells = const { Tells };
+}
+
+fn values_of_threads_of_the_parent_are_not_dropped(method: StartMethod) {
+    // A child, so that this program's own end is not disturbed.
+    let parent = |method: StartMethod| {
+        TELLS.with(|_| ());
+        let (reader, stdout) = stream();
+        builder(method).stdout(stdout).spawn(|()| (), ()).unwrap().join().unwrap();
+        assert_eq!(text(reader), "");
+    };
+    let (_reader, stdout) = stream();
+    builder(method).stdout(stdout).spawn(parent, method).unwrap().join().unwrap();
+}
+
+fn values_of_threads_of_the_child_are_dropped(method: StartMethod) {
+    if cfg!(not(target_env = "gnu")) && method == StartMethod::Fork {
+        return;
+    }
+    for end in [
+        |()| TELLS.with(|_| ()),
+        |()| {
+            TELLS.with(|_| ());
+            std::process::exit(0)
+        },
+    ] {
+        let (reader, stdout) = stream();
+        let _ = builder(method).name("ended").stdout(stdout).spawn(end, ()).unwrap().join();
+        assert_eq!(text(reader), "the handler ran in ended.");
+    }
 }
 
 fn what_c_code_has_written_is_flushed(method: StartMethod) {

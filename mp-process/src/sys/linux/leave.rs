@@ -2,17 +2,20 @@
 //!
 //! A fork inherits the exit handlers of the process that it is a copy of, which are not for
 //! it: they would remove files that are still needed, for one. Its own are run. So a fork
-//! begins by registering one at which the others end.
+//! begins by registering one at which the others end. So it does for the values of its one
+//! thread, which would write what they hold back a second time: those are dropped in the
+//! reverse of the order in which they came, and a mark that came first ends that.
 //!
 //! # Safety
 //! The functions registered take what they are declared with, and what they run does not
-//! unwind. `exit` is called by the only thread of its process; `_exit` has no conditions.
+//! unwind. `exit` and `__cxa_finalize` are called by the only thread of its process; `_exit`
+//! has no conditions.
 
 #![allow(unsafe_code)]
 
 use std::io::Write;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use super::fork::is_alone;
 
@@ -37,6 +40,8 @@ pub(crate) fn at_exit(task: fn()) {
 /// In a fork: the handlers registered up to now are not for it.
 pub(super) fn without_earlier_handlers() {
     IS_FORK.store(true, Ordering::Relaxed);
+    // It may have been forked by a handler.
+    LEAVES_WITH.store(-1, Ordering::Relaxed);
     last_handler::register();
 }
 
@@ -58,11 +63,15 @@ pub(crate) fn now(code: i32) -> ! {
     }
     if last_handler::IS_KNOWN {
         flush();
+        LEAVES_WITH.store(code, Ordering::Relaxed);
         // SAFETY: see the head of this file.
         unsafe { libc::exit(code) }
     }
     end(code)
 }
+
+/// The code that [`now`] was told, by a fork; negative before.
+static LEAVES_WITH: AtomicI32 = AtomicI32::new(-1);
 
 /// Ends a fork, whose own handlers have run.
 fn end(code: i32) -> ! {
@@ -83,24 +92,54 @@ fn flush() {
     let _ = std::io::stdout().flush();
 }
 
-/// `on_exit(3)`, which tells a handler the code.
+/// `on_exit(3)`, which tells a handler the code, and what the values of threads are dropped by.
 #[cfg(target_env = "gnu")]
 mod last_handler {
     use std::ffi::{c_int, c_void};
+    use std::ptr::null_mut;
+    use std::sync::atomic::Ordering;
 
     pub(super) const IS_KNOWN: bool = true;
 
     unsafe extern "C" {
         fn on_exit(handler: extern "C" fn(c_int, *mut c_void), argument: *mut c_void) -> c_int;
+        fn __cxa_thread_atexit_impl(
+            drop: extern "C" fn(*mut c_void),
+            value: *mut c_void,
+            library: *mut c_void,
+        ) -> c_int;
+        fn __cxa_finalize(library: *mut c_void);
     }
 
     extern "C" fn last(code: c_int, _: *mut c_void) {
         super::end(code)
     }
 
+    /// What is told no code. It comes before `last`.
+    extern "C" fn last_if_known() {
+        let code = super::LEAVES_WITH.load(Ordering::Relaxed);
+        if code >= 0 {
+            super::end(code)
+        }
+    }
+
+    /// The values that are left were here before the fork. Where the program has called `exit`
+    /// itself nobody knows the code here, and they are dropped.
+    extern "C" fn last_value(_: *mut c_void) {
+        if super::LEAVES_WITH.load(Ordering::Relaxed) >= 0 {
+            // SAFETY: runs all handlers up to `last_if_known`.
+            unsafe { __cxa_finalize(null_mut()) }
+        }
+    }
+
     pub(super) fn register() {
-        // SAFETY: `last` has the signature asked for; a failure means only that it will not run.
-        let _ = unsafe { on_exit(last, std::ptr::null_mut()) };
+        // SAFETY: these have the signatures asked for; a failure means only that they will not
+        // run. A null pointer is no library that could be unloaded.
+        unsafe {
+            on_exit(last, null_mut());
+            libc::atexit(last_if_known);
+            __cxa_thread_atexit_impl(last_value, null_mut(), null_mut());
+        }
     }
 }
 
