@@ -11,7 +11,7 @@ use std::time::Duration;
 use std::{env, ptr};
 
 use ipc_core::{pipe, wait};
-use mp_process::{Process, ProcessError, StartMethod};
+use mp_process::{ForkServer, Process, ProcessError, StartMethod};
 use mp_testkit::Program;
 use mp_testkit::harness::{Suite, Trial};
 
@@ -43,7 +43,8 @@ const KERNELS: &[Kernel] = &[
     ("socketpair", &[one(libc::SYS_socketpair)], false),
     ("sendmsg", &[one(libc::SYS_sendmsg)], false),
     ("prctl", &[one(libc::SYS_prctl)], false),
-    // As a container forbids what it does not know.
+    // As a container forbids what takes rights, and what it does not know.
+    ("unshare_by_a_container", &[(libc::SYS_unshare, libc::SYS_unshare, libc::EPERM)], true),
     ("clone3_and_pidfds_by_a_container", &[(424, 435, libc::EPERM)], false),
 ];
 
@@ -97,6 +98,11 @@ fn work(method: StartMethod) -> Result<(), Box<dyn std::error::Error>> {
     let child = builder().spawn(|tx: ipc_core::Sender<String>| tx.send(&"text".to_owned()).is_ok(), tx)?;
     assert_eq!(rx.recv_timeout(Duration::from_secs(20))?, "text");
     assert!(child.join()?);
+    if method == StartMethod::ForkServer {
+        let server = ForkServer::start(|()| (), ())?;
+        let child = builder().fork_server(&server).spawn(|()| 7, ())?;
+        assert_eq!(child.join()?, 7);
+    }
     Ok(())
 }
 

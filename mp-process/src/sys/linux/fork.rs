@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use ipc_core::Handle;
 use ipc_core::link::SocketLink;
+use rustix::io::Errno;
 use rustix::process::getpid;
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
@@ -46,11 +47,16 @@ pub(crate) fn threads_of_the_program() -> io::Result<Vec<String>> {
     }
 }
 
-/// Whether there is surely no other thread: quicker than a look into `/proc`.
+/// Whether there is no other thread: quicker than a look into `/proc`, which is taken where
+/// containers forbid the call to all programs.
 pub(super) fn is_alone() -> bool {
     let threads = UnshareFlags::from_bits_retain(libc::CLONE_THREAD as u32);
     // SAFETY: changes nothing in a process with one thread, and is refused in others.
-    unsafe { unshare_unsafe(threads) }.is_ok()
+    match unsafe { unshare_unsafe(threads) } {
+        Ok(()) => true,
+        Err(Errno::INVAL) => false,
+        Err(_) => fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1),
+    }
 }
 
 fn foreign_threads() -> io::Result<Vec<String>> {
