@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::deadline;
 use crate::plain::Plain;
@@ -134,6 +134,15 @@ impl Arena {
     /// # Errors
     /// See [`ArenaError`].
     pub fn alloc<T: Plain>(&self, count: usize) -> Result<BlockMut<T>, ArenaError> {
+        self.alloc_or_tell(count, |_| ())
+    }
+
+    /// As [`alloc`](Self::alloc); where there is no room, `tell` is shown the blocks that take it.
+    fn alloc_or_tell<T: Plain>(
+        &self,
+        count: usize,
+        tell: impl FnOnce(&[Lent]),
+    ) -> Result<BlockMut<T>, ArenaError> {
         const { assert!(align_of::<T>() <= PAGE, "blocks begin at pages") };
         if fork_generation() != self.0.generation {
             return Err(ArenaError::Forked);
@@ -146,8 +155,10 @@ impl Arena {
         let mut state = self.state();
         state.take_back()?;
         let largest = state.room.largest();
-        let range = state.room.take(needed);
-        let range = range.ok_or(ArenaError::Full { needed, largest, blocks: state.lent.len() })?;
+        let Some(range) = state.room.take(needed) else {
+            tell(&state.lent);
+            return Err(ArenaError::Full { needed, largest, blocks: state.lent.len() });
+        };
         match Stream::pipe_pair() {
             Ok((lifeline, held)) => {
                 state.lent.push(Lent { range: range.clone(), lifeline: Arc::new(lifeline) });
@@ -185,19 +196,20 @@ impl Arena {
     ) -> Result<BlockMut<T>, ArenaError> {
         let deadline = deadline::after(timeout);
         loop {
-            match self.alloc(count) {
-                Err(ArenaError::Full { .. }) if !deadline::expired(deadline) => self.await_end(deadline)?,
+            // Those that were in the way when there was no room: another thread may take one of
+            // them back before this one waits, and then nobody tells of it any more.
+            let mut lifelines = Vec::new();
+            let keep = |lent: &[Lent]| {
+                lifelines.extend(lent.iter().map(|lent| Arc::clone(&lent.lifeline)));
+            };
+            match self.alloc_or_tell(count, keep) {
+                Err(ArenaError::Full { .. }) if !deadline::expired(deadline) => {
+                    let ends: Vec<_> = lifelines.iter().map(|lifeline| lifeline.readable()).collect();
+                    poll(&ends, deadline)?;
+                }
                 other => return other,
             }
         }
-    }
-
-    /// Waits until a block is given back that is held now. Those that are lent meanwhile
-    /// take nothing that would have been enough.
-    fn await_end(&self, deadline: Option<Instant>) -> io::Result<()> {
-        let lifelines: Vec<_> = self.state().lent.iter().map(|lent| Arc::clone(&lent.lifeline)).collect();
-        let interests: Vec<_> = lifelines.iter().map(|lifeline| lifeline.readable()).collect();
-        poll(&interests, deadline).map(drop)
     }
 
     /// A block with a copy of `items`.

@@ -7,9 +7,10 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
-use ipc_core::link::{PipeLink, SocketLink};
+use ipc_core::link::{Link, PipeLink, SocketLink};
 use ipc_core::{Handle, Receiver, Sender};
 use serde::{Deserialize, Serialize};
 
@@ -124,6 +125,15 @@ fn run(job: Job) {
             let (tx, rx) = PipeLink::pair().unwrap();
             drop(rx);
             let result = Sender::<u8>::over(tx).send(&1);
+            tell.send(&format!("{result:?}")).unwrap();
+            // A part of this one is in the pipe when its last reader goes.
+            let (tx, rx) = PipeLink::pair().unwrap();
+            let reader = thread::spawn(move || {
+                while !rx.poll(None).unwrap() {}
+                thread::sleep(Duration::from_millis(50));
+            });
+            let result = Sender::<Vec<u8>>::over(tx).send(&vec![1; 1 << 20]);
+            reader.join().unwrap();
             tell.send(&format!("{result:?}")).unwrap();
         }
         Job::Poor(orders) => crate::poor::obey(&orders),

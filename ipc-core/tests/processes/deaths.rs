@@ -118,6 +118,7 @@ pub(crate) fn broken_pipe() {
     let (tell, told) = pipe::<String>().unwrap();
     let _worker = Worker::start(&Job::BreakPipe(tell));
     assert_eq!(told.recv().unwrap(), "Err(Closed)", "and no signal");
+    assert_eq!(told.recv().unwrap(), "Err(Closed)", "nor in the middle of a message");
 }
 
 /// Who never waits learns of a death too, on either side.

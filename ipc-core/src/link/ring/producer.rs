@@ -233,7 +233,14 @@ impl Producer {
     ) -> Result<(), SendError> {
         let room = len / lump * Frame::room(lump) + Frame::room(len % lump);
         let is_late = deadline::expired(deadline) && self.free(end, room) < room;
-        if is_late { Err(SendError::Timeout) } else { Ok(()) }
+        if !is_late {
+            return Ok(());
+        }
+        if self.wake == Wake::WhenFull {
+            // The parts that are there have woken nobody, and take room until somebody drops them.
+            end.wake_peer();
+        }
+        Err(SendError::Timeout)
     }
 
     fn commit(

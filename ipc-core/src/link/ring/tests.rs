@@ -326,3 +326,29 @@ fn packet_of(number: u64) -> Packet {
     packet.append(&number).unwrap();
     packet
 }
+
+#[test]
+fn what_a_deadline_cuts_leaves_no_sleeper_in_front_of_it() {
+    use std::sync::atomic::Ordering;
+
+    let large = vec![7; 4 << 20];
+    let mut cut = 0;
+    for step in 1..=400 {
+        let (tx, _rx) = RingLink::pipe(RingOptions::default()).unwrap();
+        let lane = &sender(&tx).lane;
+        // The receiver was last seen here, and sleeps.
+        let here = lane.side(true).publish_cpu();
+        lane.side(false).cpu.store(here, Ordering::Relaxed);
+        lane.side(false).sleep.store(handshake::ASLEEP_ON_WORD, Ordering::SeqCst);
+        let mut packet = Packet::new();
+        packet.extend_bytes(&large);
+        let sent = tx.send(&mut packet, deadline::after(Duration::from_micros(step)));
+        assert!(matches!(sent, Err(SendError::Timeout)), "{sent:?}");
+        if lane.header().head.0.load(Ordering::Acquire) > 0 {
+            cut += 1;
+            let flags = lane.side(false).sleep.load(Ordering::SeqCst);
+            assert_eq!(flags & handshake::ASLEEP_ON_WORD, 0, "it sleeps on after {step} µs");
+        }
+    }
+    assert!(cut > 0);
+}
