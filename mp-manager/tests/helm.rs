@@ -1,6 +1,7 @@
 //! Methods that the thread which waits for all clients runs itself, as long as they are quick.
 
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
         one_that_calls_others,
         one_that_panics,
         the_server_ends_though_one_blocks,
+        who_waits_for_the_end_waits_for_the_objects,
         a_killed_client_leaves_its_method_behind,
     ];
     Suite::new(trials).warm_up(warm_up).run()
@@ -157,6 +159,39 @@ fn the_server_ends_though_one_blocks() {
     manager.shutdown(Duration::from_millis(300)).unwrap();
     assert!(pass.get().unwrap_err().is_gone());
     assert!(chaos::state(server).is_none_or(|state| state == 'Z'));
+}
+
+/// Whether objects may go, and whether one has.
+static GOING: (AtomicBool, AtomicBool) = (AtomicBool::new(false), AtomicBool::new(false));
+
+struct Clinging;
+
+#[mp_manager::object]
+#[allow(unreachable_pub)]
+impl Clinging {
+    pub fn new() -> Self {
+        Self
+    }
+}
+
+impl Drop for Clinging {
+    fn drop(&mut self) {
+        while !GOING.0.load(Ordering::SeqCst) {
+            thread::sleep(Duration::from_millis(1));
+        }
+        GOING.1.store(true, Ordering::SeqCst);
+    }
+}
+
+fn who_waits_for_the_end_waits_for_the_objects() {
+    let server = Manager::builder().register::<Clinging>().serve().unwrap();
+    let manager = server.manager().unwrap();
+    let object = ClingingProxy::create(&manager).unwrap();
+    assert!(!server.shutdown(Duration::from_millis(100)), "an object is still there");
+    GOING.0.store(true, Ordering::SeqCst);
+    assert!(server.shutdown(Duration::from_secs(10)));
+    assert!(GOING.1.load(Ordering::SeqCst));
+    drop(object);
 }
 
 fn a_killed_client_leaves_its_method_behind() {

@@ -88,6 +88,11 @@ impl Crew {
         }
         state.is_led = true;
         state.idle -= 1;
+        // Who was called to watch may find the helm free and take it instead: then nobody watches,
+        // and those that sleep were not told to. The next dash calls again.
+        if std::mem::take(&mut state.wants_watch) {
+            self.is_watched.store(false, Ordering::SeqCst);
+        }
     }
 
     fn leave_helm(&self) {
@@ -221,16 +226,30 @@ fn serve(server: &Arc<Server>) {
         }
     }
     let mut state = lock(&server.crew.state);
-    state.members -= 1;
-    if state.members == 0 {
+    if state.members == 1 {
         drop(state);
-        // Objects go before whoever waits for the end is told.
+        // The last one is a member until the objects are gone: nobody sees the end before.
         server.table.clear();
         if let Some(store) = &server.store {
             store.close();
         }
-    } else {
-        drop(state);
+        state = lock(&server.crew.state);
     }
+    state.members -= 1;
+    drop(state);
     server.crew.left.notify_all();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_takes_the_helm_instead_of_watching_does_not_count_as_watching() {
+        let crew = Crew::default();
+        lock(&crew.state).wants_watch = true;
+        crew.is_watched.store(true, Ordering::SeqCst);
+        crew.take_helm();
+        assert!(!crew.is_watched.load(Ordering::SeqCst) && !lock(&crew.state).wants_watch);
+    }
 }
