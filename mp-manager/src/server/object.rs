@@ -136,7 +136,9 @@ impl Pace {
         let after = if time <= Self::QUICK {
             (before + 1).min(Self::MOST)
         } else if time < Self::LONG {
-            before.saturating_sub(Self::AFTER_SLOW).max(Self::AFTER_LONG)
+            // No further down than a few quick runs bring it up again: away from the helm, and on a
+            // busy machine, a method looks slower than it is. One that waits stays where it is.
+            before.saturating_sub(Self::AFTER_SLOW).max(before.min(0))
         } else {
             Self::AFTER_LONG
         };
@@ -275,5 +277,30 @@ impl Turn {
 
     fn begin(&mut self, exclusive: bool) {
         if exclusive { self.writing = true } else { self.readers += 1 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_method_that_looked_slow_for_long_is_quick_again_soon() {
+        let pace = Pace::default();
+        (0..1000).for_each(|_| pace.note(Pace::QUICK * 2));
+        assert!(!pace.is_quick());
+        (0..Pace::PROVEN).for_each(|_| pace.note(Pace::QUICK));
+        assert!(pace.is_quick());
+    }
+
+    #[test]
+    fn a_method_that_waited_is_not_quick_for_long() {
+        let pace = Pace::default();
+        pace.note(Pace::LONG);
+        (0..60).for_each(|_| pace.note(Pace::QUICK));
+        (0..60).for_each(|_| pace.note(Pace::QUICK * 2));
+        assert!(!pace.is_quick());
+        pace.note(Pace::QUICK * 2);
+        assert!(pace.0.load(Ordering::Relaxed) < 0);
     }
 }
