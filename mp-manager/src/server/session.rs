@@ -305,7 +305,9 @@ impl Session {
                 }
             }
         }
-        self.say(packet, &tail) || self.refuse(&tail)
+        // References that were counted before are given back as well when it is refused: nobody is
+        // to do so again.
+        self.say(packet, &tail) || self.refuse(&tail) || counted
     }
 
     /// An answer that cannot be sent, because it is too long for one, is an error.
@@ -443,7 +445,12 @@ impl Session {
                     outbox.packets.push_front(if once.taken { filler() } else { once.packet });
                     return false;
                 }
-                Err(_) => outbox.packets.clear(),
+                Err(_) => {
+                    // Nobody can tell the callers apart any more: the client's end tells them all.
+                    outbox.packets.clear();
+                    drop(outbox);
+                    self.give_out();
+                }
             }
         }
     }
