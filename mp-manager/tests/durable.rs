@@ -40,6 +40,8 @@ fn main() -> ExitCode {
         a_log_that_was_cut_off_anywhere_comes_back_as_far_as_it_goes,
         a_log_is_written_anew_while_it_grows,
         a_log_that_is_written_anew_is_whole_at_each_moment,
+        a_log_that_is_written_anew_has_all_that_it_refers_to,
+        an_object_keeps_the_name_that_it_had_before,
         calls_wait_for_the_disk,
         a_killed_waiter_of_a_queue_takes_nothing_along,
         a_server_in_this_process_keeps_its_state,
@@ -649,6 +651,48 @@ fn a_log_that_is_written_anew_is_whole_at_each_moment() {
         let last = dict.get(&((rounds - 1) % 10)).unwrap().unwrap();
         assert_eq!(last.parse::<u64>().unwrap(), done - 1);
     }
+}
+
+fn a_log_that_is_written_anew_has_all_that_it_refers_to() {
+    const LIVE: usize = 200;
+    let folder = Folder::new();
+    let mut manager = folder.start();
+    manager.durable("queue", |manager| manager.list::<ListProxy<String>>()).unwrap();
+    let mut last = 0;
+    for _ in 0..3 {
+        let outer: ListProxy<ListProxy<String>> = manager.find("queue").unwrap();
+        for _ in 0..500 {
+            // Of those in the list the first goes, and with it its object, while a log is written anew.
+            let inner = manager.list().unwrap();
+            manager.make_durable(&inner).unwrap();
+            inner.push(&format!("{last:020000}")).unwrap();
+            outer.push(&inner).unwrap();
+            last += 1;
+            if last > LIVE {
+                drop(outer.remove_at(0).unwrap());
+            }
+        }
+        drop(outer);
+        manager = folder.again(manager);
+        let outer: ListProxy<ListProxy<String>> = manager.find("queue").unwrap();
+        let kept = outer.to_vec().unwrap();
+        let kept: Vec<usize> =
+            kept.iter().map(|inner| inner.get(0).unwrap().parse::<usize>().unwrap()).collect();
+        assert_eq!(kept, (last - LIVE..last).collect::<Vec<_>>());
+    }
+}
+
+fn an_object_keeps_the_name_that_it_had_before() {
+    let folder = Folder::new();
+    let manager = folder.start();
+    let (list, tally) = (manager.list_from(&[7]).unwrap(), TallyProxy::create(&manager).unwrap());
+    manager.publish("list", &list).unwrap();
+    manager.publish("tally", &tally).unwrap();
+    manager.make_durable(&list).unwrap();
+    manager.make_durable(&tally).unwrap();
+    let manager = folder.again(manager);
+    assert_eq!(manager.find::<ListProxy<i32>>("list").unwrap().to_vec().unwrap(), [7]);
+    assert_eq!(manager.find::<TallyProxy>("tally").unwrap().get(text("none")).unwrap(), 0);
 }
 
 fn calls_wait_for_the_disk() {

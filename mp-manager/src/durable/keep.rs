@@ -26,7 +26,7 @@ impl Server {
         store.check_all_but(number, snapshot.objects())?;
         store.append(&snapshot.frames(number, shelf.name))?;
         shelved.journal = Journal::new(store, number);
-        Ok(())
+        self.log_names_of(number)
     }
 
     /// As [`keep_built_in`](Self::keep_built_in), for an object of a user's type, which nobody
@@ -38,7 +38,7 @@ impl Server {
         }
         self.write_whole(store, hosted, number)?;
         hosted.set_journal(Journal::new(store, number));
-        Ok(())
+        self.log_names_of(number)
     }
 
     /// A method has changed an object: what it is now is logged, if it is durable.

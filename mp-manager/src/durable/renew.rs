@@ -29,11 +29,11 @@ impl Store {
 
     fn try_renew(&self) -> io::Result<()> {
         let table = self.table.get().and_then(std::sync::Weak::upgrade).ok_or_else(ended)?;
-        let objects = self.begin()?;
-        for object in objects {
-            self.write_object(&table, object)?;
-        }
+        let objects = self.begin(&table)?;
+        let written = objects.iter().try_for_each(|(number, object)| self.write_object(*number, object));
+        table.bury(objects.into_iter().map(|(_, object)| object));
         drop(table);
+        written?;
         // Most of it goes to the disk while others go on.
         let file = lock(&self.log).next.as_ref().map(|next| next.file.try_clone());
         file.ok_or_else(ended)??.sync_all()?;
@@ -48,7 +48,10 @@ impl Store {
     }
 
     /// Makes the new log, with the names in it; the objects that are to be written into it.
-    fn begin(&self) -> io::Result<Vec<u64>> {
+    ///
+    /// All of them live until they stand there: one that is written may refer to one that is not
+    /// yet, and what it refers to must be in the log, even if it lets go of it meanwhile.
+    fn begin(&self, table: &Table) -> io::Result<Vec<(u64, Arc<Object>)>> {
         let file = store::create_next(self.folder())?;
         let mut log = lock(&self.log);
         let mut next = Next { file, len: HEAD, objects: HashMap::new() };
@@ -61,13 +64,12 @@ impl Store {
             return Err(ended());
         }
         log.next = Some(next);
-        Ok(log.objects.keys().copied().collect())
+        Ok(log.objects.keys().filter_map(|number| Some((*number, table.get(*number)?))).collect())
     }
 
-    /// Writes one object, unless it was made meanwhile and stands there already, or is no more.
-    fn write_object(&self, table: &Arc<Table>, number: u64) -> io::Result<()> {
-        let Some(object) = table.get(number) else { return Ok(()) };
-        match &*object {
+    /// Writes one object, unless it was made meanwhile and stands there already.
+    fn write_object(&self, number: u64, object: &Object) -> io::Result<()> {
+        match object {
             Object::BuiltIn(shelf) => {
                 // Nobody changes it until the end of this.
                 let shelved = lock(&shelf.object);

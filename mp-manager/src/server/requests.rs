@@ -222,6 +222,15 @@ impl Server {
         before.map(drop)
     }
 
+    /// Logs the names that an object had before it was durable.
+    pub(crate) fn log_names_of(&self, object: u64) -> Result<(), Fault> {
+        let Some(store) = &self.store else { return Ok(()) };
+        // Who publishes holds this lock too: a name is either here, or is logged there.
+        let names = lock(&self.names);
+        let mut its = names.iter().filter(|(_, named)| **named == object);
+        its.try_for_each(|(name, _)| store.name(name, Some(object)))
+    }
+
     /// Gives an object a name that is free; otherwise the object that has it.
     fn adopt(&self, name: String, object: u64) -> Result<u64, Fault> {
         if let Some(object) = lock(&self.names).get(&name) {
