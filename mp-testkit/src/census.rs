@@ -19,7 +19,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// A count of what this process holds, to compare with a later one.
 ///
 /// Processes are all that descend from this one, zombies included, and in a suite also those
-/// whose parents are gone. What the census itself opens is left out.
+/// whose parents are gone. What the census itself opens is left out, and so are names in
+/// shared memory that other programs hold while it looks.
 #[derive(Debug, Clone)]
 pub struct Census {
     handles: Vec<OpenHandle>,
@@ -57,7 +58,7 @@ impl Census {
         Leaks {
             handles: self.new_handles(now.handles),
             processes: self.new_processes(now.processes),
-            names: now.names.difference(&self.names).cloned().collect(),
+            names: self.new_names(&now.names),
         }
     }
 
@@ -98,6 +99,17 @@ impl Census {
         let rose = |kind: &str| after.get(kind) > before.get(kind);
         let is_new = |handle: &OpenHandle| rose(handle.kind()) && !self.handles.contains(handle);
         now.iter().filter(|handle| is_new(handle)).cloned().collect()
+    }
+
+    /// Names that are there and were not, but for those that a process outside this suite
+    /// holds: those are another program's.
+    fn new_names(&self, now: &BTreeSet<String>) -> Vec<String> {
+        let mut new: Vec<String> = now.difference(&self.names).cloned().collect();
+        if !new.is_empty() {
+            let strangers = tag::strangers(process::id());
+            new.retain(|name| !strangers.iter().any(|stranger| names::is_held_by(name, stranger.pid)));
+        }
+        new
     }
 
     fn new_processes(&self, now: Vec<Descendant>) -> Vec<Descendant> {

@@ -84,6 +84,26 @@ fn a_name_in_shared_memory_is_found() -> io::Result<()> {
     Ok(())
 }
 
+fn a_name_that_another_program_holds_is_no_leak() -> io::Result<()> {
+    let start = Census::take();
+    let name = format!("mp-testkit-other-{}", process::id());
+    let path = format!("/dev/shm/{name}");
+    // Neither its parent nor its environment is of this suite.
+    let hold = format!("(exec 3>{path}; echo held; exec >&- 2>&-; exec sleep 600) & echo $!");
+    let shell = Command::new("sh").args(["-c", &hold]).env_clear().output();
+    let text = String::from_utf8_lossy(&shell?.stdout).into_owned();
+    let other: u32 = text.lines().find_map(|line| line.parse().ok()).expect("its id");
+    let held = start.diff().names;
+    mp_testkit::chaos::kill(other)?;
+    // What nobody holds any more is somebody's leak.
+    let left = start.level().expect_err("the name is there").names;
+    std::fs::remove_file(&path)?;
+    assert!(text.contains("held") && !held.contains(&name), "{held:?}");
+    assert!(left.contains(&name), "{left:?}");
+    start.assert_level();
+    Ok(())
+}
+
 fn time_in_which_this_process_stood_still_does_not_count() -> io::Result<()> {
     let start = Census::take();
     let halt = "sleep 0.3; kill -STOP $PPID; sleep 2.5; kill -CONT $PPID; sleep 0.5";
@@ -115,6 +135,7 @@ mp_testkit::main!(
     a_child_and_its_zombie_are_found,
     a_grandchild_and_an_orphan_are_found,
     a_name_in_shared_memory_is_found,
+    a_name_that_another_program_holds_is_no_leak,
     what_goes_in_a_moment_is_no_leak,
     time_in_which_this_process_stood_still_does_not_count,
 );

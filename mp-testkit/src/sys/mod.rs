@@ -3,7 +3,7 @@
 //! - `proc`: all processes, with parent, name, state and start.
 //! - `tag`: a mark that the whole tree inherits, and the family that wears it.
 //! - `handles`: the open handles of this process.
-//! - `names`: the names in shared memory.
+//! - `names`: the names in shared memory, and who holds them.
 //! - `signal`: stop, continue, interrupt, end, kill; wait for an end.
 //! - `autopsy`: what a process and its threads are waiting for, in words.
 //! - `exit`: an end without exit handlers.

@@ -47,6 +47,14 @@ pub(crate) fn family(root: u32) -> Vec<Descendant> {
     family
 }
 
+/// Every process that can be seen and is not in the family of `root`.
+pub(crate) fn strangers(root: u32) -> Vec<Descendant> {
+    let family = family(root);
+    let mut everyone = proc::all();
+    everyone.retain(|process| !family.iter().any(|member| member.is_same(process)));
+    everyone
+}
+
 fn has_one_thread() -> bool {
     fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1)
 }
