@@ -108,20 +108,21 @@ impl Own {
         Self::new(&self.end)
     }
 
-    fn export(&self) -> Result<Export, ExportError> {
+    /// What the receiver builds the sender from, and what leaves when the message does.
+    fn export(self: &Arc<Self>) -> Result<(Export, Arc<dyn Moves>), ExportError> {
         let end = &self.end;
         if self.has_moved() || end.has_moved() {
             return Err(ExportError::Moved);
         }
         if end.clones.load(Ordering::Relaxed) == 1 && !end.shared.load(Ordering::Relaxed) {
-            return end.link.export();
+            return Ok((end.link.export()?, Arc::new(Only(Arc::clone(self)))));
         }
         let export = end.link.share().map_err(|error| match error {
             ExportError::Unsupported => ExportError::Shared,
             other => other,
         })?;
         end.shared.store(true, Ordering::Relaxed);
-        Ok(export)
+        Ok((export, Arc::clone(self) as _))
     }
 
     /// Whether it was the last clone here.
@@ -135,6 +136,20 @@ impl Moves for Own {
     fn moved(&self) {
         if !self.moved.swap(true, Ordering::Relaxed) && self.leave() {
             self.end.moved();
+        }
+    }
+}
+
+/// The only clone there was when it was encoded, whose receiver shares with nobody: those
+/// made of it since then go with it.
+#[derive(Debug)]
+struct Only(Arc<Own>);
+
+impl Moves for Only {
+    fn moved(&self) {
+        if !self.0.moved.swap(true, Ordering::Relaxed) {
+            self.0.leave();
+            self.0.end.moved();
         }
     }
 }
@@ -205,8 +220,8 @@ impl<T: Message> Serialize for Sender<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         // Before anything is made for a clone that goes nowhere.
         transfer::check_encoding().map_err(serialize_error)?;
-        let export = self.own.export().map_err(serialize_error)?;
-        write(export, Arc::clone(&self.own) as Arc<dyn Moves>, serializer)
+        let (export, leaves) = self.own.export().map_err(serialize_error)?;
+        write(export, leaves, serializer)
     }
 }
 

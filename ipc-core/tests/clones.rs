@@ -394,6 +394,26 @@ fn a_receiver_moves_while_many_send(method: StartMethod) {
     }
 }
 
+fn a_clone_made_while_the_only_sender_leaves_goes_with_it() {
+    for (name, (tx, rx)) in each::<u64>() {
+        let (mover, moved) = over(RingLink::pipe(RingOptions::default().capacity(4096)).unwrap());
+        // More than the ring takes at once: the sender is on its way until somebody receives.
+        let parcel = (vec![0u8; 100_000], tx);
+        let clone = std::thread::scope(|scope| {
+            let sending = scope.spawn(|| mover.send(&parcel).unwrap());
+            assert!(moved.poll(LONG).unwrap());
+            let clone = parcel.1.clone();
+            let (_, there): (Vec<u8>, Sender<u64>) = moved.recv().unwrap();
+            sending.join().unwrap();
+            assert!(matches!(clone.send(&0), Err(SendError::Moved)), "{name}");
+            there.send(&1).unwrap();
+            clone
+        });
+        assert_eq!(rx.recv_timeout(LONG).unwrap(), 1, "{name}");
+        assert!(matches!(clone.send(&0), Err(SendError::Moved)), "{name}");
+    }
+}
+
 fn over_tcp_only_the_last_clone_moves() {
     let everybody = ListenerOptions::new().anyone();
     let listener = Listener::bind_with(&Address::tcp("127.0.0.1", 0), everybody).unwrap();
@@ -426,6 +446,7 @@ const PLAIN: &[(&str, fn())] = named![
     a_moved_clone_is_gone_and_the_others_are_not,
     a_clone_travels_over_its_own_channel,
     a_clone_that_nobody_receives_is_closed_with_its_channel,
+    a_clone_made_while_the_only_sender_leaves_goes_with_it,
     over_tcp_only_the_last_clone_moves,
 ];
 
