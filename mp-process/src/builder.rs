@@ -261,7 +261,10 @@ impl Builder {
     ///
     /// The child has a copy of all memory of this process, and ends without running
     /// what was registered with the C library's `atexit` before, and without dropping what this
-    /// thread keeps in `thread_local!`s, unless it calls [`exit`](std::process::exit) itself.
+    /// thread keeps in `thread_local!`s, unless it calls [`exit`](std::process::exit) itself. What
+    /// it registers with `atexit` runs at its end; what it registers with glibc's `on_exit` may
+    /// not. With musl, a child that returns runs no such handler, and one that calls `exit` runs
+    /// those of this process too.
     ///
     /// # Errors
     /// As [`spawn`](Self::spawn), and if this process has threads of its own: their
