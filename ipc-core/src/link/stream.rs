@@ -573,7 +573,8 @@ fn write_small(message: &mut dyn Outgoing, place: &mut [u8]) -> Result<Option<us
     if message.size().is_some_and(|size| size > place.len()) {
         return Ok(None);
     }
-    let written = message.write_into(place)?;
+    // More than there is room for cannot be what was written.
+    let written = message.write_into(place)?.filter(|written| *written <= place.len());
     // What did not fit may have left something behind.
     place[written.unwrap_or(0)..].fill(0);
     Ok(written)
