@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
@@ -25,6 +26,8 @@ fn main() -> ExitCode {
         a_link_in_this_process_carries_a_pool,
         strangers_are_turned_away,
         a_worker_that_cannot_connect_is_an_error,
+        a_replacement_killed_on_its_way_is_replaced,
+        workers_killed_in_the_middle_of_messages_cost_one_task_each,
     ];
     // What serves the whole program keeps a few handles for good.
     Suite::new(trials).warm_up(|| Process::spawn(|()| (), ()).unwrap().join().unwrap()).run()
@@ -86,6 +89,48 @@ fn a_worker_that_cannot_connect_is_an_error() {
     let nowhere = |_: String| Err(io::Error::other("no way there"));
     let error = Pool::builder().processes(1).transport(Tls::new(), nowhere).build().unwrap_err();
     assert!(error.is_broken() && error.to_string().contains("no way there"), "{error}");
+}
+
+/// The next worker to find the file that a port's name leads to kills itself.
+fn doom(port: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("example-links-doom-{port}"))
+}
+
+fn connect_unless_doomed(address: String) -> io::Result<Box<dyn Link>> {
+    if std::fs::remove_file(doom(address.split(':').next().unwrap_or_default())).is_ok() {
+        chaos::kill(std::process::id())?;
+    }
+    connect_by_tls(address)
+}
+
+fn a_replacement_killed_on_its_way_is_replaced() {
+    let tls = Tls::new();
+    let port = tls.listener.local_addr().unwrap().port().to_string();
+    let pool = Pool::builder().processes(1).transport(tls, connect_unless_doomed).build().unwrap();
+    for round in 0..3 {
+        std::fs::write(doom(&port), "").unwrap();
+        chaos::kill(pool.pids()[0]).unwrap();
+        // The task may have been sent to the one that was killed.
+        let _ = pool.apply(|x: u32| x + 1, 1);
+        assert_eq!(pool.apply(|x: u32| x + 1, round).unwrap(), round + 1);
+        assert!(!doom(&port).exists());
+    }
+}
+
+fn workers_killed_in_the_middle_of_messages_cost_one_task_each() {
+    let pool = Pool::builder().processes(2).transport(Tls::new(), connect_by_tls).build().unwrap();
+    let through = |bytes: Vec<u8>| bytes;
+    for round in 0..10 {
+        let later: Vec<_> = (0..4).map(|byte| pool.apply_async(through, vec![byte; 8 << 20])).collect();
+        thread::sleep(Duration::from_millis(4 * round));
+        pool.pids().into_iter().for_each(|pid| drop(chaos::kill(pid)));
+        for (byte, result) in (0..).zip(later) {
+            match result.get() {
+                Ok(bytes) => assert!(bytes.len() == 8 << 20 && bytes.iter().all(|one| *one == byte)),
+                Err(error) => assert!(error.is_worker_died(), "{error}"),
+            }
+        }
+    }
 }
 
 /// Workers connect by TLS, to a server with a certificate of its own making.

@@ -67,6 +67,11 @@ impl PoolError {
                 | PoolKind::System(_)
         )
     }
+
+    /// Whether a worker was killed before it came over the pool's transport.
+    pub(crate) fn is_killed_on_its_way(&self) -> bool {
+        matches!(&*self.0, PoolKind::NoLink(Some(error)) if error.signal().is_some())
+    }
 }
 
 impl From<PoolKind> for PoolError {

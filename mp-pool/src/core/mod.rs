@@ -512,6 +512,12 @@ impl Core {
         (self.fruitless > 16 + 2 * self.rules.processes as u32).then_some(self.fruitless)
     }
 
+    /// A worker has ended before it came; whether the pool should try no more for now.
+    pub(crate) fn is_stillborn(&mut self) -> bool {
+        self.fruitless += 1;
+        self.is_hopeless().is_some()
+    }
+
     /// Whether there is something to do for a new worker.
     pub(crate) fn has_work(&self) -> bool {
         !self.tasks.is_empty()

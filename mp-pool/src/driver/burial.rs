@@ -110,6 +110,10 @@ impl Driver {
     pub(super) fn fill(&self, state: &mut State) {
         while let Some(place) = state.core.vacancy() {
             if let Err(error) = self.start_worker(state, place) {
+                // One that was killed on its way to the pool is a worker that died.
+                if error.is_killed_on_its_way() && !state.core.is_stillborn() {
+                    continue;
+                }
                 // The others go on; without any, nothing would ever come.
                 if state.stations.iter().all(Option::is_none) {
                     state.give_up(error);
