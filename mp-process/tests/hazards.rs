@@ -400,7 +400,9 @@ fn servers_of_many_arguments_are_not_kept(method: StartMethod) {
         let child = builder(method).args([format!("{number}")]).spawn(|()| env::args().next_back(), ());
         assert_eq!(child.unwrap().join().unwrap(), Some(format!("{number}")));
     }
-    assert_eq!((servers(), handles()), (before, open));
+    // Of the tests before some may have been about to end.
+    assert!(servers() <= before, "{} servers, and {before} before", servers());
+    assert_eq!(handles(), open);
 }
 
 fn another_executable_is_started_if_it_is_of_this_build(method: StartMethod) {
