@@ -257,7 +257,9 @@ impl sealed::Release for RGuard<'_> {
         wait();
         // Without a deadline, because those other guards must hold the lock again.
         let guard = RGuard::acquire(slot, watch, Patience::Until(None));
-        again.store(holds, Ordering::Relaxed);
+        if matches!(guard, Ok(_) | Err(LockError::OwnerDied(_))) {
+            again.store(holds, Ordering::Relaxed);
+        }
         guard
     }
 }

@@ -28,8 +28,9 @@ pub enum LockError<G> {
     /// [`DeadlockWatch`](crate::DeadlockWatch). The lock was not acquired.
     #[error("{0}")]
     Deadlock(Box<Deadlock>),
-    /// This thread holds so many that the kernel could not release them all at its death.
-    #[error("this thread holds as many locks as can be released when it dies")]
+    /// This thread holds so many that the kernel could not release them all at its death, or
+    /// this process reads an [`RwLock`](crate::RwLock) 16,383 times already.
+    #[error("this thread or process holds as many locks as can be released when it dies")]
     TooMany,
     /// The system refused.
     #[error("the lock could not be acquired: {0}")]

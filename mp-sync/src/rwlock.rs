@@ -12,7 +12,7 @@ use crate::deadlock::{self, DeadlockWatch, NameWords, Refusal};
 use crate::error::LockError;
 use crate::memory::{Kind, Slot, allocate, shared_words};
 use crate::protocol::call::Call;
-use crate::protocol::ledger::{Ledger, Step};
+use crate::protocol::ledger::{Ledger, MAX_COUNT, Step};
 use crate::protocol::robust::{self, Patience};
 use crate::protocol::words::AtomicU32;
 use crate::sleep::{self, Coroner};
@@ -178,7 +178,13 @@ impl RwLock {
     fn begin_read(&self, patience: Patience) -> Result<ReadGuard<'_>, LockError<ReadGuard<'_>>> {
         let entry = self.entry()?;
         self.lock_gate(patience)?;
-        self.words().ledger.change(entry, Step::Raise, |count| Some(count + 1));
+        let added =
+            self.words().ledger.change(entry, Step::Raise, |count| (count < MAX_COUNT).then_some(count + 1));
+        if added.is_none() {
+            // A reader that is not counted would be none for writers.
+            self.unlock_gate();
+            return Err(Refusal::from(LockFailure::TooMany).into());
+        }
         let place = self.watch.as_ref().and_then(|_| self.sit_down());
         self.unlock_gate();
         let guard = ReadGuard { lock: self, entry, generation: fork_generation(), place };
@@ -283,7 +289,9 @@ impl RwLock {
                 return Ok(());
             }
             if timeout::expired(deadline) {
-                return Err(LockFailure::Timeout.into());
+                // The dead are not watched for in the first milliseconds: here they are asked for.
+                self.recover(words.ledger.holders().map(|(entry, owner, _)| (entry, owner)));
+                return if words.ledger.count() == 0 { Ok(()) } else { Err(LockFailure::Timeout.into()) };
             }
             let mut until = deadline;
             if let Some(lookout) = &mut lookout {

@@ -236,7 +236,9 @@ impl Semaphore {
                 self.recover(words.ledger.owners());
             } else if !self.attempt(entry, step) {
                 if timeout::expired(deadline) {
-                    return Err(AcquireError::Timeout);
+                    // The dead are not watched for in the first milliseconds: here they are asked for.
+                    self.recover(words.ledger.holders().map(|(entry, owner, _)| (entry, owner)));
+                    return if self.attempt(entry, step) { Ok(()) } else { Err(AcquireError::Timeout) };
                 }
                 sleeper.sleep(seen, deadline);
                 // Others that did not sleep may have been faster, again and again.
@@ -253,15 +255,23 @@ impl Semaphore {
     #[cold]
     fn recover(&self, owners: impl Iterator<Item = (usize, u64)>) {
         for (entry, owner) in self.coroner.dead(owners) {
-            self.words().ledger.recover(entry, owner, |count, held| count.saturating_add(held));
+            let most = self.most();
+            self.words().ledger.recover(entry, owner, |count, held| count.saturating_add(held).min(most));
         }
     }
 
     #[inline]
     fn give(&self, entry: usize) {
-        let words = self.words();
-        words.ledger.change(entry, Step::Lower, |count| Some((count + 1).min(MAX_COUNT)));
+        let (words, most) = (self.words(), self.most());
+        words.ledger.change(entry, Step::Lower, |count| Some((count + 1).min(most)));
         words.call.call();
+    }
+
+    /// How many permits there can be: what others released in the place of a holder is not
+    /// given back again.
+    #[inline]
+    fn most(&self) -> u32 {
+        self.words().limit.load(Ordering::Relaxed).min(u64::from(MAX_COUNT)) as u32
     }
 
     /// This process's entry in the ledger.

@@ -157,6 +157,47 @@ fn a_dead_holders_permits_come_back() {
     assert_eq!(seats.available(), 3);
 }
 
+/// Shorter than the time after which a wait begins to watch for deaths.
+fn a_death_is_seen_in_the_shortest_wait() {
+    for patience in [Duration::ZERO, Duration::from_millis(1)] {
+        let seats = Semaphore::new(1).unwrap();
+        let holder = child_that(|_| std::mem::forget(seats.acquire().unwrap()));
+        assert!(seats.acquire_timeout(patience).is_err());
+        holder.kill();
+        assert!(seats.acquire_timeout(patience).is_ok(), "{patience:?}");
+
+        let pages = RwLock::new().unwrap();
+        let reader = child_that(|_| std::mem::forget(pages.read().unwrap()));
+        assert!(pages.write_timeout(patience).is_err());
+        reader.kill();
+        assert!(pages.write_timeout(patience).is_ok(), "{patience:?}");
+    }
+}
+
+fn a_bound_holds_when_others_release() {
+    let one = BoundedSemaphore::new(1).unwrap();
+    let permit = one.acquire().unwrap();
+    one.release(1).unwrap();
+    drop(permit);
+    assert_eq!(one.available(), 1);
+    assert!(one.release(1).is_err());
+}
+
+fn readers_are_counted_or_refused() {
+    let pages = RwLock::new().unwrap();
+    let mut readers = Vec::new();
+    while let Ok(reader) = pages.read() {
+        readers.push(reader);
+        assert!(readers.len() < 1 << 20);
+    }
+    assert_eq!(pages.readers() as usize, readers.len());
+    assert!(pages.try_write().is_err());
+    readers.pop();
+    readers.push(pages.read().unwrap());
+    drop(readers);
+    assert!(pages.try_write().is_ok());
+}
+
 fn a_sleeper_gets_a_dead_holders_permit_at_once() {
     let seats = Semaphore::new(1).unwrap();
     let holder = child_that(|_| std::mem::forget(seats.acquire().unwrap()));
@@ -632,6 +673,9 @@ fn main() {
         ten_thousand_locks_cost_a_handful_of_handles,
         an_rlock_is_freed_by_as_many_guards_as_took_it,
         a_dead_holders_permits_come_back,
+        a_death_is_seen_in_the_shortest_wait,
+        a_bound_holds_when_others_release,
+        readers_are_counted_or_refused,
         a_sleeper_gets_a_dead_holders_permit_at_once,
         a_try_in_vain_asks_only_for_those_who_hold,
         where_permits_are_only_counted_nobody_is_asked_for,
