@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         the_end_of_the_server_is_told,
         over_tcp,
         by_many_threads,
+        what_is_asked_after_a_batch_is_done_after_it,
         a_ring_that_is_dropped_meanwhile,
         containers_are_asked_ahead,
         what_waits_is_asked_ahead,
@@ -426,6 +427,28 @@ fn by_many_threads() {
     };
     thread::scope(|scope| (0..8).for_each(|thread| drop(scope.spawn(work(thread)))));
     assert!(dict.is_empty().unwrap());
+}
+
+fn what_is_asked_after_a_batch_is_done_after_it() {
+    let manager = Manager::start().unwrap();
+    let start = || {
+        let list = manager.list().unwrap();
+        Process::spawn(ask_after_batches, (manager.clone(), list)).unwrap()
+    };
+    let children: Vec<_> = (0..2).map(|_| start()).collect();
+    children.into_iter().for_each(|child| child.join().unwrap());
+}
+
+/// Over the socket first, and then over shared memory, of which the server is told in two ways.
+fn ask_after_batches((manager, list): (Manager, ListProxy<u64>)) {
+    const CALLS: usize = 30;
+    for turn in 1..=1000 {
+        let push =
+            |list: ListProxy<u64>| (0..CALLS).map(|_| list.push_async(&1)).collect::<Result<Vec<_>, _>>();
+        let pushes = manager.batch(|batch| push(batch.of(&list))).unwrap();
+        assert_eq!(list.len_async().unwrap().get().unwrap(), turn * CALLS);
+        pushes.into_iter().for_each(|push| push.get().unwrap());
+    }
 }
 
 fn a_ring_that_is_dropped_meanwhile() {
