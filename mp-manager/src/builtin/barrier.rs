@@ -6,7 +6,7 @@ use ipc_core::Packet;
 use serde::{Deserialize, Serialize};
 
 use super::calls::{calls, count, plain, size};
-use super::{admit, create, logged};
+use super::{admit, create, logged, not_a_change};
 use crate::durable::{Snapshot, Verb};
 use crate::error::{Fault, FaultKind, ManagerError};
 use crate::manager::Manager;
@@ -86,7 +86,7 @@ impl BuiltIn for Barrier {
     }
 
     fn call(&mut self, desk: &Desk<'_>, args: &mut Packet, answer: Answer) {
-        if let Some((call, answer)) = admit(desk, args, answer) {
+        if let Some((call, answer, _holds)) = admit(desk, args, answer, |_| Ok(())) {
             self.obey(call, answer);
         }
     }
@@ -100,8 +100,11 @@ impl BuiltIn for Barrier {
     }
 
     fn replay(&mut self, _desk: &Desk<'_>, change: &mut Packet) -> Result<(), Fault> {
-        self.obey(logged(change)?, Answer::to_nobody());
-        Ok(())
+        let call: Call = logged(change)?;
+        if !call.changes() {
+            return Err(not_a_change());
+        }
+        Answer::again(|answer| self.obey(call, answer))
     }
 
     fn give_up(&mut self, call: CallKey) {

@@ -8,7 +8,7 @@ use ipc_core::{Message, Packet};
 use serde::{Deserialize, Serialize};
 
 use super::calls::{self, calls, count, kept, many, plain, whole};
-use super::{admit, change, create, give, give_all, logged};
+use super::{admit, change, create, give, give_all, logged, not_a_change};
 use crate::async_reply::AsyncReply;
 use crate::durable::{Snapshot, Verb};
 use crate::error::{Fault, ManagerError};
@@ -82,7 +82,7 @@ impl Dict {
 
     fn extend(&mut self, items: Vec<(Raw, Raw)>, table: &Arc<Table>) -> Result<(), Fault> {
         // All are kept before the first is put in, so that a fault changes nothing.
-        let keep = |(key, value)| Ok((table.keep(key)?, table.keep(value)?));
+        let keep = |(key, value)| keep_both(table, key, value);
         let items: Result<Vec<(Kept, Kept)>, Fault> = items.into_iter().map(keep).collect();
         items?.into_iter().for_each(|(key, value)| drop(self.insert(key, value)));
         Ok(())
@@ -128,32 +128,33 @@ impl Dict {
             Call::Items => {
                 give_all(answer, self.in_order().flat_map(|entry| [&entry.key, &entry.value]));
             }
-            // An answer that is dropped says that the call was: the objects in it were no more.
-            call => drop(self.set(call, table, answer)),
+            Call::Insert(key, value) => match keep_both(table, key, value) {
+                Ok((key, value)) => drop(give(answer, self.insert(key, value).as_ref())),
+                Err(fault) => answer.fail(fault),
+            },
+            Call::Default(key, value) => match self.get_or_insert(key, value, table) {
+                Ok(value) => drop(give(answer, value)),
+                Err(fault) => answer.fail(fault),
+            },
+            Call::Extend(items) => match self.extend(items, table) {
+                Ok(()) => answer.say(&()),
+                Err(fault) => answer.fail(fault),
+            },
         }
     }
 
-    fn set(&mut self, call: Call, table: &Arc<Table>, answer: Answer) -> Result<(), Fault> {
-        match call {
-            Call::Insert(key, value) => {
-                let (key, value) = (table.keep(key)?, table.keep(value)?);
-                give(answer, self.insert(key, value).as_ref());
-            }
-            Call::Default(key, value) => {
-                if !self.entries.contains_key(&key.bytes) {
-                    let (key, value) = (table.keep(key.clone())?, table.keep(value)?);
-                    self.insert(key, value);
-                }
-                give(answer, self.entries.get(&key.bytes).map(|entry| &entry.value));
-            }
-            Call::Extend(items) => {
-                self.extend(items, table)?;
-                answer.value(&());
-            }
-            _ => {}
+    fn get_or_insert(&mut self, key: Raw, value: Raw, table: &Arc<Table>) -> Result<Option<&Kept>, Fault> {
+        let place = key.bytes.clone();
+        if !self.entries.contains_key(&place) {
+            let (key, value) = keep_both(table, key, value)?;
+            self.insert(key, value);
         }
-        Ok(())
+        Ok(self.entries.get(&place).map(|entry| &entry.value))
     }
+}
+
+fn keep_both(table: &Arc<Table>, key: Raw, value: Raw) -> Result<(Kept, Kept), Fault> {
+    Ok((table.keep(key)?, table.keep(value)?))
 }
 
 impl BuiltIn for Dict {
@@ -162,7 +163,7 @@ impl BuiltIn for Dict {
     }
 
     fn call(&mut self, desk: &Desk<'_>, args: &mut Packet, answer: Answer) {
-        if let Some((call, answer)) = admit(desk, args, answer) {
+        if let Some((call, answer, _holds)) = admit(desk, args, answer, |_| Ok(())) {
             self.obey(call, desk.table, answer);
         }
     }
@@ -176,8 +177,11 @@ impl BuiltIn for Dict {
     }
 
     fn replay(&mut self, desk: &Desk<'_>, change: &mut Packet) -> Result<(), Fault> {
-        self.obey(logged(change)?, desk.table, Answer::to_nobody());
-        Ok(())
+        let call: Call = logged(change)?;
+        if !call.changes() {
+            return Err(not_a_change());
+        }
+        Answer::again(|answer| self.obey(call, desk.table, answer))
     }
 
     fn change(&mut self, desk: &Desk<'_>, place: &Raw, change: &mut Change<'_>) -> Result<(), Fault> {

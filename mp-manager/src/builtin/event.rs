@@ -6,7 +6,7 @@ use ipc_core::Packet;
 use serde::{Deserialize, Serialize};
 
 use super::calls::{calls, is_done, no_value, plain};
-use super::{admit, create, logged};
+use super::{admit, create, logged, not_a_change};
 use crate::durable::{Snapshot, Verb};
 use crate::error::{Fault, ManagerError};
 use crate::manager::Manager;
@@ -57,7 +57,7 @@ impl BuiltIn for Event {
     }
 
     fn call(&mut self, desk: &Desk<'_>, args: &mut Packet, answer: Answer) {
-        if let Some((call, answer)) = admit(desk, args, answer) {
+        if let Some((call, answer, _holds)) = admit(desk, args, answer, |_| Ok(())) {
             self.obey(call, answer);
         }
     }
@@ -71,8 +71,11 @@ impl BuiltIn for Event {
     }
 
     fn replay(&mut self, _desk: &Desk<'_>, change: &mut Packet) -> Result<(), Fault> {
-        self.obey(logged(change)?, Answer::to_nobody());
-        Ok(())
+        let call: Call = logged(change)?;
+        if !call.changes() {
+            return Err(not_a_change());
+        }
+        Answer::again(|answer| self.obey(call, answer))
     }
 
     fn give_up(&mut self, call: CallKey) {

@@ -8,7 +8,7 @@ use mp_process::Function;
 use serde::{Deserialize, Serialize};
 
 use super::calls::{calls, kept, many, no_value, size, whole};
-use super::{admit, change, create, give, give_all, keep_all, logged, raws, unraw};
+use super::{admit, change, create, give, give_all, keep_all, logged, not_a_change, raws, unraw};
 use crate::async_reply::AsyncReply;
 use crate::durable::{Snapshot, Verb};
 use crate::error::{Fault, FaultKind, ManagerError};
@@ -76,6 +76,16 @@ impl List {
         let cut = |index: u64| usize::try_from(index).unwrap_or(usize::MAX).min(self.0.len());
         let (from, to) = (cut(from), cut(to));
         from.min(to)..to
+    }
+
+    /// Whether a call that changes the list would be refused.
+    fn check(&self, call: &Call) -> Result<(), Fault> {
+        match call {
+            Call::Set(index, _) => self.place(*index).map(drop),
+            Call::Repeat(times) => self.check_repeat(*times),
+            Call::Arrange(_) => Err(FaultKind::NoMethod.into()),
+            _ => Ok(()),
+        }
     }
 
     fn find(&self, value: &Raw) -> Option<usize> {
@@ -146,16 +156,21 @@ impl List {
     }
 
     fn repeat(&mut self, times: u64, table: &Arc<Table>) -> Result<(), Fault> {
+        self.check_repeat(times)?;
         if times == 0 {
             self.0.clear();
-        }
-        let len = self.0.iter().map(|kept| kept.bytes.0.len() as u64 + 1).sum::<u64>();
-        if len.saturating_mul(times) > LONGEST {
-            return Err(Fault::refused("the list would become too long"));
         }
         let once: Vec<Raw> = self.0.iter().map(Kept::raw).collect();
         for _ in 1..times {
             self.0.extend(keep_all(table, once.clone())?);
+        }
+        Ok(())
+    }
+
+    fn check_repeat(&self, times: u64) -> Result<(), Fault> {
+        let len = self.0.iter().map(|kept| kept.bytes.0.len() as u64 + 1).sum::<u64>();
+        if len.saturating_mul(times) > LONGEST {
+            return Err(Fault::refused("the list would become too long"));
         }
         Ok(())
     }
@@ -167,7 +182,7 @@ impl BuiltIn for List {
     }
 
     fn call(&mut self, desk: &Desk<'_>, args: &mut Packet, answer: Answer) {
-        if let Some((call, answer)) = admit(desk, args, answer) {
+        if let Some((call, answer, _holds)) = admit(desk, args, answer, |call| self.check(call)) {
             self.obey(call, desk.table, answer);
         }
     }
@@ -180,10 +195,14 @@ impl BuiltIn for List {
 
     fn replay(&mut self, desk: &Desk<'_>, change: &mut Packet) -> Result<(), Fault> {
         match logged(change)? {
-            Call::Arrange(order) => self.put_in_order(order),
-            call => self.obey(call, desk.table, Answer::to_nobody()),
+            Call::Arrange(order) if order.len() == self.0.len() => {
+                self.put_in_order(order);
+                Ok(())
+            }
+            Call::Arrange(_) => Err(Fault::refused("it is an order of another list")),
+            call if !call.changes() => Err(not_a_change()),
+            call => Answer::again(|answer| self.obey(call, desk.table, answer)),
         }
-        Ok(())
     }
 
     fn change(&mut self, desk: &Desk<'_>, place: &Raw, change: &mut Change<'_>) -> Result<(), Fault> {

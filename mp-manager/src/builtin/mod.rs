@@ -15,7 +15,7 @@ use crate::manager::Manager;
 use crate::object_ref::ObjectRef;
 use crate::server::Answer;
 use crate::server::builtin::{BuiltIn, Desk};
-use crate::server::table::{Kept, Table};
+use crate::server::table::{Hold, Kept, Table};
 use crate::wire::Raw;
 
 pub(crate) mod barrier;
@@ -92,10 +92,26 @@ fn decode<C: Message>(args: &mut Packet, answer: Answer) -> Option<(C, Answer)> 
 }
 
 /// As [`decode`], for calls that may change an object: those of a durable one are logged.
-fn admit<V: Verb>(desk: &Desk<'_>, args: &mut Packet, answer: Answer) -> Option<(V, Answer)> {
+///
+/// A call that fails is not to be in a log: `check` tells of those that the object refuses, and
+/// what stands in the values is held until the call has been done.
+fn admit<V: Verb>(
+    desk: &Desk<'_>,
+    args: &mut Packet,
+    answer: Answer,
+    check: impl FnOnce(&V) -> Result<(), Fault>,
+) -> Option<(V, Answer, Vec<Hold>)> {
     let (verb, answer) = decode::<V>(args, answer)?;
-    match desk.journal.log(&verb) {
-        Ok(()) => Some((verb, answer)),
+    if !desk.journal.is_kept() || !verb.changes() {
+        return Some((verb, answer, Vec::new()));
+    }
+    let logged = check(&verb).and_then(|()| {
+        let objects = verb.values().into_iter().flat_map(|raw| raw.objects.iter().copied());
+        let holds = desk.table.hold(objects)?;
+        desk.journal.log(&verb).map(|()| holds)
+    });
+    match logged {
+        Ok(holds) => Some((verb, answer, holds)),
         Err(fault) => {
             answer.fail(fault);
             None
@@ -105,7 +121,13 @@ fn admit<V: Verb>(desk: &Desk<'_>, args: &mut Packet, answer: Answer) -> Option<
 
 /// Decodes a call that was logged.
 fn logged<V: Verb>(change: &mut Packet) -> Result<V, Fault> {
-    change.read().map_err(Fault::arguments)
+    let verb = change.read().map_err(Fault::arguments)?;
+    if change.is_at_end() { Ok(verb) } else { Err(Fault::arguments("there is more in it than a call")) }
+}
+
+/// A call in a log that is never logged.
+fn not_a_change() -> Fault {
+    Fault::refused("it changes nothing, and so is in no log")
 }
 
 /// Answers with a value that is kept; `false` if the caller is gone.

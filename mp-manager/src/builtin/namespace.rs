@@ -6,7 +6,7 @@ use ipc_core::{Message, Packet};
 use serde::{Deserialize, Serialize};
 
 use super::calls::{calls, kept, plain};
-use super::{admit, create, give, logged};
+use super::{admit, create, give, logged, not_a_change};
 use crate::durable::{Snapshot, Verb};
 use crate::error::{Fault, ManagerError};
 use crate::manager::Manager;
@@ -44,7 +44,7 @@ impl BuiltIn for Names {
     }
 
     fn call(&mut self, desk: &Desk<'_>, args: &mut Packet, answer: Answer) {
-        let Some((call, answer)) = admit(desk, args, answer) else { return };
+        let Some((call, answer, _holds)) = admit(desk, args, answer, |_| Ok(())) else { return };
         match call {
             Call::Get(name) => drop(give(answer, self.0.get(&name))),
             Call::Set(name, value) => match desk.table.keep(value) {
@@ -70,7 +70,7 @@ impl BuiltIn for Names {
         match logged(change)? {
             Call::Set(name, value) => drop(self.0.insert(name, desk.table.keep(value)?)),
             Call::Remove(name) => drop(self.0.remove(&name)),
-            Call::Get(_) | Call::Names => {}
+            Call::Get(_) | Call::Names => return Err(not_a_change()),
         }
         Ok(())
     }

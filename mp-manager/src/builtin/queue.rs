@@ -7,7 +7,7 @@ use ipc_core::{Message, Packet};
 use serde::{Deserialize, Serialize};
 
 use super::calls::{calls, count, in_time, is_done, kept, no_value, plain, whole};
-use super::{create, decode, give, logged};
+use super::{create, decode, give, logged, not_a_change};
 use crate::durable::{Journal, Snapshot, Verb};
 use crate::error::{Fault, FaultKind, ManagerError};
 use crate::manager::Manager;
@@ -25,6 +25,8 @@ pub(super) struct Queue {
     most: u64,
     getters: VecDeque<Answer>,
     putters: VecDeque<(Answer, Kept)>,
+    /// So many of the first items are not in the log: it did not take that they were put back.
+    unlogged: usize,
     /// Items that were put and not yet reported as done.
     unfinished: u64,
     joiners: Vec<Answer>,
@@ -68,6 +70,7 @@ impl Queue {
     pub(super) fn new(most: u64) -> Self {
         Self {
             items: VecDeque::new(),
+            unlogged: 0,
             most,
             getters: VecDeque::new(),
             putters: VecDeque::new(),
@@ -84,7 +87,7 @@ impl Queue {
         if !self.is_full() {
             match self.let_in(item, journal) {
                 Ok(()) => answer.say(&true),
-                Err((_, fault)) => return answer.fail(fault),
+                Err(fault) => return answer.fail(fault),
             }
             self.serve(journal);
         } else if waits {
@@ -94,10 +97,8 @@ impl Queue {
         }
     }
 
-    fn let_in(&mut self, item: Kept, journal: &Journal) -> Result<(), (Kept, Fault)> {
-        if let Err(fault) = journal.write_with(|| Call::Put { value: item.raw(), waits: false }) {
-            return Err((item, fault));
-        }
+    fn let_in(&mut self, item: Kept, journal: &Journal) -> Result<(), Fault> {
+        self.log(journal, || Call::Put { value: item.raw(), waits: false })?;
         self.unfinished += 1;
         self.items.push_back(item);
         Ok(())
@@ -119,7 +120,7 @@ impl Queue {
                         has_let_in = true;
                         putter.say(&true);
                     }
-                    Err((_, fault)) => putter.fail(fault),
+                    Err(fault) => putter.fail(fault),
                 }
             }
             if !has_let_in || self.getters.is_empty() {
@@ -131,7 +132,7 @@ impl Queue {
     fn hand_out(&mut self, journal: &Journal) {
         while !self.items.is_empty() {
             let Some(getter) = self.getters.pop_front() else { break };
-            if let Err(fault) = journal.write_with(|| Call::Get { waits: false }) {
+            if let Err(fault) = self.log(journal, || Call::Get { waits: false }) {
                 getter.fail(fault);
                 continue;
             }
@@ -139,18 +140,38 @@ impl Queue {
             if let Some(item) = self.items.pop_front()
                 && !give(getter, Some(&item))
             {
-                // Without it in the log, nobody gets the item after a restart; here it stays.
-                let _ = journal.write_with(|| Call::PutBack(item.raw()));
-                self.items.push_front(item);
+                self.put_back(item, journal);
             }
         }
+    }
+
+    /// An item that was taken out did not reach who asked for it.
+    fn put_back(&mut self, item: Kept, journal: &Journal) {
+        self.items.push_front(item);
+        self.unlogged += 1;
+        // If the log takes nothing now, it does so before the next change.
+        let _ = self.log_put_back(journal);
+    }
+
+    fn log(&mut self, journal: &Journal, change: impl FnOnce() -> Call) -> Result<(), Fault> {
+        self.log_put_back(journal)?;
+        journal.write_with(change)
+    }
+
+    /// The log has all items that are there.
+    fn log_put_back(&mut self, journal: &Journal) -> Result<(), Fault> {
+        while let Some(last) = self.unlogged.checked_sub(1) {
+            journal.write_with(|| Call::PutBack(self.items[last].raw()))?;
+            self.unlogged = last;
+        }
+        Ok(())
     }
 
     fn task_done(&mut self, journal: &Journal) -> Result<(), Fault> {
         if self.unfinished == 0 {
             return Err(Fault::refused("task_done was called more often than items were put"));
         }
-        journal.write_with(|| Call::TaskDone)?;
+        self.log(journal, || Call::TaskDone)?;
         self.unfinished -= 1;
         if self.unfinished == 0 {
             self.joiners.drain(..).for_each(|joiner| joiner.say(&()));
@@ -189,7 +210,8 @@ impl BuiltIn for Queue {
 
     fn snapshot(&self) -> Snapshot {
         let mut snapshot = Snapshot::of(&self.most, []);
-        for item in &self.items {
+        // What the log does not have yet is yet to be written.
+        for item in self.items.iter().skip(self.unlogged) {
             snapshot.then(&Call::Put { value: item.raw(), waits: false });
         }
         snapshot.then(&Call::Owe(self.unfinished));
@@ -202,11 +224,13 @@ impl BuiltIn for Queue {
                 self.items.push_back(desk.table.keep(value)?);
                 self.unfinished += 1;
             }
-            Call::Get { .. } => drop(self.items.pop_front()),
+            Call::Get { .. } => {
+                drop(self.items.pop_front().ok_or_else(|| Fault::refused("there is no item to take out"))?);
+            }
             Call::PutBack(value) => self.items.push_front(desk.table.keep(value)?),
             Call::TaskDone => self.unfinished = self.unfinished.saturating_sub(1),
             Call::Owe(count) => self.unfinished = count,
-            Call::Len | Call::Join => {}
+            Call::Len | Call::Join => return Err(not_a_change()),
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use ipc_core::Packet;
 use serde::{Deserialize, Serialize};
 
 use super::calls::{calls, count, in_time, plain, some};
-use super::{create, decode, logged};
+use super::{create, decode, logged, not_a_change};
 use crate::durable::{Journal, Snapshot, Verb};
 use crate::error::{Fault, FaultKind, ManagerError};
 use crate::manager::Manager;
@@ -146,10 +146,11 @@ impl BuiltIn for Semaphore {
         match logged(change)? {
             Call::Release { count } => self.release(count, desk.journal),
             Call::Spend => {
-                self.free = self.free.saturating_sub(1);
+                let free = self.free.checked_sub(1);
+                self.free = free.ok_or_else(|| Fault::refused("there is no permit to take"))?;
                 Ok(())
             }
-            _ => Err(FaultKind::NoMethod.into()),
+            _ => Err(not_a_change()),
         }
     }
 

@@ -8,7 +8,7 @@ use ipc_core::{Message, Packet};
 use serde::{Deserialize, Serialize};
 
 use super::calls::{calls, count, is_one, kept, many, no_value};
-use super::{admit, create, give, give_all, keep_all, logged, raws};
+use super::{admit, create, give, give_all, keep_all, logged, not_a_change, raws};
 use crate::durable::{Snapshot, Verb};
 use crate::error::{Fault, ManagerError};
 use crate::manager::Manager;
@@ -72,11 +72,12 @@ impl Set {
                 self.0.retain(|value, _| staying.contains(value));
             }
             Call::Toggle(values) => {
-                let values: BTreeMap<Bytes, Raw> =
-                    values.into_iter().map(|raw| (raw.bytes.clone(), raw)).collect();
-                for (bytes, raw) in values {
+                // All are kept before the first is put in, so that a fault changes nothing.
+                let values = keep_all(table, values)?.into_iter();
+                let values: BTreeMap<Bytes, Kept> = values.map(|kept| (kept.bytes.clone(), kept)).collect();
+                for (bytes, kept) in values {
                     if self.0.remove(&bytes).is_none() {
-                        self.0.insert(bytes, table.keep(raw)?);
+                        self.0.insert(bytes, kept);
                     }
                 }
             }
@@ -93,7 +94,7 @@ impl BuiltIn for Set {
     }
 
     fn call(&mut self, desk: &Desk<'_>, args: &mut Packet, answer: Answer) {
-        let Some((call, answer)) = admit(desk, args, answer) else { return };
+        let Some((call, answer, _holds)) = admit(desk, args, answer, |_| Ok(())) else { return };
         match call {
             Call::Len => answer.say(&(self.0.len() as u64)),
             Call::Contains(value) => answer.say(&u64::from(self.0.contains_key(&value))),
@@ -117,6 +118,7 @@ impl BuiltIn for Set {
     fn replay(&mut self, desk: &Desk<'_>, change: &mut Packet) -> Result<(), Fault> {
         match logged(change)? {
             Call::Pop => drop(self.0.pop_first()),
+            call if !call.changes() => return Err(not_a_change()),
             call => drop(self.alter(call, desk.table)?),
         }
         Ok(())

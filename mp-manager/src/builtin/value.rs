@@ -6,7 +6,7 @@ use ipc_core::{Message, Packet};
 use serde::{Deserialize, Serialize};
 
 use super::calls::{calls, no_value, whole};
-use super::{admit, change, create, give, logged};
+use super::{admit, change, create, give, logged, not_a_change};
 use crate::async_reply::AsyncReply;
 use crate::durable::{Snapshot, Verb};
 use crate::error::{Fault, ManagerError};
@@ -52,7 +52,7 @@ impl BuiltIn for Cell {
     }
 
     fn call(&mut self, desk: &Desk<'_>, args: &mut Packet, answer: Answer) {
-        let Some((call, answer)) = admit(desk, args, answer) else { return };
+        let Some((call, answer, _holds)) = admit(desk, args, answer, |_| Ok(())) else { return };
         let (value, wants_old) = match call {
             Call::Get => {
                 give(answer, Some(&self.0));
@@ -76,9 +76,8 @@ impl BuiltIn for Cell {
     }
 
     fn replay(&mut self, desk: &Desk<'_>, change: &mut Packet) -> Result<(), Fault> {
-        if let Call::Set(value) | Call::Replace(value) = logged(change)? {
-            self.0 = desk.table.keep(value)?;
-        }
+        let (Call::Set(value) | Call::Replace(value)) = logged(change)? else { return Err(not_a_change()) };
+        self.0 = desk.table.keep(value)?;
         Ok(())
     }
 

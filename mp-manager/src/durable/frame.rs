@@ -113,7 +113,8 @@ impl Frames {
         self.at
     }
 
-    pub(super) fn next(&mut self) -> io::Result<Option<(Place, Frame<'_>)>> {
+    /// The next frame, if it is whole.
+    pub(super) fn next(&mut self) -> Result<Option<(Place, Frame<'_>)>, ReadError> {
         let left = self.len - self.at;
         let mut head = [0; BEFORE_BODY];
         if left < head.len() as u64 {
@@ -131,10 +132,21 @@ impl Frames {
             return Ok(None);
         }
         let place = Place { at: self.at, len: BEFORE_BODY as u64 + u64::from(len) };
-        let Some(frame) = Frame::parse(&self.body) else { return Ok(None) };
+        // Its checksum holds: it was written like this.
+        let frame = Frame::parse(&self.body).ok_or(ReadError::Unknown(place.at))?;
         self.at += place.len;
         Ok(Some((place, frame)))
     }
+}
+
+/// Why there is no next frame.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// What stands there says nothing that this version knows.
+    #[error("at byte {0} stands what this version does not know")]
+    Unknown(u64),
 }
 
 #[cfg(test)]
@@ -190,6 +202,20 @@ mod tests {
             changed[bit / 8] ^= 1 << (bit % 8);
             assert!(count(&changed) < 2, "{bit}");
         }
+    }
+
+    #[test]
+    fn a_whole_frame_that_says_something_unknown_is_an_error() {
+        let mut bytes = two();
+        let begin = bytes.len();
+        assert!(Frame { tells: Tells::Named, object: 9, name: "n", rest: b"" }.write(&mut bytes));
+        bytes[begin + 8] = 99;
+        let sum = crc32fast::hash(&bytes[begin + 8..]).to_le_bytes();
+        bytes[begin + 4..begin + 8].copy_from_slice(&sum);
+        let mut frames = Frames::of(file(&bytes)).unwrap();
+        assert!(frames.next().unwrap().is_some() && frames.next().unwrap().is_some());
+        let at = HEAD + begin as u64;
+        assert!(matches!(frames.next(), Err(ReadError::Unknown(unknown)) if unknown == at));
     }
 
     #[test]

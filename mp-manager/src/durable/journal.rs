@@ -51,6 +51,11 @@ impl Journal {
         self.0.as_ref().map(|entry| &entry.store)
     }
 
+    /// Whether there is a log.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Logs a call before it is done, if it changes anything. An error: it is not to be done.
     pub(crate) fn log<V: Verb>(&self, verb: &V) -> Result<(), Fault> {
         if self.0.is_some() && verb.changes() { self.write(verb) } else { Ok(()) }

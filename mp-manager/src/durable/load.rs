@@ -11,7 +11,7 @@ use ipc_core::Packet;
 
 use super::frame::{Frame, Place, Tells};
 use super::journal::Journal;
-use super::store::{Found, Store};
+use super::store::{self, Found, Store};
 use super::{Kinds, StateError, StoredKind};
 use crate::builtin::{self, Args};
 use crate::client::lock;
@@ -57,10 +57,11 @@ impl Restoring<'_> {
     fn run(&self) -> Result<(), StateError> {
         let failed = |error| StateError::io(self.store.folder(), error);
         let mut frames = self.store.frames().map_err(failed)?;
-        while let Some((place, frame)) = frames.next().map_err(failed)? {
+        let unread = |error| store::unread(self.store.folder(), error);
+        while let Some((place, frame)) = frames.next().map_err(unread)? {
             match frame.tells {
                 Tells::Made => self.make(&frame)?,
-                Tells::Changed => self.change(&frame)?,
+                Tells::Changed => self.change(&frame, place)?,
                 Tells::Whole => self.decode(&frame, place)?,
                 Tells::Named | Tells::Unnamed => {}
             }
@@ -77,11 +78,19 @@ impl Restoring<'_> {
         Ok(())
     }
 
-    fn change(&self, frame: &Frame<'_>) -> Result<(), StateError> {
+    /// Only what succeeded is logged, and so it succeeds again.
+    fn change(&self, frame: &Frame<'_>, place: Place) -> Result<(), StateError> {
+        let damaged = |why: String| store::damaged(self.store.folder(), place.at, why);
         let object = self.server.table().get(frame.object);
-        let Some(Object::BuiltIn(shelf)) = object.as_deref() else { return Ok(()) };
+        let Some(Object::BuiltIn(shelf)) = object.as_deref() else {
+            return Err(damaged(format!(
+                "it changes object {}, of which nothing stands before it",
+                frame.object
+            )));
+        };
         let changed = lock(&shelf.object).replay(self.server.table(), &mut packet(frame.rest));
-        changed.map_err(|fault| self.undecodable(shelf.name, fault))
+        changed
+            .map_err(|fault| damaged(format!("a change of the `{}` {}: {fault}", shelf.name, frame.object)))
     }
 
     /// The last value is the one that counts.

@@ -50,6 +50,12 @@ pub(crate) enum StateError {
     SameName(String),
     #[error("the state in {}: a `{}` cannot be brought back: {}", .0.display(), .1, .2)]
     Undecodable(PathBuf, String, String),
+    #[error(
+        "{} is damaged: what stands at byte {} cannot be done again: {}; what stands before it is whole: to go on \
+         with that, keep a copy of the file and cut it off at this byte",
+        .0.display(), .1, .2
+    )]
+    Damaged(PathBuf, u64, String),
     #[error("the state in {}: {}", .0.display(), .1)]
     Io(PathBuf, String),
 }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use fs4::fs_std::FileExt;
 
-use super::frame::{FORMAT, Frame, Frames, HEAD, MAGIC, Place, Tells};
+use super::frame::{FORMAT, Frame, Frames, HEAD, MAGIC, Place, ReadError, Tells};
 use super::{Kinds, StateError};
 use crate::client::lock;
 use crate::error::{Fault, FaultKind};
@@ -95,7 +95,7 @@ impl Store {
         }
         let mut file = File::options().read(true).append(true).open(&path).map_err(failed)?;
         check_head(&mut file, folder)?;
-        let (found, len) = look(&file, folder).map_err(failed)?;
+        let (found, len) = look(&file, folder)?;
         let log = Log {
             file,
             len,
@@ -447,13 +447,24 @@ fn check_head(file: &mut File, folder: &Path) -> Result<(), StateError> {
 }
 
 /// Looks through a log, and cuts off what is not whole.
-fn look(file: &File, folder: &Path) -> io::Result<(Found, u64)> {
-    let mut frames = Frames::of(File::open(folder.join(LOG))?)?;
+fn look(file: &File, folder: &Path) -> Result<(Found, u64), StateError> {
+    let failed = |error| StateError::io(folder, error);
+    let log = File::open(folder.join(LOG)).map_err(failed)?;
+    let mut frames = Frames::of(log).map_err(failed)?;
     let (mut names, mut objects) = (HashMap::new(), HashMap::new());
-    while let Some((place, frame)) = frames.next()? {
+    while let Some((place, frame)) = frames.next().map_err(|error| unread(folder, error))? {
         note(&mut names, &mut objects, &frame, place);
     }
     let end = frames.end();
+    cut_off(file, folder, end).map_err(failed)?;
+    // A name of an object that is no more is none.
+    let known: HashSet<u64> = objects.keys().copied().collect();
+    names.retain(|_, object| known.contains(object));
+    Ok((Found { objects, names }, end))
+}
+
+/// Keeps what stands behind `end` in a file of its own.
+fn cut_off(file: &File, folder: &Path, end: u64) -> io::Result<()> {
     if file.metadata()?.len() > end {
         let mut rest = File::open(folder.join(LOG))?;
         rest.seek(SeekFrom::Start(end))?;
@@ -461,10 +472,20 @@ fn look(file: &File, folder: &Path) -> io::Result<(Found, u64)> {
         file.set_len(end)?;
         file.sync_all()?;
     }
-    // A name of an object that is no more is none.
-    let known: HashSet<u64> = objects.keys().copied().collect();
-    names.retain(|_, object| known.contains(object));
-    Ok((Found { objects, names }, end))
+    Ok(())
+}
+
+/// The error of a start that could not read the log.
+pub(super) fn unread(folder: &Path, error: ReadError) -> StateError {
+    match error {
+        ReadError::Io(error) => StateError::io(folder, error),
+        ReadError::Unknown(at) => damaged(folder, at, "this version does not know it"),
+    }
+}
+
+/// The error of a start that could not do again what the log says.
+pub(super) fn damaged(folder: &Path, at: u64, why: impl fmt::Display) -> StateError {
+    StateError::Damaged(folder.join(LOG), at, why.to_string())
 }
 
 impl fmt::Debug for Store {

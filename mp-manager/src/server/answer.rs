@@ -1,7 +1,7 @@
 //! Answers on their way: to a client, or to a thread of the server's own process.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
@@ -38,6 +38,8 @@ enum To {
     Home(Arc<Slot>),
     /// A call that wants no answer.
     Nobody,
+    /// A call that is done again: why it fails, if it does.
+    Again(Arc<OnceLock<Fault>>),
 }
 
 impl Answer {
@@ -45,9 +47,11 @@ impl Answer {
         Self { to: Some(to), key: CallKey { session, call }, counted: false, store: None }
     }
 
-    /// To a call that is done again when a server begins: nobody waits.
-    pub(crate) fn to_nobody() -> Self {
-        Self::new(To::Nobody, 0, 0)
+    /// Does a call again, when a server begins; the fault that it answers with, if it does.
+    pub(crate) fn again(call: impl FnOnce(Self)) -> Result<(), Fault> {
+        let fault = Arc::new(OnceLock::new());
+        call(Self::new(To::Again(Arc::clone(&fault)), 0, 0));
+        fault.get().cloned().map_or(Ok(()), Err)
     }
 
     /// The call's object is durable.
@@ -135,6 +139,12 @@ impl To {
             Self::Client(session) => session.answer(packet, tail, counted),
             Self::Home(slot) => slot.fill(packet, tail, counted),
             Self::Nobody => true,
+            Self::Again(fault) => {
+                if let AnswerKind::Fault(kind) = tail.kind {
+                    let _ = fault.set(Fault(kind));
+                }
+                true
+            }
         }
     }
 }
@@ -153,7 +163,7 @@ impl HeldAnswer {
         let (table, is_awaited) = match &to {
             To::Client(session) => (session.table(), session.awaits(tail.call)),
             To::Home(slot) => (&slot.table, true),
-            To::Nobody => return true,
+            To::Nobody | To::Again(_) => return true,
         };
         if !is_awaited {
             return false;

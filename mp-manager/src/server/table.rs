@@ -125,10 +125,14 @@ impl Table {
 
     /// Keeps a value that a client sent, with references to the objects in it.
     pub(crate) fn keep(self: &Arc<Self>, raw: Raw) -> Result<Kept, Fault> {
+        Ok(Kept { bytes: raw.bytes, objects: self.hold(raw.objects)? })
+    }
+
+    /// References to objects.
+    pub(crate) fn hold(self: &Arc<Self>, objects: impl IntoIterator<Item = u64>) -> Result<Vec<Hold>, Fault> {
         let hold = |object| self.raise(object).then(|| Hold { table: Arc::clone(self), object });
-        let objects: Option<Vec<Hold>> = raw.objects.into_iter().map(hold).collect();
-        let objects = objects.ok_or(Fault(FaultKind::NoObject))?;
-        Ok(Kept { bytes: raw.bytes, objects })
+        let holds: Option<Vec<Hold>> = objects.into_iter().map(hold).collect();
+        holds.ok_or(Fault(FaultKind::NoObject))
     }
 
     /// Drops objects one after the other, also those that fall with them, so that a
@@ -207,7 +211,7 @@ impl Drop for Hasty {
 
 /// A reference that a value in the server holds.
 #[derive(Debug)]
-struct Hold {
+pub(crate) struct Hold {
     table: Arc<Table>,
     object: u64,
 }

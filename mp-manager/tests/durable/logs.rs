@@ -4,7 +4,7 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mp_manager::{DictProxy, ListProxy, Manager};
+use mp_manager::{DictProxy, JoinableQueueProxy, ListProxy, Manager, SemaphoreProxy};
 use mp_testkit::chaos::Rng;
 
 use super::{Folder, TallyProxy, keep, log, text};
@@ -128,6 +128,85 @@ pub(crate) fn a_log_that_is_written_anew_has_all_that_it_refers_to() {
             kept.iter().map(|inner| inner.get(0).unwrap().parse::<usize>().unwrap()).collect();
         assert_eq!(kept, (last - LIVE..last).collect::<Vec<_>>());
     }
+}
+
+/// Where the frames of a log begin, what each tells, and of which object.
+fn frames(log: &[u8]) -> Vec<(usize, u8, u64)> {
+    let (mut at, mut frames) = (20, Vec::new());
+    while let Some(len) = log[at..].first_chunk() {
+        frames.push((at, log[at + 8], u64::from_le_bytes(*log[at + 9..].first_chunk().unwrap())));
+        at += 8 + u32::from_le_bytes(*len) as usize;
+    }
+    frames
+}
+
+const MADE: u8 = 1;
+const CHANGED: u8 = 2;
+
+/// Starts with a log that cannot be done again from `at` on: that is said, and nothing is changed.
+fn is_refused_at(folder: &Folder, bytes: &[u8], at: usize, why: &str) {
+    fs::write(folder.0.join("log"), bytes).unwrap();
+    let error = folder.builder().start().unwrap_err();
+    let text = error.to_string();
+    assert!(error.is_state(), "{error}");
+    let file = folder.0.join("log").display().to_string();
+    assert!(text.contains(&file) && text.contains(&format!("byte {at}")) && text.contains(why), "{error}");
+    assert_eq!(log(folder), bytes);
+    // What it says is to be done.
+    fs::write(folder.0.join("log"), &bytes[..at]).unwrap();
+    folder.start();
+}
+
+pub(crate) fn what_cannot_be_done_again_is_an_error_of_the_start() {
+    let folder = Folder::new();
+    let manager = folder.start();
+    let outer: ListProxy<ListProxy<u64>> = keep(&manager, "outer", manager.list().unwrap());
+    let inner: ListProxy<u64> = manager.list().unwrap();
+    manager.make_durable(&inner).unwrap();
+    outer.push(&inner).unwrap();
+    inner.push(&1).unwrap();
+    drop((outer, inner, manager));
+    let whole = log(&folder);
+    let all = frames(&whole);
+    // An object that is not there is put into another one, and is changed.
+    let made = all.iter().rposition(|(_, tells, _)| *tells == MADE).unwrap();
+    let (from, to) = (all[made].0, all[made + 1].0);
+    let without = [&whole[..from], &whole[to..]].concat();
+    is_refused_at(&folder, &without, from, "no such object");
+    let last = all.last().unwrap().0;
+    let without = [&whole[..from], &whole[last..]].concat();
+    is_refused_at(&folder, &without, from, "nothing stands before it");
+    // A change of which the kind is not known, and whose checksum holds.
+    let (at, tells, _) = *all.last().unwrap();
+    assert_eq!(tells, CHANGED);
+    let mut other = whole.clone();
+    other[at + 8 + 11] = 99;
+    let sum = crc32fast::hash(&other[at + 8..]).to_le_bytes();
+    other[at + 4..at + 8].copy_from_slice(&sum);
+    is_refused_at(&folder, &other, at, "change of the `list`");
+    // The same of a whole frame.
+    let mut other = whole.clone();
+    other[at + 8] = 99;
+    let sum = crc32fast::hash(&other[at + 8..]).to_le_bytes();
+    other[at + 4..at + 8].copy_from_slice(&sum);
+    is_refused_at(&folder, &other, at, "this version");
+}
+
+pub(crate) fn what_failed_is_in_no_log() {
+    let folder = Folder::new();
+    let manager = folder.start();
+    let list: ListProxy<Vec<u8>> = keep(&manager, "list", manager.list_from(&[vec![1; 1000]]).unwrap());
+    let semaphore: SemaphoreProxy = keep(&manager, "semaphore", manager.bounded_semaphore(1).unwrap());
+    let queue: JoinableQueueProxy<u8> = keep(&manager, "queue", manager.joinable_queue().unwrap());
+    let before = log(&folder);
+    assert!(list.set(1, &Vec::new()).unwrap_err().is_out_of_range());
+    assert!(list.update(7, |_: &mut Vec<u8>, (): ()| (), ()).unwrap_err().is_out_of_range());
+    assert!(list.repeat(1 << 40).unwrap_err().is_refused());
+    assert!(semaphore.release(1).unwrap_err().is_refused());
+    assert!(queue.task_done().unwrap_err().is_refused());
+    assert_eq!(log(&folder), before);
+    let manager = folder.again(manager);
+    assert_eq!(manager.find::<ListProxy<Vec<u8>>>("list").unwrap().to_vec().unwrap(), [vec![1; 1000]]);
 }
 
 /// Changes that make a log long: how often each was done.

@@ -35,6 +35,8 @@ fn main() -> ExitCode {
         names::a_type_that_is_not_known_is_an_error,
         logs::a_folder_of_something_else_is_an_error,
         logs::a_log_that_was_cut_off_anywhere_comes_back_as_far_as_it_goes,
+        logs::what_cannot_be_done_again_is_an_error_of_the_start,
+        logs::what_failed_is_in_no_log,
         logs::a_log_is_written_anew_while_it_grows,
         logs::a_log_that_is_written_anew_is_whole_at_each_moment,
         logs::a_log_that_is_written_anew_has_all_that_it_refers_to,
