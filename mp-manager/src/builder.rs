@@ -423,6 +423,13 @@ impl ManagerServer {
     }
 }
 
+#[cfg(test)]
+impl ManagerServer {
+    pub(crate) fn server(&self) -> &Arc<Server> {
+        &self.0
+    }
+}
+
 impl Drop for ManagerServer {
     fn drop(&mut self) {
         self.shutdown(Duration::from_millis(500));

@@ -229,8 +229,11 @@ impl ManagerError {
     /// The call's change is not in the log of a durable object, and a restart may bring back what
     /// was before: the disk is full, for one.
     ///
-    /// An object of this crate is then as it was before the call. One of a type of your own has
-    /// changed, and is kept whole with the next change that is.
+    /// The object is then as it was before the call; one of a type of your own is decoded again from
+    /// what the log has. When there is room again, the next change is kept. Only after a disk has
+    /// refused to sync (see [`Builder::sync`](crate::Builder::sync)) no change is kept any more, as the
+    /// text says, and the manager is to be started again: until then it answers what only looks, of
+    /// objects that may have changes that were not kept.
     #[must_use]
     pub fn is_not_kept(&self) -> bool {
         matches!(self.fault(), Some(FaultKind::NotKept(_)))

@@ -190,6 +190,12 @@ impl<T: Object> Erased for Host<T> {
 }
 
 impl<T> Host<T> {
+    /// Puts another value in the place of the one that is there.
+    pub(crate) fn replace(&self, value: T) {
+        let old = std::mem::replace(&mut *self.0.write().unwrap_or_else(PoisonError::into_inner), value);
+        drop(old);
+    }
+
     pub(crate) fn look(&self) -> RwLockReadGuard<'_, T> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }

@@ -138,7 +138,7 @@ impl Queue {
             }
             // An item for one that is gone is the next one's.
             if let Some(item) = self.items.pop_front()
-                && !give(getter, Some(&item))
+                && let Some(item) = getter.item(item, journal.object())
             {
                 self.put_back(item, journal);
             }
@@ -192,18 +192,18 @@ impl BuiltIn for Queue {
                 Ok(item) => self.put(item, waits, answer, desk.journal),
                 Err(fault) => answer.fail(fault),
             },
-            Call::Get { waits } if self.items.is_empty() && !waits => drop(give(answer, None)),
+            Call::Get { waits } if self.items.is_empty() && !waits => drop(give(answer.of_look(), None)),
             Call::Get { .. } => {
                 self.getters.push_back(answer);
                 self.serve(desk.journal);
             }
-            Call::Len => answer.say(&(self.items.len() as u64)),
+            Call::Len => answer.of_look().say(&(self.items.len() as u64)),
             Call::TaskDone => match self.task_done(desk.journal) {
                 Ok(()) => answer.say(&()),
                 Err(fault) => answer.fail(fault),
             },
-            Call::Join if self.unfinished == 0 => answer.say(&()),
-            Call::Join => self.joiners.push(answer),
+            Call::Join if self.unfinished == 0 => answer.of_look().say(&()),
+            Call::Join => self.joiners.push(answer.of_look()),
             Call::Owe(_) | Call::PutBack(_) => answer.fail(FaultKind::NoMethod),
         }
     }
@@ -233,6 +233,11 @@ impl BuiltIn for Queue {
             Call::Len | Call::Join => return Err(not_a_change()),
         }
         Ok(())
+    }
+
+    fn take_back(&mut self, desk: &Desk<'_>, item: Kept) {
+        self.put_back(item, desk.journal);
+        self.serve(desk.journal);
     }
 
     fn give_up(&mut self, call: CallKey) {

@@ -66,6 +66,13 @@ impl<'a> Frame<'a> {
         true
     }
 
+    /// One that was read by itself, if its checksum holds.
+    pub(super) fn whole(bytes: &'a [u8]) -> Option<Self> {
+        let (head, body) = bytes.split_first_chunk::<BEFORE_BODY>()?;
+        let [_, _, _, _, sum @ ..] = *head;
+        Self::parse(body).filter(|_| crc32fast::hash(body) == u32::from_le_bytes(sum))
+    }
+
     fn parse(body: &'a [u8]) -> Option<Self> {
         let (tells, rest) = body.split_first()?;
         let tells = match tells {
@@ -123,7 +130,9 @@ impl Frames {
         self.file.read_exact(&mut head)?;
         let [a, b, c, d, sum @ ..] = head;
         let len = u32::from_le_bytes([a, b, c, d]);
-        if u64::from(len) > left - BEFORE_BODY as u64 {
+        // A file system may leave zeros after a loss of power, and the checksum of nothing is zero.
+        let is_possible = BEFORE_NAME as u64..=left - BEFORE_BODY as u64;
+        if !is_possible.contains(&u64::from(len)) {
             return Ok(None);
         }
         self.body.resize(len as usize, 0);

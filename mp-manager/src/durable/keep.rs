@@ -20,7 +20,7 @@ impl Server {
         let store = self.store_or_fault()?;
         let mut shelved = lock(&shelf.object);
         if shelved.journal.store().is_some() {
-            return Ok(());
+            return self.log_names_of(number);
         }
         let snapshot = shelved.built_in.snapshot();
         store.check_all_but(number, snapshot.objects())?;
@@ -34,20 +34,31 @@ impl Server {
     pub(crate) fn keep_hosted(self: &Arc<Self>, hosted: &Hosted, number: u64) -> Result<(), Fault> {
         let store = self.store_or_fault()?;
         if hosted.store().is_some() {
-            return Ok(());
+            return self.log_names_of(number);
         }
         self.write_whole(store, hosted, number)?;
         hosted.set_journal(Journal::new(store, number));
         self.log_names_of(number)
     }
 
-    /// A method has changed an object: what it is now is logged, if it is durable.
+    /// A method has changed an object: what it is now is logged, if it is durable. If the log does
+    /// not take it, the object is again as the log has it.
     pub(crate) fn keep_change(self: &Arc<Self>, hosted: &Hosted, number: u64) -> Result<(), Fault> {
         let Some(store) = hosted.store() else { return Ok(()) };
-        self.write_whole(store, hosted, number).map_err(|fault| match fault {
-            Fault(FaultKind::NotKept(_)) => fault,
-            other => not_kept(other),
-        })
+        let Err(fault) = self.write_whole(store, hosted, number) else { return Ok(()) };
+        let why = if let Fault(FaultKind::NotKept(why)) = fault { why } else { fault.to_string() };
+        Err(not_kept(match self.bring_back(store, hosted, number) {
+            Ok(()) => why,
+            Err(error) => format!("{why}; and the object cannot be brought back to what was kept: {error}"),
+        }))
+    }
+
+    fn bring_back(self: &Arc<Self>, store: &Arc<Store>, hosted: &Hosted, number: u64) -> Result<(), Fault> {
+        let object = hosted.value().as_any();
+        let kind = store.kinds.of(object).ok_or(Fault(FaultKind::NoMethod))?;
+        let bytes = store.last_whole(number).map_err(Fault::refused)?;
+        let frame = Frame::whole(&bytes).ok_or_else(|| Fault::refused("the log has changed"))?;
+        self.in_object(number, || (kind.restore)(object, super::load::packet(frame.rest)))
     }
 
     fn write_whole(self: &Arc<Self>, store: &Arc<Store>, hosted: &Hosted, number: u64) -> Result<(), Fault> {

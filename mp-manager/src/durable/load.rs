@@ -134,7 +134,7 @@ impl Shelf {
     }
 }
 
-fn packet(bytes: &[u8]) -> Packet {
+pub(super) fn packet(bytes: &[u8]) -> Packet {
     let mut packet = Packet::new();
     packet.extend_bytes(bytes);
     packet

@@ -21,10 +21,12 @@ mod keep;
 mod load;
 mod renew;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use journal::{Journal, Snapshot, Verb};
 pub(crate) use load::{Opened, open};
-pub(crate) use store::Store;
+pub(crate) use store::{Store, not_kept};
 
 /// The method by which an object is made durable.
 pub(crate) const KEEP: u64 = 6;
@@ -73,12 +75,19 @@ pub(crate) struct StoredKind {
     id: TypeId,
     save: fn(&dyn Any) -> Result<Packet, Fault>,
     load: fn(Packet) -> Result<Made, Fault>,
+    restore: fn(&dyn Any, Packet) -> Result<(), Fault>,
 }
 
 impl StoredKind {
     /// How objects of the type are written and read.
     pub(crate) fn of<T: Object + Message>((): ()) -> Self {
-        Self { name: T::NAME, id: TypeId::of::<Host<T>>(), save: save::<T>, load: load::<T> }
+        Self {
+            name: T::NAME,
+            id: TypeId::of::<Host<T>>(),
+            save: save::<T>,
+            load: load::<T>,
+            restore: restore::<T>,
+        }
     }
 }
 
@@ -95,6 +104,12 @@ fn save<T: Object + Message>(object: &dyn Any) -> Result<Packet, Fault> {
 fn load<T: Object + Message>(mut packet: Packet) -> Result<Made, Fault> {
     let object: T = packet.read().map_err(Fault::refused)?;
     if packet.is_at_end() { Ok(Made::new(object)) } else { Err(Fault::refused("its type has changed")) }
+}
+
+fn restore<T: Object + Message>(object: &dyn Any, mut packet: Packet) -> Result<(), Fault> {
+    let host: &Host<T> = object.downcast_ref().ok_or(Fault(FaultKind::NoMethod))?;
+    host.replace(packet.read().map_err(Fault::refused)?);
+    Ok(())
 }
 
 /// All that were named.

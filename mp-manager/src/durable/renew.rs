@@ -5,8 +5,7 @@
 //! names and what is made. When all stand there, the new log takes the place of the old one.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 use std::sync::Arc;
 
 use super::frame::{Frame, HEAD, Tells};
@@ -22,6 +21,7 @@ impl Store {
         log.next = None;
         log.is_renewed = false;
         if done.is_err() {
+            store::discard_next(self.folder());
             // It is tried again when the log has grown as much once more.
             log.base = log.len;
         }
@@ -93,10 +93,7 @@ impl Store {
                 if let Some(Some(place)) = log.objects.get(&number)
                     && !next.objects.contains_key(&number)
                 {
-                    let mut bytes = vec![0; usize::try_from(place.len).map_err(io::Error::other)?];
-                    let mut old = File::open(self.folder().join("log"))?;
-                    old.seek(SeekFrom::Start(place.at))?;
-                    old.read_exact(&mut bytes)?;
+                    let bytes = self.read(*place)?;
                     let place = super::frame::Place { at: next.len, len: place.len };
                     next.write(&bytes)?;
                     next.objects.insert(number, Some(place));

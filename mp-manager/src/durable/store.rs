@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError, Weak};
@@ -19,8 +19,8 @@ use super::frame::{FORMAT, Frame, Frames, HEAD, MAGIC, Place, ReadError, Tells};
 use super::{Kinds, StateError};
 use crate::client::lock;
 use crate::error::{Fault, FaultKind};
-use crate::server::HeldAnswer;
 use crate::server::table::Table;
+use crate::server::{HeldAnswer, NotRead};
 
 /// What a server knows of its folder.
 pub(crate) struct Store {
@@ -33,6 +33,11 @@ pub(crate) struct Store {
     /// How many bytes were ever appended, and how many of them the disk has.
     appended: AtomicU64,
     synced: AtomicU64,
+    /// Why the disk has refused what was to be brought to it.
+    refused: OnceLock<String>,
+    /// Where a test has the disk wait.
+    #[cfg(test)]
+    pub(super) gate: Mutex<()>,
     held: Mutex<Held>,
     wake: Condvar,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -116,6 +121,9 @@ impl Store {
             log: Mutex::new(log),
             appended: AtomicU64::new(len),
             synced: AtomicU64::new(0),
+            refused: OnceLock::new(),
+            #[cfg(test)]
+            gate: Mutex::default(),
             held: Mutex::default(),
             wake: Condvar::new(),
             threads: Mutex::default(),
@@ -202,6 +210,27 @@ impl Store {
         self.append(&[Frame { tells, object, name, rest: &[] }])
     }
 
+    /// Whether the log says that the name is the object's.
+    pub(crate) fn has_name(&self, name: &str, object: u64) -> bool {
+        lock(&self.log).names.get(name) == Some(&object)
+    }
+
+    /// The last value of an object of a user's type that the log has.
+    pub(super) fn last_whole(&self, object: u64) -> io::Result<Vec<u8>> {
+        let log = lock(&self.log);
+        let place = log.objects.get(&object).copied().flatten().ok_or(io::ErrorKind::NotFound)?;
+        self.read(place)
+    }
+
+    /// Reads a frame of the log, which nobody changes meanwhile.
+    pub(super) fn read(&self, place: Place) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; usize::try_from(place.len).map_err(io::Error::other)?];
+        let mut file = File::open(self.folder.join(LOG))?;
+        file.seek(SeekFrom::Start(place.at))?;
+        file.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+
     /// Whether all of these objects are durable; if not, what the caller is told.
     pub(super) fn check(&self, objects: &[u64]) -> Result<(), Fault> {
         self.check_all_but(0, objects)
@@ -239,17 +268,22 @@ impl Store {
         self.syncs && self.synced.load(Ordering::Acquire) < self.appended.load(Ordering::Acquire)
     }
 
-    /// Keeps an answer until the disk has all that was appended before.
-    pub(crate) fn hold(&self, answer: HeldAnswer) {
+    /// Whether the disk has refused, and nothing is brought to it any more.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.refused.get().is_some()
+    }
+
+    /// Keeps an answer until the disk has all that was appended before. It is given back if the
+    /// manager ends.
+    pub(crate) fn hold(&self, answer: HeldAnswer) -> Result<(), HeldAnswer> {
         let mut held = lock(&self.held);
         if held.ends {
-            drop(held);
-            answer.fail(not_kept("the manager ends"));
-        } else {
-            held.answers.push(answer);
-            drop(held);
-            self.wake.notify_one();
+            return Err(answer);
         }
+        held.answers.push(answer);
+        drop(held);
+        self.wake.notify_one();
+        Ok(())
     }
 
     /// The life of a thread: one write to the disk for all answers that have come meanwhile.
@@ -262,10 +296,14 @@ impl Store {
                 }
                 (std::mem::take(&mut held.answers), held.ends)
             };
-            match self.sync() {
-                Ok(()) => answers.into_iter().for_each(HeldAnswer::deliver),
-                Err(fault) => answers.into_iter().for_each(|answer| answer.fail(fault.clone())),
-            }
+            let sent = self.sync();
+            let send = |answer: HeldAnswer| match &sent {
+                Ok(()) => answer.deliver(),
+                Err(fault) => answer.fail(fault.clone()),
+            };
+            // The last that was taken out goes back first.
+            let not_read: Vec<_> = answers.into_iter().filter_map(send).collect();
+            not_read.into_iter().rev().for_each(NotRead::give_back);
             if ends && lock(&self.held).answers.is_empty() {
                 return;
             }
@@ -273,6 +311,12 @@ impl Store {
     }
 
     fn sync(&self) -> Result<(), Fault> {
+        #[cfg(test)]
+        drop(lock(&self.gate));
+        // What a failed write to the disk has left out, a later one does not bring.
+        if let Some(why) = self.refused.get() {
+            return Err(not_kept(why));
+        }
         let (file, end) = {
             let log = lock(&self.log);
             (log.file.try_clone(), self.appended.load(Ordering::Acquire))
@@ -284,10 +328,12 @@ impl Store {
                 Ok(())
             }
             Err(error) => {
-                // What a failed write to the disk has left out, a later one does not bring.
-                let why = format!("the disk refused: {error}");
+                let why = format!(
+                    "the disk refused ({error}), and may have left out what the manager had written: end it, \
+                     and start it again"
+                );
                 lock(&self.log).broken.get_or_insert_with(|| why.clone());
-                Err(not_kept(why))
+                Err(not_kept(self.refused.get_or_init(|| why)))
             }
         }
     }
@@ -369,7 +415,7 @@ fn note(
     }
 }
 
-pub(super) fn not_kept(why: impl fmt::Display) -> Fault {
+pub(crate) fn not_kept(why: impl fmt::Display) -> Fault {
     FaultKind::NotKept(why.to_string()).into()
 }
 
@@ -398,6 +444,11 @@ pub(super) fn create(folder: &Path, name: &str) -> io::Result<File> {
 
 pub(super) fn create_next(folder: &Path) -> io::Result<File> {
     create(folder, NEXT)
+}
+
+/// A new log that nobody wants is not to take the room that there is.
+pub(super) fn discard_next(folder: &Path) {
+    let _ = fs::remove_file(folder.join(NEXT));
 }
 
 /// Puts the new log in the place of the old one.
@@ -430,7 +481,7 @@ fn hold(folder: &Path) -> Result<File, StateError> {
 fn check_head(file: &mut File, folder: &Path) -> Result<(), StateError> {
     let mut head = [0; HEAD as usize];
     file.seek(SeekFrom::Start(0)).map_err(|error| StateError::io(folder, error))?;
-    match io::Read::read_exact(file, &mut head) {
+    match file.read_exact(&mut head) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
             return Err(StateError::Foreign(folder.to_owned()));

@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 
 use ipc_core::{Message, Packet};
 
+use super::builtin::Desk;
+use super::object::{Object, Shelved};
 use super::session::Session;
-use super::table::Table;
+use super::table::{Kept, Table};
 use crate::client::lock;
-use crate::durable::Store;
+use crate::durable::{Store, not_kept};
 use crate::error::{Fault, FaultKind};
 use crate::lease::Lease;
 use crate::wire::{AnswerKind, Tail};
@@ -31,6 +33,8 @@ pub(crate) struct Answer {
     counted: bool,
     /// It waits until the disk has what was logged before it, if that is asked for.
     store: Option<Arc<Store>>,
+    /// The call has changed nothing.
+    looks: bool,
 }
 
 enum To {
@@ -44,7 +48,7 @@ enum To {
 
 impl Answer {
     fn new(to: To, session: u64, call: u64) -> Self {
-        Self { to: Some(to), key: CallKey { session, call }, counted: false, store: None }
+        Self { to: Some(to), key: CallKey { session, call }, counted: false, store: None, looks: false }
     }
 
     /// Does a call again, when a server begins; the fault that it answers with, if it does.
@@ -57,6 +61,12 @@ impl Answer {
     /// The call's object is durable.
     pub(crate) fn of_durable(&mut self, store: &Arc<Store>) {
         self.store = Some(Arc::clone(store));
+    }
+
+    /// The call changes nothing: a disk that has refused does not keep its answer back.
+    pub(crate) fn of_look(mut self) -> Self {
+        self.looks = true;
+        self
     }
 
     pub(crate) fn to_client(session: &Arc<Session>, call: u64) -> Self {
@@ -114,6 +124,28 @@ impl Answer {
         !matches!(self.to, Some(To::Nobody)) && self.value_with(value, vec![object])
     }
 
+    /// Answers with an item that was taken out of `queue`, where it is given back if it is known
+    /// that the caller does not get it; at once, as what this returns, or when the disk has what
+    /// tells of it.
+    pub(crate) fn item(mut self, item: Kept, queue: u64) -> Option<Kept> {
+        let raw = item.raw();
+        let objects = raw.objects.clone();
+        let mut packet = Packet::new();
+        if let Err(error) = packet.append_item(&Some(raw)) {
+            self.fail(Fault::reply(error));
+            return Some(item);
+        }
+        let tail = Tail { call: self.key.call, kind: AnswerKind::Value, objects };
+        let to = self.to.take()?;
+        match self.store.take().filter(|store| store.holds_back()) {
+            None => (!to.deliver(packet, tail, false)).then_some(item),
+            Some(store) => {
+                HeldAnswer::hold(&store, to, packet, tail, false, Some(Unread { object: queue, item }))
+                    .err()?
+            }
+        }
+    }
+
     /// Answers with a value that is written already.
     pub(crate) fn packet(mut self, packet: Packet, objects: Vec<u64>) -> bool {
         self.send(packet, AnswerKind::Value, objects)
@@ -126,9 +158,27 @@ impl Answer {
     fn send(&mut self, packet: Packet, kind: AnswerKind, objects: Vec<u64>) -> bool {
         let tail = Tail { call: self.key.call, kind, objects };
         let Some(to) = self.to.take() else { return true };
-        match self.store.take().filter(|store| store.holds_back()) {
+        let is_held = |store: &Arc<Store>| store.holds_back() && !(self.looks && store.is_refused());
+        match self.store.take().filter(is_held) {
             None => to.deliver(packet, tail, self.counted),
-            Some(store) => HeldAnswer::hold(&store, to, packet, tail, self.counted),
+            Some(store) => HeldAnswer::hold(&store, to, packet, tail, self.counted, None).is_ok(),
+        }
+    }
+}
+
+/// An item that was taken out for somebody, and is given back if he does not get it.
+#[derive(Debug)]
+pub(crate) struct Unread {
+    object: u64,
+    item: Kept,
+}
+
+impl Unread {
+    /// Gives it back, if its queue is still there.
+    fn give_back(self, table: &Arc<Table>) {
+        if let Some(Object::BuiltIn(shelf)) = table.get(self.object).as_deref() {
+            let Shelved { built_in, journal } = &mut *lock(&shelf.object);
+            built_in.take_back(&Desk { table, journal }, self.item);
         }
     }
 }
@@ -155,41 +205,71 @@ pub(crate) struct HeldAnswer {
     packet: Packet,
     tail: Tail,
     table: Arc<Table>,
+    unread: Option<Unread>,
 }
 
 impl HeldAnswer {
-    /// `false`: nobody waits for it any more.
-    fn hold(store: &Store, to: To, packet: Packet, tail: Tail, counted: bool) -> bool {
+    /// An error: nobody waits for it any more; the item, if there is one.
+    fn hold(
+        store: &Store,
+        to: To,
+        packet: Packet,
+        tail: Tail,
+        counted: bool,
+        unread: Option<Unread>,
+    ) -> Result<(), Option<Kept>> {
         let (table, is_awaited) = match &to {
             To::Client(session) => (session.table(), session.awaits(tail.call)),
             To::Home(slot) => (&slot.table, true),
-            To::Nobody | To::Again(_) => return true,
+            To::Nobody | To::Again(_) => return Ok(()),
         };
         if !is_awaited {
-            return false;
+            return Err(unread.map(|unread| unread.item));
         }
         // The objects in it stay until it is delivered.
         for object in tail.objects.iter().filter(|_| !counted) {
             table.raise(*object);
         }
         let table = Arc::clone(table);
-        store.hold(Self { to, packet, tail, table });
-        true
+        let Err(held) = store.hold(Self { to, packet, tail, table, unread }) else { return Ok(()) };
+        match held.fail(not_kept("the manager ends")) {
+            Some(NotRead { unread, .. }) => Err(Some(unread.item)),
+            None => Ok(()),
+        }
     }
 
-    pub(crate) fn deliver(self) {
-        let Self { to, packet, tail, table } = self;
+    /// Sends it; what is to be given back, as nobody has got it.
+    #[must_use]
+    pub(crate) fn deliver(self) -> Option<NotRead> {
+        let Self { to, packet, tail, table, unread } = self;
         let objects = tail.objects.clone();
-        to.deliver(packet, tail, false);
+        let is_taken = to.deliver(packet, tail, false);
         objects.into_iter().for_each(|object| table.lower(object));
+        unread.filter(|_| !is_taken).map(|unread| NotRead { table, unread })
     }
 
-    /// What it tells of is not on the disk.
-    pub(crate) fn fail(self, fault: Fault) {
-        let Self { to, tail, table, .. } = self;
+    /// What it tells of is not on the disk; what is to be given back.
+    #[must_use]
+    pub(crate) fn fail(self, fault: Fault) -> Option<NotRead> {
+        let Self { to, tail, table, unread, .. } = self;
         tail.objects.iter().for_each(|object| table.lower(*object));
         let tail = Tail { call: tail.call, kind: AnswerKind::Fault(fault.0), objects: Vec::new() };
         to.deliver(Packet::new(), tail, false);
+        unread.map(|unread| NotRead { table, unread })
+    }
+}
+
+/// What was in an answer that nobody has got.
+#[derive(Debug)]
+#[must_use = "it is lost unless it is given back"]
+pub(crate) struct NotRead {
+    table: Arc<Table>,
+    unread: Unread,
+}
+
+impl NotRead {
+    pub(crate) fn give_back(self) {
+        self.unread.give_back(&self.table);
     }
 }
 

@@ -56,6 +56,9 @@ pub(crate) trait BuiltIn: Send {
     /// A client has ended; what it holds here comes back.
     fn leave(&mut self, _session: u64) {}
 
+    /// An item that was taken out for a caller did not reach it.
+    fn take_back(&mut self, _desk: &Desk<'_>, _item: Kept) {}
+
     /// Whether clients may hold something here, or wait.
     fn is_held(&self) -> bool {
         false

@@ -40,12 +40,12 @@ pub(crate) mod homes;
 mod object;
 mod requests;
 mod ring;
-mod session;
+pub(crate) mod session;
 pub(crate) mod table;
 mod work;
 
 use alarms::{Alarm, Alarms};
-pub(crate) use answer::{Answer, CallKey, HeldAnswer};
+pub(crate) use answer::{Answer, CallKey, HeldAnswer, NotRead};
 use crew::Crew;
 use flights::Flights;
 use helm::Helm;
@@ -83,7 +83,7 @@ pub(crate) struct Server {
     table: Arc<Table>,
     names: Mutex<HashMap<String, u64>>,
     flights: Flights,
-    sessions: Mutex<HashMap<u64, Arc<Session>>>,
+    pub(crate) sessions: Mutex<HashMap<u64, Arc<Session>>>,
     last_session: AtomicU64,
     alarms: Alarms,
     helm: Mutex<Helm>,

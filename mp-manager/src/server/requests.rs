@@ -210,7 +210,7 @@ impl Server {
         let before = {
             let mut names = lock(&self.names);
             if names.len() >= NAMES && !names.contains_key(&name) {
-                Ok(Some(object))
+                Err(FaultKind::Busy(format!("{NAMES} names are published, as many as there may be")).into())
             } else {
                 let logged = self.store.as_ref().map_or(Ok(()), |store| store.name(&name, Some(object)));
                 logged.map(|()| names.insert(name, object))
@@ -227,7 +227,8 @@ impl Server {
         let Some(store) = &self.store else { return Ok(()) };
         // Who publishes holds this lock too: a name is either here, or is logged there.
         let names = lock(&self.names);
-        let mut its = names.iter().filter(|(_, named)| **named == object);
+        let is_new = |name: &str| !store.has_name(name, object);
+        let mut its = names.iter().filter(|(name, named)| **named == object && is_new(name));
         its.try_for_each(|(name, _)| store.name(name, Some(object)))
     }
 

@@ -118,6 +118,9 @@ impl Server {
         if let Some(store) = hosted.store() {
             answer.of_durable(store);
         }
+        if !exclusive {
+            answer = answer.of_look();
+        }
         let mut value = Packet::new();
         let begun = Instant::now();
         let result = self.in_object(number, || {

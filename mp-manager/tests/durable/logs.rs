@@ -2,12 +2,11 @@
 
 use std::fs;
 use std::thread;
-use std::time::{Duration, Instant};
 
 use mp_manager::{DictProxy, JoinableQueueProxy, ListProxy, Manager, SemaphoreProxy};
 use mp_testkit::chaos::Rng;
 
-use super::{Folder, TallyProxy, keep, log, text};
+use super::{Folder, TallyProxy, keep, log, soon, text};
 
 pub(crate) fn a_folder_of_something_else_is_an_error() {
     for bytes in [b"something else altogether".as_slice(), b"", b"mp-manager state\x02\0\0\0"] {
@@ -218,12 +217,4 @@ fn much(manager: &Manager, rounds: u64) -> (DictProxy<u64, String>, TallyProxy) 
         tally.add(text("rounds"), 1).unwrap();
     }
     (dict, tally)
-}
-
-fn soon(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < Duration::from_secs(10), "{what}");
-        thread::sleep(Duration::from_millis(5));
-    }
 }

@@ -5,6 +5,8 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use mp_manager::{Builder, ListProxy, Manager, Proxy};
 use mp_testkit::harness::Suite;
@@ -42,6 +44,8 @@ fn main() -> ExitCode {
         logs::a_log_that_is_written_anew_has_all_that_it_refers_to,
         names::an_object_keeps_the_name_that_it_had_before,
         disk::calls_wait_for_the_disk,
+        disk::a_full_disk_is_the_error_of_what_changes,
+        disk::a_log_that_cannot_be_written_anew_goes_on,
         disk::a_killed_waiter_of_a_queue_takes_nothing_along,
         names::a_server_in_this_process_keeps_its_state,
     ];
@@ -116,6 +120,11 @@ impl Tally {
         *count
     }
 
+    /// As many names, all new, in the place of those that there are.
+    pub fn add_to_all(&mut self, name: String, count: u64) {
+        self.counts = (0..count).map(|number| (format!("{name}{number}"), 1)).collect();
+    }
+
     pub fn get(&self, name: String) -> u64 {
         self.counts.get(&name).copied().unwrap_or_default()
     }
@@ -172,4 +181,12 @@ fn text(text: &str) -> String {
 
 fn log(folder: &Folder) -> Vec<u8> {
     fs::read(folder.0.join("log")).unwrap()
+}
+
+fn soon(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(10), "{what}");
+        thread::sleep(Duration::from_millis(5));
+    }
 }

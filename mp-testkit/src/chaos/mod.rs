@@ -87,3 +87,9 @@ pub fn kill(pid: u32) -> io::Result<()> {
 pub fn cut_all_ties() {
     crate::sys::exit::close_handles();
 }
+
+/// From now on a write beyond the limit of a file's length is an error for who writes, and not its end,
+/// in this process and in those that it starts: so a test can have a full disk.
+pub fn long_files_are_errors() {
+    crate::sys::limit::long_files_are_errors();
+}

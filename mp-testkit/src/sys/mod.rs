@@ -7,10 +7,12 @@
 //! - `signal`: stop, continue, interrupt, end, kill; wait for an end.
 //! - `autopsy`: what a process and its threads are waiting for, in words.
 //! - `exit`: an end without exit handlers.
+//! - `limit`: limits that are errors, and not the end.
 
 pub(crate) mod autopsy;
 pub(crate) mod exit;
 pub(crate) mod handles;
+pub(crate) mod limit;
 pub(crate) mod names;
 pub(crate) mod proc;
 pub(crate) mod signal;
