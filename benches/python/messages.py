@@ -1,9 +1,31 @@
-"""Messages through CPython's `Pipe`: objects with `send`, or bytes with `send_bytes`."""
+"""Messages through CPython's `Pipe`: objects with `send`, or bytes with `send_bytes`; and through
+its `Queue`."""
 
 import time
-from multiprocessing import Pipe, Process
+from multiprocessing import Pipe, Process, Queue
 
 from common import FIRST, LAST, PROCESSORS, Check, Skip, message, pin, serve, time_each
+
+
+class QueueEnd:
+    """A side of two queues, as a connection."""
+
+    def __init__(self, there, back):
+        self.there, self.back = there, back
+
+    def send(self, item):
+        self.there.put(item)
+
+    def recv(self):
+        return self.back.get()
+
+
+def ends(what):
+    if what != "queue":
+        return Pipe()
+    # With a bound: what its thread has not sent yet must not grow.
+    there, back = Queue(256), Queue(256)
+    return QueueEnd(there, back), QueueEnd(back, there)
 
 
 def verbs(what, connection):
@@ -26,7 +48,7 @@ def answer(what, connection, size, processor):
 
 def roundtrip(what, mode, size, budget):
     own, other = PROCESSORS[mode]
-    ours, theirs = Pipe()
+    ours, theirs = ends(what)
     peer = Process(target=answer, args=(what, theirs, size, other))
     peer.start()
     pin(own)
@@ -61,7 +83,7 @@ def take(what, connection, size, processor):
 
 def stream(what, mode, size, budget):
     own, other = PROCESSORS[mode]
-    ours, theirs = Pipe()
+    ours, theirs = ends(what)
     peer = Process(target=take, args=(what, theirs, size, other))
     peer.start()
     pin(own)
@@ -80,11 +102,35 @@ def stream(what, mode, size, budget):
     return result
 
 
+def wait(connection, results):
+    connection.recv()
+    before = time.thread_time()
+    connection.recv()
+    results.send(time.thread_time() - before)
+
+
+def idle_wait(budget):
+    """The processor's time that a long wait uses, in microseconds for each second."""
+    ours, theirs = Pipe()
+    results, result = Pipe()
+    peer = Process(target=wait, args=(theirs, result))
+    peer.start()
+    ours.send(1)
+    begin = time.perf_counter()
+    time.sleep(max(budget, 0.5))
+    ours.send(2)
+    used = results.recv()
+    peer.join()
+    return {"value": max(used * 1e6 / (time.perf_counter() - begin), 1.0)}
+
+
 def measure(what, question, mode, number, budget):
     if question in ("roundtrip", "roundtrip-pipe", "roundtrip-socket"):
         return roundtrip(what, mode, number, budget)
     if question == "stream":
         return stream(what, mode, number, budget)
+    if question == "idle-wait":
+        return idle_wait(budget)
     raise Skip("does not answer this question")
 
 

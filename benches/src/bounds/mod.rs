@@ -8,12 +8,16 @@ mod locks;
 mod messages;
 mod queue;
 mod ring;
+mod rings;
 mod server;
 mod shared;
 mod work;
 
 use crate::busy;
 use crate::contest::{Answer, Failure, Job};
+
+/// So many items of a map are in one message, if there are many.
+const CHUNK: usize = 4096;
 
 /// The answer of the bound `name`, if it knows the question.
 pub fn measure(name: &str, job: &Job) -> Option<Result<Answer, Failure>> {
@@ -22,19 +26,23 @@ pub fn measure(name: &str, job: &Job) -> Option<Result<Answer, Failure>> {
         ("stream", _) => messages::stream(name, job),
         ("roundtrip-pipe", "pipe") | ("roundtrip-socket", "socket") => messages::roundtrip(name, job),
         ("roundtrip-busy", _) => busy::beside_two(|| messages::roundtrip(name, job)),
-        ("array-recycled" | "array-fresh" | "array-handle", _) => array::measure(name, job),
+        ("array-recycled" | "array-fresh" | "array-handle" | "array-read", _) => array::measure(name, job),
         ("tasks", "two-processes") => work::two_processes(job),
         ("skewed", "two-processes") => work::two_processes_skewed(job),
         ("wordcount", "serial") => work::wordcount_serial(job),
         ("lock" | "rlock" | "semaphore", _) => locks::uncontended(name, job),
         ("contended" | "contended-semaphore", _) => locks::contended(name, job),
         ("event" | "condition", "futex") => locks::event(job),
+        ("map", "rings") => rings::squares(job, CHUNK.min(job.number.div_ceil(8))),
+        ("imap" | "imap-unordered" | "apply-async", "rings") => rings::squares(job, 1),
+        ("megabyte", "rings") => rings::megabytes(job),
         ("map", "claims") => claims::map(job, job.number.div_ceil(8)),
         ("chunk1", "claims") => claims::map(job, 1),
         ("apply", _) => messages::roundtrip(name, &Job { number: 8, ..job.clone() }),
-        ("get" | "set" | "method" | "pipelined" | "connect" | "idle", "echo" | "echo-threads") => {
-            server::measure(name, job)
-        }
+        (
+            "get" | "set" | "method" | "pipelined" | "connect" | "idle" | "get-by-socket",
+            "echo" | "echo-threads",
+        ) => server::measure(name, job),
         ("barrier", "futex") => locks::barrier(job),
         ("queue", "lock-and-ring") if job.number == 8 => queue::measure(job, 1, 1),
         ("queue", "two-locks") if job.number == 8 => queue::measure(job, 1, 2),
@@ -49,6 +57,8 @@ pub fn measure(name: &str, job: &Job) -> Option<Result<Answer, Failure>> {
 pub fn about_processes(name: &str, job: &Job) -> Option<Result<Answer, Failure>> {
     Some(match (job.question.as_str(), name) {
         ("end", "pidfd") => work::end(job),
+        ("up", "commands") => work::commands_up(job),
+        ("up-fork", "forks") => work::forks_up(job),
         ("process", "command") => work::command(job),
         ("process", "fork") => work::fork(job),
         ("process", "zygote") => work::zygote(job),

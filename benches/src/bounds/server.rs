@@ -48,7 +48,8 @@ enum Listening {
 
 pub(super) fn measure(name: &str, job: &Job) -> Result<Answer, Failure> {
     crowd::many_descriptors()?;
-    let listening = Listening::new(job.question == "connect" && job.number == 1)?;
+    let listening =
+        Listening::new(matches!(job.question.as_str(), "connect" | "get-by-socket") && job.number == 1)?;
     let threads = name == "echo-threads";
     let (server, mut first) = apart(job.mode, || {
         let server = Fork::run(|| if threads { serve_by_threads(&listening) } else { serve(&listening) })?;
@@ -67,7 +68,9 @@ fn ask(job: &Job, listening: &Listening, server: &Fork, first: &mut Client) -> R
     let call = |client: &mut Client, turn: u64| client.ask(&request(&job.question, turn)).map(drop);
     match (job.question.as_str(), job.mode) {
         ("get" | "set", Mode::Free) => crowd::calls_of_forks(job, || Client::to(listening), call),
-        ("get" | "set" | "method", _) => time_each(job.mode, job.budget, |turn| call(first, turn)),
+        ("get" | "set" | "method" | "get-by-socket", _) => {
+            time_each(job.mode, job.budget, |turn| call(first, turn))
+        }
         ("pipelined", _) => rate_each(job.budget, || {
             for _ in 0..job.number / WINDOW {
                 (0..WINDOW).try_for_each(|_| first.write(&Request::Increment(1)))?;

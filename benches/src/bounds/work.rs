@@ -25,6 +25,43 @@ pub(super) fn command(job: &Job) -> Result<Answer, Failure> {
     })
 }
 
+/// Starts so many empty programs, and then waits for all of them.
+pub(super) fn commands_up(job: &Job) -> Result<Answer, Failure> {
+    let empty = env::current_exe()?.with_file_name("empty");
+    time_each(Mode::Free, job.budget, |_| {
+        let start = || Command::new(&empty).stdin(Stdio::null()).spawn();
+        let started: Result<Vec<_>, _> = (0..job.number).map(|_| start()).collect();
+        for mut child in started? {
+            if !child.wait()?.success() {
+                return Err("the empty program failed".into());
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Forks so many workers, asks one of them something, and lets them all go.
+pub(super) fn forks_up(job: &Job) -> Result<Answer, Failure> {
+    time_each(Mode::Free, job.budget, |_| {
+        let (asked, ask) = pipe()?;
+        let (answered, answer) = pipe()?;
+        let mut asking = Some(ask);
+        let work = |asking: &mut Option<_>| {
+            *asking = None;
+            while matches!(read(&asked, &mut [0u8]), Ok(1)) {
+                write(&answer, &[1]).expect("somebody asked");
+            }
+        };
+        let forks: Result<Vec<Fork>, _> = (0..job.number).map(|_| Fork::run(|| work(&mut asking))).collect();
+        let forks = forks?;
+        let ask = asking.ok_or("no pipe")?;
+        write(&ask, &[1])?;
+        read(&answered, &mut [0u8])?;
+        drop(ask);
+        Ok(forks.into_iter().try_for_each(Fork::join)?)
+    })
+}
+
 /// Forks and waits.
 pub(super) fn fork(job: &Job) -> Result<Answer, Failure> {
     time_each(Mode::Free, job.budget, |_| Ok(Fork::run(|| {})?.join()?))

@@ -5,13 +5,16 @@
 //! that, while the clock stands.
 
 use std::cell::RefCell;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
 
 use ipc_core::{Arena, Block, Receiver, Sender, pipe};
 use mp_process::Process;
 
 use super::{By, Row};
-use crate::clock::{pin, time_prepared};
+use crate::clock::{of_times, pin, time_prepared};
 use crate::contest::{Answer, Failure, Job, Mode};
+use crate::kernel::page_faults;
 
 /// How many bytes.
 const SIZE: usize = 100_000_000;
@@ -28,21 +31,31 @@ pub(super) fn rows() -> Vec<Row> {
             .against("cpython-bytes", python("bytes"), 7.0)
             .against("cpython-shared", python("shared"), 1.0),
         // Into memory that is new each time.
-        row("fresh", "array-fresh").against("bound", By::Bound("memcpy-fresh"), 1.0 / 1.4).against(
-            "cpython-shared",
-            python("shared"),
-            2.0,
+        row("fresh", "array-fresh")
+            .against("bound", By::Bound("memcpy-fresh"), 1.0 / 1.4)
+            .against("cpython-shared", python("shared"), 2.0)
+            .against("ipc-channel", By::Rival("ipc-channel", "shared"), 2.0),
+        // Built in shared memory, of which both have had a block before; both slept before.
+        Row::times("ipc/array-100MB-handle", Mode::Asleep, "array-handle", SIZE)
+            .within(100)
+            .against("bound", By::Bound("wake"), 1.0 / 1.3)
+            .beside("cpython-shared", python("shared"))
+            .against("ipc-channel", By::Rival("ipc-channel", "shared"), 1.5),
+        // What was received lies in memory like any other.
+        Row::times("ipc/array-100MB-read-in-place", Mode::OneCore, "array-read", SIZE).against(
+            "own-memory",
+            By::Bound("read"),
+            0.9,
         ),
-        // Built in shared memory, of which both have had a block before.
-        row("handle", "array-handle")
-            .beside("bound", By::Bound("wake"))
-            .beside("cpython-shared", python("shared")),
+        Row::amounts("ipc/array-100MB-faults", "array-faults", SIZE).mode(Mode::Hot).of("faults").within(8),
     ]
 }
 
 pub(super) fn ours(job: &Job) -> Result<Answer, Failure> {
     match job.question.as_str() {
         "array-handle" => by_handle(job),
+        "array-read" => read_in_place(job),
+        "array-faults" => faults(job),
         question => by_value(job, question == "array-recycled"),
     }
 }
@@ -104,6 +117,66 @@ fn by_value(job: &Job, recycled: bool) -> Result<Answer, Failure> {
     drop(tx);
     peer.join()?;
     answer
+}
+
+/// The sum of all items, in an order that a processor can hurry through.
+#[must_use]
+pub fn sum(items: &[f64]) -> f64 {
+    let mut sums = [0.0; 8];
+    for part in items.chunks_exact(8) {
+        sums.iter_mut().zip(part).for_each(|(sum, item)| *sum += item);
+    }
+    sums.iter().sum()
+}
+
+/// In a process of its own, in a block that came from this one.
+fn read_in_place(job: &Job) -> Result<Answer, Failure> {
+    let arena = Arena::new(2 * job.number)?;
+    let block = arena.copy_of(&array(job.number))?;
+    let peer = Process::spawn(read_again_and_again, (block, job.mode.processors()[1], job.budget))?;
+    Ok(of_times(&mut peer.join()?))
+}
+
+fn read_again_and_again((block, processor, budget): (Block<f64>, Option<usize>, Duration)) -> Vec<f64> {
+    pin(processor).expect("a processor");
+    let (mut times, begun) = (Vec::new(), Instant::now());
+    check(&block, 0);
+    while begun.elapsed() < budget || times.len() < 5 {
+        let start = Instant::now();
+        black_box(sum(black_box(&block)));
+        times.push(start.elapsed().as_secs_f64() * 1e6);
+    }
+    times
+}
+
+/// How many page faults a receiver has while a block comes and all of it is read, when it has
+/// had one from the same arena.
+fn faults(job: &Job) -> Result<Answer, Failure> {
+    let (tx, theirs) = pipe::<Block<f64>>()?;
+    let (counts, counted) = pipe::<u64>()?;
+    let peer = Process::spawn(count_faults, (theirs, counts))?;
+    let (arena, items) = (Arena::new(2 * job.number)?, array(job.number));
+    let mut last = 0;
+    for _ in 0..5 {
+        let block = arena.copy_of(&items)?;
+        tx.send(&block)?;
+        last = counted.recv()?;
+    }
+    drop(tx);
+    peer.join()?;
+    // Nothing is less than can be seen.
+    Ok(Answer::of(last.max(1) as f64))
+}
+
+fn count_faults((blocks, counts): (Receiver<Block<f64>>, Sender<u64>)) {
+    loop {
+        let before = page_faults();
+        let Ok(block) = blocks.recv() else { return };
+        black_box(sum(&block));
+        if counts.send(&(page_faults() - before)).is_err() {
+            return;
+        }
+    }
 }
 
 type Receiving<T> = (Receiver<T>, Sender<u64>, Option<usize>);

@@ -34,11 +34,15 @@ pub(super) fn rows() -> Vec<Row> {
         let row = row
             .against("bound", By::Bound("robust"), 1.0 / 1.3)
             .against("futex-mutex", By::Bound("futex"), 1.0 / 1.25)
+            .against("sem", By::Bound("sem"), 1.3)
             .against("cpython", By::Python("sync.py", "Lock"), target.unwrap_or(3.0));
         rows.push(if target.is_some() { row } else { row.grows() });
     }
     // Of the process that has the fewest turns to the one that has the most.
-    rows.push(Row::rates("sync/lock-share-by-4", Mode::Free, "share", 4).of("share").unit("%").within(40));
+    for parties in [2, 4, 8, 16, 64] {
+        let row = Row::rates(format!("sync/lock-share-by-{parties}"), Mode::Free, "share", parties);
+        rows.push(row.of("share").unit("%").within(40));
+    }
     rows.push(
         Row::times("sync/semaphore-by-2", Mode::Free, "contended-semaphore", 2)
             .unit("ns")
@@ -69,6 +73,7 @@ pub(super) fn uncontended(job: &Job) -> Result<Answer, Failure> {
 /// Each process counts up one number under its lock; nothing may be lost.
 pub(super) fn contended(job: &Job) -> Result<Answer, Failure> {
     let counter = Value::<u64>::new(0)?;
+    let job = &if job.question == "share" { long_enough(job) } else { job.clone() };
     let turns = all_at_once(job, counter.clone(), |(counter, budget)| {
         take_turns(budget, || *counter.lock().expect("nobody died") += 1)
     })?;
@@ -79,6 +84,12 @@ pub(super) fn contended(job: &Job) -> Result<Answer, Failure> {
     }
     let counted = *counter.lock().expect("nobody died");
     of_turns(&turns, counted)
+}
+
+/// Each process gets a processor several times, whatever the lock does.
+fn long_enough(job: &Job) -> Job {
+    let least = Duration::from_millis(20) * job.number as u32;
+    Job { budget: job.budget.max(least), ..job.clone() }
 }
 
 /// The same under a permit; the counter is then a bare one.

@@ -4,7 +4,7 @@
 //! number up in a map, with the same requests by the codec alone over a bare socket.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use std::{env, fs, process};
 
 use ipc_core::Address;
@@ -13,7 +13,7 @@ use mp_process::Process;
 use mp_sync::Barrier;
 
 use super::{By, Row};
-use crate::clock::{apart, rate_each, time_each};
+use crate::clock::{apart, of_times, rate_each, time_each};
 use crate::contest::{Answer, Failure, Job, Mode};
 use crate::crowd;
 
@@ -36,6 +36,7 @@ fn calls() -> Vec<Row> {
     let row = |what: &str, mode, question| {
         let row = Row::times(format!("manager/{what}"), mode, question, 1);
         let cpython = if mode == Mode::Hot { 15.0 } else { 5.0 };
+        let row = if mode == Mode::Hot { row.within(3) } else { row };
         row.against("bound", By::Bound("echo"), 1.0 / 1.2)
             .against("cpython", By::Python("manager.py", "unix"), cpython)
             .against("tarpc", By::Rival("tarpc", "unix"), if mode == Mode::OneCore { 2.0 } else { 1.0 })
@@ -45,6 +46,7 @@ fn calls() -> Vec<Row> {
     for mode in [Mode::Hot, Mode::OneCore] {
         rows.extend(["get", "set", "method"].map(|question| row(question, mode, question)));
     }
+    rows.extend([Mode::Hot, Mode::OneCore].into_iter().flat_map(by_socket));
     rows.push(
         Row::rates("manager/pipelined", Mode::Free, "pipelined", 1_000)
             .beside("bound", By::Bound("echo"))
@@ -58,6 +60,19 @@ fn calls() -> Vec<Row> {
             .beside("pipelined", By::Ourselves("pipelined", 1_000)),
     );
     rows
+}
+
+/// As a client that calls seldom, over a plain socket.
+fn by_socket(mode: Mode) -> [Row; 2] {
+    [("unix", UNIX), ("tcp", TCP)].map(|(way, number)| {
+        let row = Row::times(format!("manager/get-over-{way}"), mode, "get-by-socket", number);
+        let is_hot = mode == Mode::Hot;
+        let row = if is_hot { row.within(10) } else { row };
+        row.against("bound", By::Bound("echo"), 1.0 / 1.2)
+            .against("cpython", By::Python("manager.py", way), if is_hot { 4.0 } else { 2.7 })
+            .against("tarpc", By::Rival("tarpc", way), if is_hot { 1.0 } else { 2.0 })
+            .against("redis", By::Rival("redis", way), 1.0)
+    })
 }
 
 /// Many clients, and how many calls a server answers.
@@ -89,7 +104,8 @@ fn crowds() -> Vec<Row> {
         beside(row("get", 16), Some(12.0), Some(1.1)).against("ours-by-4", By::Ourselves("get", 4), 1.0),
         beside(row("get", 64), Some(7.0), Some(1.0)).against("ours-by-4", By::Ourselves("get", 4), 1.0),
         beside(row("set", 4), Some(8.0), Some(3.0)),
-        beside(row("set", 16), Some(12.0), Some(1.1)),
+        beside(row("set", 16), Some(12.0), Some(1.1)).against("ours-by-4", By::Ourselves("set", 4), 1.0),
+        beside(row("set", 64), Some(7.0), Some(1.0)).against("ours-by-4", By::Ourselves("set", 4), 1.0),
     ];
     rows.extend([256, 1000].map(|clients| beside(row("get", clients), None, None).grows()));
     rows
@@ -119,18 +135,22 @@ fn ends() -> Vec<Row> {
     let times =
         |what: &str, question, number| Row::times(format!("manager/{what}"), Mode::Free, question, number);
     vec![
-        times("create-drop", "create", 1).against("cpython", By::Python("manager.py", "unix"), 50.0),
+        times("create-drop", "create", UNIX).against("cpython", By::Python("manager.py", "unix"), 50.0),
+        times("create-drop-tcp", "create", TCP).against("cpython", By::Python("manager.py", "tcp"), 200.0),
         times("connect-unix", "connect", UNIX)
+            .within(200)
             .against("bound", By::Bound("echo"), 0.5)
-            .against("cpython", By::Python("manager.py", "unix"), 7.0)
+            .against("cpython", By::Python("manager.py", "unix"), 1.7)
             .against("tarpc", By::Rival("tarpc", "unix"), 1.0)
             .beside("redis", By::Rival("redis", "unix")),
         times("connect-tcp", "connect", TCP)
+            .within(200)
             .against("bound", By::Bound("echo"), 0.5)
             .against("cpython", By::Python("manager.py", "tcp"), 200.0)
             .against("tarpc", By::Rival("tarpc", "tcp"), 1.0)
             .beside("redis", By::Rival("redis", "tcp")),
         times("start-call-end", "start", 0)
+            .within(2_000)
             .against("cpython", By::Python("manager.py", "unix"), 3.0)
             .against("cpython-tcp", By::Python("manager.py", "tcp"), 100.0),
         Row::amounts("manager/idle-client", "idle", CROWD)
@@ -150,6 +170,7 @@ pub(super) fn ours(job: &Job) -> Option<Result<Answer, Failure>> {
     Some(match (job.question.as_str(), job.mode) {
         ("get" | "set" | "synced-set", Mode::Free) => crowd_of_processes(job),
         ("get" | "set" | "durable-set", _) => one_client(job),
+        ("get-by-socket", _) => by_plain_socket(job),
         ("method", _) => method(job),
         ("pipelined", _) => pipelined(job),
         ("batch", _) => batch(job),
@@ -329,18 +350,44 @@ fn be_clients((address, count, start, question, budget): Orders) -> (u64, Durati
 }
 
 fn create(job: &Job) -> Result<Answer, Failure> {
-    let manager = Manager::start()?;
+    let manager = reachable_by(job).start()?;
     time_each(job.mode, job.budget, |_| {
         drop(CounterProxy::create(&manager, 0)?);
         Ok(())
     })
 }
 
+fn reachable_by(job: &Job) -> Builder {
+    let builder = Manager::builder().authkey(SECRET);
+    if job.number == TCP { builder.address(Address::tcp("127.0.0.1", 0)) } else { builder }
+}
+
+/// Fewer calls than after which a client gets its way through shared memory.
+const SELDOM: usize = 48;
+
+/// By client after client, of which none calls often enough for another way than its socket.
+fn by_plain_socket(job: &Job) -> Result<Answer, Failure> {
+    let (manager, _dict) = apart(job.mode, || {
+        let manager = reachable_by(job).start()?;
+        let dict = make_dict(&manager, false)?;
+        Ok((manager, dict))
+    })?;
+    let (begun, mut times) = (Instant::now(), Vec::new());
+    while begun.elapsed() < job.budget {
+        let client = Manager::connect(manager.address(), SECRET)?;
+        let dict: Dict = client.find("dict")?;
+        for _ in 0..SELDOM {
+            let start = Instant::now();
+            call("get", &dict, 0)?;
+            times.push(start.elapsed().as_secs_f64() * 1e6);
+        }
+    }
+    Ok(of_times(&mut times))
+}
+
 /// Connects, and makes the first call.
 fn connect(job: &Job) -> Result<Answer, Failure> {
-    let builder = Manager::builder().authkey(SECRET);
-    let builder = if job.number == TCP { builder.address(Address::tcp("127.0.0.1", 0)) } else { builder };
-    let manager = builder.start()?;
+    let manager = reachable_by(job).start()?;
     time_each(job.mode, job.budget, |_| {
         let client = Manager::connect(manager.address(), SECRET)?;
         if client.object_count()? == 0 { Ok(()) } else { Err("an object".into()) }

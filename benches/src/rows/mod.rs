@@ -3,6 +3,8 @@
 pub mod array;
 mod busy;
 mod event;
+pub mod goals;
+mod idle;
 mod lock;
 mod manager;
 mod pool;
@@ -27,6 +29,7 @@ pub fn all() -> Vec<Row> {
         roundtrip::rows(),
         stream::rows(),
         array::rows(),
+        idle::rows(),
         process::rows(),
         lock::rows(),
         event::rows(),
@@ -46,7 +49,8 @@ pub fn ours(job: &Job) -> Option<Result<Answer, Failure>> {
         "roundtrip" | "roundtrip-pipe" | "roundtrip-socket" => roundtrip::ours(job),
         "roundtrip-busy" => roundtrip::beside_busy(job),
         "stream" => stream::ours(job),
-        "array-recycled" | "array-fresh" | "array-handle" => array::ours(job),
+        "array-recycled" | "array-fresh" | "array-handle" | "array-read" | "array-faults" => array::ours(job),
+        "idle-wait" => idle::ours(job),
         "lock" | "rlock" | "semaphore" => lock::uncontended(job),
         "contended" | "share" => lock::contended(job),
         "contended-semaphore" => lock::contended_semaphore(job),

@@ -1,5 +1,8 @@
 //! What does a pool of two add to the work itself?
 
+use std::hint::black_box;
+
+use ipc_core::{Arena, Block};
 use mp_pool::{AsyncResult, Pool};
 use mp_process::StartMethod;
 use rustix::process::{Pid, Signal, kill_process};
@@ -26,22 +29,30 @@ pub(super) fn rows() -> Vec<Row> {
         |what: &str, question, number| Row::rates(format!("pool/{what}"), Mode::Free, question, number);
     let mut rows = vec![
         Row::times("pool/apply", Mode::Hot, "apply", 0)
+            .within(3)
             .beside("ring", By::Bound("hybrid"))
             .against("cpython", pool, 60.0)
             .beside("executor", executor)
             .against("procspawn", procspawn, 30.0),
+        Row::times("pool/apply", Mode::Asleep, "apply", 0)
+            .against("bound", By::Bound("futex"), 1.0 / 1.2)
+            .beside("cpython", pool)
+            .beside("procspawn", procspawn),
         Row::times("pool/apply", Mode::OneCore, "apply", 0)
             .beside("ring", By::Bound("futex"))
             .beside("cpython", pool)
             .beside("procspawn", procspawn),
         rates("map-1e6", "map", 1_000_000)
-            .against("bound", By::Bound("claims"), 0.4)
+            .within(100_000_000)
+            .against("bound", By::Bound("rings"), 0.4)
+            .beside("claims", By::Bound("claims"))
             .against("cpython", pool, 20.0)
             .beside("executor", executor)
             .beside("loky", loky)
             .against("procspawn", procspawn, 2.5)
             .beside("rayon", rayon),
         rates("chunk1", "chunk1", 5_000)
+            .within(5_000_000)
             .beside("bound", By::Bound("claims"))
             .against("cpython", pool, 70.0)
             .beside("executor", executor)
@@ -49,17 +60,23 @@ pub(super) fn rows() -> Vec<Row> {
             .beside("mpire", mpire)
             .against("procspawn", procspawn, 45.0),
         rates("chunk1-text", "chunk1-text", 5_000)
+            .within(1_000_000)
             .against("cpython", pool, 15.0)
-            .beside("executor", executor),
+            .beside("executor", executor)
+            .against("procspawn", procspawn, 45.0),
         rates("imap", "imap", 5_000)
+            .against("bound", By::Bound("rings"), 0.4)
             .against("cpython", pool, 12.0)
             .against("executor", executor, 70.0)
             .beside("loky", loky)
             .beside("mpire", mpire),
         rates("imap-unordered", "imap-unordered", 5_000)
+            .against("bound", By::Bound("rings"), 0.4)
             .against("cpython", pool, 12.0)
+            .against("executor", executor, 70.0)
             .beside("mpire", mpire),
         rates("apply-async", "apply-async", 5_000)
+            .against("bound", By::Bound("rings"), 0.4)
             .against("cpython", pool, 12.0)
             .against("executor", executor, 70.0)
             .beside("loky", loky)
@@ -70,20 +87,30 @@ pub(super) fn rows() -> Vec<Row> {
             .beside("ours-equal-chunks", By::Ourselves("skewed-equal-chunks", 400))
             .beside("cpython", pool),
         rates("1MB", "megabyte", MEGABYTE)
+            .against("bound", By::Bound("rings"), 0.75)
             .against("cpython", pool, 12.0)
             .beside("executor", executor)
             .beside("loky", loky)
             .against("mpire", mpire, 4.4)
             .against("procspawn", procspawn, 5.0)
             .beside("rayon", rayon),
+        // The worker gets a handle and gives one back, whatever lies there.
+        rates("1MB-in-place", "in-place", MEGABYTE).against(
+            "ours-of-64kB",
+            By::Ourselves("in-place", 64_000),
+            0.8,
+        ),
         Row::times("pool/up-task-down", Mode::Free, "up", 2)
+            .against("bound", By::Bound("commands"), 1.0 / 1.5)
             .against("cpython-spawn", By::Python("pool.py", "spawn"), 14.0)
             .beside("cpython-fork", pool)
             .against("procspawn", procspawn, 1.2),
         Row::times("pool/up-task-down-forkserver", Mode::Free, "up-forkserver", 2)
             .against("cpython-fork", pool, 2.5)
             .against("cpython-spawn", By::Python("pool.py", "spawn"), 10.0),
-        Row::times("pool/up-task-down-fork", Mode::Free, "up-fork", 2).against("cpython-fork", pool, 8.0),
+        Row::times("pool/up-task-down-fork", Mode::Free, "up-fork", 2)
+            .against("bound", By::Bound("forks"), 1.0 / 3.0)
+            .against("cpython-fork", pool, 8.0),
         Row::times("pool/replaced", Mode::Free, "replaced-forkserver", 1)
             .within(5_000)
             .beside("ours-spawned", By::Ourselves("replaced", 1)),
@@ -92,7 +119,7 @@ pub(super) fn rows() -> Vec<Row> {
         [("map-1e3", 1_000), ("map-1e4", 10_000), ("map-1e5", 100_000), ("map-1e7", 10_000_000)]
     {
         let row = rates(what, "map", count)
-            .beside("bound", By::Bound("claims"))
+            .beside("bound", By::Bound("rings"))
             .beside("cpython", pool)
             .beside("procspawn", procspawn)
             .beside("rayon", rayon);
@@ -101,10 +128,18 @@ pub(super) fn rows() -> Vec<Row> {
     }
     for (what, workers) in [("up-1", 1), ("up-4", 4), ("up-16", 16), ("up-64", 64)] {
         let row = Row::times(format!("pool/{what}"), Mode::Free, "up", workers);
-        rows.push(row.beside("cpython-fork", pool).beside("procspawn", procspawn).grows());
+        let row = row
+            .beside("bound", By::Bound("commands"))
+            .beside("cpython-fork", pool)
+            .beside("procspawn", procspawn);
+        // In time that grows with the number, and not faster.
+        let sixteen = By::Ourselves("up", 16);
+        rows.push(if workers == 64 { row.against("ours-of-16", sixteen, 0.2) } else { row }.grows());
     }
     let fork = Row::times("pool/up-64-fork", Mode::Free, "up-fork", 64);
-    rows.push(fork.against("cpython-fork", pool, 3.0).grows());
+    rows.push(
+        fork.against("bound", By::Bound("forks"), 1.0 / 1.3).against("cpython-fork", pool, 3.0).grows(),
+    );
     rows
 }
 
@@ -116,6 +151,7 @@ pub(super) fn ours(job: &Job) -> Option<Result<Answer, Failure>> {
         "chunk1-text" => texts(job),
         "imap" => imap(job),
         "megabyte" => megabytes(job),
+        "in-place" => in_place(job),
         "skewed" => skewed(job, None),
         "skewed-equal-chunks" => skewed(job, Some(job.number / 8)),
         "apply-async" => apply_async(job),
@@ -200,6 +236,28 @@ fn megabytes(job: &Job) -> Result<Answer, Failure> {
         }
         Ok(MEGABYTES)
     })
+}
+
+/// Messages that are built where both see them, and of which only handles go there and back.
+fn in_place(job: &Job) -> Result<Answer, Failure> {
+    let pool = Pool::new(2)?;
+    let arena = Arena::new(2 * MEGABYTES * job.number.next_multiple_of(4096))?;
+    let original = message(job.number);
+    let blocks: Result<Vec<Block<u8>>, _> = (0..MEGABYTES).map(|_| arena.copy_of(&original)).collect();
+    let blocks = blocks?;
+    rate_each(job.budget, || {
+        let mut count = 0;
+        for value in pool.imap_unordered(first_and_back, blocks.iter().cloned()) {
+            count += usize::from(value?.len() == job.number);
+        }
+        if count == MEGABYTES { Ok(count) } else { Err("another block came".into()) }
+    })
+}
+
+/// Looks at what was built, and gives it back.
+fn first_and_back(block: Block<u8>) -> Block<u8> {
+    let _ = black_box(block[..8].iter().map(|byte| u64::from(*byte)).sum::<u64>());
+    block
 }
 
 /// Reads all of a message and sends it back with the next number.

@@ -26,12 +26,13 @@ pub(super) fn rows() -> Vec<Row> {
             .beside("cpython-bytes", PIPE_BYTES)
             .against("ipc-channel", IPC_CHANNEL, 70.0)
             .against("iceoryx2", ICEORYX2, 1.5)
+            .against("iceoryx2-event", By::Rival("iceoryx2", "event"), 50.0)
             .beside("crossbeam", By::Rival("threads", "crossbeam")),
         row("1KiB", Mode::Hot, 1 << 10)
             .against("bound", By::Bound("spin"), 1.0 / 1.5)
             .beside("cpython", PIPE)
-            .beside("ipc-channel", IPC_CHANNEL)
-            .beside("iceoryx2", ICEORYX2),
+            .against("ipc-channel", IPC_CHANNEL, 3.5)
+            .against("iceoryx2", ICEORYX2, 1.2),
         row("64KiB", Mode::Hot, 64 << 10)
             .against("bound", By::Bound("spin"), 1.0 / 1.2)
             .against("cpython", PIPE, 2.5)
@@ -72,7 +73,15 @@ pub(super) fn rows() -> Vec<Row> {
         let row = row(what, Mode::Hot, size).beside("bound", By::Bound("spin")).beside("cpython", PIPE);
         row.beside("ipc-channel", IPC_CHANNEL).grows()
     });
-    hot.into_iter().chain(asleep).chain(one_core).chain(growth).chain(transports()).chain([busy()]).collect()
+    let tail = Row::times("ipc/roundtrip-8B-p99", Mode::Hot, "roundtrip", 8).of_tail().within(2);
+    hot.into_iter()
+        .chain(asleep)
+        .chain(one_core)
+        .chain(growth)
+        .chain(transports())
+        .chain(busy())
+        .chain([tail])
+        .collect()
 }
 
 /// Without shared memory: over a pipe, and over a socket.
@@ -87,22 +96,25 @@ fn transports() -> Vec<Row> {
                 .against("cpython", PIPE, 2.8)
                 .against("cpython-bytes", PIPE_BYTES, 2.0),
         );
-        rows.push(row(Mode::Hot).within(6).beside("raw", By::Bound(raw)).beside("cpython", PIPE).against(
-            "cpython-bytes",
-            PIPE_BYTES,
-            10.0,
-        ));
+        rows.push(
+            row(Mode::Hot).within(6).beside("raw", By::Bound(raw)).against("cpython", PIPE, 10.0).against(
+                "cpython-bytes",
+                PIPE_BYTES,
+                10.0,
+            ),
+        );
     }
     rows
 }
 
 /// Two others work on the same two processors.
-fn busy() -> Row {
-    Row::times("ipc/roundtrip-8B-beside-busy", Mode::Hot, "roundtrip-busy", 8).within(2).against(
-        "raw-socket",
-        By::Bound("socket"),
-        3.0,
-    )
+fn busy() -> [Row; 2] {
+    let row = |name| Row::times(name, Mode::Hot, "roundtrip-busy", 8);
+    let raw = By::Bound("socket");
+    [
+        row("ipc/roundtrip-8B-beside-busy").within(2).against("raw-socket", raw, 3.0),
+        row("ipc/roundtrip-8B-beside-busy-p99").of_tail().within(60).beside("raw-socket", raw),
+    ]
 }
 
 pub(super) fn ours(job: &Job) -> Result<Answer, Failure> {

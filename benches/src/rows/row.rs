@@ -2,6 +2,9 @@
 
 use crate::contest::Mode;
 
+/// What 99 of 100 times stay under.
+const TAIL: &str = "p99";
+
 /// One question in one mode, those who answer it, and what is expected.
 #[derive(Debug, Clone)]
 pub struct Row {
@@ -88,11 +91,31 @@ impl Row {
         Self { metric: Some("bytes"), unit: "B", ..row }
     }
 
+    /// Where the parties run, if that is not left to the scheduler.
+    #[must_use]
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = mode;
+        self
+    }
+
     /// With another thing that there is an amount of.
     #[must_use]
     pub fn of(mut self, metric: &'static str) -> Self {
         (self.metric, self.unit) = (Some(metric), metric);
         self
+    }
+
+    /// What most times stay under, and not the middle one.
+    #[must_use]
+    pub fn of_tail(mut self) -> Self {
+        self.metric = Some(TAIL);
+        self
+    }
+
+    /// Whether the row is about the tail of its times.
+    #[must_use]
+    pub fn is_of_tail(&self) -> bool {
+        self.metric == Some(TAIL)
     }
 
     /// With another unit.

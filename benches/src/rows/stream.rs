@@ -17,6 +17,7 @@ pub(super) fn rows() -> Vec<Row> {
     let row = |what: &str, size| Row::rates(format!("ipc/stream-{what}"), Mode::Hot, "stream", size);
     let pipe = By::Python("messages.py", "pipe");
     let pipe_bytes = By::Python("messages.py", "bytes");
+    let queue = By::Python("messages.py", "queue");
     let ipc_channel = By::Rival("ipc-channel", "bytes");
     let iceoryx2 = By::Rival("iceoryx2", "poll");
     let large = |what: &str, size| {
@@ -31,6 +32,7 @@ pub(super) fn rows() -> Vec<Row> {
             .against("bound", By::Bound("hybrid"), 0.7)
             .against("cpython", pipe, 35.0)
             .beside("cpython-bytes", pipe_bytes)
+            .against("cpython-queue", queue, 15.0)
             .against("ipc-channel", ipc_channel, 10.0)
             .against("iceoryx2", iceoryx2, 5.0),
         row("1KiB", 1 << 10)
@@ -42,11 +44,13 @@ pub(super) fn rows() -> Vec<Row> {
         row("64KiB", 64 << 10)
             .against("bound", By::Bound("hybrid"), 0.85)
             .against("cpython-bytes", pipe_bytes, 3.0)
+            .against("cpython-queue", queue, 12.0)
             .against("ipc-channel", ipc_channel, 2.6)
             .against("iceoryx2", iceoryx2, 0.8),
         row("1MiB", 1 << 20)
             .against("bound", By::Bound("hybrid"), 0.9)
             .against("cpython-bytes", pipe_bytes, 3.0)
+            .against("cpython-queue", queue, 12.0)
             .against("ipc-channel", ipc_channel, 2.6)
             .against("iceoryx2", iceoryx2, 0.8),
         large("16MiB", 16 << 20),

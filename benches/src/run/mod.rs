@@ -3,13 +3,16 @@
 mod contestant;
 mod environment;
 mod measure;
+mod nearness;
 mod options;
 mod plot;
 mod quiet;
 mod readme;
 mod report;
+mod schedule;
 
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::contest::Failure;
@@ -18,6 +21,7 @@ use crate::rows::{self, By, Row, System};
 use measure::Outcome;
 use options::Options;
 use quiet::Quiet;
+use schedule::Schedule;
 
 /// Runs what the arguments ask for.
 ///
@@ -35,43 +39,48 @@ pub fn run(arguments: &[String]) -> Result<(), Failure> {
         head.push_str(&format!("noise     {noise}\n"));
         readme::write(&outcomes, &head, &format!("{table}\n{}", summary.lines().next().unwrap_or_default()))?;
     }
-    if let Some(file) = &options.json {
-        fs::write(file, report::json(&outcomes)?)?;
-    }
     if let Some(folder) = &options.plot {
         plot::draw(&outcomes, folder)?;
     }
     Ok(())
 }
 
-/// Also gives the time that it took, and how quiet it was.
+/// Writes what is wanted, and which rows show it, into the README.
+///
+/// # Errors
+/// The file is not there, or has no place for it.
+pub fn write_goals() -> Result<(), Failure> {
+    readme::write_goals()
+}
+
+/// Also gives the time that it took, and how quiet it was. What is measured so far is in the
+/// file, should the run be interrupted.
 fn measure_all(rows: &[Row], options: &Options) -> Result<(Vec<Outcome>, String), Failure> {
-    let begin = Instant::now();
+    let mut schedule = Schedule::new(rows, options.at_most);
     let mut quiet = Quiet::with_patience(options.patience);
     let mut outcomes = Vec::new();
     for (number, row) in rows.iter().enumerate() {
-        if begin.elapsed() > options.at_most {
+        if schedule.is_over() {
             println!("{} row(s) skipped: the time is up", rows.len() - number);
             break;
         }
-        let rounds = rounds(options, begin.elapsed(), number as f64 / rows.len() as f64);
-        let outcome = measure::row(row, rounds, options, &mut quiet)?;
-        println!("[{}/{}] {}", number + 1, rows.len(), report::line(&outcome));
+        let outcome = measure::row(row, options, &mut quiet, schedule.share(row))?;
+        schedule.finish(row);
+        println!("[{}/{}, {}] {}", number + 1, rows.len(), schedule.left(), report::line(&outcome));
         outcomes.push(outcome);
+        if let Some(file) = &options.json {
+            write_whole(file, &report::json(&outcomes)?)?;
+        }
     }
-    let minutes = begin.elapsed().as_secs_f64() / 60.0;
+    let minutes = schedule.elapsed().as_secs_f64() / 60.0;
     Ok((outcomes, format!("{minutes:.1} minutes; {quiet}")))
 }
 
-/// Fewer rounds when the run is late, so that all rows have their turn.
-fn rounds(options: &Options, elapsed: Duration, share: f64) -> usize {
-    let due = options.at_most.as_secs_f64() * (0.1 + 0.8 * share);
-    let most = match elapsed.as_secs_f64() / due {
-        1.2.. => 2,
-        1.0.. => 3,
-        _ => options.rounds,
-    };
-    options.rounds.min(most)
+/// Whoever reads the file finds the text of this time or of the time before.
+fn write_whole(file: &Path, text: &str) -> Result<(), Failure> {
+    let new = file.with_extension("new");
+    fs::write(&new, text)?;
+    Ok(fs::rename(&new, file)?)
 }
 
 /// The rows asked for, by their names or what those begin with; a build to compare

@@ -11,6 +11,9 @@ use crate::rows::By;
 /// The program that answers what [`Row::small`](crate::rows::Row::small) says.
 const SMALL: &str = "small";
 
+/// So many rounds there are between two builds.
+const AGAINST_ROUNDS: usize = 15;
+
 /// What to run, how often, and where the contestants are.
 #[derive(Debug)]
 pub(super) struct Options {
@@ -37,6 +40,7 @@ pub(super) struct Options {
 impl Options {
     pub(super) fn parse(arguments: &[String]) -> Result<Self, Failure> {
         let mut options = Self::default();
+        let arguments_name_rounds = arguments.iter().any(|argument| argument == "--rounds");
         let mut arguments = arguments.iter();
         while let Some(argument) = arguments.next() {
             if !argument.starts_with("--") {
@@ -66,6 +70,10 @@ impl Options {
                 }
                 _ => return Err(format!("no option is called {argument}").into()),
             }
+        }
+        // Two contestants leave time for more rounds, and small differences need them.
+        if options.build.is_some() && !arguments_name_rounds {
+            options.rounds = AGAINST_ROUNDS;
         }
         Ok(options)
     }

@@ -18,11 +18,13 @@ pub(super) struct Quiet {
     patience: Duration,
     calm: u32,
     noisy: u32,
+    /// The shortest and the longest look from processor to processor, in nanoseconds.
+    looks: Option<(f64, f64)>,
 }
 
 impl Quiet {
     pub(super) fn with_patience(patience: Duration) -> Self {
-        Self { patience, calm: 0, noisy: 0 }
+        Self { patience, calm: 0, noisy: 0, looks: None }
     }
 
     /// Waits until nobody else works, or the patience is at an end.
@@ -39,13 +41,23 @@ impl Quiet {
         self.patience = self.patience.saturating_sub(begin.elapsed().saturating_sub(LOOK));
     }
 
-    /// Whether to measure again because others worked, while there is patience.
-    pub(super) fn is_disturbed(&self, others: f64) -> bool {
-        others >= QUIET && !self.patience.is_zero()
+    /// Whether to measure again, because others worked or the processors were moved, while there
+    /// is patience.
+    pub(super) fn is_disturbed(&self, others: f64, is_moved: bool) -> bool {
+        (others >= QUIET || is_moved) && !self.patience.is_zero()
     }
 
-    /// Notes a measurement that is kept.
-    pub(super) fn note(&mut self, others: f64) {
+    /// A measurement of that length is made again.
+    pub(super) fn spend(&mut self, time: Duration) {
+        self.patience = self.patience.saturating_sub(time);
+    }
+
+    /// Notes a measurement that is kept, and how far apart the processors were.
+    pub(super) fn note(&mut self, others: f64, apart: Option<f64>) {
+        if let Some(look) = apart {
+            let (nearest, farthest) = self.looks.get_or_insert((look, look));
+            (*nearest, *farthest) = (nearest.min(look), farthest.max(look));
+        }
         if others < QUIET {
             self.calm += 1;
         } else {
@@ -57,7 +69,13 @@ impl Quiet {
 impl fmt::Display for Quiet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let all = self.calm + self.noisy;
-        write!(f, "others worked during {} of {all} measurements", self.noisy)
+        write!(f, "others worked during {} of {all} measurements", self.noisy)?;
+        match self.looks {
+            Some((nearest, farthest)) => {
+                write!(f, "; from processor to processor {nearest:.0} to {farthest:.0} ns")
+            }
+            None => Ok(()),
+        }
     }
 }
 

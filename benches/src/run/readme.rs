@@ -6,10 +6,13 @@ use std::fs;
 use super::measure::{Measured, Outcome};
 use super::report::{figures, shown};
 use crate::contest::{Failure, Mode};
-use crate::rows::{By, System};
+use crate::rows::{By, System, goals};
 
 const BEGIN: &str = "<!-- measured -->\n";
 const END: &str = "<!-- end of what was measured -->\n";
+
+/// Around the table of what is wanted.
+const GOALS: [&str; 2] = ["<!-- goals -->\n", "<!-- end of the goals -->\n"];
 
 /// Rows of the short table: in words, by name, and the mode.
 const SHORT: [(&str, &str, Mode); 12] = [
@@ -37,11 +40,20 @@ pub(super) fn write(outcomes: &[Outcome], head: &str, long: &str) -> Result<(), 
     replace("README.md", &format!("\n{}\n{head}\n", short(outcomes)))
 }
 
+/// Writes the table of what is wanted.
+pub(super) fn write_goals() -> Result<(), Failure> {
+    replace_between("benches/README.md", GOALS, &format!("\n{}\n", goals::table()))
+}
+
 fn replace(file: &str, text: &str) -> Result<(), Failure> {
+    replace_between(file, [BEGIN, END], text)
+}
+
+fn replace_between(file: &str, [begin, end]: [&str; 2], text: &str) -> Result<(), Failure> {
     let old = fs::read_to_string(file)?;
-    let (before, rest) = old.split_once(BEGIN).ok_or_else(|| format!("{file} has no {BEGIN}"))?;
-    let (_, after) = rest.split_once(END).ok_or_else(|| format!("{file} has no {END}"))?;
-    fs::write(file, [before, BEGIN, text, END, after].concat())?;
+    let (before, rest) = old.split_once(begin).ok_or_else(|| format!("{file} has no {begin}"))?;
+    let (_, after) = rest.split_once(end).ok_or_else(|| format!("{file} has no {end}"))?;
+    fs::write(file, [before, begin, text, end, after].concat())?;
     println!("wrote {file}");
     Ok(())
 }
@@ -57,7 +69,8 @@ fn short(outcomes: &[Outcome]) -> String {
         };
         let cpython = outcome.others.iter().find(|(system, _)| system.name.starts_with("cpython"));
         let rivals = outcome.others.iter().filter(|(system, _)| is_rival(system));
-        let ratio = |(_, other): &&(System, Measured)| outcome.ratio(other).map(|ratio| ratio.middle);
+        let ratio =
+            |(system, other): &&(System, Measured)| outcome.ratio(system, other).map(|ratio| ratio.middle);
         let best = rivals.filter(|other| ratio(other).is_some());
         let best = best.min_by(|a, b| ratio(a).unwrap_or(0.0).total_cmp(&ratio(b).unwrap_or(0.0)));
         let cell = |other: Option<&(System, Measured)>, is_named: bool| match other {

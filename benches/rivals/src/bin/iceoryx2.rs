@@ -1,4 +1,5 @@
-//! `iceoryx2`: a service for each direction, polled, with the message copied in and out.
+//! `iceoryx2`: a service for each direction, polled, or waited for by its events, with the
+//! message copied in and out.
 
 use std::hint;
 use std::io::{self, PipeReader, PipeWriter, Read, Write};
@@ -9,6 +10,8 @@ use benches::clock::{pin, time_each};
 use benches::contest::{Answer, Failure, Job, Mode};
 use benches::kernel::Fork;
 use benches::payload::{FIRST, LAST, check, message, set_number};
+use iceoryx2::port::listener::Listener;
+use iceoryx2::port::notifier::Notifier;
 use iceoryx2::port::publisher::Publisher;
 use iceoryx2::port::subscriber::Subscriber;
 use iceoryx2::prelude::*;
@@ -17,8 +20,8 @@ use iceoryx2::prelude::*;
 const BUFFER: usize = 64;
 
 fn main() -> ExitCode {
-    rivals::main(|_, job| match (job.question.as_str(), job.mode) {
-        ("roundtrip", Mode::Hot) => Some(roundtrip(job)),
+    rivals::main(|what, job| match (job.question.as_str(), job.mode) {
+        ("roundtrip", Mode::Hot) => Some(roundtrip(job, what == "event")),
         ("stream", Mode::Hot) => Some(stream(job)),
         _ => None,
     })
@@ -70,7 +73,36 @@ fn names() -> [String; 2] {
     ["there", "back"].map(|way| format!("benches/{}/{turn}/{way}", process::id()))
 }
 
-fn roundtrip(job: &Job) -> Result<Answer, Failure> {
+/// Tells the other process of each message, and waits until it tells of one.
+struct Events {
+    notifier: Notifier<ipc::Service>,
+    listener: Listener<ipc::Service>,
+    _node: Node<ipc::Service>,
+}
+
+impl Events {
+    fn open(out: &str, into: &str) -> Result<Self, Failure> {
+        let node = NodeBuilder::new().create::<ipc::Service>()?;
+        let service = |name: &str| -> Result<_, Failure> {
+            Ok(node.service_builder(&name.try_into()?).event().open_or_create()?)
+        };
+        let notifier = service(out)?.notifier_builder().create()?;
+        let listener = service(into)?.listener_builder().create()?;
+        Ok(Self { notifier, listener, _node: node })
+    }
+
+    fn tell(&self) -> Result<(), Failure> {
+        self.notifier.notify()?;
+        Ok(())
+    }
+
+    fn wait(&self) -> Result<(), Failure> {
+        while self.listener.blocking_wait(|_| ())? == 0 {}
+        Ok(())
+    }
+}
+
+fn roundtrip(job: &Job, with_events: bool) -> Result<Answer, Failure> {
     let [own, other] = job.mode.processors();
     let [there, back] = names();
     let len = job.number;
@@ -81,29 +113,36 @@ fn roundtrip(job: &Job) -> Result<Answer, Failure> {
         pin(other).expect("a processor");
         hear(&mut opened);
         let ends = Ends::open(&back, &there, len).expect("services");
+        let events = with_events.then(|| Events::open(&back, &there).expect("events"));
         say(&mut meet);
         let mut bytes = message(len);
         loop {
+            events.iter().for_each(|events| events.wait().expect("an event"));
             ends.recv(&mut bytes).expect("a message");
             if check(&bytes) == LAST {
                 return;
             }
             ends.send(&bytes).expect("room");
+            events.iter().for_each(|events| events.tell().expect("a listener"));
         }
     })?;
     pin(own)?;
     let ends = Ends::open(&there, &back, len)?;
+    let events = with_events.then(|| Events::open(&there, &back)).transpose()?;
     say(&mut open);
     hear(&mut met);
     let mut bytes = message(len);
     let answer = time_each(job.mode, job.budget, |turn| {
         set_number(&mut bytes, FIRST + turn);
         ends.send(&bytes)?;
+        events.as_ref().map(Events::tell).transpose()?;
+        events.as_ref().map(Events::wait).transpose()?;
         ends.recv(&mut bytes)?;
         if check(&bytes) == FIRST + turn { Ok(()) } else { Err("another message came".into()) }
     })?;
     set_number(&mut bytes, LAST);
     ends.send(&bytes)?;
+    events.as_ref().map(Events::tell).transpose()?;
     peer.join()?;
     Ok(answer)
 }

@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         "map" => Some(with_pool(|pool| chunked(job, pool, job.number.div_ceil(4 * WORKERS)))),
         "apply-async" => Some(with_pool(|pool| apply_async(job, pool))),
         "chunk1" => Some(with_pool(|pool| chunked(job, pool, 1))),
+        "chunk1-text" => Some(with_pool(|pool| texts(job, pool))),
         "megabyte" => Some(with_pool(|pool| megabytes(job, pool))),
         _ => None,
     })
@@ -89,6 +90,23 @@ fn chunked(job: &Job, pool: &Pool, size: usize) -> Result<Answer, Failure> {
             under_way.extend(chunks.next().map(spawn));
         }
         right(&values, job.number)
+    })
+}
+
+fn texts(job: &Job, pool: &Pool) -> Result<Answer, Failure> {
+    const UNDER_WAY: usize = 128;
+    let texts: Vec<String> = (0..job.number).map(|number| format!("{number} is the number")).collect();
+    rate_each(job.budget, || {
+        let spawn = |text: &String| pool.spawn(text.clone(), |text: String| text.to_uppercase());
+        let mut rest = texts.iter();
+        let mut under_way: VecDeque<_> = rest.by_ref().take(UNDER_WAY).map(spawn).collect();
+        let mut bytes = 0;
+        while let Some(handle) = under_way.pop_front() {
+            bytes += handle.join()?.len();
+            under_way.extend(rest.next().map(spawn));
+        }
+        let expected: usize = texts.iter().map(String::len).sum();
+        if bytes == expected { Ok(texts.len()) } else { Err("wrong texts".into()) }
     })
 }
 

@@ -19,6 +19,8 @@ const KEY: &str = "the key";
 fn main() -> ExitCode {
     rivals::main(|what, job| match job.question.as_str() {
         "get" | "set" | "method" | "pipelined" | "connect" | "idle" => Some(measure(what, job)),
+        // Theirs is always a plain one.
+        "get-by-socket" => Some(measure(what, &Job { question: "get".to_owned(), ..job.clone() })),
         "durable-set" | "synced-set" => Some(measure(what, job)),
         _ => None,
     })

@@ -36,6 +36,8 @@ trait Map {
 fn main() -> ExitCode {
     rivals::main(|what, job| match job.question.as_str() {
         "get" | "set" | "method" | "pipelined" | "connect" | "idle" => Some(measure(what, job)),
+        // Theirs is always a plain one.
+        "get-by-socket" => Some(measure(what, &Job { question: "get".to_owned(), ..job.clone() })),
         _ => None,
     })
 }

@@ -41,7 +41,7 @@ pub(super) fn draw(area: &str, outcomes: &[&Outcome]) -> String {
 /// Those with a ratio, and their own value in words.
 fn bars(outcome: &Outcome) -> impl Iterator<Item = (&System, Estimate, String)> {
     let others = outcome.others.iter();
-    others.filter_map(|(system, other)| Some((system, outcome.ratio(other)?, shown(outcome, other))))
+    others.filter_map(|(system, other)| Some((system, outcome.ratio(system, other)?, shown(outcome, other))))
 }
 
 fn frame(svg: &mut Svg, area: &str, axis: &Log, bottom: f64) {

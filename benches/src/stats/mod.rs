@@ -1,6 +1,10 @@
 //! Medians, their uncertainty, and verdicts.
 
+mod states;
+
 use serde::Serialize;
+
+pub use states::{LEAST, Round, State, is_same, states};
 
 /// The value under which a share of the values lie, which must be in order.
 #[must_use]
@@ -39,9 +43,16 @@ impl Estimate {
     /// highest, which needs no shape of the noise.
     #[must_use]
     pub fn of(values: &[f64]) -> Self {
+        Self::with_doubt(values, 0.1)
+    }
+
+    /// As [`of`](Self::of), with an interval that misses the true median no more often than
+    /// that, if there are enough values for it.
+    #[must_use]
+    pub fn with_doubt(values: &[f64], doubt: f64) -> Self {
         let mut sorted = values.to_vec();
         sorted.sort_by(f64::total_cmp);
-        let cut = cut(sorted.len());
+        let cut = cut(sorted.len(), doubt);
         let end = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
         let last = sorted.len().saturating_sub(1);
         Self { middle: median(&sorted), low: end(cut), high: end(last - cut.min(last)) }
@@ -89,12 +100,12 @@ impl Verdict {
 /// How many of `rounds` values may be left away at each end of the interval: the
 /// chance that the true median lies outside is that of so few heads, or fewer, or of
 /// so few tails, among as many coins.
-fn cut(rounds: usize) -> usize {
+fn cut(rounds: usize, doubt: f64) -> usize {
     let mut term = 0.5f64.powi(rounds as i32);
     let mut below = 0.0;
     for heads in 0..rounds {
         below += term;
-        if 2.0 * below > 0.1 {
+        if 2.0 * below > doubt {
             return heads.saturating_sub(1);
         }
         term *= (rounds - heads) as f64 / (heads + 1) as f64;
@@ -115,7 +126,12 @@ mod tests {
     #[test]
     fn few_rounds_leave_nothing_away() {
         // With five coins, all alike has a chance of 1 in 16; with eight, at most one other 7 in 100.
-        assert_eq!([3, 5, 7, 8, 9, 11].map(cut), [0, 0, 0, 1, 1, 2]);
+        assert_eq!([3, 5, 7, 8, 9, 11].map(|rounds| cut(rounds, 0.1)), [0, 0, 0, 1, 1, 2]);
+    }
+
+    #[test]
+    fn less_doubt_leaves_less_away() {
+        assert_eq!([0.1, 0.01, 0.001, 0.0001].map(|doubt| cut(15, doubt)), [3, 2, 1, 0]);
     }
 
     #[test]
