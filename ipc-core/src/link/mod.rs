@@ -20,7 +20,6 @@ use crate::transfer;
 use crate::wait::Arm;
 
 mod boxed;
-mod incoming;
 mod ring;
 pub(crate) mod share;
 mod stream;
