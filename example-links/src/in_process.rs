@@ -74,9 +74,16 @@ impl Link for InProcessLink {
         // Users' code runs here: before the lock, so that it may send on this very link.
         let bytes = message.bytes()?.to_vec();
         let handles: io::Result<Vec<Handle>> = message.handles().iter().map(Handle::try_clone).collect();
-        self.outward.push(Letter { bytes, handles: handles? }, deadline)?;
-        message.sent();
-        Ok(())
+        let sent = match handles {
+            Ok(handles) => self.outward.push(Letter { bytes, handles }, deadline),
+            Err(error) => Err(error.into()),
+        };
+        if sent.is_ok() {
+            message.sent()
+        } else {
+            message.unsent()
+        }
+        sent
     }
 
     fn recv_at_most(

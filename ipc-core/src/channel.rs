@@ -59,6 +59,13 @@ pub fn duplex<A: Message, B: Message>() -> io::Result<(Connection<A, B>, Connect
 /// Threads may share it. Inside a message it moves to the receiver, and a later use
 /// here is the error [`SendError::Moved`].
 ///
+/// It moves between two messages: while it is on its way, other threads that send on it
+/// wait, and go on if the message with it is not sent after all. If one of them is in the
+/// middle of sending, the move waits for it, for up to a second, and then refuses with
+/// [`ExportError::InUse`](crate::ExportError::InUse) in a [`SendError::Encode`]: nothing is
+/// lost, and it may be tried again once there is room. A packet holds the ends in it only
+/// while a link is sending it.
+///
 /// # Clones
 /// Each clone moves by itself, so that several processes send to one receiver: the
 /// messages of each come in its order, each whole. For the receiver the channel ends when
@@ -66,7 +73,9 @@ pub fn duplex<A: Message, B: Message>() -> io::Result<(Connection<A, B>, Connect
 /// message, and one that a fork copied. The processes take turns; if one is killed in its
 /// turn, its message does not come and the next goes on. One that is stopped in its turn
 /// keeps the others waiting, to their deadlines. A sender of which no clone has left for
-/// another process pays nothing for this.
+/// another process pays nothing for this; the first clone to leave changes how the others
+/// send, between two messages of theirs, and so it too waits up to a second for a thread
+/// that is in the middle of one. Later clones leave without waiting.
 ///
 /// Up to 384 processes may send over one ring, any number over a pipe or a local socket, and
 /// only processes of this program's tree. Over a link that cannot bring several processes in order (see
@@ -96,7 +105,7 @@ pub struct Sender<T> {
 ///
 /// Threads may share it, and each message goes to one of them. Inside a message
 /// it moves to the receiver, and a later use here is the error
-/// [`RecvError::Moved`].
+/// [`RecvError::Moved`]. It does not move while a thread waits on it.
 pub struct Receiver<T> {
     pub(crate) end: Arc<End>,
     hash: u64,

@@ -77,6 +77,19 @@ impl Drop for End {
 }
 
 impl Moves for End {
+    fn hold(&self) -> Result<(), ExportError> {
+        self.link.hold()?;
+        if self.has_moved() {
+            self.link.let_go();
+            return Err(ExportError::Moved);
+        }
+        Ok(())
+    }
+
+    fn let_go(&self) {
+        self.link.let_go();
+    }
+
     fn moved(&self) {
         self.moved.store(true, Ordering::Relaxed);
         self.link.detach();
@@ -115,13 +128,29 @@ impl Own {
             return Err(ExportError::Moved);
         }
         if end.clones.load(Ordering::Relaxed) == 1 && !end.shared.load(Ordering::Relaxed) {
-            return Ok((end.link.export()?, Arc::new(Only(Arc::clone(self)))));
+            let only = Only(Arc::clone(self));
+            match only.hold() {
+                Ok(()) => match end.link.export() {
+                    Ok(export) => return Ok((export, Arc::new(only))),
+                    Err(error) => {
+                        only.let_go();
+                        return Err(error);
+                    }
+                },
+                // A clone is leaving as well: they share the end.
+                Err(ExportError::Shared) => {}
+                Err(error) => return Err(error),
+            }
         }
+        // Said before: who is about to leave as the only one looks while it holds the end.
+        let was_shared = end.shared.swap(true, Ordering::SeqCst);
         let export = end.link.share().map_err(|error| match error {
-            ExportError::Unsupported => ExportError::Shared,
+            ExportError::Unsupported => {
+                end.shared.store(was_shared, Ordering::SeqCst);
+                ExportError::Shared
+            }
             other => other,
         })?;
-        end.shared.store(true, Ordering::Relaxed);
         Ok((export, Arc::clone(self) as _))
     }
 
@@ -146,6 +175,22 @@ impl Moves for Own {
 struct Only(Arc<Own>);
 
 impl Moves for Only {
+    fn hold(&self) -> Result<(), ExportError> {
+        let end = &self.0.end;
+        Moves::hold(&**end)?;
+        // ORDERING: a clone that says that it shares the end before the link does so either
+        // is seen here, or waits for the link until this one has left.
+        if self.0.has_moved() || end.shared.load(Ordering::SeqCst) {
+            end.link.let_go();
+            return Err(if self.0.has_moved() { ExportError::Moved } else { ExportError::Shared });
+        }
+        Ok(())
+    }
+
+    fn let_go(&self) {
+        self.0.end.link.let_go();
+    }
+
     fn moved(&self) {
         if !self.0.moved.swap(true, Ordering::Relaxed) {
             self.0.leave();
@@ -194,15 +239,17 @@ fn pack<S: Serializer>(end: &Arc<End>, serializer: S) -> Result<S::Ok, S::Error>
     if end.has_moved() {
         return Err(serialize_error(ExportError::Moved));
     }
-    let export = end.link.export().map_err(serialize_error)?;
+    end.hold().map_err(serialize_error)?;
+    let export = end.link.export().inspect_err(|_| end.link.let_go()).map_err(serialize_error)?;
     write(export, Arc::clone(end) as Arc<dyn Moves>, serializer)
 }
 
 fn write<S: Serializer>(export: Export, leaves: Arc<dyn Moves>, serializer: S) -> Result<S::Ok, S::Error> {
+    // From here on the message has it, whatever becomes of it.
+    transfer::on_commit(leaves).map_err(serialize_error)?;
     let places: Result<Vec<u32>, String> = export.handles.iter().map(transfer::give).collect();
     let share = export.share.map(|share| share.region().clone());
     let wire = Wire { kind: export.kind, places: places.map_err(serialize_error)?, share };
-    transfer::on_commit(leaves).map_err(serialize_error)?;
     wire.serialize(serializer)
 }
 

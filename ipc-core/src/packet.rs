@@ -68,6 +68,8 @@ impl Packet {
         let luggage = std::mem::take(&mut self.luggage);
         let (result, luggage) = transfer::packing(luggage, || write(&mut Writer { bytes: &mut self.bytes }));
         self.luggage = luggage;
+        // Until it is sent, the ends in it are as usable as ever.
+        self.luggage.let_go();
         result
     }
 
@@ -103,6 +105,7 @@ impl Packet {
         let bytes = &mut self.bytes;
         let (written, luggage) = transfer::packing(luggage, || codec::append_message(value, bytes));
         self.luggage = luggage;
+        self.luggage.let_go();
         written?;
         self.bytes.extend_from_slice(&codec::type_hash::<T>().to_le_bytes());
         Ok(())
@@ -317,11 +320,13 @@ impl Outgoing for Packet {
         let Some(space) = space.get_mut(..self.bytes.len()) else {
             return Ok(None);
         };
+        self.luggage.hold().map_err(EncodeError::new::<Packet>)?;
         space.copy_from_slice(&self.bytes);
         Ok(Some(self.bytes.len()))
     }
 
     fn bytes(&mut self) -> Result<&[u8], EncodeError> {
+        self.luggage.hold().map_err(EncodeError::new::<Packet>)?;
         Ok(&self.bytes)
     }
 
@@ -335,5 +340,9 @@ impl Outgoing for Packet {
 
     fn sent(&mut self) {
         self.luggage.commit();
+    }
+
+    fn unsent(&mut self) {
+        self.luggage.let_go();
     }
 }

@@ -11,10 +11,20 @@ use std::fmt::Display;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
+use crate::error::ExportError;
 use crate::sys::Handle;
 
 /// Something that leaves this process when the message it stands in is sent.
 pub(crate) trait Moves: Send + Sync {
+    /// The message is about to go: nobody uses the end here until [`moved`](Self::moved) or
+    /// [`let_go`](Self::let_go).
+    fn hold(&self) -> Result<(), ExportError> {
+        Ok(())
+    }
+
+    /// The message does not go now.
+    fn let_go(&self) {}
+
     /// The message is on its way: this end belongs to the receiver now.
     fn moved(&self);
 }
@@ -28,9 +38,37 @@ pub(crate) struct Luggage(Option<Box<Load>>);
 #[derive(Default)]
 pub(crate) struct Load {
     pub(crate) handles: Vec<Handle>,
-    pub(crate) moves: Vec<Arc<dyn Moves>>,
+    pub(crate) moves: Vec<Leaving>,
     /// Which of the handles are to the same thing, wanted by many values: key and place.
     shared: Vec<(u128, u32)>,
+}
+
+/// An end that leaves with the message. Dropped, it stays.
+pub(crate) struct Leaving {
+    end: Arc<dyn Moves>,
+    is_held: bool,
+}
+
+impl Leaving {
+    fn hold(&mut self) -> Result<(), ExportError> {
+        if !self.is_held {
+            self.end.hold()?;
+            self.is_held = true;
+        }
+        Ok(())
+    }
+
+    fn let_go(&mut self) {
+        if std::mem::take(&mut self.is_held) {
+            self.end.let_go();
+        }
+    }
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        self.let_go();
+    }
 }
 
 impl Deref for Luggage {
@@ -69,9 +107,28 @@ impl Luggage {
     /// kept here would hide the end of the process that has them now.
     pub(crate) fn commit(&mut self) {
         let Some(load) = &mut self.0 else { return };
-        load.moves.iter().for_each(|end| end.moved());
+        for leaving in &mut load.moves {
+            leaving.end.moved();
+            // Who waits for it finds that it has gone.
+            leaving.let_go();
+        }
         if !load.moves.is_empty() {
             load.handles.clear();
+        }
+    }
+
+    /// The message is about to be sent: its ends are used by nobody until it is, or is not.
+    pub(crate) fn hold(&mut self) -> Result<(), ExportError> {
+        match &mut self.0 {
+            Some(load) => load.moves.iter_mut().try_for_each(Leaving::hold).inspect_err(|_| self.let_go()),
+            None => Ok(()),
+        }
+    }
+
+    /// It is not sent now.
+    pub(crate) fn let_go(&mut self) {
+        if let Some(load) = &mut self.0 {
+            load.moves.iter_mut().for_each(Leaving::let_go);
         }
     }
 }
@@ -251,14 +308,17 @@ pub(crate) fn unpack_to((handles, moves): (usize, usize)) {
     });
 }
 
-/// Asks to be told when the message is sent.
+/// Asks to be told when the message is sent, of an end that is held until then.
 pub(crate) fn on_commit(end: Arc<dyn Moves>) -> Result<(), String> {
     contexts(|stack| match packing_now(stack) {
         Some(luggage) => {
-            luggage.moves.push(end);
+            luggage.moves.push(Leaving { end, is_held: true });
             Ok(())
         }
-        _ => Err(OUTSIDE.to_owned()),
+        _ => {
+            end.let_go();
+            Err(OUTSIDE.to_owned())
+        }
     })
 }
 

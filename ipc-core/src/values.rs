@@ -175,6 +175,8 @@ impl<T: Message> Outgoing for Typed<'_, T> {
     fn write_into(&mut self, space: &mut [u8]) -> Result<Option<usize>, EncodeError> {
         let Some(room) = space.len().checked_sub(TAIL) else { return Ok(None) };
         let body = &mut space[..room];
+        // What an earlier try held is free for this one.
+        self.luggage = Luggage::default();
         let (written, luggage) =
             transfer::packing(Luggage::default(), || codec::message_into(self.value, body));
         self.luggage = luggage;
@@ -213,5 +215,9 @@ impl<T: Message> Outgoing for Typed<'_, T> {
 
     fn sent(&mut self) {
         self.luggage.commit();
+    }
+
+    fn unsent(&mut self) {
+        self.luggage.let_go();
     }
 }

@@ -114,6 +114,8 @@ impl Outgoing for TaskFrame<'_> {
     fn write_into(&mut self, space: &mut [u8]) -> Result<Option<usize>, EncodeError> {
         let len = self.pieces().iter().map(|part| part.len()).sum();
         let Some(mut space) = space.get_mut(..len) else { return Ok(None) };
+        // Ends that stand in the items are about to leave.
+        Outgoing::bytes(self.items)?;
         for part in self.pieces() {
             let (here, rest) = space.split_at_mut(part.len());
             here.copy_from_slice(part);
@@ -123,6 +125,7 @@ impl Outgoing for TaskFrame<'_> {
     }
 
     fn bytes(&mut self) -> Result<&[u8], EncodeError> {
+        Outgoing::bytes(self.items)?;
         if self.whole.is_empty() {
             self.whole = self.pieces().concat();
         }
@@ -130,6 +133,7 @@ impl Outgoing for TaskFrame<'_> {
     }
 
     fn parts(&mut self) -> Result<[&[u8]; 4], EncodeError> {
+        Outgoing::bytes(self.items)?;
         Ok(self.pieces())
     }
 
@@ -143,6 +147,10 @@ impl Outgoing for TaskFrame<'_> {
 
     fn sent(&mut self) {
         self.items.sent();
+    }
+
+    fn unsent(&mut self) {
+        self.items.unsent();
     }
 }
 
@@ -189,5 +197,9 @@ impl Outgoing for Watched<'_> {
     fn sent(&mut self) {
         self.is_taken = true;
         self.inner.sent();
+    }
+
+    fn unsent(&mut self) {
+        self.inner.unsent();
     }
 }

@@ -287,4 +287,8 @@ impl Outgoing for Noted {
         self.has_left = true;
         Outgoing::sent(&mut self.packet);
     }
+
+    fn unsent(&mut self) {
+        Outgoing::unsent(&mut self.packet);
+    }
 }

@@ -77,6 +77,14 @@ macro_rules! forward {
                 (**self).leave_unwatched();
             }
 
+            fn hold(&self) -> Result<(), ExportError> {
+                (**self).hold()
+            }
+
+            fn let_go(&self) {
+                (**self).let_go();
+            }
+
             fn export(&self) -> Result<Export, ExportError> {
                 (**self).export()
             }

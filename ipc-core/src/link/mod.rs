@@ -32,7 +32,7 @@ pub(crate) use stream::Limits;
 pub use stream::{PipeLink, SocketLink};
 pub use tcp::TcpLink;
 
-/// How long the first move of a clone waits for a thread that is sending.
+/// How long an end that is about to leave waits for a thread that is sending.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a link can do; asked of it, never guessed.
@@ -163,6 +163,20 @@ pub trait Link: Send + Sync + fmt::Debug {
     /// watch for it.
     fn leave_unwatched(&self) {}
 
+    /// The end is about to leave with a message: whoever uses it waits until
+    /// [`let_go`](Self::let_go), and then finds it [gone](Self::detach) or still here. Called
+    /// before [`export`](Self::export), by one thread at a time; nothing by default.
+    ///
+    /// # Errors
+    /// [`ExportError::InUse`] if another thread is in the middle of an operation and does not
+    /// come to an end, [`ExportError::InMessage`] if a part of a message would be lost.
+    fn hold(&self) -> Result<(), ExportError> {
+        Ok(())
+    }
+
+    /// The other half of [`hold`](Self::hold).
+    fn let_go(&self) {}
+
     /// What a process needs to go on with this end, if it can move to another one.
     ///
     /// # Errors
@@ -245,6 +259,10 @@ pub trait Outgoing {
 
     /// The link has taken the message; called once, when nothing can fail any more.
     fn sent(&mut self);
+
+    /// The link has not taken the message, and is done with it for now: ends that stand in it
+    /// are this process's again. Nothing by default.
+    fn unsent(&mut self) {}
 }
 
 /// An end on its way to another process.

@@ -91,7 +91,23 @@ impl Link for TcpLink {
         self.framed.set_polling(polling);
     }
 
+    fn hold(&self) -> Result<(), ExportError> {
+        self.framed.hold()
+    }
+
+    fn let_go(&self) {
+        self.framed.let_go();
+    }
+
     fn export(&self) -> Result<Export, ExportError> {
         self.framed.export(ExportKind::Tcp { trusted: !self.foreign, limits: self.framed.limits })
+    }
+
+    fn detach(&self) {
+        self.framed.detach();
+    }
+
+    fn adopt(&self) {
+        self.framed.adopt();
     }
 }

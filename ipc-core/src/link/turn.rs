@@ -3,7 +3,8 @@
 //! # Safety
 //! The value is reached only through a guard, and there is one guard at most:
 //! `state` leaves `FREE` by an exchange that one thread wins, and comes back to it
-//! when that thread's guard is dropped. Guards stay on their thread.
+//! when that thread's guard is dropped. Guards stay on their thread. A turn that is held
+//! without a guard gives nobody the value.
 
 #![allow(unsafe_code)]
 
@@ -11,7 +12,7 @@ use std::cell::UnsafeCell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::deadline;
@@ -30,6 +31,8 @@ const CONTENDED: u32 = 2;
 pub(crate) struct Turn<T> {
     state: AtomicU32,
     holder: AtomicU64,
+    /// It is held without a guard.
+    is_held: AtomicBool,
     value: UnsafeCell<T>,
 }
 
@@ -47,7 +50,8 @@ pub(crate) enum NoTurn {
 
 impl<T> Turn<T> {
     pub(crate) fn new(value: T) -> Self {
-        Self { state: AtomicU32::new(FREE), holder: AtomicU64::new(NOBODY), value: UnsafeCell::new(value) }
+        let (state, holder) = (AtomicU32::new(FREE), AtomicU64::new(NOBODY));
+        Self { state, holder, is_held: AtomicBool::new(false), value: UnsafeCell::new(value) }
     }
 
     /// Waits for the turn.
@@ -60,6 +64,28 @@ impl<T> Turn<T> {
         }
         self.holder.store(this_thread(), Ordering::Relaxed);
         Ok(TurnGuard { turn: self, on_thread: PhantomData })
+    }
+
+    /// Keeps the turn, which `guard` has, until [`let_go`](Self::let_go).
+    pub(crate) fn hold(guard: TurnGuard<'_, T>) {
+        guard.turn.is_held.store(true, Ordering::Relaxed);
+        std::mem::forget(guard);
+    }
+
+    /// Gives back a turn that is held without a guard, by any thread; nothing if none is.
+    pub(crate) fn let_go(&self) {
+        if self.is_held.swap(false, Ordering::Relaxed) {
+            self.pass_on();
+        }
+    }
+
+    #[inline]
+    fn pass_on(&self) {
+        self.holder.store(NOBODY, Ordering::Relaxed);
+        // ORDERING: what this thread did is visible to the next.
+        if self.state.swap(FREE, Ordering::Release) == CONTENDED {
+            futex::wake(&self.state, 1);
+        }
     }
 
     #[cold]
@@ -119,11 +145,7 @@ impl<T> DerefMut for TurnGuard<'_, T> {
 impl<T> Drop for TurnGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        self.turn.holder.store(NOBODY, Ordering::Relaxed);
-        // ORDERING: what this thread did is visible to the next.
-        if self.turn.state.swap(FREE, Ordering::Release) == CONTENDED {
-            futex::wake(&self.turn.state, 1);
-        }
+        self.turn.pass_on();
     }
 }
 
@@ -148,6 +170,24 @@ mod tests {
         assert_eq!(turn.take(None).unwrap_err(), NoTurn::Reentrant);
         drop(guard);
         assert_eq!(*turn.take(None).unwrap(), 1);
+    }
+
+    #[test]
+    fn a_held_turn_comes_back_from_any_thread() {
+        let turn = Turn::new(1);
+        Turn::hold(turn.take(None).unwrap());
+        assert_eq!(turn.take(None).unwrap_err(), NoTurn::Reentrant);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| *turn.take(None).unwrap());
+            let late = scope.spawn(|| turn.take(deadline::after(Duration::from_millis(20))).map(drop));
+            assert_eq!(late.join().unwrap(), Err(NoTurn::Timeout));
+            scope.spawn(|| turn.let_go());
+            assert_eq!(waiting.join().unwrap(), 1);
+        });
+        let guard = turn.take(None).unwrap();
+        turn.let_go();
+        assert_eq!(turn.take(None).unwrap_err(), NoTurn::Reentrant, "a guard's turn is its own");
+        drop(guard);
     }
 
     #[test]

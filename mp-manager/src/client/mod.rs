@@ -488,6 +488,10 @@ impl Outgoing for Once {
         self.taken = true;
         self.packet.sent();
     }
+
+    fn unsent(&mut self) {
+        self.packet.unsent();
+    }
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -197,7 +197,11 @@ impl RingLink {
             NoTurn::Timeout => SendError::Timeout,
             NoTurn::Reentrant => SendError::Reentrant,
         })?;
-        producer.send(&direction.end, message, deadline, wake)
+        let sent = producer.send(&direction.end, message, deadline, wake);
+        if sent.is_err() {
+            message.unsent();
+        }
+        sent
     }
 }
 
@@ -272,17 +276,41 @@ impl Link for RingLink {
         self.common.leave_unwatched();
     }
 
+    fn hold(&self) -> Result<(), ExportError> {
+        let mut consumer = None;
+        if let Some(direction) = &self.receiving {
+            let turn = direction.turn.take(crate::deadline::now());
+            let mut turn = turn.map_err(|_| ExportError::InUse)?;
+            if turn.is_in_message() {
+                return Err(ExportError::InMessage);
+            }
+            turn.tell(&direction.end);
+            consumer = Some(turn);
+        }
+        if let Some(direction) = &self.sending {
+            match direction.turn.take(crate::deadline::after(PATIENCE)) {
+                Ok(turn) => Turn::hold(turn),
+                Err(NoTurn::Timeout) => return Err(ExportError::InUse),
+                // A message that goes over this very end holds it by itself.
+                Err(NoTurn::Reentrant) => {}
+            }
+        }
+        consumer.into_iter().for_each(Turn::hold);
+        Ok(())
+    }
+
+    fn let_go(&self) {
+        if let Some(direction) = &self.sending {
+            direction.turn.let_go();
+        }
+        if let Some(direction) = &self.receiving {
+            direction.turn.let_go();
+        }
+    }
+
     fn export(&self) -> Result<Export, ExportError> {
         if self.common.is_detached() {
             return Err(ExportError::Moved);
-        }
-        if let Some(direction) = &self.receiving {
-            let turn = direction.turn.take(crate::deadline::now());
-            let mut consumer = turn.map_err(|_| ExportError::InUse)?;
-            if consumer.is_in_message() {
-                return Err(ExportError::InMessage);
-            }
-            consumer.tell(&direction.end);
         }
         let read_to = self.receiving.as_ref().map_or(0, |direction| direction.end.read_to());
         let (places, waiting) = self.common.post.copies(read_to)?;
@@ -304,6 +332,10 @@ impl Link for RingLink {
             let turn = direction.turn.take(crate::deadline::after(PATIENCE));
             if matches!(turn, Err(NoTurn::Timeout)) {
                 return Err(ExportError::InUse);
+            }
+            // The one that it waited for may have been the only sender, on its way elsewhere.
+            if self.common.is_detached() {
+                return Err(ExportError::Moved);
             }
             if self.common.share().is_none() {
                 self.common.set_share(Share::new()?);

@@ -29,7 +29,7 @@ pub(in crate::link) struct Framed {
     /// Where the senders take turns, if other processes write here as well.
     share: OnceLock<Share>,
     /// This end has left for another process.
-    pub(super) detached: AtomicBool,
+    detached: AtomicBool,
     writing: Turn<Writing>,
     reading: Turn<Reading>,
 }
@@ -56,6 +56,14 @@ impl Framed {
         message: &mut dyn Outgoing,
         deadline: Option<Instant>,
     ) -> Result<(), SendError> {
+        let sent = self.send_held(message, deadline);
+        if sent.is_err() {
+            message.unsent();
+        }
+        sent
+    }
+
+    fn send_held(&self, message: &mut dyn Outgoing, deadline: Option<Instant>) -> Result<(), SendError> {
         let mut writing = self.writing.take(deadline).map_err(|error| match error {
             NoTurn::Timeout => SendError::Timeout,
             NoTurn::Reentrant => SendError::Reentrant,
@@ -116,6 +124,9 @@ impl Framed {
         self.check_len(len)?;
         self.check_handles(message.handles())?;
         let _held = share.take(deadline)?;
+        if self.detached.load(Ordering::Relaxed) {
+            return Err(SendError::Moved);
+        }
         let mut done = 0;
         loop {
             let missing = len - done;
@@ -183,6 +194,9 @@ impl Framed {
         deadline: Option<Instant>,
     ) -> Result<(), RecvError> {
         let mut reading = self.reading.take(deadline).map_err(no_turn)?;
+        if self.detached.load(Ordering::Relaxed) {
+            return Err(RecvError::Moved);
+        }
         packet.clear();
         // A message that begins now is read into the packet's memory, which may be of a kind.
         if reading.is_between() {
@@ -205,11 +219,31 @@ impl Framed {
         Ok(poll(&[self.stream.readable()], deadline)?[0])
     }
 
-    pub(in crate::link) fn export(&self, kind: ExportKind) -> Result<Export, ExportError> {
-        let reading = self.reading.take(deadline::now()).map_err(|_| ExportError::InMessage)?;
-        let writing = self.writing.take(deadline::now()).map_err(|_| ExportError::InMessage)?;
-        if !reading.is_between() || !writing.rest.is_empty() {
+    /// Keeps others from using the stream, which is between two messages.
+    pub(in crate::link) fn hold(&self) -> Result<(), ExportError> {
+        let reading = self.reading.take(deadline::now()).map_err(|_| ExportError::InUse)?;
+        if !reading.is_between() {
             return Err(ExportError::InMessage);
+        }
+        match self.writing.take(deadline::after(PATIENCE)) {
+            Ok(writing) if !writing.rest.is_empty() => return Err(ExportError::InMessage),
+            Ok(writing) => Turn::hold(writing),
+            Err(NoTurn::Timeout) => return Err(ExportError::InUse),
+            // A message that goes over this very end holds it by itself.
+            Err(NoTurn::Reentrant) => {}
+        }
+        Turn::hold(reading);
+        Ok(())
+    }
+
+    pub(in crate::link) fn let_go(&self) {
+        self.writing.let_go();
+        self.reading.let_go();
+    }
+
+    pub(in crate::link) fn export(&self, kind: ExportKind) -> Result<Export, ExportError> {
+        if self.detached.load(Ordering::Relaxed) {
+            return Err(ExportError::Moved);
         }
         Ok(Export { kind, handles: vec![self.stream.handle().try_clone()?], share: None })
     }
@@ -228,6 +262,10 @@ impl Framed {
                 Err(NoTurn::Timeout) => return Err(ExportError::InUse),
                 Ok(_) | Err(NoTurn::Reentrant) => {}
             }
+            // The one that it waited for may have been the only sender, on its way elsewhere.
+            if self.detached.load(Ordering::Relaxed) {
+                return Err(ExportError::Moved);
+            }
             if self.share.get().is_none() {
                 let _ = self.share.set(Share::new()?);
             }
@@ -239,10 +277,14 @@ impl Framed {
         })
     }
 
-    /// Lets go of a stream into which others write, so that the peer is told when they end.
-    pub(super) fn detach(&self, is_writer: bool) {
-        let is_first = !self.detached.swap(true, Ordering::Relaxed);
-        if is_first && (is_writer || self.share.get().is_some()) {
+    pub(in crate::link) fn adopt(&self) {
+        self.detached.store(false, Ordering::Relaxed);
+    }
+
+    /// Lets go of the stream, so that the peer is told when those end who have it now. Its
+    /// number stays taken until the end is dropped, as somebody may still wait on it.
+    pub(in crate::link) fn detach(&self) {
+        if !self.detached.swap(true, Ordering::Relaxed) {
             self.stream.handle().let_go();
         }
     }

@@ -1,7 +1,6 @@
 //! The link over a pipe.
 
 use std::io;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::Framed;
@@ -82,6 +81,14 @@ impl Link for PipeLink {
         self.framed.set_polling(polling);
     }
 
+    fn hold(&self) -> Result<(), ExportError> {
+        self.framed.hold()
+    }
+
+    fn let_go(&self) {
+        self.framed.let_go();
+    }
+
     fn export(&self) -> Result<Export, ExportError> {
         let kind = if self.is_writer { ExportKind::PipeWriter } else { ExportKind::PipeReader };
         self.framed.export(kind)
@@ -92,10 +99,10 @@ impl Link for PipeLink {
     }
 
     fn detach(&self) {
-        self.framed.detach(self.is_writer);
+        self.framed.detach();
     }
 
     fn adopt(&self) {
-        self.framed.detached.store(false, Ordering::Relaxed);
+        self.framed.adopt();
     }
 }

@@ -1,7 +1,6 @@
 //! The link over a local socket.
 
 use std::io;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::frame::{UNIT, header};
@@ -119,6 +118,14 @@ impl Link for SocketLink {
         self.framed.set_polling(polling);
     }
 
+    fn hold(&self) -> Result<(), ExportError> {
+        self.framed.hold()
+    }
+
+    fn let_go(&self) {
+        self.framed.let_go();
+    }
+
     fn export(&self) -> Result<Export, ExportError> {
         self.framed.export(self.kind())
     }
@@ -128,11 +135,11 @@ impl Link for SocketLink {
     }
 
     fn detach(&self) {
-        self.framed.detach(false);
+        self.framed.detach();
     }
 
     fn adopt(&self) {
-        self.framed.detached.store(false, Ordering::Relaxed);
+        self.framed.adopt();
     }
 }
 
