@@ -7,6 +7,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ipc_core::link::{Link, PipeLink, RingLink, RingOptions, SocketLink};
@@ -15,6 +16,7 @@ use ipc_core::{Handle, Message, Receiver, RecvError, SendError, Sender, WaitSet,
 use mp_process::{Process, ProcessError, StartMethod};
 use mp_testkit::harness::{Suite, Trial, variants};
 use mp_testkit::{Program, chaos};
+use rustix::net::sockopt;
 use serde::{Deserialize, Serialize};
 
 /// Longer than anything takes that does happen.
@@ -217,6 +219,10 @@ fn a_wait_is_told_of_the_last_clone(method: StartMethod) {
 }
 
 fn chatter_for_ever((tx, sender): (Sender<Numbered>, u64)) {
+    chatter_for_ever_over(&tx, sender);
+}
+
+fn chatter_for_ever_over(tx: &Sender<Numbered>, sender: u64) {
     let handles = tx.capabilities().passes_handles;
     for number in 0.. {
         let handle = (handles && number % 2 == 0).then(null);
@@ -453,6 +459,126 @@ fn a_sender_stays_while_a_thread_is_in_the_middle_of_a_message() {
     }
 }
 
+/// Threads of several processes, which share a sender or have clones of their own.
+fn chatter_by_threads((tx, first): (Sender<Numbered>, u64)) {
+    std::thread::scope(|scope| {
+        let clone = tx.clone();
+        for sender in [first, first + 1] {
+            let tx = &tx;
+            scope.spawn(move || chatter_for_ever_over(tx, sender));
+        }
+        scope.spawn(move || chatter_for_ever_over(&clone, first + 2));
+    });
+}
+
+fn killed_processes_of_many_threads_keep_nobody(method: StartMethod) {
+    for (name, (tx, rx)) in each::<Numbered>() {
+        let mut expected = HashMap::new();
+        let mut random = chaos::Rng::new(17);
+        let mut children = Vec::new();
+        let (tx, done) = (&tx, &AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            // The first of all clones leaves while threads of this process send as well.
+            let own: Vec<_> = (0..2u64)
+                .map(|sender| {
+                    scope.spawn(move || {
+                        let mut number = 0;
+                        while !done.load(Ordering::Relaxed) {
+                            tx.send(&Numbered::new(sender, number, None)).unwrap();
+                            number += 1;
+                        }
+                        number
+                    })
+                })
+                .collect();
+            for round in 1..=8 {
+                let (go, gone) = pipe::<Sender<Numbered>>().unwrap();
+                let starting = scope.spawn(move || {
+                    go.send(&tx.clone()).unwrap();
+                    spawn(method, chatter_by_threads, (gone.recv().unwrap(), round * 10)).unwrap()
+                });
+                let until = Instant::now() + random.pause(Duration::from_millis(30));
+                while Instant::now() < until || !starting.is_finished() {
+                    match rx.recv_timeout(SHORT) {
+                        Ok(message) => message.check(&mut expected),
+                        Err(RecvError::Timeout) => {}
+                        Err(error) => panic!("{name}: {error}"),
+                    }
+                }
+                children.push(starting.join().unwrap());
+                if children.len() == 3 {
+                    end(children.remove(random.below(3)));
+                }
+            }
+            children.into_iter().for_each(end);
+            done.store(true, Ordering::Relaxed);
+            while !own.iter().all(|thread| thread.is_finished()) {
+                if let Ok(message) = rx.recv_timeout(SHORT) {
+                    message.check(&mut expected);
+                }
+            }
+            while let Ok(message) = rx.recv_timeout(SHORT) {
+                message.check(&mut expected);
+            }
+            for (sender, thread) in (0..2).zip(own) {
+                assert_eq!(expected.get(&sender).copied().unwrap_or(0), thread.join().unwrap(), "{name}");
+            }
+        });
+    }
+}
+
+/// A socket whose sender has the smallest buffer that there is.
+fn narrow() -> (Ends<Numbered>, OwnedFd) {
+    let (tx, rx) = SocketLink::pair().unwrap();
+    let socket: OwnedFd = tx.handle().try_clone().unwrap().into();
+    sockopt::set_socket_send_buffer_size(&socket, 1).unwrap();
+    (over((tx, rx)), socket)
+}
+
+/// The kernel would take a chunk in two halves, and what is between them at a kill or a
+/// deadline would be missing for ever.
+fn a_small_buffer_splits_no_chunk(method: StartMethod) {
+    let ((tx, rx), socket) = narrow();
+    let mut expected = HashMap::new();
+    let mut random = chaos::Rng::new(3);
+    let long = |number| Numbered { sender: 0, number, bytes: vec![number as u8; 30_000], handle: None };
+    let mut number = 0;
+    for sender in 1..=20 {
+        let child = spawn(method, chatter_for_ever, (tx.clone(), sender)).unwrap();
+        assert!(rx.poll(LONG).unwrap());
+        // Deadlines pass in the middle of messages, of which the rest then never comes.
+        std::thread::scope(|scope| {
+            let sending = scope.spawn(|| {
+                (0..20).for_each(|_| match tx.send_timeout(&long(number), Duration::from_micros(200)) {
+                    Ok(()) => number += 1,
+                    Err(error) => assert!(matches!(error, SendError::Timeout), "{error}"),
+                });
+            });
+            let until = Instant::now() + random.pause(Duration::from_millis(20));
+            while Instant::now() < until || !sending.is_finished() {
+                match rx.recv_timeout(SHORT) {
+                    Ok(message) if message.sender == 0 => {
+                        assert_eq!(message.bytes, vec![message.number as u8; 30_000]);
+                    }
+                    Ok(message) => message.check(&mut expected),
+                    Err(RecvError::Timeout) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        });
+        sockopt::set_socket_send_buffer_size(&socket, 1).unwrap();
+        end(child);
+    }
+    drop((tx, socket));
+    let last = loop {
+        match rx.recv_timeout(LONG) {
+            Ok(_) => {}
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(last, RecvError::Closed | RecvError::Cut), "{last}");
+}
+
 fn go_on((moved, sender, count): (Receiver<Sender<Numbered>>, u64, u64)) {
     for tx in moved.iter() {
         chatter((tx.unwrap(), sender, count));
@@ -529,6 +655,7 @@ const STARTED: &[Started] = named![
     who_only_looks_is_told_of_the_end,
     a_receiver_moves_while_many_send,
     a_sender_leaves_between_two_messages_of_its_threads,
+    a_small_buffer_splits_no_chunk,
 ];
 const PLAIN: &[(&str, fn())] = named![
     a_moved_clone_is_gone_and_the_others_are_not,
@@ -556,6 +683,11 @@ fn main() -> ExitCode {
         trials.push(Trial::new(format!("{name}::fork"), || by_forks(name)));
         trials
     });
+    let started = started.chain(variants(
+        "killed_processes_of_many_threads_keep_nobody",
+        methods,
+        killed_processes_of_many_threads_keep_nobody,
+    ));
     let plain = PLAIN.iter().map(|(name, test)| Trial::new(*name, *test));
     Suite::new(started.chain(plain).collect()).warm_up(warm_up).run()
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::Limits;
-use super::frame::{FIRST, HEAD, LARGEST_STEP, MAGIC, NEXT, PART, UNIT, header, header_of};
+use super::frame::{CHUNK, FIRST, HEAD, LARGEST_STEP, MAGIC, NEXT, PART, UNIT, header, header_of};
 use super::incoming::Source;
 use super::reading::Reading;
 use super::writing::Writing;
@@ -127,6 +127,7 @@ impl Framed {
         if self.detached.load(Ordering::Relaxed) {
             return Err(SendError::Moved);
         }
+        self.stream.take_whole(CHUNK)?;
         let mut done = 0;
         loop {
             let missing = len - done;
@@ -140,6 +141,11 @@ impl Framed {
             writing.begin(&header_of(kind, missing, count), cut_out(message.parts()?, done, here));
             let handles = if done == 0 { message.handles() } else { &[] };
             let result = writing.go(&self.stream, handles, deadline);
+            if result.is_err() && writing.done > 0 {
+                // Somebody made the buffer too small in this very moment. What comes behind a
+                // part of a chunk would be taken for the rest of it.
+                self.stream.end_sending();
+            }
             // Also of what is given up nothing is left to be completed.
             writing.rest.clear();
             result?;

@@ -8,7 +8,10 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::sync::OnceLock;
 
 use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev2};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, recv, send, shutdown, socketpair,
+    sockopt,
+};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::system::uname;
 
@@ -78,6 +81,23 @@ impl Stream {
 
     pub(crate) fn writable(&self) -> Interest<'_> {
         Interest::writable(&self.handle)
+    }
+
+    /// Sees to it that `chunk` bytes are taken whole or not at all, also where somebody has
+    /// chosen a smaller buffer for the socket: the kernel splits what is longer than half of it.
+    pub(crate) fn take_whole(&self, chunk: usize) -> io::Result<()> {
+        if self.kind == Kind::Socket
+            && sockopt::socket_send_buffer_size(&self.handle)? / 2 < chunk + KERNELS_OWN
+        {
+            // The kernel doubles what is asked for.
+            sockopt::set_socket_send_buffer_size(&self.handle, 2 * (chunk + KERNELS_OWN))?;
+        }
+        Ok(())
+    }
+
+    /// Ends what is sent here, for all who do: the peer receives what went out, and then the end.
+    pub(crate) fn end_sending(&self) {
+        let _ = shutdown(&self.handle, Shutdown::Write);
     }
 
     /// Reads what is there: `None` if nothing is, `Some(0)` at the end.
@@ -166,6 +186,9 @@ impl Stream {
         }
     }
 }
+
+/// So much of half a buffer the kernel does not fill.
+const KERNELS_OWN: usize = 64;
 
 /// A stream has no places to read from.
 const NO_PLACE: u64 = u64::MAX;

@@ -48,6 +48,14 @@ impl Stream {
         self.0.never()
     }
 
+    pub(crate) fn take_whole(&self, _chunk: usize) -> io::Result<()> {
+        self.0.never()
+    }
+
+    pub(crate) fn end_sending(&self) {
+        self.0.never()
+    }
+
     pub(crate) fn try_read(
         &self,
         _into: &mut [u8],
