@@ -44,6 +44,7 @@ mod arena;
 #[cfg(feature = "async")]
 mod asynchronous;
 mod buffer;
+mod bulk;
 mod bytes;
 mod channel;
 mod codec;
@@ -71,6 +72,7 @@ mod watch;
 pub use arena::{Arena, ArenaError, Block, BlockMut};
 #[cfg(feature = "async")]
 pub use asynchronous::ready;
+pub use bulk::Bulk;
 pub use bytemuck;
 pub use channel::{Connection, Receiver, Sender, duplex, pipe};
 pub use codec::{DecodeError, EncodeError, Message};
