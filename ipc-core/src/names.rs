@@ -62,6 +62,13 @@ impl OwnedName {
         Expected(Self::made(path, names::ANY, false))
     }
 
+    /// As [`expected`](Self::expected), of a folder that is about to be made for the file at
+    /// `path`; the file is left alone.
+    #[allow(dead_code, reason = "not every platform makes names")]
+    pub(crate) fn expected_folder(path: &Path) -> Expected {
+        Expected(Self::made(path, names::NONE, true))
+    }
+
     /// Tells the keeper of one that was made.
     #[allow(dead_code, reason = "not every platform makes names")]
     pub(crate) fn made(path: &Path, identity: [u64; 3], has_own_folder: bool) -> Self {

@@ -70,11 +70,17 @@ impl Address {
     /// As [`auto`](Self::auto), with a file in a folder of its own in the folder
     /// for temporary files: for programs that share no network namespace.
     ///
+    /// The listener removes both when it closes. If its process is killed, they go with it
+    /// where a keeper of names was told of them
+    /// ([`keep_names_by`](crate::raw::keep_names_by); processes that `mp-process` has
+    /// initialised have one). Elsewhere they stay for an hour at least, until some
+    /// process of this user listens at an address of this kind for the first time.
+    ///
     /// # Errors
     /// As [`auto`](Self::auto).
     pub fn auto_file() -> io::Result<Self> {
-        let folder = format!("ipc-core-{:016x}", sys::memory::random_id()? as u64);
-        Ok(Self::File(std::env::temp_dir().join(folder).join("socket")))
+        let folder = format!("{FOLDER}{:016x}", sys::memory::random_id()? as u64);
+        Ok(Self::File(std::env::temp_dir().join(folder).join(AUTOMATIC_FILE)))
     }
 
     /// A local socket with a file.
@@ -92,6 +98,23 @@ impl Address {
     pub fn is_local(&self) -> bool {
         !matches!(self, Self::Tcp { .. })
     }
+}
+
+/// What the folder of an automatic address is called, before sixteen digits.
+const FOLDER: &str = "ipc-core-";
+/// What the file in it is called.
+#[allow(dead_code, reason = "not every platform makes files")]
+pub(crate) const AUTOMATIC_FILE: &str = "socket";
+
+/// Whether this may be the file of an automatic address.
+#[allow(dead_code, reason = "not every platform makes files")]
+pub(crate) fn is_automatic(path: &Path) -> bool {
+    let is_folder = |name: &str| {
+        name.strip_prefix(FOLDER)
+            .is_some_and(|id| id.len() == 16 && id.bytes().all(|digit| digit.is_ascii_hexdigit()))
+    };
+    let folder = path.parent().and_then(Path::file_name).and_then(|name| name.to_str());
+    path.file_name().is_some_and(|name| name == AUTOMATIC_FILE) && folder.is_some_and(is_folder)
 }
 
 impl From<SocketAddr> for Address {

@@ -25,6 +25,8 @@ mod error;
 mod handshake;
 mod options;
 
+#[allow(unused_imports, reason = "not every platform makes files")]
+pub(crate) use address::{AUTOMATIC_FILE, is_automatic};
 pub use address::{Address, AddressError};
 pub use auth::AuthKey;
 pub use connect::{connect, connect_link, connect_link_with};

@@ -4,8 +4,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use ipc_core::{Address, BindError, ConnectOptions, Listener, ListenerOptions};
+use mp_process::Process;
 
 use crate::{Outcome, talks};
 
@@ -52,6 +54,41 @@ pub(crate) fn are_private_and_go_with_the_listener() -> Outcome {
     open.close();
     assert!(!folder.exists(), "close removes the file too");
     Ok(())
+}
+
+/// A process that listens at an automatic address for the first time removes what others left
+/// that were killed: this test in a process of its own.
+pub(crate) fn old_ones_of_the_dead_are_swept_away() -> Outcome {
+    let child = Process::spawn(
+        |()| {
+            let leave = |is_old: bool, name: &str| {
+                let address = Address::auto_file().unwrap();
+                let folder = path_of(&address).parent().unwrap().to_owned();
+                fs::create_dir(&folder).unwrap();
+                // The standard library's listener leaves its file behind.
+                if !name.is_empty() {
+                    drop(UnixListener::bind(folder.join(name)).unwrap());
+                }
+                if is_old {
+                    let long_ago = SystemTime::now() - Duration::from_secs(4000);
+                    fs::File::open(&folder).unwrap().set_modified(long_ago).unwrap();
+                }
+                Folder(folder)
+            };
+            let gone = [leave(true, "socket"), leave(true, "")];
+            let kept = [leave(false, "socket"), leave(false, ""), leave(true, "mine")];
+            let alive = leave(false, "");
+            let _listener = UnixListener::bind(alive.0.join("socket")).unwrap();
+            let long_ago = SystemTime::now() - Duration::from_secs(4000);
+            fs::File::open(&alive.0).unwrap().set_modified(long_ago).unwrap();
+            drop(Listener::bind(&Address::auto_file().unwrap()).unwrap());
+            assert!(gone.iter().all(|folder| !folder.0.exists()));
+            assert!(kept.iter().all(|folder| folder.0.exists()));
+            assert!(alive.0.join("socket").exists());
+        },
+        (),
+    )?;
+    Ok(child.join()?)
 }
 
 pub(crate) fn a_stale_one_is_replaced() -> Outcome {

@@ -63,6 +63,7 @@ fn main() -> ExitCode {
         deadlines::close_frees_those_who_wait,
         files::are_private_and_go_with_the_listener,
         files::a_stale_one_is_replaced,
+        files::old_ones_of_the_dead_are_swept_away,
         files::one_in_use_is_not,
         files::what_is_no_socket_stays,
         files::one_of_another_listener_stays,

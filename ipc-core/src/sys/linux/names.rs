@@ -11,6 +11,9 @@ use super::socket_file::lock;
 /// Whatever file is there.
 pub(crate) const ANY: [u64; 3] = [0; 3];
 
+/// No file: what is there stays, and only an empty folder goes.
+pub(crate) const NONE: [u64; 3] = [u64::MAX; 3];
+
 /// Device, inode and time of birth, where the file system knows that: an inode's number
 /// is soon given to another file.
 pub(crate) fn identity(path: &Path) -> io::Result<[u64; 3]> {

@@ -2,15 +2,17 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::path::Path;
-use std::time::Duration;
+use std::sync::Once;
+use std::time::{Duration, SystemTime};
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
-use super::{Handle, names, process};
+use super::{Handle, names, process, socket};
+use crate::listener::{AUTOMATIC_FILE, is_automatic};
 use crate::names::OwnedName;
 
 /// The file of a socket that this process made; removed when dropped.
@@ -26,6 +28,10 @@ impl SocketFile {
     /// Calls `listen`, which makes the file. A folder that is not there is made,
     /// for this user alone; a socket where nobody listens any more gives way.
     pub(crate) fn bind<T>(path: &Path, listen: impl Fn() -> io::Result<T>) -> io::Result<(Self, T)> {
+        static ONCE: Once = Once::new();
+        if let Some(among) = folder_of(path).parent().filter(|_| is_automatic(path)) {
+            ONCE.call_once(|| sweep(among));
+        }
         loop {
             match Self::try_bind(path, &listen) {
                 // The janitor of one that was killed has taken its folder away meanwhile.
@@ -37,6 +43,8 @@ impl SocketFile {
 
     fn try_bind<T>(path: &Path, listen: impl Fn() -> io::Result<T>) -> io::Result<(Self, T)> {
         let folder = folder_of(path);
+        // A kill between two of the steps below leaves an empty folder to the keeper.
+        let _expected = (!folder.exists()).then(|| OwnedName::expected_folder(path));
         let made_folder = make_folder(folder)?;
         // Two processes that find one stale file must not remove each other's new
         // one, nor take one for stale that does not listen yet.
@@ -91,6 +99,39 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Folders of automatic addresses are swept away only when they are older.
+const OLD: Duration = Duration::from_secs(3600);
+/// No more than these are looked at.
+const MOST_SWEPT: usize = 256;
+
+/// Removes what listeners of this user left behind under automatic addresses, that were killed
+/// where no keeper followed them.
+fn sweep(among: &Path) {
+    let Ok(entries) = fs::read_dir(among) else { return };
+    let sockets = entries.flatten().map(|entry| entry.path().join(AUTOMATIC_FILE));
+    sockets.filter(|path| is_automatic(path)).take(MOST_SWEPT).for_each(|path| sweep_one(&path));
+}
+
+fn sweep_one(path: &Path) {
+    let folder = folder_of(path);
+    let is_old = |found: &fs::Metadata| {
+        let age = found.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
+        age.is_some_and(|age| age > OLD)
+    };
+    let is_left =
+        |found: &fs::Metadata| found.is_dir() && found.uid() == socket::current_user() && is_old(found);
+    if !fs::symlink_metadata(folder).is_ok_and(|found| is_left(&found)) {
+        return;
+    }
+    // One that somebody is about to listen at is not free, and stays.
+    let Some(_lock) = try_lock(folder) else { return };
+    if is_stale(path) {
+        let _ = fs::remove_file(path);
+    }
+    // If anything is in it, it stays.
+    let _ = fs::remove_dir(folder);
+}
+
 /// Whether it was made now.
 fn make_folder(folder: &Path) -> io::Result<bool> {
     match fs::DirBuilder::new().mode(0o700).create(folder) {
@@ -106,12 +147,20 @@ const TRIES: (u32, Duration) = (100, Duration::from_millis(10));
 /// Keeps other listeners of this crate out of the folder until it is dropped;
 /// `None` where that cannot be had.
 pub(super) fn lock(folder: &Path) -> Option<Handle> {
+    lock_within(folder, TRIES.0)
+}
+
+fn try_lock(folder: &Path) -> Option<Handle> {
+    lock_within(folder, 1)
+}
+
+fn lock_within(folder: &Path, tries: u32) -> Option<Handle> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let folder = open(folder, flags, Mode::empty()).ok()?;
-    for _ in 0..TRIES.0 {
+    for again in (0..tries).rev() {
         match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Some(folder.into()),
-            Err(Errno::WOULDBLOCK | Errno::INTR) => std::thread::sleep(TRIES.1),
+            Err(Errno::WOULDBLOCK | Errno::INTR) if again > 0 => std::thread::sleep(TRIES.1),
             Err(_) => return None,
         }
     }
