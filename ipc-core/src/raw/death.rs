@@ -10,12 +10,14 @@
 
 #![allow(unsafe_code)]
 
+use std::collections::HashMap;
 use std::io;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::region::WeakRegion;
+use super::roll::shared_watch;
 use super::{ProcessId, Region, fork_generation, wake};
 use crate::sys::companion::{Companion, Packet};
 use crate::sys::poll::poll;
@@ -70,8 +72,8 @@ impl DeathNotice {
         let _ = region.atomic_u32(offset);
         let mut watches = Vec::new();
         for process in processes {
-            match process.watch()? {
-                Some(watch) => watches.push(Arc::new(watch)),
+            match shared_watch(process)? {
+                Some(watch) => watches.push(watch),
                 None => return Ok(None),
             }
         }
@@ -134,19 +136,26 @@ impl Office {
         loop {
             let watches = self.list();
             let mut interests = vec![self.ear.interest()];
-            interests.extend(watches.iter().map(|(_, watch)| watch.interest()));
+            interests.extend(watches.iter().map(|(watch, _)| watch.interest()));
             let Ok(fired) = poll(&interests, None) else { continue };
             while let Ok(Packet::Bell) = self.ear.receive() {}
-            for ((id, _), _) in watches.iter().zip(&fired[1..]).filter(|(_, fired)| **fired) {
-                self.tell(*id);
+            for ((_, ids), _) in watches.iter().zip(&fired[1..]).filter(|(_, fired)| **fired) {
+                ids.iter().for_each(|id| self.tell(*id));
             }
         }
     }
 
-    fn list(&self) -> Vec<(u64, Arc<Watch>)> {
+    /// Each watch once, and whose it is: the kernel polls no more than there may be descriptors.
+    fn list(&self) -> Vec<(Arc<Watch>, Vec<u64>)> {
         let desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
-        let all = desk.requests.iter();
-        all.flat_map(|request| request.watches.iter().map(|watch| (request.id, Arc::clone(watch)))).collect()
+        let mut list: HashMap<*const Watch, (Arc<Watch>, Vec<u64>)> = HashMap::new();
+        for request in &desk.requests {
+            for watch in &request.watches {
+                let entry = list.entry(Arc::as_ptr(watch));
+                entry.or_insert_with(|| (Arc::clone(watch), Vec::new())).1.push(request.id);
+            }
+        }
+        list.into_values().collect()
     }
 
     /// Wakes the one who asked, and strikes the request.

@@ -93,7 +93,7 @@ impl ProcessId {
     }
 }
 
-fn has_fired(watch: &process::Watch) -> bool {
+pub(super) fn has_fired(watch: &process::Watch) -> bool {
     crate::sys::poll::poll(&[watch.interest()], crate::deadline::now()).is_ok_and(|fired| fired[0])
 }
 

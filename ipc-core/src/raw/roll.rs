@@ -1,9 +1,16 @@
 //! Whether processes have ended, asked again and again.
+//!
+//! # Safety
+//! The watches of a process are made once, leaked, and never changed but under their mutex.
+
+#![allow(unsafe_code)]
 
 use std::collections::HashMap;
 use std::io;
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use super::identity::has_fired;
 use super::{ProcessId, fork_generation};
 use crate::deadline;
 use crate::sys::poll::{Interest, poll};
@@ -19,10 +26,60 @@ pub struct Roll {
     known: HashMap<ProcessId, Arc<Watch>>,
 }
 
-/// The watches of all rolls.
-static WATCHES: Mutex<(u32, Option<Watches>)> = Mutex::new((0, None));
+/// The watches of all rolls and death notices: those of one process, and behind them, in each
+/// child of a fork, its own ones, as another thread may have held the mutex when it was forked.
+static WATCHES: Watches = Watches::of(0);
 
-type Watches = HashMap<ProcessId, Weak<Watch>>;
+struct Watches {
+    generation: AtomicU32,
+    known: Mutex<Option<HashMap<ProcessId, Weak<Watch>>>>,
+    next: AtomicPtr<Watches>,
+}
+
+impl Watches {
+    const fn of(generation: u32) -> Self {
+        Self {
+            generation: AtomicU32::new(generation),
+            known: Mutex::new(None),
+            next: AtomicPtr::new(std::ptr::null_mut()),
+        }
+    }
+
+    /// Those of this process.
+    fn here() -> &'static Self {
+        let generation = fork_generation();
+        let mut place = &WATCHES;
+        loop {
+            // The first one belongs to whoever comes first.
+            let (relaxed, free) = (Ordering::Relaxed, 0);
+            match place.generation.compare_exchange(free, generation, relaxed, relaxed) {
+                Ok(_) => return place,
+                Err(other) if other == generation => return place,
+                Err(_) => place = place.following(generation),
+            }
+        }
+    }
+
+    /// The next ones, made if there are none.
+    fn following(&self, generation: u32) -> &'static Self {
+        if let Some(next) = self.linked() {
+            return next;
+        }
+        let new = Box::into_raw(Box::new(Self::of(generation)));
+        // ORDERING: who finds it also finds what is in it.
+        let set = self.next.compare_exchange(std::ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire);
+        if set.is_err() {
+            // SAFETY: made above, and nobody else has seen it.
+            drop(unsafe { Box::from_raw(new) });
+        }
+        self.linked().expect("one was set")
+    }
+
+    fn linked(&self) -> Option<&'static Self> {
+        // SAFETY: null, or leaked by `following`, so that it lives for ever.
+        unsafe { self.next.load(Ordering::Acquire).as_ref() }
+    }
+}
 
 impl Roll {
     /// Those among `processes` that have ended.
@@ -65,19 +122,41 @@ impl Roll {
     }
 }
 
-/// The watch on a process, if it lives: that of another roll, or a new one.
-fn shared_watch(process: ProcessId) -> io::Result<Option<Arc<Watch>>> {
-    let mut place = WATCHES.lock().unwrap_or_else(PoisonError::into_inner);
-    let generation = fork_generation();
-    if place.0 != generation {
-        *place = (generation, None);
-    }
-    let watches = place.1.get_or_insert_default();
+/// The watch on a process, if it lives: that of another one who asked, or a new one.
+pub(super) fn shared_watch(process: ProcessId) -> io::Result<Option<Arc<Watch>>> {
+    let mut known = Watches::here().known.lock().unwrap_or_else(PoisonError::into_inner);
+    let watches = known.get_or_insert_default();
     if let Some(watch) = watches.get(&process).and_then(Weak::upgrade) {
-        return Ok(Some(watch));
+        return Ok(Some(watch).filter(|watch| !has_fired(watch)));
     }
     watches.retain(|_, watch| watch.strong_count() > 0);
     let Some(watch) = process.watch()?.map(Arc::new) else { return Ok(None) };
     watches.insert(process, Arc::downgrade(&watch));
     Ok(Some(watch))
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    /// A raw fork beside a thread that asks: its child has that thread's mutex, and not the thread.
+    #[test]
+    fn a_forked_child_asks_by_itself() {
+        let own = ProcessId::current().unwrap();
+        let held = Watches::here().known.lock().unwrap();
+        // SAFETY: the child asks, which takes nothing that the other threads of this test hold, and leaves.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // SAFETY: the calls take numbers; the default action of the signal ends a child that hangs.
+            unsafe {
+                libc::alarm(10);
+                libc::_exit(i32::from(!Roll::default().ended([own]).is_empty()));
+            }
+        }
+        drop(held);
+        let mut status = -1;
+        // SAFETY: the call writes the status.
+        unsafe { libc::waitpid(child, &raw mut status, 0) };
+        assert_eq!(status, 0);
+    }
 }
