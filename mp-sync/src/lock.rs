@@ -194,4 +194,35 @@ impl fmt::Debug for Guard<'_> {
     }
 }
 
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+
+    #[test]
+    fn a_dead_holder_is_gone_whoever_has_its_number() {
+        let lock = Lock::new().unwrap();
+        // What a thread holds at its end is what a killed process holds.
+        std::thread::scope(|scope| {
+            scope.spawn(|| std::mem::forget(lock.lock().unwrap())).join().unwrap();
+        });
+        let (there, done) = (Barrier::new(2), Barrier::new(2));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                lock.slot.head().owner.store(ThreadId::current().to_word(), Ordering::Relaxed);
+                there.wait();
+                done.wait();
+            });
+            there.wait();
+            let (owner, shown) = (lock.owner(), format!("{lock:?}"));
+            done.wait();
+            assert_eq!(owner, None);
+            assert!(shown.contains("owner: None"), "{shown}");
+        });
+        assert!(matches!(lock.lock(), Err(LockError::OwnerDied(_))), "it is told all the same");
+    }
+}
+
 deadlock::travels_watched!(Lock, Kind::Lock, 0);

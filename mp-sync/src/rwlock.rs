@@ -11,7 +11,7 @@ use ipc_core::raw::{Acquired, LockFailure, ProcessId, ThreadId, fork_generation}
 use crate::deadlock::{self, DeadlockWatch, NameWords, Refusal};
 use crate::error::LockError;
 use crate::memory::{Kind, Slot, allocate, shared_words};
-use crate::protocol::call::Call;
+use crate::protocol::call::{self, Call};
 use crate::protocol::ledger::{Ledger, MAX_COUNT, Step};
 use crate::protocol::robust::{self, Patience};
 use crate::protocol::words::AtomicU32;
@@ -58,7 +58,6 @@ shared_words! {
         call: Call,
         /// Whether a writer has got the lock: readers hold the mutex too, for a moment.
         writing: AtomicU32,
-        unused: AtomicU32,
         /// The count is how many read, an entry how many of its process do.
         ledger: Ledger,
     }
@@ -128,7 +127,8 @@ impl RwLock {
     /// Reads if no writer holds the lock or waits for it.
     ///
     /// # Errors
-    /// See [`LockError`].
+    /// See [`LockError`]; `Timeout` if one does, and, after a tenth of a second, if a process was
+    /// stopped as it began to read.
     pub fn try_read(&self) -> Result<ReadGuard<'_>, LockError<ReadGuard<'_>>> {
         self.begin_read(Patience::None)
     }
@@ -152,7 +152,8 @@ impl RwLock {
     /// Writes if nobody else holds the lock.
     ///
     /// # Errors
-    /// See [`LockError`].
+    /// See [`LockError`]; `Timeout` if somebody does, and, after a tenth of a second, if a process
+    /// was stopped as it began to read.
     pub fn try_write(&self) -> Result<WriteGuard<'_>, LockError<WriteGuard<'_>>> {
         self.begin_write(Patience::None)
     }
@@ -168,7 +169,48 @@ impl RwLock {
     /// How many readers there are, as of now.
     #[must_use]
     pub fn readers(&self) -> u32 {
-        self.words().ledger.count()
+        let words = self.words();
+        if words.ledger.count() > 0 {
+            self.recover(words.ledger.holders().map(|(entry, owner, _)| (entry, owner)));
+        }
+        words.ledger.count()
+    }
+
+    /// Who writes, as of now.
+    #[must_use]
+    pub fn writer(&self) -> Option<ThreadId> {
+        if self.words().writing.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        let writer = ThreadId::from_word(self.slot.head().owner.load(Ordering::Relaxed))?;
+        // The numbers of one who has died may be another one's by now: the gate knows.
+        if !robust::is_mine(&self.slot)
+            && let Ok(acquired) = self.slot.mutex().try_lock()
+        {
+            self.enter_gate(acquired);
+            self.unlock_gate();
+            return None;
+        }
+        Some(writer)
+    }
+
+    /// Whether somebody reads or writes, as of now.
+    #[doc(alias = "locked")]
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        self.is_read_locked() || self.is_write_locked()
+    }
+
+    /// Whether somebody reads, as of now.
+    #[must_use]
+    pub fn is_read_locked(&self) -> bool {
+        self.readers() > 0
+    }
+
+    /// Whether somebody writes, as of now.
+    #[must_use]
+    pub fn is_write_locked(&self) -> bool {
+        self.writer().is_some()
     }
 
     fn words(&self) -> &RwWords {
@@ -209,34 +251,31 @@ impl RwLock {
             (Patience::Until(deadline), None) => self.slot.mutex().lock(deadline)?,
             (Patience::Until(deadline), Some(watch)) => self.await_gate(watch, deadline)?,
         };
-        let head = self.slot.head();
+        self.enter_gate(acquired);
+        Ok(())
+    }
+
+    /// With the gate held: puts right what one who died there has left.
+    fn enter_gate(&self, acquired: Acquired) {
+        let (head, words) = (self.slot.head(), self.words());
         head.owner.store(ThreadId::current().to_word(), Ordering::Relaxed);
-        let was_writing =
-            acquired == Acquired::OwnerDied && self.words().writing.load(Ordering::Relaxed) != 0;
-        if was_writing {
+        if acquired != Acquired::OwnerDied {
+            return;
+        }
+        // A writer that died waiting does not keep readers out.
+        words.call.leave();
+        if words.writing.load(Ordering::Relaxed) != 0 {
             // Before it is forgotten that a writer was there.
             robust::mark_unsound(&self.slot);
-            self.words().writing.store(0, Ordering::Relaxed);
+            words.writing.store(0, Ordering::Relaxed);
         }
-        Ok(())
     }
 
     /// A reader that enters holds the gate for some nanoseconds only: that is no refusal.
     fn try_gate(&self) -> Result<Acquired, LockFailure> {
         let words = self.words();
-        loop {
-            match self.slot.mutex().try_lock() {
-                Err(LockFailure::Timeout)
-                    if words.writing.load(Ordering::Relaxed) == 0 && !words.call.is_listened_to() =>
-                {
-                    match self.slot.mutex().lock(Some(Instant::now() + Duration::from_millis(1))) {
-                        Err(LockFailure::Timeout) => {}
-                        other => return other,
-                    }
-                }
-                other => return other,
-            }
-        }
+        let is_for_a_writer = || words.writing.load(Ordering::Relaxed) != 0 || words.call.is_listened_to();
+        robust::try_briefly(self.slot.mutex(), is_for_a_writer)
     }
 
     /// Under watch, waits for the one who holds the gate.
@@ -276,7 +315,7 @@ impl RwLock {
 
     fn sleep_until_none_reads(&self, deadline: Option<Instant>) -> Result<(), Refusal> {
         let words = self.words();
-        let mut sleeper = sleep::sleeper(&self.slot, words.call.word(), u32::MAX);
+        let mut sleeper = sleep::sleeper(&self.slot, words.call.word(), call::LOOKS);
         let mut lookout = self.watch.as_ref().map(|watch| watch.lookout(name_behind(&self.slot)));
         loop {
             let seen = words.call.listen();
@@ -395,9 +434,10 @@ impl Clone for RwLock {
 
 impl fmt::Debug for RwLock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let writer = robust::owner(&self.slot);
-        let mut debug = f.debug_struct("RwLock");
-        debug.field("readers", &self.readers()).field("writer", &writer).finish_non_exhaustive()
+        f.debug_struct("RwLock")
+            .field("readers", &self.readers())
+            .field("writer", &self.writer())
+            .finish_non_exhaustive()
     }
 }
 
@@ -415,6 +455,47 @@ impl fmt::Debug for WriteGuard<'_> {
 
 fn name_behind(slot: &Slot) -> &NameWords {
     &slot.words_at::<WatchedWords>(size_of::<RwWords>()).name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs `work` in a thread that ends as if it had been killed: the kernel lets go for it.
+    fn die_after(lock: &RwLock, work: fn(&RwLock)) {
+        // Joined: its end is to be over, not only its work.
+        std::thread::scope(|scope| scope.spawn(|| work(lock)).join().unwrap());
+    }
+
+    #[test]
+    fn a_writer_that_died_waiting_keeps_nobody_out() {
+        let lock = RwLock::new().unwrap();
+        die_after(&lock, |lock| {
+            assert!(lock.lock_gate(Patience::None).is_ok());
+            lock.words().call.listen();
+        });
+        assert!(lock.try_read().is_ok());
+        assert!(!lock.words().call.is_listened_to(), "nobody waits");
+    }
+
+    #[test]
+    fn a_writer_that_died_is_no_writer_whoever_has_its_number() {
+        let lock = RwLock::new().unwrap();
+        die_after(&lock, |lock| std::mem::forget(lock.write().unwrap()));
+        let (there, done) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                lock.slot.head().owner.store(ThreadId::current().to_word(), Ordering::Relaxed);
+                there.wait();
+                done.wait();
+            });
+            there.wait();
+            let (writer, is_locked) = (lock.writer(), lock.is_locked());
+            done.wait();
+            assert_eq!((writer, is_locked), (None, false));
+        });
+        assert!(matches!(lock.read(), Err(LockError::OwnerDied(_))), "it is told all the same");
+    }
 }
 
 deadlock::travels_watched!(RwLock, Kind::RwLock, size_of::<RwWords>());

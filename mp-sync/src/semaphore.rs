@@ -9,9 +9,10 @@ use ipc_core::raw::{ProcessId, cpu_count, fork_generation};
 
 use crate::error::{AcquireError, ReleaseError};
 use crate::memory::{Kind, Slot, allocate, shared_words};
-use crate::protocol::call::Call;
+use crate::protocol::call::{self, Call};
 use crate::protocol::ledger::{Ledger, MAX_COUNT, PROCESSES, Step};
 use crate::protocol::robust::Patience;
+use crate::protocol::words::AtomicU32;
 use crate::sleep::{self, Coroner};
 use crate::timeout;
 use crate::travel::travels;
@@ -81,6 +82,7 @@ shared_words! {
     struct SemaphoreWords {
         /// What the one who waits sleeps on.
         call: Call,
+        unused: AtomicU32,
         /// The largest count.
         limit: AtomicU64,
         /// The count is what is free, an entry what its process holds.
@@ -227,7 +229,7 @@ impl Semaphore {
 
     fn wait(&self, entry: usize, step: Step, deadline: Option<Instant>) -> Result<(), AcquireError> {
         let words = self.words();
-        let mut sleeper = sleep::sleeper(&self.slot, words.call.word(), u32::MAX);
+        let mut sleeper = sleep::sleeper(&self.slot, words.call.word(), call::LOOKS);
         loop {
             let seen = words.call.listen();
             // A process that releases may be killed before it wakes us: all who use the
@@ -393,14 +395,25 @@ impl Clone for Semaphore {
 
 impl fmt::Debug for Semaphore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let holders = self.words().ledger.holders().filter_map(|(_, owner, held)| {
-            let owner = ProcessId::from_word(owner)?;
-            Some((owner, held))
-        });
+        let holders = self
+            .words()
+            .ledger
+            .holders()
+            .filter_map(|(_, owner, held)| Some(Holder(ProcessId::from_word(owner)?, held)));
         f.debug_struct("Semaphore")
             .field("available", &self.available())
             .field("held_by", &holders.collect::<Vec<_>>())
             .finish_non_exhaustive()
+    }
+}
+
+/// A process, and how much it holds.
+struct Holder(ProcessId, u32);
+
+impl fmt::Debug for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let gone = if self.0.is_alive() { "" } else { " that is gone" };
+        write!(f, "({:?}{gone}, {})", self.0, self.1)
     }
 }
 

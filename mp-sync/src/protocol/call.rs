@@ -1,17 +1,26 @@
 //! One who sleeps until it is called, by whoever changes what it sleeps for.
+//!
+//! One word. Bit 7 says that somebody sleeps, or is about to; who calls takes it away and wakes
+//! in one step of the kernel, so that one who is stopped on its way to call keeps no other one
+//! from calling. The bits below have the sleeper look again, and leave bit 7 as it is; the bits
+//! above change with each call.
 
 use std::sync::atomic::Ordering;
 
-use super::words::{AtomicU32, read_small, wake, write_small};
+use ipc_core::raw::Change;
+
+use super::words::{AtomicU32, change_and_wake, read_small, wake};
 use crate::memory::shared_words;
 
+/// The bits that newcomers and deaths change.
+pub(crate) const LOOKS: u32 = 0x7f;
+/// Somebody sleeps, or is about to.
+const LISTENED_TO: u32 = 0x80;
+
 shared_words! {
-    /// Two words for one sleeper at a time: who else would sleep queues before.
+    /// A word for one sleeper at a time: who else would sleep queues before.
     pub(crate) struct Call {
-        /// What is slept on: changed by whoever calls, and by deaths.
         word: AtomicU32,
-        /// Whether somebody sleeps, or is about to.
-        sleeping: AtomicU32,
     }
 }
 
@@ -26,35 +35,51 @@ impl Call {
     pub(crate) fn listen(&self) -> u32 {
         // ORDERING: this comes before the look, and who calls changes something before it
         // looks here.
-        write_small(&self.sleeping, 1);
-        read_small(&self.word)
+        self.word.fetch_or(LISTENED_TO, Ordering::SeqCst) | LISTENED_TO
     }
 
     /// Says that nobody sleeps any more.
     pub(crate) fn leave(&self) {
-        write_small(&self.sleeping, 0);
+        self.word.fetch_and(!LISTENED_TO, Ordering::SeqCst);
     }
 
     /// Whether somebody sleeps, or is about to.
+    #[inline]
     pub(crate) fn is_listened_to(&self) -> bool {
-        read_small(&self.sleeping) != 0
+        read_small(&self.word) & LISTENED_TO != 0
     }
 
     /// Wakes the one who sleeps. To be called after the change.
     #[inline]
     pub(crate) fn call(&self) {
         // ORDERING: see `listen`.
-        if self.is_listened_to() && self.sleeping.swap(0, Ordering::SeqCst) != 0 {
-            self.word.fetch_add(1, Ordering::SeqCst);
-            wake(&self.word, 1);
+        if self.is_listened_to() {
+            self.wake_up();
+        }
+    }
+
+    #[cold]
+    fn wake_up(&self) {
+        // Two who do so at a time leave the bit as it was: one too many costs a call in vain, and
+        // one too few does not leave anybody asleep, as the word has changed and all were woken.
+        if change_and_wake(&self.word, Change::Add(LISTENED_TO as u16), u32::MAX).is_err() {
+            self.announce();
         }
     }
 
     /// Has the one who sleeps look again whom to watch. To be called by those who will call,
     /// once they can be found and before they change anything.
     pub(crate) fn announce(&self) {
-        self.word.fetch_add(1, Ordering::SeqCst);
+        let look_again = |old: u32| Some((old & !LOOKS) | (old.wrapping_add(1) & LOOKS));
+        let _ = self.word.fetch_update(Ordering::SeqCst, Ordering::Relaxed, look_again);
         wake(&self.word, u32::MAX);
+    }
+}
+
+#[cfg(all(test, under_loom))]
+impl Call {
+    pub(crate) fn new() -> Self {
+        Self { word: AtomicU32::new(0) }
     }
 }
 
@@ -113,7 +138,7 @@ mod models {
                 return;
             }
             let _anteroom = self.anteroom.lock().unwrap();
-            let mut sleeper = Sleeper::new(self.deaths.reported_in(u32::MAX), self.call.word());
+            let mut sleeper = Sleeper::new(self.deaths.reported_in(LOOKS), self.call.word());
             loop {
                 let mut seen = if self.how.listens_last { 0 } else { (self.how.listen)(&self.call) };
                 let others = || self.ledger.owners().map(|(_, owner)| owner).filter(|owner| *owner != TAKER);
@@ -142,12 +167,14 @@ mod models {
         }
     }
 
-    /// One takes what is not there, and the other one does something.
+    /// One takes what is not there, and the other one does something: with bounded preemption, as
+    /// there are many steps.
     fn one_takes(held: bool, how: How, other: fn(&Semaphore)) {
-        loom::model(move || {
+        let mut checker = loom::model::Builder::new();
+        checker.preemption_bound = Some(3);
+        checker.check(move || {
             kernel::boot();
-            let (word, sleeping) = (AtomicU32::new(0), AtomicU32::new(0));
-            let (call, ledger) = (Call { word, sleeping }, Ledger::empty());
+            let (call, ledger) = (Call::new(), Ledger::empty());
             let (anteroom, deaths) = (Mutex::new(()), Deaths::new());
             let semaphore = Arc::new(Semaphore { call, ledger, anteroom, deaths, how });
             if held {
@@ -161,13 +188,22 @@ mod models {
             };
             semaphore.take();
             giver.join().unwrap();
-            assert_eq!(semaphore.ledger.count(), 0, "one was there, and one was taken");
+            assert!(semaphore.ledger.count() <= 1, "one was taken");
         });
     }
 
     fn gives(semaphore: &Semaphore) {
         semaphore.change(Step::Lower);
         (semaphore.how.call)(semaphore);
+    }
+
+    /// One is stopped for good where it had `begun` to call, and then another one gives.
+    fn gives_beside_one_stopped(semaphore: &Semaphore, begun: fn(&Call)) {
+        semaphore.change(Step::None);
+        if semaphore.call.is_listened_to() {
+            begun(&semaphore.call);
+        }
+        gives(semaphore);
     }
 
     fn dies_before_it_calls(semaphore: &Semaphore) {
@@ -185,6 +221,21 @@ mod models {
     #[test]
     fn a_permit_given_back_wakes() {
         one_takes(true, RIGHT, gives);
+    }
+
+    #[test]
+    fn one_who_is_stopped_before_it_calls_mutes_nobody() {
+        one_takes(true, RIGHT, |semaphore| gives_beside_one_stopped(semaphore, |_| ()));
+    }
+
+    #[test]
+    fn where_the_kernel_has_no_such_step_all_look_again() {
+        let call = |semaphore: &Semaphore| {
+            if semaphore.call.is_listened_to() {
+                semaphore.call.announce();
+            }
+        };
+        one_takes(true, How { call, ..RIGHT }, |semaphore| gives_beside_one_stopped(semaphore, |_| ()));
     }
 
     #[test]
@@ -206,6 +257,28 @@ mod models {
     #[should_panic(expected = "deadlock")]
     fn mutant_that_does_not_call() {
         one_takes(true, How { call: |_| (), ..RIGHT }, gives);
+    }
+
+    #[test]
+    #[should_panic(expected = "deadlock")]
+    fn mutant_that_clears_before_it_wakes() {
+        one_takes(true, RIGHT, |semaphore| {
+            // Stopped between the two.
+            gives_beside_one_stopped(semaphore, |call| {
+                _ = call.word.fetch_and(!LISTENED_TO, Ordering::SeqCst)
+            });
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "deadlock")]
+    fn mutant_that_changes_the_word_before_it_wakes() {
+        one_takes(true, RIGHT, |semaphore| {
+            // Stopped between the two.
+            gives_beside_one_stopped(semaphore, |call| {
+                _ = call.word.fetch_add(LISTENED_TO, Ordering::SeqCst)
+            });
+        });
     }
 
     #[test]

@@ -152,7 +152,7 @@ impl Drop for Notice {
 
 /// Seats with mutexes that the kernel marks when their holders die.
 pub(crate) struct PlayedChairs<const N: usize> {
-    words: [SeatWords; N],
+    pub(crate) words: [SeatWords; N],
     /// Who holds it; zero is nobody.
     mutexes: [AtomicU32; N],
 }

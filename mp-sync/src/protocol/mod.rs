@@ -11,6 +11,8 @@ pub(crate) mod generation;
 mod kernel;
 pub(crate) mod ledger;
 pub(crate) mod robust;
+#[cfg(all(test, under_loom))]
+mod rwlock_models;
 pub(crate) mod seats;
 pub(crate) mod sequence;
 pub(crate) mod sleeper;

@@ -5,11 +5,12 @@
 //! our own mark, which stays until somebody says that the state is sound.
 
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use ipc_core::raw::{Acquired, LockFailure, ThreadId};
+use ipc_core::raw::{Acquired, LockFailure, RobustMutex, ThreadId};
 
 use crate::memory::Slot;
+use crate::timeout::{HELD_UP, expired};
 
 const SOUND: u32 = 0;
 const UNSOUND: u32 = 1;
@@ -68,5 +69,34 @@ pub(crate) fn mark_unsound(slot: &Slot) {
 
 /// Who holds it, as of now.
 pub(crate) fn owner(slot: &Slot) -> Option<ThreadId> {
-    ThreadId::from_word(slot.head().owner.load(Ordering::Relaxed)).filter(|owner| owner.is_alive())
+    let owner = ThreadId::from_word(slot.head().owner.load(Ordering::Relaxed))?;
+    // The numbers of one who has died may be another one's by now: the mutex knows.
+    if !is_mine(slot) && lock(slot, Patience::None).is_ok() {
+        unlock(slot);
+        return None;
+    }
+    Some(owner)
 }
+
+/// Locks a mutex that others hold for some nanoseconds only, which is no refusal: one who holds it
+/// longer has been stopped, and is not waited for. Nor is anybody where it would be `hopeless`.
+pub(crate) fn try_briefly(
+    mutex: RobustMutex<'_>,
+    hopeless: impl Fn() -> bool,
+) -> Result<Acquired, LockFailure> {
+    let mut until = None;
+    loop {
+        match mutex.try_lock() {
+            Err(LockFailure::Timeout) if !hopeless() => {}
+            other => return other,
+        }
+        let until = *until.get_or_insert_with(|| Instant::now() + HELD_UP);
+        match mutex.lock(Some(until.min(Instant::now() + LOOK_EVERY))) {
+            Err(LockFailure::Timeout) if !expired(Some(until)) => {}
+            other => return other,
+        }
+    }
+}
+
+/// How often to look whether it has become hopeless.
+const LOOK_EVERY: Duration = Duration::from_millis(1);

@@ -204,11 +204,22 @@ mod models {
         /// The last one sits down before it opens.
         sits_down_last: bool,
         wakes: bool,
+        /// Says that it watches before it looks at the seats.
+        watches_first: bool,
+        /// Calls those who watch before it has come.
+        calls_first: bool,
         come: fn(&Barrier),
     }
 
-    const RIGHT: How =
-        How { parties: 2, counts_the_living: true, sits_down_last: true, wakes: true, come: call_watchers };
+    const RIGHT: How = How {
+        parties: 2,
+        counts_the_living: true,
+        sits_down_last: true,
+        wakes: true,
+        watches_first: true,
+        calls_first: false,
+        come: call_watchers,
+    };
 
     fn call_watchers(barrier: &Barrier) {
         if barrier.watched.swap(0, Ordering::SeqCst) != 0 {
@@ -257,9 +268,13 @@ mod models {
             };
             for step in INSIDE {
                 match (step, &seat) {
+                    (Killed::HavingCome, Some(_)) if self.how.calls_first => (self.how.come)(self),
                     (Killed::HavingCome, Some(seat)) => seat.come(process.into(), 0),
-                    (Killed::HavingArrived, Some(_)) => {
-                        (self.how.come)(self);
+                    (Killed::HavingArrived, Some(seat)) => {
+                        match self.how.calls_first {
+                            true => seat.come(process.into(), 0),
+                            false => (self.how.come)(self),
+                        }
                         inside.arrived += 1;
                     }
                     _ => {}
@@ -285,7 +300,11 @@ mod models {
             if killed == Killed::Outside {
                 return self.die(process, seat);
             }
-            Some(self.sleep(seats))
+            // Kept from a model that fails: the checker cannot write while it unwinds.
+            let seat = std::mem::ManuallyDrop::new(seat);
+            let ending = self.sleep(seats);
+            drop(std::mem::ManuallyDrop::into_inner(seat));
+            Some(ending)
         }
 
         fn sleep<C: Chairs>(&self, seats: Seats<'_, C>) -> Ending {
@@ -296,8 +315,12 @@ mod models {
                     return generation::ending(&self.endings, 0);
                 }
                 let has_come = || {
+                    if self.how.watches_first {
+                        write_small(&self.watched, 1);
+                    }
+                    let processes: Vec<u64> = seats.processes(0).collect();
                     write_small(&self.watched, 1);
-                    seats.processes(0)
+                    processes.into_iter()
                 };
                 if !sleeper.watch(has_come) {
                     let mut inside = self.enter();
@@ -383,6 +406,66 @@ mod models {
             assert!(barrier.wait(LIVES, Killed::Never).is_some());
             assert!(victim.join().unwrap().is_none() || killed == Killed::Seated);
         });
+    }
+
+    type Come = fn(&Seat<'_, ChairsOf<'_, 2>>);
+
+    /// One comes, and another one who finds that finds who.
+    fn who_has_come_is_known(come: Come) {
+        loom::model(move || {
+            let chairs = Arc::new(PlayedChairs::<2>::new());
+            let other = {
+                let chairs = Arc::clone(&chairs);
+                thread::spawn(move || {
+                    let chairs = ChairsOf { chairs: &chairs, process: OTHER };
+                    let Claim::Seat(seat) = Seats(&chairs).claim(0).unwrap() else { panic!("both are free") };
+                    come(&seat);
+                    std::mem::forget(seat);
+                })
+            };
+            let words = &chairs.words[OTHER as usize % 2];
+            if words.came.load(Ordering::Acquire) == 1 {
+                assert_eq!(words.process.load(Ordering::Relaxed), OTHER.into(), "who has come");
+            }
+            other.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn who_finds_that_one_has_come_finds_who() {
+        who_has_come_is_known(|seat| seat.come(OTHER.into(), 0));
+    }
+
+    #[test]
+    #[should_panic(expected = "who has come")]
+    fn mutant_that_comes_before_it_says_who() {
+        who_has_come_is_known(|seat| {
+            write(&seat.chairs.words(seat.number).came, 1);
+            write(&seat.chairs.words(seat.number).process, OTHER.into());
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "who has come")]
+    fn mutant_that_comes_without_releasing() {
+        who_has_come_is_known(|seat| {
+            let words = seat.chairs.words(seat.number);
+            words.process.store(OTHER.into(), Ordering::Relaxed);
+            words.came.store(1, Ordering::Relaxed);
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "deadlock")]
+    fn mutant_that_calls_before_it_comes() {
+        // Those who watch look again, and do not find it yet.
+        one_meets_a_death(How { parties: 3, calls_first: true, ..RIGHT }, Killed::Outside);
+    }
+
+    #[test]
+    #[should_panic(expected = "deadlock")]
+    fn mutant_that_says_too_late_that_it_watches() {
+        one_meets_a_death(How { parties: 3, watches_first: false, ..RIGHT }, Killed::Outside);
     }
 
     #[test]
