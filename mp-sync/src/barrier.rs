@@ -12,7 +12,7 @@ use crate::protocol::generation::{self, CALLS, Ending};
 use crate::protocol::seats::{Chairs, Claim, Seat, SeatWords, Seats};
 use crate::protocol::words::{self, AtomicU32, wake};
 use crate::sleep::{self, Eagerness};
-use crate::timeout;
+use crate::timeout::{self, HELD_UP};
 use crate::travel::travels;
 
 /// A number of parties that wait for each other, again and again.
@@ -24,6 +24,11 @@ use crate::travel::travels;
 /// those who come, get [`BarrierError::Broken`] at once. If it died before it came,
 /// nobody knows that it was to come: give the wait a timeout. If it died after all
 /// had come, the others may have gone on.
+///
+/// # Timeouts
+/// Whoever's time is over breaks the barrier, as in Python: one who waits, one who
+/// waits for a turn because others of the last one have not gone yet, and one who
+/// does not get inside because another process was stopped there.
 ///
 /// # Examples
 /// ```
@@ -50,7 +55,7 @@ shared_words! {
         /// Somebody watches over those who have come: newcomers say that they are here.
         watched: AtomicU32,
         parties: AtomicU32,
-        /// Whether the barrier is broken.
+        /// Whether the barrier is broken, or is to be.
         broken: AtomicU32,
         /// How many have come, in generation `arrivals_of`.
         arrived: AtomicU32,
@@ -94,6 +99,13 @@ impl BarrierTurn {
         self.0 == 0
     }
 }
+
+/// It is as new, or has been reset.
+const WHOLE: u32 = 0;
+/// Nobody goes through, and nobody waits.
+const BROKEN: u32 = 1;
+/// Nobody goes through; one who could not get inside says so, to the next who can.
+const GIVEN_UP: u32 = 2;
 
 /// The mutex, held for a moment.
 struct Inside<'a>(&'a Barrier);
@@ -188,7 +200,7 @@ impl Barrier {
         if self.arrived() > 0 {
             self.end_broken();
         }
-        self.words().broken.store(0, Ordering::Relaxed);
+        self.words().broken.store(WHOLE, Ordering::SeqCst);
         Ok(())
     }
 
@@ -208,7 +220,7 @@ impl Barrier {
     #[doc(alias = "broken")]
     #[must_use]
     pub fn is_broken(&self) -> bool {
-        self.words().broken.load(Ordering::Acquire) != 0
+        self.words().broken.load(Ordering::SeqCst) != WHOLE
     }
 
     fn words(&self) -> &BarrierWords {
@@ -237,7 +249,7 @@ impl Barrier {
     ) -> Result<BarrierTurn, BarrierError> {
         let own = ProcessId::current()?;
         loop {
-            let inside = self.enter(deadline)?;
+            let inside = self.enter_or_break(deadline)?;
             if self.is_broken() {
                 return Err(BarrierError::Broken);
             }
@@ -263,8 +275,16 @@ impl Barrier {
                 }
                 Claim::AllHeld => {
                     drop(inside);
-                    self.seats().await_leaver(generation, deadline).map_err(failed)?;
-                    continue;
+                    match self.seats().await_leaver(generation, deadline) {
+                        Ok(()) => continue,
+                        Err(LockFailure::Timeout) => {
+                            let inside = self.enter_or_break(deadline)?;
+                            self.give_up_inside();
+                            drop(inside);
+                            return Err(BarrierError::Timeout);
+                        }
+                        Err(failure) => return Err(failed(failure)),
+                    }
                 }
             };
             self.come(&seat, own, generation, place);
@@ -312,10 +332,26 @@ impl Barrier {
     fn enter(&self, deadline: Option<Instant>) -> Result<Inside<'_>, BarrierError> {
         let acquired = self.slot.mutex().lock(deadline).map_err(failed)?;
         let inside = Inside(self);
-        if acquired == Acquired::OwnerDied {
+        let is_given_up = self.words().broken.load(Ordering::SeqCst) == GIVEN_UP;
+        if acquired == Acquired::OwnerDied || is_given_up {
             self.give_up_inside();
         }
         Ok(inside)
+    }
+
+    /// As [`enter`](Self::enter). At the deadline, who is inside has been stopped: then the barrier
+    /// is broken from outside, and those who wait are told.
+    fn enter_or_break(&self, deadline: Option<Instant>) -> Result<Inside<'_>, BarrierError> {
+        let deadline = deadline.map(|deadline| deadline.max(Instant::now() + HELD_UP));
+        let entered = self.enter(deadline);
+        if matches!(entered, Err(BarrierError::Timeout)) {
+            let words = self.words();
+            let give_up = |old: u32| (old == WHOLE).then_some(GIVEN_UP);
+            // ORDERING: before the call, after which those who wait look at it.
+            let _ = words.broken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, give_up);
+            generation::call(&words.word);
+        }
+        entered
     }
 
     /// Inside: how many have come in `generation`.
@@ -363,10 +399,15 @@ impl Barrier {
                 return Ok(generation::ending(&words.endings, generation));
             }
             if !sleeper.watch(|| self.who_has_come(generation)) {
-                self.give_up(generation)?;
+                self.give_up(generation, deadline)?;
                 continue;
             }
-            if timeout::expired(deadline) && self.give_up(generation)? {
+            if words.broken.load(Ordering::SeqCst) == GIVEN_UP {
+                // The one who is inside may be letting all go: whoever gets inside finds out.
+                self.give_up(generation, deadline)?;
+                continue;
+            }
+            if timeout::expired(deadline) && self.give_up(generation, deadline)? {
                 return Err(BarrierError::Timeout);
             }
             if let Some(asleep) = generation::announce(&words.word, seen) {
@@ -381,8 +422,8 @@ impl Barrier {
     }
 
     /// Breaks the barrier if `generation` still lasts; whether it did.
-    fn give_up(&self, generation: u32) -> Result<bool, BarrierError> {
-        let _inside = self.enter(None)?;
+    fn give_up(&self, generation: u32, deadline: Option<Instant>) -> Result<bool, BarrierError> {
+        let _inside = self.enter_or_break(deadline)?;
         let lasts = self.generation() == generation;
         if lasts {
             self.give_up_inside();
@@ -392,7 +433,7 @@ impl Barrier {
 
     /// Inside: breaks the barrier.
     fn give_up_inside(&self) {
-        self.words().broken.store(1, Ordering::Relaxed);
+        self.words().broken.store(BROKEN, Ordering::SeqCst);
         self.end_broken();
     }
 }
@@ -457,3 +498,48 @@ fn checked(slot: Slot) -> Result<Barrier, &'static str> {
 }
 
 travels!(Barrier, Kind::Barrier, 2 * SEAT, checked);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHORT: Duration = Duration::from_millis(5);
+
+    #[test]
+    fn one_who_does_not_get_inside_in_time_breaks_it() {
+        let barrier = Barrier::new(3).unwrap();
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| barrier.wait());
+            while barrier.n_waiting() == 0 {
+                std::thread::yield_now();
+            }
+            // As one that is stopped there.
+            let inside = barrier.enter(None).unwrap();
+            let late = scope.spawn(|| barrier.wait_timeout(SHORT)).join().unwrap();
+            assert!(matches!(late, Err(BarrierError::Timeout)), "{late:?}");
+            assert!(barrier.is_broken());
+            drop(inside);
+            assert!(matches!(waiter.join().unwrap(), Err(BarrierError::Broken)));
+        });
+        assert!(matches!(barrier.wait(), Err(BarrierError::Broken)));
+        barrier.reset().unwrap();
+        assert!(!barrier.is_broken() && barrier.n_waiting() == 0);
+    }
+
+    #[test]
+    fn one_whose_time_is_over_does_not_wait_for_one_inside() {
+        let barrier = Barrier::new(2).unwrap();
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| barrier.wait_timeout(4 * SHORT));
+            while barrier.n_waiting() == 0 {
+                std::thread::yield_now();
+            }
+            let inside = barrier.enter(None).unwrap();
+            let late = waiter.join().unwrap();
+            assert!(matches!(late, Err(BarrierError::Timeout)), "{late:?}");
+            assert!(barrier.is_broken());
+            drop(inside);
+        });
+        assert!(matches!(barrier.wait(), Err(BarrierError::Broken)), "the one who left is not counted");
+    }
+}

@@ -113,6 +113,46 @@ fn locks_of_all_kinds_in_a_circle() -> Outcome {
     Ok(())
 }
 
+/// Two threads, of which either may be the one that is told.
+fn a_condition_without_its_lock_leaves_it_to_its_holder() -> Outcome {
+    let mut told_waiting = 0;
+    for waiter_comes_first in [true, false] {
+        let watch = DeadlockWatch::new()?;
+        let (lock, again) = (Lock::watched(&watch, "a lock")?, RLock::watched(&watch, "again")?);
+        let (changed, meet) = (Condition::new()?, std::sync::Barrier::new(2));
+        let wait = || {
+            let _lock = lock.lock().unwrap();
+            let (_outer, inner) = (again.lock().unwrap(), again.lock().unwrap());
+            meet.wait();
+            told(changed.wait(inner)).is_some()
+        };
+        let take = || {
+            meet.wait();
+            let _again = again.lock().unwrap();
+            changed.notify_all();
+            told(lock.lock()).is_some()
+        };
+        let (waiter, taker) = std::thread::scope(|scope| {
+            let (waiter, taker) = match waiter_comes_first {
+                true => {
+                    let waiter = scope.spawn(wait);
+                    (waiter, scope.spawn(take))
+                }
+                false => {
+                    let taker = scope.spawn(take);
+                    (scope.spawn(wait), taker)
+                }
+            };
+            (waiter.join().unwrap(), taker.join().unwrap())
+        });
+        assert!(waiter != taker, "one of the two is told");
+        told_waiting += u32::from(waiter);
+        assert!(again.try_lock().is_ok() && lock.try_lock().is_ok(), "both are free");
+    }
+    assert!(told_waiting > 0, "one who waited is told");
+    Ok(())
+}
+
 fn a_reader_that_wants_to_write_waits_for_itself() -> Outcome {
     let lock = RwLock::watched(&DeadlockWatch::new()?, "many")?;
     let reading = lock.read().map_err(|error| error.to_string())?;
@@ -230,6 +270,7 @@ fn main() -> std::process::ExitCode {
         two_processes_in_a_circle,
         three_processes_in_a_circle,
         locks_of_all_kinds_in_a_circle,
+        a_condition_without_its_lock_leaves_it_to_its_holder,
         a_reader_that_wants_to_write_waits_for_itself,
         one_who_reads_twice_waits_for_a_writer,
         a_value_takes_the_lock_it_was_given_under_watch,

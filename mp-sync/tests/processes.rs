@@ -231,6 +231,36 @@ fn a_try_in_vain_asks_only_for_those_who_hold() {
     assert!(count_handles() < before, "the dead are not watched any more");
 }
 
+/// Fewer handles than waits: who waits for the end of the same process has the same handle.
+fn many_who_wait_for_one_process_cost_one_handle() {
+    const WAITS: usize = 200;
+    let seats: Vec<Semaphore> = (0..WAITS).map(|_| Semaphore::new(1).unwrap()).collect();
+    let holder = child_that(|_| seats.iter().for_each(|seats| std::mem::forget(seats.acquire().unwrap())));
+    let (most, got) = (SharedAtomicU64::new(0).unwrap(), SharedAtomicU64::new(0).unwrap());
+    let asleep = Event::new().unwrap();
+    let waiter = fork(|| {
+        let before = count_handles();
+        common::limit_handles(before as u64 + 40);
+        std::thread::scope(|scope| {
+            for seats in &seats {
+                scope.spawn(|| {
+                    drop(seats.acquire_timeout(LONG).unwrap());
+                    got.fetch_add(1, SeqCst);
+                });
+            }
+            std::thread::sleep(15 * SHORT);
+            most.store((count_handles() - before) as u64, SeqCst);
+            asleep.set();
+        });
+    });
+    asleep.wait_timeout(LONG).unwrap();
+    assert_eq!(got.load(SeqCst), 0);
+    holder.kill();
+    assert!(waiter.join());
+    assert_eq!(got.load(SeqCst), WAITS as u64);
+    assert!(most.load(SeqCst) < 12, "{} handles", most.load(SeqCst));
+}
+
 fn where_permits_are_only_counted_nobody_is_asked_for() {
     let items = Semaphore::new(3).unwrap();
     let user = child_that(|_| (0..3).for_each(|_| items.acquire().unwrap().forget()));
@@ -247,6 +277,8 @@ fn a_semaphore_shows_who_holds_it() {
     let shown = format!("{seats:?}");
     assert!(shown.contains(&format!("(process {}, 2)", holder.id())), "{shown}");
     holder.kill();
+    let shown = format!("{seats:?}");
+    assert!(shown.contains("that is gone, 2"), "{shown}");
 }
 
 fn a_rwlock_and_an_rlock_show_who_holds_them() {
@@ -255,6 +287,96 @@ fn a_rwlock_and_an_rlock_show_who_holds_them() {
     let own = format!("process {}, thread {}", std::process::id(), std::process::id());
     assert!(format!("{rlock:?}").contains(&own), "{rlock:?}");
     assert!(format!("{rwlock:?}").contains(&own), "{rwlock:?}");
+    assert!(rwlock.is_locked() && rwlock.is_write_locked() && !rwlock.is_read_locked());
+}
+
+fn a_rwlock_knows_whether_it_is_locked_and_how() {
+    let lock = RwLock::new().unwrap();
+    assert!(!lock.is_locked());
+    let reader = child_that(|_| std::mem::forget(lock.read().unwrap()));
+    assert!(lock.is_locked() && lock.is_read_locked() && !lock.is_write_locked());
+    reader.kill();
+    assert!(!lock.is_locked() && !lock.is_read_locked(), "the reader is gone");
+    let writer = child_that(|_| std::mem::forget(lock.write().unwrap()));
+    assert!(lock.is_locked() && lock.is_write_locked() && !lock.is_read_locked());
+    assert_eq!(lock.writer().map(|writer| writer.process()), Some(writer.id() as u32));
+    writer.kill();
+    assert!(!lock.is_locked() && !lock.is_write_locked(), "the writer is gone");
+    assert!(matches!(lock.read(), Err(LockError::OwnerDied(_))));
+}
+
+/// A consumer waits at the head of the others, and a producer at the head of the producers.
+fn one_who_is_stopped_in_a_queue_holds_up_nobody_who_only_tries() {
+    let queue = Queue::bounded(1).unwrap();
+    let consumer = fork(|| drop(queue.get()));
+    eventually("it waits", || consumer.times_awoken() > 0 && !consumer.is_runnable());
+    std::thread::sleep(SHORT);
+    consumer.stop();
+    queue.put(1u32).unwrap();
+    assert!(queue.try_get().is_err_and(|error| error.is_empty()));
+    consumer.go_on();
+    assert!(consumer.join());
+    queue.put(2).unwrap();
+    let producer = fork(|| queue.put(3).unwrap());
+    eventually("it waits", || producer.times_awoken() > 0 && !producer.is_runnable());
+    std::thread::sleep(SHORT);
+    producer.stop();
+    assert_eq!(queue.get().unwrap(), 2);
+    assert!(queue.try_put(4).is_err_and(|error| error.is_full()));
+    producer.go_on();
+    assert!(producer.join());
+    assert_eq!(queue.try_get().unwrap(), 3);
+}
+
+/// A reader is stopped again and again, until that was where it passed the gate.
+fn one_who_is_stopped_as_it_begins_to_read_holds_up_nobody_who_only_tries() {
+    let lock = RwLock::new().unwrap();
+    let reader = fork(|| {
+        loop {
+            drop(lock.read().unwrap());
+        }
+    });
+    let mut refused = 0;
+    while refused < 2 {
+        reader.stop();
+        let in_the_gate = lock.try_read().is_err();
+        assert!(!in_the_gate || lock.try_write().is_err());
+        refused += u32::from(in_the_gate);
+        reader.go_on();
+    }
+    reader.kill();
+    assert!(lock.try_write().is_ok());
+}
+
+fn a_stopped_process_holds_up_no_permits() {
+    let seats = Semaphore::new(0).unwrap();
+    let waiter = child_that(|ready| {
+        ready.set();
+        drop(seats.acquire());
+    });
+    std::thread::sleep(SHORT);
+    waiter.stop();
+    assert!(seats.try_acquire().is_err());
+    seats.release(1).unwrap();
+    assert!(seats.try_acquire().is_ok(), "it has not got it yet");
+    waiter.go_on();
+}
+
+/// One of the last turn has not gone yet, as it was stopped, so that there is no seat.
+fn a_turn_that_is_not_free_in_time_breaks_the_barrier() {
+    let barrier = Barrier::new(2).unwrap();
+    let sleeper = fork(|| assert!(barrier.wait().is_ok()));
+    eventually("it waits", || barrier.n_waiting() == 1);
+    std::thread::sleep(SHORT);
+    sleeper.stop();
+    barrier.wait().unwrap();
+    let waiter = fork(|| assert!(matches!(barrier.wait(), Err(BarrierError::Broken))));
+    eventually("it waits", || barrier.n_waiting() == 1);
+    assert!(matches!(barrier.wait_timeout(SHORT), Err(BarrierError::Timeout)));
+    assert!(barrier.is_broken());
+    assert!(waiter.join());
+    sleeper.go_on();
+    assert!(sleeper.join(), "the turn that it took part in was a good one");
 }
 
 fn forgotten_permits_belong_to_nobody() {
@@ -679,8 +801,14 @@ fn main() {
         a_sleeper_gets_a_dead_holders_permit_at_once,
         a_try_in_vain_asks_only_for_those_who_hold,
         where_permits_are_only_counted_nobody_is_asked_for,
+        many_who_wait_for_one_process_cost_one_handle,
         a_semaphore_shows_who_holds_it,
         a_rwlock_and_an_rlock_show_who_holds_them,
+        a_rwlock_knows_whether_it_is_locked_and_how,
+        one_who_is_stopped_in_a_queue_holds_up_nobody_who_only_tries,
+        one_who_is_stopped_as_it_begins_to_read_holds_up_nobody_who_only_tries,
+        a_stopped_process_holds_up_no_permits,
+        a_turn_that_is_not_free_in_time_breaks_the_barrier,
         forgotten_permits_belong_to_nobody,
         a_bounded_semaphore_refuses_what_is_too_much,
         a_binary_semaphore_is_released_elsewhere,

@@ -132,7 +132,8 @@ impl<T: Message> Queue<T> {
         self.put_with(item, Patience::Until(None))
     }
 
-    /// Puts an item in if there is room.
+    /// Puts an item in if there is room. Where a process was stopped in the middle of putting, that
+    /// is as if there were none: `Full` comes then after a tenth of a second.
     ///
     /// # Errors
     /// See [`PutError`].
@@ -157,7 +158,8 @@ impl<T: Message> Queue<T> {
         self.get_with(Patience::Until(None))
     }
 
-    /// Gets the oldest item if there is one.
+    /// Gets the oldest item if there is one. Where a process was stopped in the middle of getting,
+    /// it stands before the others: `Empty` comes then after a tenth of a second.
     ///
     /// # Errors
     /// See [`GetError`].

@@ -32,7 +32,7 @@ use super::bell::Bells;
 use super::layout::{self, Place, UNIT, frame_len, largest_frame};
 use crate::memory::{Kind, Slot, allocate, shared_words};
 use crate::protocol::count::{self, ASLEEP, CLOSED, FAR, between, count, raise};
-use crate::protocol::robust::Patience;
+use crate::protocol::robust::{Patience, try_briefly};
 use crate::protocol::words::{AtomicU32, wait_on, wake};
 use crate::sleep::look;
 use crate::timeout;
@@ -300,7 +300,7 @@ impl Store {
     }
 
     /// Takes a mutex. One that is not to wait waits all the same for another one who is
-    /// about to leave, unless `hopeless`.
+    /// about to leave, unless that would be `hopeless`.
     fn turn<'a>(
         &'a self,
         slot: &'a Slot,
@@ -308,18 +308,7 @@ impl Store {
         hopeless: impl Fn() -> bool,
     ) -> Result<Turn<'a>, LockFailure> {
         let Patience::Until(deadline) = patience else {
-            loop {
-                match slot.mutex().try_lock() {
-                    Err(LockFailure::Timeout) if !hopeless() => {}
-                    Err(failure) => return Err(failure),
-                    Ok(_) => return Ok(Turn(slot)),
-                }
-                match slot.mutex().lock(Some(Instant::now() + Duration::from_millis(1))) {
-                    Err(LockFailure::Timeout) => {}
-                    Err(failure) => return Err(failure),
-                    Ok(_) => return Ok(Turn(slot)),
-                }
-            }
+            return try_briefly(slot.mutex(), hopeless).map(|_| Turn(slot));
         };
         slot.mutex().lock(deadline)?;
         Ok(Turn(slot))

@@ -57,6 +57,23 @@ impl Child {
         unsafe { libc::kill(self.0, libc::SIGKILL) };
     }
 
+    /// Stops it where it is; returns when it has stopped.
+    pub(crate) fn stop(&self) {
+        let mut status = 0;
+        // SAFETY: the id is of a child of ours that has not been reaped; the call writes the status.
+        unsafe {
+            libc::kill(self.0, libc::SIGSTOP);
+            libc::waitpid(self.0, &raw mut status, libc::WUNTRACED);
+        }
+        assert!(libc::WIFSTOPPED(status), "it has ended before");
+    }
+
+    /// Lets it go on.
+    pub(crate) fn go_on(&self) {
+        // SAFETY: as above.
+        unsafe { libc::kill(self.0, libc::SIGCONT) };
+    }
+
     /// Whether it has ended, and can be reaped at once.
     pub(crate) fn has_ended(&self) -> bool {
         // SAFETY: zeros are a value of it, which the call writes.
@@ -106,12 +123,18 @@ impl Drop for Child {
     }
 }
 
+/// Takes from this process all but so many handles.
+pub(crate) fn limit_handles(handles: u64) {
+    let limit = libc::rlimit { rlim_cur: handles, rlim_max: handles };
+    // SAFETY: the call reads a structure that lives as long as it lasts.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
+}
+
 /// Takes from this process what root may, and all but so many handles.
 pub(crate) fn become_nobody(handles: u64) {
-    // SAFETY: the calls take numbers, and a structure that lives as long as they last.
+    limit_handles(handles);
+    // SAFETY: the calls take numbers only.
     unsafe {
-        let limit = libc::rlimit { rlim_cur: handles, rlim_max: handles };
-        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit), 0);
         if libc::geteuid() == 0 {
             assert_eq!(libc::setuid(65_534), 0);
         }
