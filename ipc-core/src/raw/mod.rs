@@ -36,6 +36,8 @@ pub use post::{Post, PostError};
 pub use region::Region;
 pub use robust::{Acquired, LockFailure, MAX_HELD, RobustMutex};
 pub use roll::Roll;
+#[cfg(test)]
+pub(crate) use roll::ask_and_hold;
 
 /// Sleeps while `word` holds `expected`, until a wake, a signal or the deadline.
 ///

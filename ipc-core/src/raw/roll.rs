@@ -135,28 +135,8 @@ pub(super) fn shared_watch(process: ProcessId) -> io::Result<Option<Arc<Watch>>>
     Ok(Some(watch))
 }
 
-#[cfg(all(test, target_os = "linux"))]
-mod tests {
-    use super::*;
-
-    /// A raw fork beside a thread that asks: its child has that thread's mutex, and not the thread.
-    #[test]
-    fn a_forked_child_asks_by_itself() {
-        let own = ProcessId::current().unwrap();
-        let held = Watches::here().known.lock().unwrap();
-        // SAFETY: the child asks, which takes nothing that the other threads of this test hold, and leaves.
-        let child = unsafe { libc::fork() };
-        if child == 0 {
-            // SAFETY: the calls take numbers; the default action of the signal ends a child that hangs.
-            unsafe {
-                libc::alarm(10);
-                libc::_exit(i32::from(!Roll::default().ended([own]).is_empty()));
-            }
-        }
-        drop(held);
-        let mut status = -1;
-        // SAFETY: the call writes the status.
-        unsafe { libc::waitpid(child, &raw mut status, 0) };
-        assert_eq!(status, 0);
-    }
+/// As another thread that asks does it, for tests.
+#[cfg(test)]
+pub(crate) fn ask_and_hold() -> impl Sized {
+    Watches::here().known.lock().unwrap()
 }

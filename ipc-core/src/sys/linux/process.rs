@@ -65,3 +65,30 @@ pub(crate) fn id_space() -> u64 {
     static KNOWN: OnceLock<u64> = OnceLock::new();
     *KNOWN.get_or_init(|| fs::metadata("/proc/self/ns/pid").map_or(0, |space| space.ino()))
 }
+
+#[cfg(test)]
+#[allow(unsafe_code)]
+mod tests {
+    use crate::raw::{ProcessId, Roll, ask_and_hold};
+
+    /// A raw fork beside a thread that asks: its child has that thread's mutex, and not the thread.
+    #[test]
+    fn a_forked_child_asks_by_itself() {
+        let own = ProcessId::current().unwrap();
+        let held = ask_and_hold();
+        // SAFETY: the child asks, which takes nothing that the other threads of this test hold, and leaves.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // SAFETY: the calls take numbers; the default action of the signal ends a child that hangs.
+            unsafe {
+                libc::alarm(10);
+                libc::_exit(i32::from(!Roll::default().ended([own]).is_empty()));
+            }
+        }
+        drop(held);
+        let mut status = -1;
+        // SAFETY: the call writes the status.
+        unsafe { libc::waitpid(child, &raw mut status, 0) };
+        assert_eq!(status, 0);
+    }
+}
