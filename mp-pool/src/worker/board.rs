@@ -45,6 +45,14 @@ impl Board {
         self.state().store(mark(turn) | u64::from(item + 1), Ordering::Relaxed);
     }
 
+    /// As [`begin`](Self::begin), for items one after the other.
+    #[inline]
+    pub(super) fn begins(&self, turn: u32) -> impl Fn(u32) + '_ {
+        let (state, mark) = (self.state(), mark(turn));
+        // ORDERING: see `begin`.
+        move |item| state.store(mark | u64::from(item + 1), Ordering::Relaxed)
+    }
+
     /// The next item begins of the task that was started last; `false` if what is left
     /// of it has been recalled.
     pub(super) fn claim(&self) -> bool {

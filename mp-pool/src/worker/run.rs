@@ -52,10 +52,16 @@ pub(super) fn run<A: Message, R: Message>(
     let mut outcomes = Outcomes::new::<R>(answer, progress);
     // To copy a number takes less than to read the clock.
     let is_encoded = item_width::<A>().is_none() || item_width::<R>().is_none();
+    let is_bare = !is_encoded && progress.is_unminded();
     while !progress.is_over() {
         let step = Cell::new(Step::Argument);
         let caught = catch_panic(|| {
             while let Some(burst) = progress.next_burst(outcomes.answer.len()) {
+                if is_bare {
+                    step.set(Step::Function);
+                    run_numbers(&mut function, items, &mut outcomes, progress, burst);
+                    continue;
+                }
                 for _ in 0..burst {
                     if !progress.begin_next() {
                         break;
@@ -77,12 +83,45 @@ pub(super) fn run<A: Message, R: Message>(
         match caught {
             Ok(()) => break,
             Err(panic) => {
+                if is_bare {
+                    // All values before it are whole.
+                    outcomes.begun = outcomes.answer.len();
+                }
                 outcomes.fail(&failure(step.get(), panic));
                 progress.keep(&outcomes);
             }
         }
     }
     outcomes.end_run();
+}
+
+/// Runs some items of which nothing need be known but that they have begun. Nothing but the
+/// function can fail or panic, or sees the messages around.
+#[inline]
+fn run_numbers<A: Message, R: Message>(
+    function: &mut impl FnMut(A) -> R,
+    items: &mut Reader<'_>,
+    outcomes: &mut Outcomes<'_, '_>,
+    progress: &mut Progress<'_>,
+    burst: u32,
+) {
+    outcomes.begin();
+    let begins = progress.board.begins(progress.turn);
+    outside_messages(|| {
+        for _ in 0..burst {
+            begins(progress.next);
+            progress.next += 1;
+            match items.item::<A>() {
+                // A number always encodes.
+                Ok(argument) => drop(outcomes.answer.item(&function(argument))),
+                Err(error) => {
+                    outcomes.begin();
+                    outcomes.fail(&Failure::BadArgument(error.to_string()));
+                    outcomes.begin();
+                }
+            }
+        }
+    });
 }
 
 /// Calls `mark` where its function begins, and where that has returned.
@@ -245,6 +284,11 @@ impl<'a> Progress<'a> {
             kept: 0,
             limit,
         }
+    }
+
+    /// Whether items need neither be kept, nor told of their time, nor have a span.
+    fn is_unminded(&self) -> bool {
+        !self.keeps && self.limit.is_none() && !cfg!(feature = "tracing")
     }
 
     fn is_over(&self) -> bool {
