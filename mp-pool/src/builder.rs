@@ -35,6 +35,8 @@ const WINDOW_BYTES: usize = 64 << 20;
 #[derive(Debug)]
 pub struct Builder<S = ()> {
     rules: Rules,
+    /// How many workers were asked for.
+    processes: Option<usize>,
     /// An initializer's argument that would not encode.
     refused: Option<EncodeError>,
     state: PhantomData<fn() -> S>,
@@ -43,7 +45,7 @@ pub struct Builder<S = ()> {
 impl Builder {
     pub(crate) fn new() -> Self {
         let rules = Rules {
-            processes: mp_process::cpu_count(),
+            processes: 0,
             idle_timeout: None,
             least: 0,
             retries: 0,
@@ -60,7 +62,7 @@ impl Builder {
             setup: None,
             farewell: None,
         };
-        Self { rules, refused: None, state: PhantomData }
+        Self { rules, processes: None, refused: None, state: PhantomData }
     }
 }
 
@@ -69,7 +71,7 @@ impl<S: 'static> Builder<S> {
     /// another pool there may be fewer: see [`budget`](Self::budget).
     #[must_use]
     pub fn processes(mut self, count: usize) -> Self {
-        self.rules.processes = count;
+        self.processes = Some(count);
         self
     }
 
@@ -360,7 +362,7 @@ impl<S: 'static> Builder<S> {
             Err(error) => refused = Some(error),
         }
         self.rules.farewell = None;
-        Builder { rules: self.rules, refused, state: PhantomData }
+        Builder { rules: self.rules, processes: self.processes, refused, state: PhantomData }
     }
 
     /// Has each worker call `function` with its state and `argument` when it leaves:
@@ -403,13 +405,16 @@ impl<S: 'static> Builder<S> {
     /// # Errors
     /// [`PoolError`] if `init()` was not called, if no workers were asked for, if
     /// they could not be started, or if the initializer's argument does not travel.
-    pub fn build(self) -> Result<Pool<S>, PoolError> {
+    pub fn build(mut self) -> Result<Pool<S>, PoolError> {
         if let Some(error) = self.refused {
             return Err(PoolKind::Setup(error).into());
         }
+        // To count them is some twenty system calls, so it is done once for all.
+        let cpus = mp_process::cpu_count();
+        self.rules.processes = self.processes.unwrap_or(cpus);
         if self.rules.processes == 0 {
             return Err(PoolKind::NoWorkers.into());
         }
-        Driver::start(self.rules).map(Pool::new_over)
+        Driver::start(self.rules, cpus).map(Pool::new_over)
     }
 }

@@ -214,7 +214,14 @@ impl Driver {
 
     /// Ends the workers, whatever they do.
     pub(crate) fn terminate(&self) {
-        end_now(self.take_stations(PoolKind::Terminated.into()));
+        // Where a worker has nothing of a user's to run when it comes up, one that has not yet
+        // need not be asked to end: it would only hear of it once it is there.
+        let at_once = self.lock().core.rules.setup.is_none();
+        let stations = self.take_stations(PoolKind::Terminated.into());
+        for station in stations.iter().filter(|station| at_once && !station.board().is_ready()) {
+            let _ = station.process().kill();
+        }
+        end_now(stations);
     }
 
     fn take_stations(&self, why: PoolError) -> Vec<Arc<Station>> {

@@ -86,9 +86,9 @@ const FLUSH_EVERY: Duration = Duration::from_millis(1);
 const MUTE_GRACE: Duration = Duration::from_secs(1);
 
 impl Driver {
-    pub(crate) fn start(mut rules: Rules) -> Result<Arc<Self>, PoolError> {
+    pub(crate) fn start(mut rules: Rules, cpus: usize) -> Result<Arc<Self>, PoolError> {
         static POOLS: AtomicU32 = AtomicU32::new(0);
-        let seats = Self::seat(&mut rules);
+        let seats = Self::seat(&mut rules, cpus);
         let workers = rules.processes;
         let driver = Self {
             state: Mutex::new(State {
@@ -109,7 +109,7 @@ impl Driver {
             }),
             supervise: Condvar::new(),
             bell: Bell::new()?,
-            cpus: mp_process::cpu_count(),
+            cpus,
             number: POOLS.fetch_add(1, Ordering::Relaxed) + 1,
             forks: workers as u64,
         };
@@ -125,9 +125,9 @@ impl Driver {
 
     /// Takes seats for the workers, of which there are as many as seats in a task of another
     /// pool, and says how many the pools in this one's tasks may have.
-    fn seat(rules: &mut Rules) -> Seats {
+    fn seat(rules: &mut Rules, cpus: usize) -> Seats {
         if !budget::is_limited() {
-            let usual = if budget::is_free() { usize::MAX } else { mp_process::cpu_count() };
+            let usual = if budget::is_free() { usize::MAX } else { cpus };
             rules.budget.get_or_insert(usual.max(rules.processes));
             return Seats::take(rules.processes);
         }

@@ -93,6 +93,11 @@ impl Board {
         self.0.atomic_u64(READY).store(since_epoch(), Ordering::Relaxed);
     }
 
+    /// Whether it waits for tasks, or has.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.0.atomic_u64(READY).load(Ordering::Relaxed) > 0
+    }
+
     /// What the worker's time has gone into so far, in nanoseconds.
     #[inline]
     pub(super) fn tell_times(&self, busy: u64, serialising: u64, waiting: u64) {
