@@ -7,6 +7,7 @@ use crate::buffer::Buffer;
 use crate::codec::{self, DecodeError, EncodeError, Message};
 use crate::items::{Reader, Writer};
 use crate::link::Outgoing;
+use crate::plain;
 use crate::sys::Handle;
 use crate::transfer::{self, Luggage, Slot};
 
@@ -87,6 +88,11 @@ impl Packet {
     /// # Errors
     /// See [`Writer::item`].
     pub fn append_item<T: Message>(&mut self, value: &T) -> Result<(), EncodeError> {
+        if plain::item_width::<T>().is_some() {
+            // A number brings no handles.
+            plain::push_number(value, &mut self.bytes);
+            return Ok(());
+        }
         self.writing(|writer| writer.item(value))
     }
 

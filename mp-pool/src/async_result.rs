@@ -93,6 +93,12 @@ impl<T> AsyncResult<T> {
     /// # Errors
     /// The task's [`TaskError`].
     pub fn get(mut self) -> Result<T, TaskError> {
+        if let (None, Source::Job(Job { driver, id, gather })) = (&self.known, &self.source) {
+            let replies = driver.end_and_take(*id);
+            let gather = *gather;
+            self.source = Source::Nowhere;
+            return gather(replies?);
+        }
         self.await_end(None);
         self.take()
     }

@@ -136,6 +136,19 @@ impl<I> Chunks<I> {
 }
 
 impl Chunk {
+    /// One item by itself.
+    pub(crate) fn one<A: Message>(item: A) -> Self {
+        let mut packet = Packet::new();
+        // A `Serialize` is anybody's code.
+        let written = mp_process::catch_panic(|| packet.append_item(&item)).unwrap_or_else(|panic| {
+            Err(EncodeError::new::<A>(format_args!("its encoding panicked: {panic}")))
+        });
+        match written {
+            Ok(()) => Self::Items { index: 0, items: 1, packet },
+            Err(error) => Self::Refused { index: 0, error },
+        }
+    }
+
     /// How many items it has, and bytes.
     pub(crate) fn load(&self) -> (usize, usize) {
         match self {

@@ -9,7 +9,7 @@ use ipc_core::{EncodeError, Message};
 
 use crate::async_result::{self, AsyncResult};
 use crate::builder::{Builder, ONE_END};
-use crate::chunks::Chunks;
+use crate::chunks::{Chunk, Chunks};
 use crate::core::{Code, JobId};
 use crate::driver::Driver;
 use crate::error::{PoolError, TaskError, TaskKind};
@@ -115,7 +115,7 @@ impl<S: 'static> Pool<S> {
     /// ```
     #[doc(alias = "submit")]
     pub fn apply_async<A: Message, R: Message>(&self, function: fn(A) -> R, argument: A) -> AsyncResult<R> {
-        self.one_later(work::plain(function), argument)
+        self.one_later(work::whole(function), argument)
     }
 
     pub(crate) fn one_later<A: Message, R: Message>(
@@ -123,7 +123,7 @@ impl<S: 'static> Pool<S> {
         code: Result<Arc<Code>, TaskError>,
         argument: A,
     ) -> AsyncResult<R> {
-        let job = self.start(code, std::iter::once(argument), |_| 1);
+        let job = self.start_one(code, argument);
         AsyncResult::of_job(&self.driver, job, async_result::one)
     }
 
@@ -154,6 +154,18 @@ impl<S: 'static> Pool<S> {
     ) -> AsyncResult<Vec<R>> {
         let job = self.start(code, items, |count| self.driver.chunk_size(count));
         AsyncResult::of_job(&self.driver, job, async_result::many)
+    }
+
+    fn start_one<A: Message>(
+        &self,
+        code: Result<Arc<Code>, TaskError>,
+        argument: A,
+    ) -> Result<JobId, TaskError> {
+        let mut code = code?;
+        if !code.whole {
+            Arc::make_mut(&mut code).whole = true;
+        }
+        Ok(self.driver.hand_in(code, Chunk::one(argument), self.priority)?)
     }
 
     fn start<A: Message>(

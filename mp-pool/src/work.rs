@@ -1,6 +1,7 @@
 //! Items on their way through a pool, and their outcomes on the way back.
 
-use std::cell::Cell;
+use std::any::TypeId;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
@@ -67,6 +68,32 @@ impl Load {
 /// Encodes a job of plain functions.
 pub(crate) fn plain<A: Message, R: Message>(function: fn(A) -> R) -> Result<Arc<Code>, TaskError> {
     code::<A>(worker::job(function))
+}
+
+/// As [`plain`], for a job whose outcomes are of use only when all have come. The last one of
+/// each thread is remembered: those who submit many tasks one by one submit alike ones.
+pub(crate) fn whole<A: Message, R: Message>(function: fn(A) -> R) -> Result<Arc<Code>, TaskError> {
+    /// The function's type and address, which together stand for its bytes.
+    type Last = Option<(TypeId, usize, Arc<Code>)>;
+    thread_local! {
+        static LAST: RefCell<Last> = const { RefCell::new(None) };
+    }
+    let (kind, address) = (TypeId::of::<fn(A) -> R>(), function as usize);
+    let known = LAST.try_with(|last| match &*last.borrow() {
+        Some((of, at, code)) if (*of, *at) == (kind, address) => Some(Arc::clone(code)),
+        _ => None,
+    });
+    if let Ok(Some(code)) = known {
+        return Ok(code);
+    }
+    let mut code = plain(function)?;
+    Arc::make_mut(&mut code).whole = true;
+    // Where a job says which span it was submitted in, no two are alike.
+    if !cfg!(feature = "tracing") {
+        // A thread that is ending remembers nothing.
+        let _ = LAST.try_with(|last| last.replace(Some((kind, address, Arc::clone(&code)))));
+    }
+    Ok(code)
 }
 
 /// Encodes a job of functions that take the worker's state.

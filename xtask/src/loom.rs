@@ -9,8 +9,11 @@ use crate::shell::{command, show};
 use crate::workspace::Workspace;
 
 /// What has models: the crate, and how cargo finds them in it.
-const MODELS: [&str; 3] =
-    ["-p mp-sync --lib models", "-p ipc-core --test loom_ring", "-p mp-pool --test loom_claims"];
+const MODELS: [&str; 3] = [
+    "-p mp-sync --lib models",
+    "-p ipc-core --test loom_ring",
+    "-p mp-pool --test loom_claims --test loom_inbox",
+];
 
 /// Builds with a cfg of our own, because `loom` means other things to other crates, and in
 /// a folder of its own, because all dependencies are built anew for it.

@@ -5,8 +5,10 @@ use std::fmt;
 use std::sync::{Arc, Condvar};
 use std::task::Waker;
 
-use ipc_core::Packet;
+use ipc_core::{EncodeError, Packet};
 
+use super::{Code, JobId};
+use crate::chunks::Chunk;
 use crate::error::{PoolError, TaskKind, WorkerId};
 
 /// What a caller waits for.
@@ -20,7 +22,7 @@ pub(crate) struct Job {
     /// What items take.
     pub(crate) measured: Measured,
     /// Wakes the caller, if it sleeps.
-    pub(crate) wake: Arc<Condvar>,
+    pub(super) wake: Option<Arc<Condvar>>,
     /// How many callers sleep until they are woken by it.
     pub(crate) sleepers: usize,
     /// Nobody need wait for it: the caller holds an `AsyncResult`.
@@ -29,6 +31,31 @@ pub(crate) struct Job {
     pub(crate) callback: Option<Callback>,
     /// The task of an async runtime that awaits it.
     pub(crate) waker: Option<Waker>,
+}
+
+impl Job {
+    /// What wakes the caller, which is about to sleep.
+    pub(crate) fn bed(&mut self) -> Arc<Condvar> {
+        Arc::clone(self.wake.get_or_insert_default())
+    }
+
+    /// Wakes a caller that sleeps.
+    pub(crate) fn wake_one(&self) {
+        self.wake.iter().for_each(|wake| wake.notify_one());
+    }
+
+    pub(super) fn wake_all(&self) {
+        self.wake.iter().for_each(|wake| wake.notify_all());
+    }
+}
+
+/// A job of one item that has been handed in and is to be opened.
+#[derive(Debug)]
+pub(crate) struct Errand {
+    pub(crate) job: JobId,
+    pub(crate) priority: i32,
+    pub(crate) code: Arc<Code>,
+    pub(crate) chunk: Chunk,
 }
 
 /// What an asynchronous job has to do at its end.
@@ -48,6 +75,13 @@ pub(crate) struct Reply {
     /// Who had them; nobody if they came to no worker.
     pub(crate) worker: Option<WorkerId>,
     pub(crate) what: What,
+}
+
+impl Reply {
+    /// An item could not be encoded.
+    pub(crate) fn refused(index: usize, error: EncodeError) -> Self {
+        Self { index, items: 1, worker: None, what: What::Failed(TaskKind::Argument(error)) }
+    }
 }
 
 #[derive(Debug)]

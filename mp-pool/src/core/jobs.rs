@@ -37,6 +37,9 @@ impl Standing {
 
 impl Jobs {
     pub(super) fn insert(&mut self, id: JobId, job: Job) {
+        let standing = Standing::of(&job);
+        self.open += usize::from(standing.open);
+        self.noticed += usize::from(standing.noticed);
         self.map.insert(id, job);
     }
 
@@ -78,7 +81,7 @@ impl Jobs {
 
     /// Nothing will be done any more.
     pub(super) fn wake_all(&self) {
-        self.map.values().for_each(|job| job.wake.notify_all());
+        self.map.values().for_each(Job::wake_all);
     }
 
     pub(super) fn take_wakers(&mut self) -> Vec<Waker> {

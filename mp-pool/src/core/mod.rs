@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use ipc_core::Packet;
 
+use crate::chunks::Chunk;
 use crate::error::{PoolError, TaskKind, WorkerId};
 use crate::rules::Rules;
 use crate::wire::{AnswerHead, ShareId};
@@ -24,7 +25,7 @@ mod shares;
 mod staff;
 mod task;
 
-pub(crate) use job::{Callback, Job, Reply, What};
+pub(crate) use job::{Callback, Errand, Job, Reply, What};
 use jobs::{Ids, Jobs};
 use ledger::Ledger;
 pub(crate) use ledger::Place;
@@ -91,7 +92,6 @@ pub(crate) struct Core {
     pub(crate) closed: bool,
     pub(crate) rules: Rules,
     next_task: TaskId,
-    next_job: JobId,
     /// What a task takes a worker, smoothed.
     task_nanos: Option<u64>,
     /// Workers that ended in a row and brought nothing forward.
@@ -134,8 +134,9 @@ const MOST_BUNDLED: usize = 64;
 /// About what a task of a map should take: so much that its cost is nothing beside it, and
 /// little beside what a worker would have to wait for another one's last.
 const CHUNK_NANOS: u64 = 1_000_000;
-/// The most tasks that one worker holds.
-const MOST_HELD: u64 = 32;
+/// The most tasks that one worker holds: of the quickest ones so many that it has to do
+/// while nobody looks after it for a while.
+const MOST_HELD: u64 = 128;
 
 impl Core {
     pub(crate) fn new(rules: Rules) -> Self {
@@ -148,7 +149,6 @@ impl Core {
             closed: false,
             rules,
             next_task: 0,
-            next_job: 0,
             task_nanos: None,
             fruitless: 0,
             given: 0,
@@ -157,10 +157,36 @@ impl Core {
         }
     }
 
-    pub(crate) fn open_job(&mut self, priority: i32) -> JobId {
-        self.next_job += 1;
-        self.jobs.insert(self.next_job, Job { priority, ..Job::default() });
-        self.next_job
+    pub(crate) fn open_job(&mut self, id: JobId, priority: i32) {
+        self.jobs.insert(id, Job { priority, ..Job::default() });
+    }
+
+    /// Opens a job of one item that nobody need wait for.
+    pub(crate) fn take_in(&mut self, Errand { job: id, priority, code, chunk }: Errand) {
+        let mut job = Job { priority, is_async: true, ..Job::default() };
+        match chunk {
+            Chunk::Refused { index, error } => job.inbox.push_back(Reply::refused(index, error)),
+            Chunk::Items { index, items, packet } => {
+                job.open = 1;
+                // Of a pool that has ended it is a job that is never over.
+                if self.broken.is_none() {
+                    let task = Task {
+                        job: id,
+                        index,
+                        items,
+                        answered: 0,
+                        packet,
+                        code,
+                        suspect: None,
+                        priority,
+                        turn: 0,
+                    };
+                    let task = self.add(task);
+                    self.queue.push_back(priority, task);
+                }
+            }
+        }
+        self.jobs.insert(id, job);
     }
 
     /// Forgets a job, which is returned; what its tasks answer from now on is dropped.
@@ -481,7 +507,12 @@ impl Core {
     /// A worker has done all of a task.
     fn let_go(&mut self, worker: usize, id: TaskId) {
         let hands = &mut self.workers[worker];
-        hands.held.retain(|held| *held != id);
+        // Tasks are done in their order, nearly always.
+        if hands.held.front() == Some(&id) {
+            hands.held.pop_front();
+        } else {
+            hands.held.retain(|held| *held != id);
+        }
         hands.deadline = None;
         if self.rules.idle_timeout.is_some() {
             hands.idle_since = Some(Instant::now());

@@ -202,14 +202,14 @@ impl Driver {
 
     fn finish_all(&self) {
         let mut state = self.lock();
-        state.core.closed = true;
+        self.shut(&mut state);
         // A job without tasks, to be woken by when somebody else drives.
-        let waiting = state.core.open_job(0);
+        let waiting = self.next_job();
+        state.core.open_job(waiting, 0);
         while state.core.broken.is_none() && state.core.has_work() {
             state = self.turn(state, waiting, None);
         }
-        let closed = state.core.close_job(waiting);
-        state.leftovers.jobs.extend(closed);
+        state.core.close_job(waiting);
     }
 
     /// Ends the workers, whatever they do.
@@ -226,7 +226,7 @@ impl Driver {
 
     fn take_stations(&self, why: PoolError) -> Vec<Arc<Station>> {
         let mut state = self.lock();
-        state.core.closed = true;
+        self.shut(&mut state);
         state.seats = None;
         state.give_up(why);
         self.call_back(&mut state);

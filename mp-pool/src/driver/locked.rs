@@ -1,11 +1,11 @@
 //! The state's lock, and what is done right after it is let go.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, MutexGuard, PoisonError, TryLockError};
 use std::task::Waker;
 use std::time::Instant;
 
-use super::State;
+use super::{Driver, State};
 use crate::core::Job;
 
 /// What must not be done under the lock, because it runs users' code, which may
@@ -17,26 +17,41 @@ pub(super) struct Leftovers {
     pub(super) jobs: Vec<Job>,
 }
 
-/// The state under its lock. When it is let go, the leftovers are seen to.
+/// The state under its lock, with all that was handed in before. When it is let go, what was
+/// taken in is set to work, and the leftovers are seen to.
 pub(super) struct Locked<'a> {
-    mutex: &'a Mutex<State>,
+    driver: &'a Driver,
     guard: Option<MutexGuard<'a, State>>,
 }
 
 impl<'a> Locked<'a> {
-    pub(super) fn new(mutex: &'a Mutex<State>) -> Self {
-        let guard = mutex.lock().unwrap_or_else(PoisonError::into_inner);
-        Self { mutex, guard: Some(guard) }
+    pub(super) fn new(driver: &'a Driver) -> Self {
+        Self::over(driver, driver.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Does not wait for whoever has the lock, unless that one might not see what was handed in.
+    pub(super) fn for_inbox(driver: &'a Driver) -> Option<Self> {
+        match try_lock(driver) {
+            Some(guard) => Some(Self::over(driver, guard)),
+            None if driver.inbox.must_wait() => Some(Self::new(driver)),
+            None => None,
+        }
+    }
+
+    fn over(driver: &'a Driver, mut guard: MutexGuard<'a, State>) -> Self {
+        driver.take_in(&mut guard);
+        Self { driver, guard: Some(guard) }
     }
 
     /// Lets go, sleeps until woken or the deadline, and locks again; may return for
     /// no reason.
     pub(super) fn wait(mut self, condvar: &Condvar, deadline: Option<Instant>) -> Self {
-        let mutex = self.mutex;
-        if !self.leftovers.is_empty() {
+        let driver = self.driver;
+        driver.set_to_work(&mut self);
+        if !self.leftovers.is_empty() || driver.inbox.rest() {
             // Seen to first: nobody sleeps over them.
             drop(self);
-            return Self::new(mutex);
+            return Self::new(driver);
         }
         let guard = self.guard.take().map(|guard| match deadline {
             None => condvar.wait(guard).unwrap_or_else(PoisonError::into_inner),
@@ -46,13 +61,29 @@ impl<'a> Locked<'a> {
             }
         });
         self.guard = guard;
+        driver.take_in(&mut self);
         self
+    }
+}
+
+fn try_lock(driver: &Driver) -> Option<MutexGuard<'_, State>> {
+    match driver.state.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
     }
 }
 
 impl Leftovers {
     fn is_empty(&self) -> bool {
         self.wakers.is_empty() && self.jobs.is_empty()
+    }
+
+    /// Keeps what of a job may be a user's, or take a while to drop.
+    pub(super) fn keep(&mut self, job: Job) {
+        if job.waker.is_some() || job.callback.is_some() || !job.inbox.is_empty() {
+            self.jobs.push(job);
+        }
     }
 }
 
@@ -73,8 +104,18 @@ impl DerefMut for Locked<'_> {
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
         let Some(mut state) = self.guard.take() else { return };
-        let leftovers = std::mem::take(&mut state.leftovers);
-        drop(state);
-        leftovers.wakers.into_iter().for_each(Waker::wake);
+        loop {
+            self.driver.set_to_work(&mut state);
+            let leftovers = std::mem::take(&mut state.leftovers);
+            drop(state);
+            leftovers.wakers.into_iter().for_each(Waker::wake);
+            drop(leftovers.jobs);
+            if !self.driver.inbox.let_go() {
+                return;
+            }
+            let Some(again) = try_lock(self.driver) else { return };
+            state = again;
+            self.driver.take_in(&mut state);
+        }
     }
 }

@@ -6,18 +6,19 @@
 //! For asynchronous jobs a thread does that whenever no caller does.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use ipc_core::{EncodeError, Packet, RecvError, Waitable, wait_deadline};
 
 use self::bell::Bell;
+use self::inbox::Inbox;
 use self::locked::{Leftovers, Locked};
 use self::supervisor::Supervisor;
 use crate::budget::{self, Seats};
 use crate::chunks::Chunk;
-use crate::core::{Advice, Code, Core, JobId, Lease, Reply, What};
+use crate::core::{Advice, Code, Core, Errand, JobId, Lease, Reply};
 use crate::error::{PoolError, PoolKind, TaskError, TaskKind};
 use crate::rules::Rules;
 use crate::station::Station;
@@ -27,10 +28,16 @@ mod bell;
 mod burial;
 mod cancel;
 mod dispatch;
+mod inbox;
 mod locked;
 mod memory;
 mod stats;
 mod supervisor;
+
+mod atomic {
+    pub(super) use std::sync::Mutex;
+    pub(super) use std::sync::atomic::{AtomicBool, Ordering, fence};
+}
 
 pub(crate) use supervisor::{run_elsewhere, runs_callbacks};
 
@@ -38,6 +45,13 @@ pub(crate) use supervisor::{run_elsewhere, runs_callbacks};
 #[derive(Debug)]
 pub(crate) struct Driver {
     state: Mutex<State>,
+    /// Jobs of one item that were handed in without the state's lock.
+    inbox: Inbox<Errand>,
+    /// The pool takes jobs; changed under the state's lock.
+    is_open: AtomicBool,
+    next_job: AtomicU64,
+    /// For the thread that drives for asynchronous jobs.
+    this: Weak<Self>,
     /// Wakes the thread that drives for asynchronous jobs.
     supervise: Condvar,
     /// Wakes who sleeps for all.
@@ -74,8 +88,19 @@ struct State {
     /// Its part of the budget of the pool whose task made it; or how many it has.
     seats: Option<Seats>,
     leftovers: Leftovers,
+    /// An empty list, to be exchanged for the inbox's.
+    emptied: Vec<Errand>,
+    /// Errands that were taken in and not set to work.
+    taken_in: usize,
+    /// Errands that were set to work since answers were looked for.
+    unpumped: usize,
+    /// How often answers were looked for.
+    pumps: u64,
 }
 
+/// Of jobs that are handed in while others wait in the queue, answers are looked for once in
+/// so many.
+const PUMP_EVERY: usize = 16;
 /// How long a driver polls before it sleeps, where that pays.
 const POLL_FOR: Duration = Duration::from_micros(20);
 /// Ends of workers are looked for so often while answers keep coming.
@@ -90,7 +115,12 @@ impl Driver {
         static POOLS: AtomicU32 = AtomicU32::new(0);
         let seats = Self::seat(&mut rules, cpus);
         let workers = rules.processes;
-        let driver = Self {
+        let bell = Bell::new()?;
+        let driver = Arc::new_cyclic(|this| Self {
+            this: Weak::clone(this),
+            inbox: Inbox::new(),
+            is_open: AtomicBool::new(true),
+            next_job: AtomicU64::new(0),
             state: Mutex::new(State {
                 core: Core::new(rules),
                 stations: (0..workers).map(|_| None).collect(),
@@ -106,20 +136,23 @@ impl Driver {
                 started: 0,
                 seats: Some(seats),
                 leftovers: Leftovers::default(),
+                emptied: Vec::new(),
+                taken_in: 0,
+                unpumped: 0,
+                pumps: 0,
             }),
             supervise: Condvar::new(),
-            bell: Bell::new()?,
+            bell,
             cpus,
             number: POOLS.fetch_add(1, Ordering::Relaxed) + 1,
             forks: workers as u64,
-        };
+        });
         let mut state = driver.lock();
         for place in 0..workers {
             driver.start_worker(&mut state, place)?;
         }
+        driver.watch_over(&mut state);
         drop(state);
-        let driver = Arc::new(driver);
-        driver.watch_over(&mut driver.lock());
         Ok(driver)
     }
 
@@ -138,7 +171,52 @@ impl Driver {
     }
 
     fn lock(&self) -> Locked<'_> {
-        Locked::new(&self.state)
+        Locked::new(self)
+    }
+
+    /// Takes in what was handed in; done right after the lock was taken.
+    fn take_in(&self, state: &mut State) {
+        self.inbox.taken();
+        if self.inbox.has_any() {
+            let mut errands = std::mem::take(&mut state.emptied);
+            self.inbox.take(&mut errands);
+            state.taken_in += errands.len();
+            errands.drain(..).for_each(|errand| state.core.take_in(errand));
+            state.emptied = errands;
+        }
+    }
+
+    /// Sets to work what was taken in; done right before the lock is let go of.
+    fn set_to_work(&self, state: &mut State) {
+        let taken_in = std::mem::take(&mut state.taken_in);
+        if taken_in == 0 || state.core.broken.is_some() {
+            return;
+        }
+        self.dispatch(state);
+        state.unpumped += taken_in;
+        if state.unpumped >= PUMP_EVERY && state.core.has_queue() && !state.driven {
+            // Who gives out many tasks takes in answers on the way.
+            self.pump(state, false);
+        }
+        self.watch_over(state);
+    }
+
+    /// Opens a job of one item that nobody need wait for, if the pool still takes work.
+    pub(crate) fn hand_in(&self, code: Arc<Code>, chunk: Chunk, priority: i32) -> Result<JobId, PoolError> {
+        if !self.is_open.load(Ordering::Relaxed) {
+            // Says why.
+            Self::check(&self.lock())?;
+            return Err(PoolKind::Closed.into());
+        }
+        let job = self.next_job();
+        self.inbox.put(Errand { job, priority, code, chunk });
+        // What is taken in is set to work when it is dropped.
+        drop(Locked::for_inbox(self));
+        Ok(job)
+    }
+
+    fn next_job(&self) -> JobId {
+        self.next_job.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     pub(crate) fn pids(&self) -> Vec<u32> {
@@ -168,7 +246,9 @@ impl Driver {
         if state.core.closed {
             return Err(PoolKind::Closed.into());
         }
-        Ok(state.core.open_job(priority))
+        let job = self.next_job();
+        state.core.open_job(job, priority);
+        Ok(job)
     }
 
     fn check(state: &State) -> Result<(), PoolError> {
@@ -187,8 +267,9 @@ impl Driver {
 
     pub(crate) fn close_job(&self, job: JobId) {
         let mut state = self.lock();
-        let closed = state.core.close_job(job);
-        state.leftovers.jobs.extend(closed);
+        if let Some(closed) = state.core.close_job(job) {
+            state.leftovers.keep(closed);
+        }
     }
 
     /// Whether another task of a job should come, and what is known of its items. If the input `may_wait` for what its last items
@@ -210,8 +291,7 @@ impl Driver {
                 self.dispatch(&mut state);
             }
             Chunk::Refused { index, error } => {
-                let reply =
-                    Reply { index, items: 1, worker: None, what: What::Failed(TaskKind::Argument(error)) };
+                let reply = Reply::refused(index, error);
                 state.core.jobs.change(job, |job| job.inbox.push_back(reply));
             }
         }
@@ -280,7 +360,7 @@ impl Driver {
     fn sleep_until_woken(mut state: Locked<'_>, job: JobId, deadline: Option<Instant>) -> Locked<'_> {
         let wake = state.core.jobs.change(job, |job| {
             job.sleepers += 1;
-            Arc::clone(&job.wake)
+            job.bed()
         });
         let Some(wake) = wake else { return state };
         state.sleepers.push_back(job);
@@ -296,7 +376,7 @@ impl Driver {
             return;
         }
         match state.sleepers.front().and_then(|next| state.core.jobs.get(*next)) {
-            Some(job) => job.wake.notify_one(),
+            Some(job) => job.wake_one(),
             None => self.wake_supervisor(state),
         }
     }
@@ -384,6 +464,8 @@ impl Driver {
     /// Ends are looked for if one is known of, and now and then.
     fn pump(&self, state: &mut State, one_ended: bool) -> bool {
         let mut came = false;
+        state.pumps += 1;
+        state.unpumped = 0;
         state.flush();
         for place in 0..state.stations.len() {
             came |= self.take_answers(state, place);
@@ -452,7 +534,7 @@ impl Driver {
             let waker = state.core.jobs.change(id, |job| {
                 // To wake nobody is a system call as well.
                 if job.sleepers > 0 {
-                    job.wake.notify_one();
+                    job.wake_one();
                 }
                 if job.open == 0 { job.waker.take() } else { None }
             });
@@ -462,7 +544,13 @@ impl Driver {
 
     /// Takes no new jobs.
     pub(crate) fn close(&self) {
-        self.lock().core.closed = true;
+        self.shut(&mut self.lock());
+    }
+
+    /// No job is taken any more.
+    fn shut(&self, state: &mut State) {
+        state.core.closed = true;
+        self.is_open.store(false, Ordering::Relaxed);
     }
 }
 

@@ -25,8 +25,9 @@ pub(super) enum Supervisor {
     Sleeps,
 }
 
-/// How long it naps.
+/// How long it naps, and at the most while others take in answers.
 const NAP: Duration = Duration::from_micros(50);
+const LONGEST_NAP: Duration = Duration::from_micros(400);
 
 pub(crate) type Call = Box<dyn FnOnce() + Send>;
 
@@ -84,26 +85,54 @@ impl Driver {
 
     /// Waits until a job is over, and leaves its replies; whether it is by the deadline.
     pub(crate) fn await_end(&self, job: JobId, deadline: Option<Instant>) -> bool {
-        let mut state = self.lock();
-        let mut late = false;
+        self.await_end_with(self.lock(), job, deadline).1
+    }
+
+    fn await_end_with<'a>(
+        &'a self,
+        mut state: Locked<'a>,
+        job: JobId,
+        deadline: Option<Instant>,
+    ) -> (Locked<'a>, bool) {
+        let (mut late, mut in_vain) = (false, false);
         loop {
             let open = state.core.jobs.get(job).map_or(0, |job| job.open);
             if open == 0 || state.core.broken.is_some() || late {
                 self.hand_over(&mut state);
-                return !late || open == 0;
+                return (state, !late || open == 0);
             }
             late = deadline.is_some_and(|at| Instant::now() >= at);
-            state = self.turn(state, job, deadline);
+            if state.driven || !state.core.has_queue() || !state.core.may_nap() {
+                state = self.turn(state, job, deadline);
+            } else if self.pump(&mut state, false) {
+                in_vain = false;
+            } else if in_vain {
+                state = self.turn(state, job, deadline);
+            } else {
+                // As the thread does, which need not be woken for this.
+                let nap = Instant::now() + NAP;
+                state = Self::sleep_until_woken(state, job, Some(deadline.map_or(nap, |at| at.min(nap))));
+                in_vain = true;
+            }
         }
+    }
+
+    /// Waits until a job is over, and takes its replies.
+    pub(crate) fn end_and_take(&self, job: JobId) -> Result<VecDeque<Reply>, PoolError> {
+        let (state, _) = self.await_end_with(self.lock(), job, None);
+        Self::take_replies_from(state, job)
     }
 
     /// The replies of a job that is over.
     pub(crate) fn take_replies(&self, job: JobId) -> Result<VecDeque<Reply>, PoolError> {
-        let mut state = self.lock();
+        Self::take_replies_from(self.lock(), job)
+    }
+
+    fn take_replies_from(mut state: Locked<'_>, job: JobId) -> Result<VecDeque<Reply>, PoolError> {
         let Some(mut job) = state.core.jobs.remove(job) else { return Ok(VecDeque::new()) };
         let inbox = std::mem::take(&mut job.inbox);
         let is_over = job.open == 0;
-        state.leftovers.jobs.push(job);
+        state.leftovers.keep(job);
         if !is_over {
             Self::check(&state)?;
         }
@@ -111,32 +140,35 @@ impl Driver {
     }
 
     /// Sees to it that somebody drives for asynchronous jobs.
-    pub(super) fn watch_over(self: &Arc<Self>, state: &mut State) {
+    pub(super) fn watch_over(&self, state: &mut State) {
         if !state.core.needs_supervision() && state.core.next_leave().is_none() {
             return;
         }
         if !state.supervised {
-            let driver = Arc::clone(self);
+            let driver = self.this.upgrade();
             let thread = std::thread::Builder::new().name("mp-pool".into()).stack_size(256 << 10);
             // Without a thread, callers that wait drive all the same.
-            state.supervised = thread.spawn(move || driver.supervise()).is_ok();
+            state.supervised = driver.is_some_and(|driver| thread.spawn(move || driver.supervise()).is_ok());
         }
         self.wake_supervisor(state);
     }
 
-    pub(super) fn wake_supervisor(&self, state: &State) {
+    pub(super) fn wake_supervisor(&self, state: &mut State) {
         let hears = match state.supervisor {
             Supervisor::Awake => false,
             Supervisor::Naps => state.core.is_urgent() && !state.core.may_nap(),
             Supervisor::Sleeps => state.core.needs_supervision() || state.core.next_leave().is_some(),
         };
         if hears && !state.driven {
+            // Once is enough.
+            state.supervisor = Supervisor::Awake;
             self.supervise.notify_one();
         }
     }
 
     fn supervise(&self) {
         let mut state = self.lock();
+        let (mut nap, mut pumps) = (NAP, state.pumps);
         while state.core.broken.is_none() {
             if state.driven || !state.core.needs_supervision() {
                 let leave = state.core.next_leave();
@@ -146,14 +178,17 @@ impl Driver {
                 }
                 continue;
             }
+            let others_do = state.pumps != pumps;
             let came = self.pump(&mut state, false);
+            pumps = state.pumps;
             if !state.core.is_urgent() {
                 if let Some(again) = self.take_back(&mut state) {
                     state = self.doze(state, Supervisor::Naps, Some(again));
                 }
-            } else if came && state.core.may_nap() {
+            } else if (came || others_do) && state.core.may_nap() {
                 // To be woken by each answer would cost more than the quick tasks do.
-                state = self.doze(state, Supervisor::Naps, Some(Instant::now() + NAP));
+                nap = if others_do { (2 * nap).min(LONGEST_NAP) } else { NAP };
+                state = self.doze(state, Supervisor::Naps, Some(Instant::now() + nap));
             } else {
                 state = self.drive(state, None);
             }

@@ -195,7 +195,7 @@ fn since_epoch() -> u64 {
 }
 
 /// Places for orders to skip tasks: more than a worker holds tasks.
-const SKIPS: usize = 63;
+const SKIPS: usize = 191;
 /// Where it says of which task, and from which item on, outcomes are kept.
 const KEPT_FROM: usize = (1 + SKIPS) * size_of::<u64>();
 /// Where it says how many are kept, and how many bytes they have.
