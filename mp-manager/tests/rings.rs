@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ipc_core::{Address, Sender, pipe};
-use mp_manager::{ListProxy, LockProxy, Manager, QueueProxy};
+use mp_manager::{EventProxy, ListProxy, LockProxy, Manager, QueueProxy};
 use mp_process::{Function, Process};
 use mp_testkit::chaos;
 use mp_testkit::harness::Suite;
@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         the_end_of_the_server_is_told_at_once,
         a_stopped_server_is_the_calls_deadline,
         one_that_waits_leaves_the_others_alone,
+        those_that_sleep_are_woken_beside_one_that_never_does,
         long_values_and_too_long_ones,
         strangers_get_one_and_no_more_trust,
         one_that_is_idle_is_dropped,
@@ -216,6 +217,18 @@ fn one_that_waits_leaves_the_others_alone() {
     heat_up(list.clone());
     queue.put(&7).unwrap();
     assert_eq!(child.join().unwrap(), 1000);
+}
+
+fn those_that_sleep_are_woken_beside_one_that_never_does() {
+    let manager = Manager::start().unwrap();
+    let (list, over): (ListProxy<u64>, _) = (manager.list().unwrap(), manager.event().unwrap());
+    let hot = Process::spawn(|over: EventProxy| while !over.is_set().unwrap() {}, over.clone()).unwrap();
+    // More than there are processors, on most machines: a call of theirs is answered while they sleep.
+    let others: Vec<_> = (0..8).map(|_| Process::spawn(heat_up, list.clone()).unwrap()).collect();
+    others.into_iter().for_each(|other| other.join().unwrap());
+    over.set().unwrap();
+    hot.join().unwrap();
+    assert_eq!(list.len().unwrap(), 8 * 500);
 }
 
 fn long_values_and_too_long_ones() {

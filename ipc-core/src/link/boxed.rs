@@ -53,6 +53,10 @@ macro_rules! forward {
                 (**self).is_ready()
             }
 
+            fn is_peer_here(&self) -> bool {
+                (**self).is_peer_here()
+            }
+
             fn arm<'a>(&'a self, arm: &mut Arm<'a>) {
                 (**self).arm(arm);
             }

@@ -134,6 +134,13 @@ pub trait Link: Send + Sync + fmt::Debug {
         None
     }
 
+    /// Whether the peer was last seen on the CPU of this thread: then it runs only
+    /// while this one does not, and looking for its messages again and again is in vain.
+    /// `false` if nothing tells, which is the default.
+    fn is_peer_here(&self) -> bool {
+        false
+    }
+
     /// Names the handle that becomes ready when there is something to receive,
     /// and makes the peer ring from now on.
     fn arm<'a>(&'a self, arm: &mut Arm<'a>);

@@ -18,10 +18,10 @@ use super::lock;
 use crate::wire::{RING_UNUSED, Ring};
 
 /// So many calls within [`OFTEN`] are many.
-const MANY: u64 = 64;
-const OFTEN: Duration = Duration::from_secs(1);
+const MANY: u64 = 16;
+const OFTEN: Duration = Duration::from_millis(250);
 /// A server that has no ring to give is not asked again for so many calls.
-const LATER: u64 = 64 * MANY;
+const LATER: u64 = 256 * MANY;
 /// A request that took longer to send may be too late: the server waits for as long as
 /// [`RING_UNUSED`] after this side has sent over a ring for the last time.
 const LATE: Duration = RING_UNUSED.checked_div(2).unwrap();

@@ -33,6 +33,10 @@ pub(super) struct Helm {
     hot: Vec<Arc<Ring>>,
     /// When another client than those last said something.
     others: Instant,
+    /// Rings that were answered, and whose clients may sleep: they are woken in this order.
+    owed: VecDeque<Arc<Ring>>,
+    /// When the next of them is woken, even if others go on without that.
+    wake_at: Instant,
     /// How often in a row the kernel was not asked.
     looks: u32,
     /// Those that have said something.
@@ -73,6 +77,14 @@ const LINGER: Duration = Duration::from_micros(10);
 /// The same for one, if nobody else has anything to say: then the wait is a sleep. A shorter one
 /// would have the kernel set a timer each time, which costs more than all the rest.
 const LINGER_ALONE: Duration = Duration::from_millis(4);
+/// A client that sleeps beside its answer is woken only so often while others, which look for theirs,
+/// go on calling. It may run on this very processor, and they would give up looking meanwhile: then
+/// each call of all of them costs a wake and two changes of processes.
+const WAKE_EVERY: Duration = Duration::from_micros(100);
+/// If they have said nothing for so long, it is woken at once.
+const PAUSE: Duration = Duration::from_micros(2);
+/// The longest that one look at all of them takes.
+const LOOK: Duration = Duration::from_nanos(250);
 /// Who has said nothing for so long has nothing to say.
 const SILENCE: Duration = Duration::from_millis(10);
 
@@ -89,6 +101,8 @@ impl Helm {
             rings: HashMap::new(),
             hot: Vec::new(),
             others: Instant::now(),
+            owed: VecDeque::new(),
+            wake_at: Instant::now(),
             looks: 0,
             ready: VecDeque::new(),
         })
@@ -98,6 +112,12 @@ impl Helm {
     /// another one is there to take the helm. `None`: the server ends.
     pub(super) fn lead(&mut self, server: &Arc<Server>) -> Option<Turn> {
         let _hasty = Hasty::begin();
+        let turn = self.lead_on(server);
+        self.wake_all();
+        turn
+    }
+
+    fn lead_on(&mut self, server: &Arc<Server>) -> Option<Turn> {
         loop {
             if server.is_stopping() {
                 self.close(server);
@@ -134,6 +154,9 @@ impl Helm {
         if found && self.looks < LOOKS {
             self.looks += 1;
             return;
+        }
+        if !found {
+            self.wake_all();
         }
         self.looks = 0;
         let deadline = if found { Some(Instant::now()) } else { server.alarms.next() };
@@ -174,33 +197,70 @@ impl Helm {
         let linger = match &self.hot[..] {
             [] => return false,
             [_] if self.others.elapsed() > SILENCE && server.crew.is_calm() => LINGER_ALONE,
+            // Whoever is to run here does so only while this thread sleeps.
+            hot if hot.iter().all(|ring| ring.link().is_peer_here()) => Duration::ZERO,
             _ => LINGER,
         };
-        let until = Instant::now() + linger;
+        if linger == LINGER_ALONE {
+            self.wake_all();
+        }
+        let (mut last, mut looked) = (Instant::now(), Duration::ZERO);
+        let until = last + linger;
         loop {
             if linger == LINGER_ALONE && !server.has_rung.load(Ordering::Relaxed) {
                 // An end or an error is for whoever receives.
                 let _ = self.hot[0].link().poll(Some(until));
             }
-            for ring in &self.hot {
-                if ring.is_ready() == Some(true)
-                    && let Some(session) = self.sessions.get(&ring.session())
-                    && session.takes_requests()
-                {
-                    let (session, source) = (Arc::clone(session), Source::Ring(Arc::clone(ring)));
-                    self.ready.push_back(Ready { session, source });
-                }
-            }
+            self.look_once();
+            let now = Instant::now();
             if !self.ready.is_empty() {
+                if now >= self.wake_at {
+                    self.wake_one(now);
+                }
                 return true;
             }
-            if Instant::now() >= until || server.has_rung.load(Ordering::Relaxed) {
+            if now >= until || server.has_rung.load(Ordering::Relaxed) {
                 break;
+            }
+            // Time in which somebody else ran here was no look.
+            looked += (now - last).min(LOOK);
+            last = now;
+            if looked >= PAUSE && self.wake_one(now) {
+                looked = Duration::ZERO;
             }
             std::hint::spin_loop();
         }
         self.hot.drain(..).for_each(|ring| ring.is_hot.store(false, Ordering::Relaxed));
         false
+    }
+
+    fn look_once(&mut self) {
+        for ring in &self.hot {
+            if ring.is_ready() == Some(true)
+                && let Some(session) = self.sessions.get(&ring.session())
+                && session.takes_requests()
+            {
+                let (session, source) = (Arc::clone(session), Source::Ring(Arc::clone(ring)));
+                self.ready.push_back(Ready { session, source });
+            }
+        }
+    }
+
+    /// Wakes the client that has slept longest beside its answer; whether there was one to wake.
+    fn wake_one(&mut self, now: Instant) -> bool {
+        while let Some(ring) = self.owed.pop_front() {
+            if ring.pay() {
+                self.wake_at = now + WAKE_EVERY;
+                return true;
+            }
+        }
+        false
+    }
+
+    fn wake_all(&mut self) {
+        for ring in self.owed.drain(..) {
+            ring.pay();
+        }
     }
 
     /// Takes one request of a client's.
@@ -216,6 +276,9 @@ impl Helm {
         match (received, source) {
             (Ok(true), Source::Socket) => {}
             (Ok(true), Source::Ring(ring)) => {
+                if ring.will_owe() {
+                    self.owed.push_back(Arc::clone(&ring));
+                }
                 if !ring.is_hot.swap(true, Ordering::Relaxed) {
                     self.hot.push(ring);
                 }

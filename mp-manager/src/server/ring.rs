@@ -11,13 +11,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use ipc_core::link::{Link, RingLink, RingOptions};
-use ipc_core::{Arm, Connection, Packet, RecvError, Waitable};
+use ipc_core::{Arm, Connection, Packet, RecvError, SendError, Waitable};
 
 use super::Server;
 use super::alarms::Alarm;
 use super::answer::Answer;
 use super::session::Session;
-use crate::client::lock;
+use super::table::Hasty;
+use crate::client::{Once, lock};
 use crate::error::FaultKind;
 use crate::wire::{self, RING_IDLE};
 
@@ -39,6 +40,10 @@ pub(super) struct Ring {
     is_used: AtomicBool,
     /// Whoever is at the helm looks at it without asking the kernel.
     pub(super) is_hot: AtomicBool,
+    /// Whoever is at the helm sees to it that its client wakes up.
+    is_listed: AtomicBool,
+    /// An answer went over it of which a client that sleeps does not know yet.
+    is_owed: AtomicBool,
 }
 
 impl Ring {
@@ -53,6 +58,40 @@ impl Ring {
 
     pub(super) fn link(&self) -> &dyn Link {
         self.link.link()
+    }
+
+    /// Sends an answer; a client that sleeps is woken at once, unless whoever is at the helm does
+    /// that later.
+    pub(super) fn send(&self, once: &mut Once, until: Option<Instant>) -> Result<(), SendError> {
+        if self.is_listed.load(Ordering::Relaxed) && Hasty::is_now() {
+            self.is_owed.store(true, Ordering::Relaxed);
+            self.link().send_unhurried(once, until)
+        } else {
+            self.link().send(once, until)
+        }
+    }
+
+    /// For whoever is at the helm: its answers wake nobody from now on, but [`pay`](Self::pay)
+    /// does. `false` if that is known.
+    pub(super) fn will_owe(&self) -> bool {
+        // A thread of the client's may sleep while another one goes on.
+        self.wake();
+        !self.is_listed.swap(true, Ordering::Relaxed)
+    }
+
+    /// Wakes a client that sleeps beside its answer; `false` if there was no answer since.
+    pub(super) fn pay(&self) -> bool {
+        self.is_listed.store(false, Ordering::Relaxed);
+        self.wake()
+    }
+
+    fn wake(&self) -> bool {
+        let is_owed = self.is_owed.load(Ordering::Relaxed);
+        if is_owed {
+            self.is_owed.store(false, Ordering::Relaxed);
+            self.link().hurry();
+        }
+        is_owed
     }
 
     /// Whether an answer of so many bytes may go over it.
@@ -131,6 +170,8 @@ impl Server {
             longest: (self.limits.message, longest),
             is_used: AtomicBool::new(false),
             is_hot: AtomicBool::new(false),
+            is_owed: AtomicBool::new(false),
+            is_listed: AtomicBool::new(false),
         };
         Ok((Arc::new(ring), theirs))
     }

@@ -79,7 +79,7 @@ impl Outbox {
             Some(ring) if !ring.takes(once.packet.bytes().len()) => {
                 Err(EncodeError::new::<Packet>("it is longer than the client takes").into())
             }
-            Some(ring) => ring.link().send(once, until),
+            Some(ring) => ring.send(once, until),
             None => socket.send(once, until),
         }
     }

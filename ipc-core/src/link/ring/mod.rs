@@ -79,6 +79,12 @@ pub(crate) struct Roles {
     second: bool,
 }
 
+impl Roles {
+    fn lanes(self) -> usize {
+        usize::from(self.sends) + usize::from(self.receives)
+    }
+}
+
 /// How a ring is made.
 #[derive(Debug, Clone, Copy)]
 pub struct RingOptions {
@@ -131,23 +137,31 @@ impl RingLink {
 
     fn pair(options: RingOptions, lanes: usize, a: Roles, b: Roles) -> io::Result<(Self, Self)> {
         let segment = Segment::create(Lane::segment_len(options.capacity, lanes))?;
-        for index in 0..lanes {
-            Lane::create(&segment, index, options.capacity)?;
-        }
+        // Both ends are here, and see the same memory: one of them most likely moves soon.
+        let create = |index| Lane::create(&segment, index, options.capacity).map(Arc::new);
+        let made = (0..lanes).map(create).collect::<io::Result<Vec<_>>>()?;
         let (ours, theirs) = Companion::pair()?;
         let copy = Segment::import(segment.handle().try_clone()?)?;
-        Ok((Self::new(segment, ours, a, None)?, Self::new(copy, theirs, b, None)?))
+        let lane = |index: usize, _: &Segment| Ok(Arc::clone(&made[index]));
+        Ok((Self::over(segment, ours, a, None, lane)?, Self::over(copy, theirs, b, None, lane)?))
     }
 
     fn new(segment: Segment, companion: Companion, roles: Roles, share: Option<Share>) -> io::Result<Self> {
-        let lanes = usize::from(roles.sends) + usize::from(roles.receives);
-        let open = |is_producer: bool| {
-            // The first end sends over lane 0, the second over lane 1; one way has only lane 0.
-            let index = usize::from(lanes == 2 && is_producer == roles.second);
-            Lane::open(&segment, index, lanes).map(Arc::new)
-        };
-        let outward = roles.sends.then(|| open(true)).transpose()?;
-        let inward = roles.receives.then(|| open(false)).transpose()?;
+        let open = |index, segment: &Segment| Lane::open(segment, index, roles.lanes()).map(Arc::new);
+        Self::over(segment, companion, roles, share, open)
+    }
+
+    fn over(
+        segment: Segment,
+        companion: Companion,
+        roles: Roles,
+        share: Option<Share>,
+        lane: impl Fn(usize, &Segment) -> io::Result<Arc<Lane>>,
+    ) -> io::Result<Self> {
+        // The first end sends over lane 0, the second over lane 1; one way has only lane 0.
+        let index = |is_producer: bool| usize::from(roles.lanes() == 2 && is_producer == roles.second);
+        let outward = roles.sends.then(|| lane(index(true), &segment)).transpose()?;
+        let inward = roles.receives.then(|| lane(index(false), &segment)).transpose()?;
         let outwards = outward.iter().map(|lane| (Arc::clone(lane), true));
         let inwards = inward.iter().map(|lane| (Arc::clone(lane), false));
         let common = Arc::new(Common::new(companion, outwards.chain(inwards).collect(), share));
@@ -250,6 +264,10 @@ impl Link for RingLink {
 
     fn is_ready(&self) -> Option<bool> {
         Some(self.receiving.as_ref()?.end.is_ready())
+    }
+
+    fn is_peer_here(&self) -> bool {
+        self.receiving.as_ref().is_some_and(|direction| direction.end.peer_is_here())
     }
 
     fn arm<'a>(&'a self, arm: &mut Arm<'a>) {

@@ -352,3 +352,16 @@ fn what_a_deadline_cuts_leaves_no_sleeper_in_front_of_it() {
     }
     assert!(cut > 0);
 }
+
+#[test]
+fn a_peer_on_this_cpu_is_told_from_one_that_has_not_been_seen() {
+    let (a, b) = RingLink::duplex(RingOptions::default()).unwrap();
+    assert!(!a.is_peer_here() && !b.is_peer_here());
+    // This thread is both sides, and may be moved in between.
+    let seen = (0..1000).any(|_| {
+        b.send(&mut Packet::new(), None).unwrap();
+        a.recv(&mut Packet::new(), None).unwrap();
+        a.is_peer_here()
+    });
+    assert!(seen);
+}
