@@ -2,6 +2,7 @@
 
 use std::io;
 use std::marker::PhantomData;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ipc_core::link::Link;
@@ -358,7 +359,7 @@ impl<S: 'static> Builder<S> {
             Ok(setup) if setup.moves_ends() => {
                 refused = Some(EncodeError::new::<A>(ONE_END));
             }
-            Ok(setup) => self.rules.setup = Some(setup),
+            Ok(setup) => self.rules.setup = Some(Arc::new(Mutex::new(setup))),
             Err(error) => refused = Some(error),
         }
         self.rules.farewell = None;
@@ -394,7 +395,7 @@ impl<S: 'static> Builder<S> {
     pub fn at_exit<A: Message>(mut self, function: fn(&mut S, A), argument: A) -> Self {
         match worker::farewell(function, &argument) {
             Ok(packet) if packet.moves_ends() => self.refused = Some(EncodeError::new::<A>(ONE_END)),
-            Ok(packet) => self.rules.farewell = Some(packet),
+            Ok(packet) => self.rules.farewell = Some(Arc::new(Mutex::new(packet))),
             Err(error) => self.refused = Some(error),
         }
         self

@@ -1,5 +1,6 @@
 //! What was asked of a pool when it was made.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ipc_core::Packet;
@@ -35,9 +36,9 @@ pub(crate) struct Rules {
     pub(crate) wires: Option<Wires>,
     pub(crate) start_method: StartMethod,
     /// What each worker runs before its first task.
-    pub(crate) setup: Option<Packet>,
+    pub(crate) setup: Option<Arc<Mutex<Packet>>>,
     /// What each worker runs when it leaves.
-    pub(crate) farewell: Option<Packet>,
+    pub(crate) farewell: Option<Arc<Mutex<Packet>>>,
 }
 
 impl Rules {

@@ -1,16 +1,17 @@
 //! A worker as the pool holds it: its process, its link and its board.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use ipc_core::link::{Link, Outgoing};
-use ipc_core::{Connection, SendError, duplex};
+use ipc_core::{Connection, Packet, SendError, duplex};
 use mp_process::{Process, ProcessError, Resource, Sentinel, StartMethod};
 
 use crate::error::{Death, PoolError};
 use crate::rules::Rules;
 use crate::stats::Times;
-use crate::transport::Wires;
+use crate::transport::{Expected, Wires};
 use crate::wire::Watched;
 use crate::worker::{Board, Equipment, Line, WorkerLink, serve};
 
@@ -20,7 +21,7 @@ const SETUP_TIMEOUT: Duration = Duration::from_secs(10);
 /// One worker process.
 #[derive(Debug)]
 pub(crate) struct Station {
-    process: Process<()>,
+    process: Arc<Process<()>>,
     sentinel: Sentinel,
     link: Connection<(), ()>,
     board: Board,
@@ -31,58 +32,106 @@ pub(crate) struct Station {
     is_cut: AtomicBool,
 }
 
-/// The pool's side of the way to a worker that is being started.
-enum Reach {
-    Ring(WorkerLink),
-    Wires(Wires, [Vec<u8>; 2]),
+/// What a worker is started with: taken from the rules, so that it can be done without the
+/// pool's lock.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    name: String,
+    method: StartMethod,
+    allowance: usize,
+    wires: Option<Wires>,
+    setup: Option<Arc<Mutex<Packet>>>,
+    farewell: Option<Arc<Mutex<Packet>>>,
+    time_limit: Option<Duration>,
+    memory_limit: Option<u64>,
+    measures: bool,
+    measures_before: bool,
 }
 
-impl Station {
-    /// Starts a worker process, which first does what the rules say.
-    pub(crate) fn start(
-        name: &str,
-        method: StartMethod,
-        rules: &mut Rules,
-        allowance: usize,
-    ) -> Result<Self, PoolError> {
+/// A worker's process, whose link the pool does not have yet.
+#[derive(Debug)]
+pub(crate) struct Newcomer {
+    process: Arc<Process<()>>,
+    board: Board,
+    reach: Reach,
+    started: (Instant, SystemTime),
+}
+
+/// The pool's side of the way to a worker that is being started.
+#[derive(Debug)]
+enum Reach {
+    Ring(WorkerLink),
+    Wires(Expected),
+}
+
+impl Opening {
+    pub(crate) fn new(name: &str, method: StartMethod, rules: &Rules, allowance: usize) -> Self {
+        Self {
+            name: name.to_owned(),
+            method,
+            allowance,
+            wires: rules.wires.clone(),
+            setup: rules.setup.clone(),
+            farewell: rules.farewell.clone(),
+            time_limit: rules.told_limit(),
+            memory_limit: rules.memory_limit,
+            measures: rules.memory_per_child.is_some(),
+            measures_before: rules.task_memory.is_some(),
+        }
+    }
+
+    /// Starts the process.
+    pub(crate) fn start(&self) -> Result<Newcomer, PoolError> {
         let started = (Instant::now(), SystemTime::now());
-        let (line, reach) = match &rules.wires {
+        let (line, reach) = match &self.wires {
             None => {
                 let (link, theirs): (WorkerLink, WorkerLink) = duplex()?;
                 (Line::Ring(theirs), Reach::Ring(link))
             }
             Some(wires) => {
-                let dial = wires.dial()?;
-                let keys = dial.keys();
-                (Line::Dial(dial), Reach::Wires(wires.clone(), keys))
+                let (dial, expected) = wires.expect()?;
+                (Line::Dial(dial), Reach::Wires(expected))
             }
         };
         let board = Board::new()?;
         let equipment = Equipment {
             line,
             board: board.clone(),
-            has_setup: rules.setup.is_some(),
-            has_farewell: rules.farewell.is_some(),
-            time_limit: rules.told_limit(),
-            allowance,
-            measures: rules.memory_per_child.is_some(),
-            measures_before: rules.task_memory.is_some(),
+            has_setup: self.setup.is_some(),
+            has_farewell: self.farewell.is_some(),
+            time_limit: self.time_limit,
+            allowance: self.allowance,
+            measures: self.measures,
+            measures_before: self.measures_before,
         };
-        let mut builder = Process::builder().name(name).start_method(method).kill_on_drop(true);
-        if let Some(bytes) = rules.memory_limit {
+        let mut builder = Process::builder().name(&self.name).start_method(self.method).kill_on_drop(true);
+        if let Some(bytes) = self.memory_limit {
             builder = builder.limit(Resource::Memory, bytes);
         }
-        let process = builder.spawn(serve, equipment)?;
-        let is_foreign = matches!(reach, Reach::Wires(..));
+        let process = Arc::new(builder.spawn(serve, equipment)?);
+        Ok(Newcomer { process, board, reach, started })
+    }
+}
+
+impl Newcomer {
+    pub(crate) fn process(&self) -> &Arc<Process<()>> {
+        &self.process
+    }
+
+    /// Waits until it is there, and tells it what it does first.
+    pub(crate) fn meet(self, opening: &Opening) -> Result<Station, PoolError> {
+        let Self { process, board, reach, started } = self;
+        let is_foreign = matches!(reach, Reach::Wires(_));
         let link = match reach {
             Reach::Ring(link) => link,
-            Reach::Wires(wires, keys) => wires.await_worker(&process, &keys)?,
+            Reach::Wires(expected) => expected.await_worker(&process)?,
         };
-        for packet in rules.setup.iter_mut().chain(&mut rules.farewell) {
+        for packet in opening.setup.iter().chain(&opening.farewell) {
+            let mut packet = packet.lock().unwrap_or_else(PoisonError::into_inner);
             // One that ends over it is met as any worker that ends.
-            let _ = link.link().send(packet, Some(Instant::now() + SETUP_TIMEOUT));
+            let _ = link.link().send(&mut *packet, Some(Instant::now() + SETUP_TIMEOUT));
         }
-        Ok(Self {
+        Ok(Station {
             sentinel: process.sentinel(),
             process,
             link,
@@ -92,7 +141,9 @@ impl Station {
             is_cut: AtomicBool::new(false),
         })
     }
+}
 
+impl Station {
     pub(crate) fn link(&self) -> &dyn Link {
         self.link.link()
     }
@@ -146,7 +197,7 @@ impl Station {
         &self.board
     }
 
-    pub(crate) fn process(&self) -> &Process<()> {
+    pub(crate) fn process(&self) -> &Arc<Process<()>> {
         &self.process
     }
 
@@ -169,14 +220,6 @@ impl Station {
             status: process.exit_status(),
             peak_memory: process.peak_memory(),
             last_records: process.last_records(),
-        }
-    }
-
-    /// Waits for the worker to end by itself; whether it did.
-    pub(crate) fn ended_within(&self, grace: Duration) -> bool {
-        match self.process.join_timeout(grace) {
-            Err(error) => !error.is_timeout(),
-            Ok(()) => true,
         }
     }
 }

@@ -51,6 +51,8 @@ struct Hands {
     pause: Option<Instant>,
     /// It can be given tasks.
     alive: bool,
+    /// It has been started, and is not there yet.
+    on_its_way: bool,
     /// It is to get no more tasks, and to leave when it has done those it has.
     retiring: bool,
     /// Since when it has held nothing, if that is of interest.

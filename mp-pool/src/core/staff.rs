@@ -7,7 +7,17 @@ use super::{Core, Hands, TaskId};
 impl Core {
     /// Workers that are to stay.
     fn staff(&self) -> usize {
-        self.workers.iter().filter(|hands| hands.alive && !hands.retiring).count()
+        self.workers.iter().filter(|hands| (hands.alive && !hands.retiring) || hands.on_its_way).count()
+    }
+
+    /// A worker is on its way to a place, or is not any more.
+    pub(crate) fn set_on_its_way(&mut self, place: usize, is_on_its_way: bool) {
+        self.workers[place].on_its_way = is_on_its_way;
+    }
+
+    /// Whether there are more workers than there should be.
+    pub(crate) fn is_overstaffed(&self) -> bool {
+        self.staff() > self.rules.processes
     }
 
     /// How many workers there should be now.
@@ -17,7 +27,8 @@ impl Core {
             return all;
         }
         let staff = self.staff();
-        let idle = self.workers.iter().filter(|hands| hands.alive && hands.held.is_empty()).count();
+        let is_free = |hands: &&Hands| (hands.alive && hands.held.is_empty()) || hands.on_its_way;
+        let idle = self.workers.iter().filter(is_free).count();
         let called = self.queue.len().saturating_sub(idle);
         (staff + called).max(self.rules.least).min(all)
     }
@@ -27,7 +38,7 @@ impl Core {
         if self.broken.is_some() || (self.closed && !self.has_work()) || self.staff() >= self.wanted() {
             return None;
         }
-        self.workers.iter().position(|hands| !hands.alive)
+        self.workers.iter().position(|hands| !hands.alive && !hands.on_its_way)
     }
 
     /// Sets how many workers there are to be. Those there are too many of get no more

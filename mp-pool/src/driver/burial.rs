@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ipc_core::Packet;
-use mp_process::{ProcessError, StartMethod};
+use mp_process::{Process, ProcessError, StartMethod};
 
 use super::{Driver, State};
 use crate::budget;
 use crate::error::{Death, PoolError, PoolKind, TaskKind, WorkerDied, WorkerId};
-use crate::station::Station;
+use crate::station::{Opening, Station};
 use crate::wire::{AnswerHead, send_stop};
 
 /// How long workers may take to end after they were asked to.
-const END_GRACE: Duration = Duration::from_secs(1);
+pub(super) const END_GRACE: Duration = Duration::from_secs(1);
 /// How long they may take where each has something to do when it leaves.
 const FAREWELL_GRACE: Duration = Duration::from_secs(10);
 /// So many workers in a row whose initializer fails, and the pool gives up.
@@ -21,10 +21,17 @@ const SETUP_TRIES: u32 = 3;
 
 impl Driver {
     pub(super) fn start_worker(&self, state: &mut State, place: usize) -> Result<(), PoolError> {
+        let (id, opening) = self.opening(state, place);
+        let station = opening.start()?.meet(&opening)?;
+        self.install(state, place, id, station);
+        Ok(())
+    }
+
+    /// Who the worker at a place is, and what it is started with.
+    pub(super) fn opening(&self, state: &mut State, place: usize) -> (WorkerId, Opening) {
         state.started += 1;
         let id = WorkerId { pool: self.number, number: state.started as u32 };
-        let name = id.to_string();
-        let rules = &mut state.core.rules;
+        let rules = &state.core.rules;
         // Once the pool is used there may be threads, and whoever drives is one of them:
         // a replacement for a forked worker comes from the fork server.
         let method = match rules.start_method {
@@ -36,14 +43,17 @@ impl Driver {
             usize::MAX => budget,
             _ => budget::share(budget, rules.processes, place),
         };
-        let station = Station::start(&name, method, rules, allowance)?;
-        state.core.ledger.begin(place, &name);
+        (id, Opening::new(&id.to_string(), method, rules, allowance))
+    }
+
+    /// A worker is there.
+    pub(super) fn install(&self, state: &mut State, place: usize, id: WorkerId, station: Station) {
+        state.core.ledger.begin(place, &id.to_string());
         state.stations[place] = Some(Arc::new(station));
         state.core.started(place, id);
         if state.driven {
             self.bell.ring();
         }
-        Ok(())
     }
 
     /// Replaces workers that have ended; whether there were any.
@@ -108,12 +118,11 @@ impl Driver {
 
     /// Starts workers where there should be more.
     pub(super) fn fill(&self, state: &mut State) {
+        if state.core.rules.wires.is_some() {
+            return self.send_for_more(state);
+        }
         while let Some(place) = state.core.vacancy() {
             if let Err(error) = self.start_worker(state, place) {
-                // One that was killed on its way to the pool is a worker that died.
-                if error.is_killed_on_its_way() && !state.core.is_stillborn() {
-                    continue;
-                }
                 // The others go on; without any, nothing would ever come.
                 if state.stations.iter().all(Option::is_none) {
                     state.give_up(error);
@@ -142,14 +151,16 @@ impl Driver {
         let places = state.core.places();
         state.stations.resize_with(places, || None);
         state.mute.resize(places, None);
+        // Those that did not come before are tried again now.
+        state.refusal = None;
         self.pump(&mut state, false);
         let short = state.core.vacancy();
         self.watch_over(&mut state);
         self.hand_over(&mut state);
         match short {
             // What could not be started now is tried again when a worker ends.
-            Some(place) => self.start_worker(&mut state, place),
-            None => Ok(()),
+            Some(place) if state.core.rules.wires.is_none() => self.start_worker(&mut state, place),
+            _ => self.await_arrivals(state),
         }
     }
 
@@ -193,11 +204,9 @@ impl Driver {
             send_stop(station.link());
         }
         let deadline = Instant::now() + grace;
-        let slow = stations
-            .into_iter()
-            .filter(|station| !station.ended_within(deadline.saturating_duration_since(Instant::now())))
-            .collect();
-        end_now(slow);
+        let slow: Vec<_> = processes_of(&stations).filter(|process| !has_ended(process, deadline)).collect();
+        end_now(&slow);
+        self.turn_away_arrivals();
     }
 
     fn finish_all(&self) {
@@ -221,7 +230,8 @@ impl Driver {
         for station in stations.iter().filter(|station| at_once && !station.board().is_ready()) {
             let _ = station.process().kill();
         }
-        end_now(stations);
+        end_now(&processes_of(&stations).collect::<Vec<_>>());
+        self.turn_away_arrivals();
     }
 
     fn take_stations(&self, why: PoolError) -> Vec<Arc<Station>> {
@@ -239,23 +249,35 @@ impl Driver {
 
 impl State {
     /// Nothing will be done any more, and here is why.
-    fn give_up(&mut self, why: PoolError) {
+    pub(super) fn give_up(&mut self, why: PoolError) {
         self.core.give_up(why);
         let wakers = self.core.take_wakers();
         self.leftovers.wakers.extend(wakers);
     }
 }
 
+fn processes_of(stations: &[Arc<Station>]) -> impl Iterator<Item = &Process<()>> {
+    stations.iter().map(|station| &**station.process())
+}
+
 /// Asks all to end, and after a grace kills those that have not.
-fn end_now(stations: Vec<Arc<Station>>) {
-    for station in &stations {
-        let _ = station.process().terminate();
+pub(super) fn end_now(processes: &[&Process<()>]) {
+    for process in processes {
+        let _ = process.terminate();
     }
     let deadline = Instant::now() + END_GRACE;
-    for station in stations {
-        if !station.ended_within(deadline.saturating_duration_since(Instant::now())) {
-            let _ = station.process().kill();
-            station.ended_within(END_GRACE);
+    for process in processes {
+        if !has_ended(process, deadline) {
+            let _ = process.kill();
+            has_ended(process, Instant::now() + END_GRACE);
         }
+    }
+}
+
+/// Waits for a worker to end by itself; whether it did.
+fn has_ended(process: &Process<()>, deadline: Instant) -> bool {
+    match process.join_timeout(deadline.saturating_duration_since(Instant::now())) {
+        Err(error) => !error.is_timeout(),
+        Ok(()) => true,
     }
 }

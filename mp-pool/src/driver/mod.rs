@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use ipc_core::{EncodeError, Packet, RecvError, Waitable, wait_deadline};
 
+use self::arrivals::{Arrival, Refusal};
 use self::bell::Bell;
 use self::inbox::Inbox;
 use self::locked::{Leftovers, Locked};
@@ -24,6 +25,7 @@ use crate::rules::Rules;
 use crate::station::Station;
 use crate::wire::{AnswerHead, ShareId};
 
+mod arrivals;
 mod bell;
 mod burial;
 mod cancel;
@@ -50,10 +52,12 @@ pub(crate) struct Driver {
     /// The pool takes jobs; changed under the state's lock.
     is_open: AtomicBool,
     next_job: AtomicU64,
-    /// For the thread that drives for asynchronous jobs.
+    /// For the threads that drive for asynchronous jobs, and meet workers.
     this: Weak<Self>,
     /// Wakes the thread that drives for asynchronous jobs.
     supervise: Condvar,
+    /// Wakes who waits for workers that are on their way.
+    arrived: Condvar,
     /// Wakes who sleeps for all.
     bell: Bell,
     cpus: usize,
@@ -71,6 +75,10 @@ struct State {
     mute: Vec<Option<Instant>>,
     /// Workers that were asked to end and are not waited for yet.
     leaving: Vec<Arc<Station>>,
+    /// Workers that come over a transport, and are not there yet.
+    arrivals: Vec<Arrival>,
+    /// Why the last of those did not come.
+    refusal: Option<Refusal>,
     /// Somebody sleeps for all.
     driven: bool,
     /// Jobs whose callers sleep until they are woken.
@@ -126,6 +134,8 @@ impl Driver {
                 stations: (0..workers).map(|_| None).collect(),
                 mute: vec![None; workers],
                 leaving: Vec::new(),
+                arrivals: Vec::new(),
+                refusal: None,
                 driven: false,
                 sleepers: VecDeque::new(),
                 supervised: false,
@@ -142,6 +152,7 @@ impl Driver {
                 pumps: 0,
             }),
             supervise: Condvar::new(),
+            arrived: Condvar::new(),
             bell,
             cpus,
             number: POOLS.fetch_add(1, Ordering::Relaxed) + 1,
@@ -399,6 +410,7 @@ impl Driver {
             state.core.next_deadline(),
             state.core.next_leave(),
             state.next_measuring(),
+            state.next_try(),
         ]
         .into_iter()
         .flatten()
