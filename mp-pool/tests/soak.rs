@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use ipc_core::pipe;
-use mp_pool::Pool;
+use mp_pool::{Pool, TaskError};
 use mp_process::{Process, StartMethod, current_process};
 use mp_testkit::chaos::{self, Chaos, Rng};
 use mp_testkit::harness::{Suite, soak_time};
@@ -19,10 +19,13 @@ fn main() -> ExitCode {
         pools_come_and_go,
         items_flow_in_constant_memory,
         sixty_four_threads_share_a_pool,
-        chaos_leaves_every_task_answered,
+        chaos_with_retries_leaves_every_task_right,
+        chaos_without_retries_leaves_every_task_answered,
         two_hundred_workers,
     ];
-    Suite::new(trials).warm_up(start_library_threads).run()
+    let suite = Suite::new(trials).warm_up(start_library_threads);
+    // What is counted, not timed, takes as long as the machine needs.
+    suite.timeout(Duration::from_secs(120) + 10 * soak_time()).run()
 }
 
 /// The library's threads and the fork server keep a few handles for good.
@@ -214,45 +217,97 @@ fn sixty_four_threads_share_a_pool() {
     });
 }
 
-/// Kills, stops and continues workers while tasks run; with retries all are right.
-fn chaos_leaves_every_task_answered() {
-    let builder = Pool::builder().processes(3).start_method(StartMethod::ForkServer);
-    let pool = builder.retries(u32::MAX).build().unwrap();
-    let (tasks, deeds) = (part_of(100_000), part_of(10_000));
-    let mut rng = Rng::announced("chaos");
-    let over = std::sync::atomic::AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let (pool, over) = (&pool, &over);
-        let (mut kills, mut stops) = (0, 0);
-        let fire = scope.spawn(move || {
-            while kills + stops < deeds && !over.load(std::sync::atomic::Ordering::Relaxed) {
-                let Some(pid) = rng.pick(&pool.pids()).copied() else { continue };
-                if rng.chance(50) {
-                    kills += u64::from(chaos::kill(pid).is_ok());
-                } else if chaos::stop(pid).is_ok() {
-                    std::thread::sleep(rng.pause(Duration::from_millis(2)));
-                    let _ = chaos::cont(pid);
-                    stops += 1;
+/// What was done to the workers.
+#[derive(Debug, Default, Clone, Copy)]
+struct Deeds {
+    kills: u64,
+    stops: u64,
+    continues: u64,
+}
+
+impl Deeds {
+    fn all(&self) -> u64 {
+        self.kills + self.stops + self.continues
+    }
+}
+
+/// Kills, stops and continues workers at random, so many times in all; then lets all go on.
+fn fire_at(pool: &Pool, rng: &mut Rng, wanted: u64) -> Deeds {
+    let mut deeds = Deeds::default();
+    let mut stopped: Vec<u32> = Vec::new();
+    while deeds.all() < wanted {
+        // One deed in three is each; a stopped worker may be the next to be killed.
+        match rng.below(3) {
+            0 => deeds.continues += rng.pick(&stopped).copied().map_or(0, |pid| go_on(&mut stopped, pid)),
+            which => {
+                let Some(pid) = rng.pick(&workers(pool)).copied() else { continue };
+                if which == 1 {
+                    deeds.kills += u64::from(chaos::kill(pid).is_ok());
+                } else if !stopped.contains(&pid) && chaos::stop(pid).is_ok() {
+                    deeds.stops += 1;
+                    stopped.push(pid);
                 }
-                std::thread::sleep(rng.pause(Duration::from_millis(3)));
             }
-            (kills, stops)
-        });
-        let mut answered = 0;
+        }
+        std::thread::sleep(rng.pause(Duration::from_millis(3)));
+    }
+    while let Some(pid) = stopped.first().copied() {
+        go_on(&mut stopped, pid);
+    }
+    deeds
+}
+
+/// Lets a worker go on; one if it was still there.
+fn go_on(stopped: &mut Vec<u32>, pid: u32) -> u64 {
+    stopped.retain(|one| *one != pid);
+    u64::from(chaos::cont(pid).is_ok())
+}
+
+/// Every task is answered exactly once under fire, by what `check` says of its answer; and
+/// nobody is left behind.
+fn answered_under_fire(retries: u32, name: &str, check: fn(u64, Result<u64, TaskError>) -> bool) {
+    let builder = Pool::builder().processes(3).start_method(StartMethod::ForkServer);
+    let pool = builder.retries(retries).build().unwrap();
+    let (tasks, wanted) = (part_of(100_000), part_of(10_000));
+    let mut rng = Rng::announced(name);
+    std::thread::scope(|scope| {
+        let pool = &pool;
+        let fire = scope.spawn(move || fire_at(pool, &mut rng, wanted));
+        let (mut answered, mut right) = (0, 0);
         // Until both have been done in full.
         while answered < tasks || !fire.is_finished() {
             let base = answered;
-            let mut seen = vec![false; 1000];
-            for (place, value) in pool.imap(work, base..base + 1000).enumerate() {
-                assert_eq!(value.unwrap(), work(base + place as u64));
-                assert!(!std::mem::replace(&mut seen[place], true));
+            let mut seen = 0;
+            for (x, outcome) in (base..).zip(pool.imap(work, base..base + 1000)) {
+                right += u64::from(check(x, outcome));
+                seen += 1;
             }
-            assert!(!seen.contains(&false));
+            assert_eq!(seen, 1000);
             answered += 1000;
         }
-        over.store(true, std::sync::atomic::Ordering::Relaxed);
-        let (kills, stops) = fire.join().unwrap();
-        println!("{answered} tasks, {kills} kills, {stops} stops");
+        let deeds = fire.join().unwrap();
+        println!("{answered} tasks, {right} right, {} of their worker's death; {deeds:?}", answered - right);
+        assert!(deeds.all() >= wanted && answered - right <= deeds.kills);
+    });
+}
+
+fn chaos_with_retries_leaves_every_task_right() {
+    answered_under_fire(u32::MAX, "chaos with retries", |x, outcome| {
+        assert_eq!(outcome.unwrap(), work(x));
+        true
+    });
+}
+
+fn chaos_without_retries_leaves_every_task_answered() {
+    answered_under_fire(0, "chaos without retries", |x, outcome| match outcome {
+        Ok(value) => {
+            assert_eq!(value, work(x));
+            true
+        }
+        Err(error) => {
+            assert!(error.is_worker_died(), "{error}");
+            false
+        }
     });
 }
 
