@@ -224,6 +224,7 @@ fn the_last_waker_may_own_the_result() {
 
 fn a_queued_task_is_cancelled() {
     let pool = Pool::new(1).unwrap();
+    let pids = pool.pids();
     let slow = pool.apply_async(nap, 100);
     let queued: Vec<_> = (0..50).map(|_| pool.apply_async(nap, 600_000)).collect();
     queued.iter().for_each(|result| result.cancel());
@@ -231,6 +232,7 @@ fn a_queued_task_is_cancelled() {
     assert!(cancelled.into_iter().all(|error| error.is_cancelled()));
     assert_eq!(slow.get().unwrap(), 100);
     assert_eq!(pool.apply(square, 2).unwrap(), 4);
+    assert_eq!(pool.pids(), pids, "a worker died for what it had not begun");
 }
 
 fn cancelling_one_job_harms_no_other() {

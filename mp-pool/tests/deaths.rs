@@ -37,6 +37,7 @@ fn a_killed_worker_is_one_tasks_error() {
     assert_eq!(failed, [5]);
     let error = outcomes[5].as_ref().unwrap_err();
     assert!(error.is_worker_died() && error.signal() == Some(9) && error.pid().is_some(), "{error}");
+    assert_eq!((pool.map(square, 0..100).unwrap()[9], pool.pids().len()), (81, 2));
 }
 
 /// Aborts at one item in a thousand.

@@ -3,11 +3,12 @@
 mod common;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use common::{square, start_library_threads};
-use mp_pool::Pool;
+use mp_pool::{Pool, TaskError};
 use mp_testkit::chaos;
 use mp_testkit::harness::Suite;
 
@@ -17,6 +18,8 @@ fn main() -> ExitCode {
         terminate_frees_waiting_callers,
         a_terminated_pool_brings_no_value_in_anothers_place,
         dropping_a_busy_pool_ends_it,
+        deaths_and_an_end_amid_large_tasks,
+        a_callback_may_end_the_pool,
         pools_in_tasks,
         many_pools_leave_nothing,
         no_workers_is_an_error,
@@ -75,6 +78,55 @@ fn dropping_a_busy_pool_ends_it() {
     drop(slow);
     drop(pool);
     assert!(pids.iter().all(|pid| chaos::state(*pid).is_none()));
+}
+
+/// Large arguments and results on their way each way, workers that are killed amid them, and an
+/// end that waits for none of it.
+fn deaths_and_an_end_amid_large_tasks() {
+    for round in 0..8 {
+        let pool = Pool::new(2).unwrap();
+        let echo = |bytes: Vec<u8>| bytes;
+        let large = |byte: u8| vec![byte; 6 << 20];
+        let results: Vec<_> = (0..4).map(|byte| pool.apply_async(echo, large(byte))).collect();
+        thread::sleep(Duration::from_millis(2 * round));
+        pool.pids().into_iter().for_each(|pid| drop(chaos::kill(pid)));
+        for (byte, result) in (0..).zip(results) {
+            match result.get() {
+                Ok(bytes) => assert!(bytes == large(byte)),
+                Err(error) => assert!(error.is_worker_died(), "{error}"),
+            }
+        }
+        let (results, pids): (Vec<_>, _) =
+            ((0..4).map(|byte| pool.apply_async(echo, large(byte))).collect(), pool.pids());
+        results[3].cancel();
+        thread::sleep(Duration::from_millis(2 * round));
+        pool.terminate();
+        for result in results {
+            let is_an_end = |error: &TaskError| error.pool_error().is_some() || error.is_cancelled();
+            assert!(result.get().as_ref().err().is_none_or(is_an_end));
+        }
+        assert!(pids.iter().all(|pid| chaos::state(*pid).is_none()));
+    }
+}
+
+fn a_callback_may_end_the_pool() {
+    let pool = Arc::new(Pool::new(2).unwrap());
+    let pids = pool.pids();
+    let waiting = pool.apply_async(|()| thread::sleep(Duration::from_secs(600)), ());
+    let own = Arc::clone(&pool);
+    let ended = pool.apply_async(square, 3).on_done(move |result| {
+        assert_eq!(result.unwrap(), 9);
+        own.terminate();
+    });
+    ended.join().unwrap();
+    assert!(waiting.get().unwrap_err().pool_error().is_some_and(|error| error.is_closed()));
+    assert!(pids.iter().all(|pid| chaos::state(*pid).is_none()));
+    // The last handle may go with a callback as well.
+    let pool = Arc::new(Pool::new(1).unwrap());
+    let own = Arc::clone(&pool);
+    let ended = pool.apply_async(square, 4).on_done(move |_| drop(own));
+    drop(pool);
+    ended.join().unwrap();
 }
 
 fn pools_in_tasks() {

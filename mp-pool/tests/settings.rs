@@ -32,6 +32,11 @@ fn main() -> ExitCode {
         METHODS,
         workers_are_replaced_after_their_tasks,
     ));
+    trials.extend(variants(
+        "a_backlog_outlives_its_workers_replacement",
+        METHODS,
+        a_backlog_outlives_its_workers_replacement,
+    ));
     trials.extend(variants("a_task_out_of_time_is_stopped", METHODS, a_task_out_of_time_is_stopped));
     trials.extend(variants("a_killed_worker_is_replaced", METHODS, a_killed_worker_is_replaced));
     trials.extend(mp_testkit::trials![
@@ -122,6 +127,34 @@ fn workers_are_replaced_after_their_tasks(method: StartMethod) {
         pids.iter().for_each(|(pid, _)| *counts.entry(*pid).or_insert(0) += 1);
     }
     assert!(counts.values().all(|count| *count <= 40), "{counts:?}");
+}
+
+/// Nobody waits, each worker runs one task, and the pool is joined, dropped or terminated amid.
+fn a_backlog_outlives_its_workers_replacement(method: StartMethod) {
+    let one_each = || {
+        let builder = Pool::builder().processes(2).start_method(method);
+        builder.max_tasks_per_child(1).build().unwrap()
+    };
+    let pool = one_each();
+    let results: Vec<_> = (0..30).map(|x| pool.apply_async(square, x)).collect();
+    pool.join();
+    assert!(results.into_iter().map(|result| result.get().unwrap()).eq((0..30).map(square)));
+    for ends_by_drop in [true, false] {
+        let pool = one_each();
+        let results: Vec<_> = (0..30).map(|x| pool.apply_async(square, x)).collect();
+        assert!(results[0].wait_timeout(Duration::from_secs(20)));
+        if ends_by_drop {
+            drop(pool);
+        } else {
+            pool.terminate();
+        }
+        for (x, result) in (0..).zip(results) {
+            match result.get() {
+                Ok(value) => assert_eq!(value, square(x)),
+                Err(error) => assert!(error.pool_error().is_some_and(|error| error.is_closed()), "{error}"),
+            }
+        }
+    }
 }
 
 fn a_task_out_of_time_is_stopped(method: StartMethod) {
