@@ -17,6 +17,7 @@ mod disk;
 mod logs;
 mod names;
 mod objects;
+mod pinned;
 
 fn main() -> ExitCode {
     let trials = mp_testkit::trials![
@@ -43,6 +44,9 @@ fn main() -> ExitCode {
         logs::a_log_that_is_written_anew_is_whole_at_each_moment,
         logs::a_log_that_is_written_anew_has_all_that_it_refers_to,
         names::an_object_keeps_the_name_that_it_had_before,
+        pinned::a_log_of_format_1_is_read_for_ever,
+        pinned::the_same_steps_write_the_same_log,
+        pinned::a_newer_format_is_refused_in_words,
         disk::calls_wait_for_the_disk,
         disk::a_full_disk_is_the_error_of_what_changes,
         disk::a_log_that_cannot_be_written_anew_goes_on,
