@@ -1,6 +1,7 @@
 //! The server is killed under load, as often as asked for: what it has acknowledged is there.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
@@ -86,12 +87,17 @@ fn what_was_acknowledged_is_there_after_kills() {
         })
         .unzip();
     let (begun, mut kills) = (Instant::now(), 0);
+    // How often the log was written anew, and how often a kill came while it was.
+    let (mut renewed, mut in_the_middle, mut file) = (0, 0, log_file(&folder));
     while !is_enough(kills, begun) {
         kills += 1;
         thread::sleep(Duration::from_millis(10 + rng.below(60) as u64));
         let pid = Pid::from_raw(manager.pid().unwrap() as i32).unwrap();
         kill_process(pid, Signal::KILL).unwrap();
         drop(manager);
+        in_the_middle += u64::from(folder.join("log.next").exists());
+        let before = std::mem::replace(&mut file, log_file(&folder));
+        renewed += u64::from(before != file);
         manager = start(&address, &folder);
     }
     thread::sleep(Duration::from_millis(100));
@@ -99,10 +105,17 @@ fn what_was_acknowledged_is_there_after_kills() {
     let results: Vec<(u64, u64)> = clients.into_iter().map(|client| client.join().unwrap()).collect();
     let (changes, looks): (Vec<u64>, Vec<u64>) = results.into_iter().unzip();
     println!("{kills} kills, {changes:?} acknowledged changes, {looks:?} looks after a kill");
+    println!("the log was written anew before {renewed} kills, and while {in_the_middle} came");
+    assert!(kills < 100 || (renewed > 0 && in_the_middle > 0), "no log was written anew");
     // Every client has been there after most of the kills.
     assert!(looks.iter().all(|looks| *looks > kills / 4), "{looks:?}");
     drop(manager);
     std::fs::remove_dir_all(folder).unwrap();
+}
+
+/// Which file the log is: one that was written anew is another.
+fn log_file(folder: &Path) -> u64 {
+    std::fs::metadata(folder.join("log")).unwrap().ino()
 }
 
 /// What a client knows of itself: its last changes that were acknowledged, and whether one more
@@ -115,6 +128,7 @@ struct Known {
     board: u64,
     put: u64,
     got: u64,
+    nested: u64,
     changes: u64,
 }
 
@@ -152,7 +166,11 @@ fn work(
     let value: ValueProxy<u64> = manager.durable(&format!("value{number}"), |manager| manager.value(&0))?;
     let board: BoardProxy = manager.durable("board", BoardProxy::create)?;
     let queue: QueueProxy<u64> = manager.durable(&format!("queue{number}"), |manager| manager.queue())?;
-    *known = look(number, known, (&dict, &list, &value, &board, &queue))?;
+    let nest: Nest = manager.durable(&format!("nest{number}"), |manager| manager.dict())?;
+    let ballast: DictProxy<u64, Vec<u8>> =
+        manager.durable(&format!("ballast{number}"), |manager| manager.dict())?;
+    let all = (&dict, &list, &value, &board, &queue, &nest);
+    *known = look(number, known, all)?;
     *looks += 1;
     while stopped.try_recv().is_err() {
         dict.insert(&number, &(known.dict + 1))?;
@@ -170,19 +188,66 @@ fn work(
             known.got += 1;
             assert_eq!(got, known.got, "an item came twice, or not at all");
         }
-        known.changes += 5;
+        known.nested = build(manager, &nest, known.nested + 1)?;
+        // So that the log is written anew all the time, and again by each server that begins.
+        if known.put.is_multiple_of(4) {
+            ballast.insert(&(known.put % 24), &vec![number as u8; 250_000])?;
+        }
+        known.changes += 6;
     }
-    look(number, known, (&dict, &list, &value, &board, &queue)).map(drop)
+    look(number, known, all).map(drop)
 }
 
-type All<'a> =
-    (&'a DictProxy<u64, u64>, &'a ListProxy<u64>, &'a ValueProxy<u64>, &'a BoardProxy, &'a QueueProxy<u64>);
+/// Dictionaries in lists in a dictionary.
+type Nest = DictProxy<u64, ListProxy<DictProxy<u64, u64>>>;
+
+/// One number more, in a new dictionary in the last list; lists of long ago go, with what is in them.
+fn build(manager: &Manager, nest: &Nest, number: u64) -> Result<u64, ManagerError> {
+    let chunk = number / 10;
+    if !nest.contains_key(&chunk)? {
+        let list = manager.list()?;
+        manager.make_durable(&list)?;
+        nest.insert(&chunk, &list)?;
+        for old in nest.keys()?.into_iter().filter(|old| old + 2 < chunk) {
+            drop(nest.remove(&old)?);
+        }
+    }
+    let last = manager.dict()?;
+    manager.make_durable(&last)?;
+    nest.get(&chunk)?.expect("it was put in").push(&last)?;
+    drop(last);
+    // It is found through the others, and is the same.
+    let list = nest.get(&chunk)?.expect("it was put in");
+    list.get(list.len()? - 1)?.insert(&0, &number)?;
+    Ok(number)
+}
+
+/// The numbers in it, of which each but the last was acknowledged.
+fn numbers(nest: &Nest) -> Result<Vec<u64>, ManagerError> {
+    let mut numbers = Vec::new();
+    for list in nest.values()? {
+        for dict in list.to_vec()? {
+            // One that was put in, and not filled any more.
+            numbers.extend(dict.get(&0)?);
+        }
+    }
+    Ok(numbers)
+}
+
+type All<'a> = (
+    &'a DictProxy<u64, u64>,
+    &'a ListProxy<u64>,
+    &'a ValueProxy<u64>,
+    &'a BoardProxy,
+    &'a QueueProxy<u64>,
+    &'a Nest,
+);
 
 /// What is there is what was acknowledged, or one change more.
 fn look(
     number: u64,
     known: &Known,
-    (dict, list, value, board, queue): All<'_>,
+    (dict, list, value, board, queue, nest): All<'_>,
 ) -> Result<Known, ManagerError> {
     let check = |what: &str, there: u64, known: u64| {
         assert!((known..=known + 1).contains(&there), "{what}: {there} is there, {known} was acknowledged");
@@ -192,6 +257,9 @@ fn look(
     assert!(values.iter().copied().eq(1..=values.len() as u64), "the list is not in order");
     let spoken = board.spoken(number)?;
     assert!(spoken.windows(2).all(|two| two[0] + 1 == two[1]), "the board is not in order: {spoken:?}");
+    let nested = numbers(nest)?;
+    assert!(nested.windows(2).all(|two| two[0] + 1 == two[1]), "the nest is not in order: {nested:?}");
+    assert!(nested.len() as u64 >= known.nested.min(10), "the nest has lost some: {nested:?}");
     // One call was under way: a put that is there, or a get that nobody has the item of.
     let (put, got) =
         match (queue.len()? as u64 + known.got).cast_signed().checked_sub(known.put.cast_signed()) {
@@ -207,6 +275,7 @@ fn look(
         board: check("board", board.last(number)?, known.board),
         put,
         got,
+        nested: check("nest", nested.last().copied().unwrap_or_default(), known.nested),
         changes: known.changes,
     })
 }
