@@ -237,6 +237,15 @@ fn an_array() {
     array.update(0, |value, by: f64| *value += by, 1.0).unwrap();
     assert_eq!(array.to_vec().unwrap(), [1.5, 2.5]);
     assert_eq!((array.len().unwrap(), array.get(0).unwrap()), (2, 1.5));
+    let array = manager.array(&[1, 2, 3, 4]).unwrap();
+    array.set_all(1, &[7, 8]).unwrap();
+    assert!(array.set_all(3, &[9, 9]).unwrap_err().is_out_of_range());
+    assert!(array.set_all(usize::MAX, &[9]).unwrap_err().is_out_of_range());
+    array.set_all(4, &[]).unwrap();
+    let child =
+        Process::spawn(|array: mp_manager::ArrayProxy<i32>| array.set_all(3, &[5]).is_ok(), array.clone());
+    assert!(child.unwrap().join().unwrap());
+    assert_eq!(array.to_vec().unwrap(), [1, 7, 8, 5]);
 }
 
 fn a_changing_function_that_panics_changes_nothing() {

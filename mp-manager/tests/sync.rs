@@ -56,8 +56,9 @@ fn a_queue_in_order() {
 fn a_bounded_queue_waits_for_room() {
     let manager = Manager::start().unwrap();
     let queue = manager.bounded_queue::<u32>(2).unwrap();
-    assert!(queue.try_put(&1).unwrap() && queue.try_put(&2).unwrap());
-    assert!(!queue.try_put(&3).unwrap());
+    assert!(queue.try_put(&1).unwrap() && !queue.is_full().unwrap());
+    assert!(queue.try_put(&2).unwrap() && queue.is_full().unwrap());
+    assert!(!queue.try_put(&3).unwrap() && !manager.queue::<u8>().unwrap().is_full().unwrap());
     let begun = Instant::now();
     assert!(!queue.put_timeout(&3, SHORT).unwrap());
     assert!(begun.elapsed() >= SHORT);

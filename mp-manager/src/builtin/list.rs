@@ -45,6 +45,8 @@ enum Call {
     Repeat(u64),
     /// In logs: the places from which the values come.
     Arrange(Vec<u64>),
+    /// Sets the values from a place on.
+    SetAll(u64, Vec<Raw>),
 }
 
 impl Verb for Call {
@@ -55,7 +57,9 @@ impl Verb for Call {
     fn values(&self) -> Vec<&Raw> {
         match self {
             Self::Set(_, value) | Self::Insert(_, value) => vec![value],
-            Self::Push(values) | Self::Splice(_, _, values) => values.iter().collect(),
+            Self::Push(values) | Self::Splice(_, _, values) | Self::SetAll(_, values) => {
+                values.iter().collect()
+            }
             _ => Vec::new(),
         }
     }
@@ -71,6 +75,15 @@ impl List {
         place.ok_or_else(|| FaultKind::OutOfRange(index).into())
     }
 
+    /// So many places, all of which are there.
+    fn places(&self, from: u64, count: usize) -> Result<std::ops::Range<usize>, Fault> {
+        let end = from.saturating_add(count as u64);
+        if end > self.0.len() as u64 {
+            return Err(FaultKind::OutOfRange(self.0.len() as u64).into());
+        }
+        Ok(end as usize - count..end as usize)
+    }
+
     /// A range, cut off where the list ends.
     fn range(&self, from: u64, to: u64) -> std::ops::Range<usize> {
         let cut = |index: u64| usize::try_from(index).unwrap_or(usize::MAX).min(self.0.len());
@@ -82,6 +95,7 @@ impl List {
     fn check(&self, call: &Call) -> Result<(), Fault> {
         match call {
             Call::Set(index, _) => self.place(*index).map(drop),
+            Call::SetAll(from, values) => self.places(*from, values.len()).map(drop),
             Call::Repeat(times) => self.check_repeat(*times),
             Call::Arrange(_) => Err(FaultKind::NoMethod.into()),
             _ => Ok(()),
@@ -133,6 +147,10 @@ impl List {
             Call::Set(index, value) => {
                 let place = self.place(index)?;
                 self.0[place] = table.keep(value)?;
+            }
+            Call::SetAll(from, values) => {
+                let places = self.places(from, values.len())?;
+                drop(self.0.splice(places, keep_all(table, values)?));
             }
             Call::Push(values) => self.0.extend(keep_all(table, values)?),
             Call::Insert(index, value) => {
@@ -279,6 +297,12 @@ macro_rules! in_places {
             /// Sets the value at a place; beyond the end it is an error.
             pub fn set | set_async(&self, index: usize, value: &T) {
                 self.object.ask(Call::Set(index as u64, self.object.raw(value)?), altered)
+            }
+
+            /// Sets the values from a place on, as one step; beyond the end it is an error, and
+            /// none is set.
+            pub fn set_all | set_all_async(&self, from: usize, values: &[T]) {
+                self.object.ask(Call::SetAll(from as u64, raws(self.object.epoch(), values)?), altered)
             }
 
             /// Copies of the values of a range, which is cut off where the end is.

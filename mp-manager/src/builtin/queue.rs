@@ -50,6 +50,7 @@ enum Call {
     Owe(u64),
     /// In logs: an item that was taken out did not reach who asked for it.
     PutBack(Raw),
+    IsFull,
 }
 
 /// What waits is not logged, but the moment when it is let in or gets its item.
@@ -198,6 +199,7 @@ impl BuiltIn for Queue {
                 self.serve(desk.journal);
             }
             Call::Len => answer.of_look().say(&(self.items.len() as u64)),
+            Call::IsFull => answer.of_look().say(&self.is_full()),
             Call::TaskDone => match self.task_done(desk.journal) {
                 Ok(()) => answer.say(&()),
                 Err(fault) => answer.fail(fault),
@@ -230,7 +232,7 @@ impl BuiltIn for Queue {
             Call::PutBack(value) => self.items.push_front(desk.table.keep(value)?),
             Call::TaskDone => self.unfinished = self.unfinished.saturating_sub(1),
             Call::Owe(count) => self.unfinished = count,
-            Call::Len | Call::Join => return Err(not_a_change()),
+            Call::Len | Call::Join | Call::IsFull => return Err(not_a_change()),
         }
         Ok(())
     }
@@ -330,6 +332,12 @@ macro_rules! queue_methods {
             pub fn put_timeout | put_timeout_async(&self, item: &T, timeout: Duration) -> bool {
                 let call = Call::Put { value: self.object.raw(item)?, waits: true };
                 self.object.ask(call, is_done).until(timeout)
+            }
+
+            /// Whether it has as many items as it may: [`put`](Self::put) would wait.
+            #[doc(alias = "full")]
+            pub fn is_full | is_full_async(&self) -> bool {
+                self.object.ask(Call::IsFull, plain)
             }
 
             /// Takes the next item out; waits for one.
