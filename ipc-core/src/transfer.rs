@@ -376,14 +376,16 @@ pub fn encoding_message() -> bool {
 const OUTSIDE: &str =
     "a handle, channel end or lock can be serialised only inside a message: send it as a part of the value";
 
-/// Remembers `text` for the codec and wraps it for serde.
-pub(crate) fn serialize_error<E: serde::ser::Error>(text: impl Display) -> E {
+/// The error of a value that refuses an encoding: the format keeps no text of it, and so this one is
+/// remembered for the [`EncodeError`](crate::EncodeError).
+pub fn serialize_error<E: serde::ser::Error>(text: impl Display) -> E {
     note(&text);
     E::custom(text)
 }
 
-/// Remembers `text` for the codec and wraps it for serde.
-pub(crate) fn deserialize_error<E: serde::de::Error>(text: impl Display) -> E {
+/// The error of a value that refuses a decoding: the format keeps no text of it, and so this one is
+/// remembered for the [`DecodeError`](crate::DecodeError).
+pub fn deserialize_error<E: serde::de::Error>(text: impl Display) -> E {
     note(&text);
     E::custom(text)
 }

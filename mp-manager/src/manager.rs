@@ -4,10 +4,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use ipc_core::raw::{deserialize_error, serialize_error};
 use ipc_core::{Address, AuthKey, EncodeError, Message, Packet, Sender};
 use mp_process::{Function, Process};
-use serde::de::{Deserializer, Error as _};
-use serde::ser::{Error as _, Serializer};
+use serde::de::Deserializer;
+use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
 use crate::builder::Builder;
@@ -417,9 +418,9 @@ impl Drop for Manager {
 impl Serialize for Manager {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if !ipc_core::encoding_message() {
-            return Err(S::Error::custom("a manager can be serialised only inside a message"));
+            return Err(serialize_error("a manager can be serialised only inside a message"));
         }
-        let client = self.client().map_err(S::Error::custom)?;
+        let client = self.client().map_err(serialize_error)?;
         AccessWire::from(client.access()).serialize(serializer)
     }
 }
@@ -429,9 +430,9 @@ impl<'de> Deserialize<'de> for Manager {
         let wire = AccessWire::deserialize(deserializer)?;
         let client = match Client::known(wire.epoch()) {
             Some(client) => Ok(client),
-            None => Client::to(wire.access().map_err(D::Error::custom)?, client::PATIENCE),
+            None => Client::to(wire.access().map_err(deserialize_error)?, client::PATIENCE),
         };
-        Ok(Self::over(client.map_err(D::Error::custom)?, None))
+        Ok(Self::over(client.map_err(deserialize_error)?, None))
     }
 }
 

@@ -5,9 +5,10 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipc_core::raw::{deserialize_error, serialize_error};
 use ipc_core::{EncodeError, Message, Packet};
-use serde::de::{Deserializer, Error as _};
-use serde::ser::{Error as _, Serializer};
+use serde::de::Deserializer;
+use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
 use crate::async_reply::{AsyncReply, Read, State};
@@ -349,17 +350,17 @@ enum Wire {
 impl Serialize for ObjectRef {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if !ipc_core::encoding_message() {
-            return Err(S::Error::custom("a proxy can be serialised only inside a message"));
+            return Err(serialize_error("a proxy can be serialised only inside a message"));
         }
         let lease = self.current();
         if lease.epoch().is_some_and(|epoch| context::collect(epoch, &lease)) {
             return Wire::Here { object: lease.object() }.serialize(serializer);
         }
         if crate::durable::is_storing() {
-            return Err(S::Error::custom("an object of another manager cannot be kept in this one's log"));
+            return Err(serialize_error("an object of another manager cannot be kept in this one's log"));
         }
         let wire = ipc_core::outside_messages(|| self.flight());
-        wire.map_err(S::Error::custom)?.serialize(serializer)
+        wire.map_err(serialize_error)?.serialize(serializer)
     }
 }
 
@@ -369,8 +370,8 @@ impl<'de> Deserialize<'de> for ObjectRef {
             Wire::Here { object } => context::arrived(object),
             Wire::Flight { access, object, ticket } => Self::land(access, object, ticket),
         };
-        let lease = lease.map_err(D::Error::custom)?;
-        let epoch = lease.epoch().ok_or_else(|| D::Error::custom(context::NO_OBJECT))?;
+        let lease = lease.map_err(deserialize_error)?;
+        let epoch = lease.epoch().ok_or_else(|| deserialize_error(context::NO_OBJECT))?;
         Ok(Self::new(epoch, lease, client::PATIENCE))
     }
 }

@@ -180,7 +180,7 @@ impl Serialize for Raw {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let is_for = |epoch| self.objects.is_empty() || context::is_for(epoch);
         if !self.epoch.is_none_or(is_for) {
-            return Err(serde::ser::Error::custom(
+            return Err(ipc_core::raw::serialize_error(
                 "an object in the value is of a manager that has ended: find it in the one that is there",
             ));
         }

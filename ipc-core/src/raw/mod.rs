@@ -12,7 +12,8 @@
 //! * [`DeathNotice`]: have a word bumped and its sleepers woken when a process ends;
 //! * [`Post`]: handles on their way from any process to any other;
 //! * [`hand_over`]: drop what a fork goes on with;
-//! * [`keep_names_by`]: be told of the names that a process makes, to remove them after it.
+//! * [`keep_names_by`]: be told of the names that a process makes, to remove them after it;
+//! * [`serialize_error`], [`deserialize_error`]: errors of values, whose text is not lost.
 
 use std::io;
 use std::sync::atomic::AtomicU32;
@@ -29,6 +30,7 @@ mod robust;
 mod roll;
 
 pub use crate::names::{NameKeeper, OwnedName, keep_names_by};
+pub use crate::transfer::{deserialize_error, serialize_error};
 pub use death::DeathNotice;
 pub use handover::{hand_over, is_handing_over};
 pub use identity::{ProcessId, ThreadId, fork_epoch, fork_generation, note_fork};
