@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         a_killed_waiter_takes_no_item_and_no_lock,
         a_killed_server_is_an_error_for_all_at_once,
         a_stopped_server_is_the_calls_deadline,
+        a_late_reply_is_for_nobody_else,
         a_stopped_client_delays_nobody,
         a_client_that_does_not_read_is_parted_with_alone,
         stale_proxies_are_errors,
@@ -189,6 +190,24 @@ fn a_stopped_server_is_the_calls_deadline() {
     let queue = queue.with_timeout(Duration::from_secs(10));
     queue.put(&7).unwrap();
     assert_eq!(queue.try_get().unwrap(), Some(7));
+}
+
+fn a_late_reply_is_for_nobody_else() {
+    let manager = Manager::start().unwrap();
+    let list = manager.list_from(&[1, 2, 3]).unwrap();
+    let hasty = list.clone().with_timeout(Duration::from_millis(50));
+    for _ in 0..3 {
+        chaos::stop(manager.pid().unwrap()).unwrap();
+        soon("it runs on", || chaos::state(manager.pid().unwrap()) == Some('T'));
+        // Its answer is still to come when the next call is made, from here and from another thread.
+        assert!(hasty.get(0).unwrap_err().is_timeout());
+        let other = list.clone();
+        let other = thread::spawn(move || other.get(2).unwrap());
+        let sent = list.get_async(1).unwrap();
+        chaos::cont(manager.pid().unwrap()).unwrap();
+        assert_eq!((sent.get().unwrap(), other.join().unwrap()), (2, 3));
+        assert_eq!(list.len().unwrap(), 3);
+    }
 }
 
 fn a_stopped_client_delays_nobody() {

@@ -28,6 +28,7 @@ fn main() -> ExitCode {
         names_are_found,
         a_restarted_manager_is_another_one,
         an_address_in_use_is_an_error,
+        an_address_of_another_platform_is_an_error,
         strangers_create_only_what_is_registered,
         functions_of_strangers_are_refused,
         objects_are_limited,
@@ -179,6 +180,18 @@ fn tcp_without_a_key_is_refused() {
     assert!(error.to_string().contains("authkey"), "{error}");
 }
 
+fn an_address_of_another_platform_is_an_error() {
+    let address: Address = r"\\.\pipe\jobs".parse().unwrap();
+    assert_eq!(address.to_string(), "pipe:jobs");
+    for error in [
+        Manager::builder().address(address.clone()).authkey("key").serve().unwrap_err(),
+        Manager::builder().address(address.clone()).authkey("key").start().unwrap_err(),
+        Manager::connect(&address, "key").unwrap_err(),
+    ] {
+        assert!(error.to_string().contains("no named pipes on this platform"), "{error}");
+    }
+}
+
 fn a_wrong_key_is_refused() {
     for address in [Address::auto().unwrap(), Address::tcp("127.0.0.1", 0)] {
         let server = Manager::builder().address(address).authkey("right").serve().unwrap();
@@ -205,7 +218,7 @@ fn a_chosen_key_does_not_travel() {
     tx.send(&list).unwrap();
     tx.send(&list).unwrap();
     let (error, pushed) = child.join().unwrap();
-    assert!(pushed, "{error}");
+    assert!(pushed && error.contains("authkey"), "{error}");
 }
 
 fn names_are_found() {

@@ -117,6 +117,12 @@ pub(crate) fn is_automatic(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name == AUTOMATIC_FILE) && folder.is_some_and(is_folder)
 }
 
+/// What is said of an address of another platform's.
+pub(super) fn no_named_pipes() -> io::Error {
+    let text = "there are no named pipes on this platform: use `unix:PATH` or `tcp:HOST:PORT`";
+    io::Error::new(io::ErrorKind::Unsupported, text)
+}
+
 impl From<SocketAddr> for Address {
     fn from(address: SocketAddr) -> Self {
         Self::tcp(host_of(&address), address.port())

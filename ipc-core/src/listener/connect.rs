@@ -126,7 +126,7 @@ fn reach_once(address: &Address, deadline: Option<Instant>) -> io::Result<Stream
         Address::File(path) => socket::connect_file(path, deadline),
         Address::Abstract(name) => socket::connect_abstract(name, deadline),
         Address::Tcp { host, port } => reach_tcp(host, *port, deadline),
-        Address::NamedPipe(_) => Err(io::ErrorKind::Unsupported.into()),
+        Address::NamedPipe(_) => Err(super::address::no_named_pipes()),
     }
 }
 

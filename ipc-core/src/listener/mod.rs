@@ -273,7 +273,7 @@ fn listen(address: &Address, anyone: bool) -> io::Result<Listening> {
         Address::File(path) => Listening::file(path, anyone),
         Address::Abstract(name) => Listening::abstract_name(name),
         Address::Tcp { host, port } => listen_tcp(host, *port),
-        Address::NamedPipe(_) => Err(io::ErrorKind::Unsupported.into()),
+        Address::NamedPipe(_) => Err(address::no_named_pipes()),
     }
 }
 
