@@ -273,17 +273,17 @@ impl Store {
         self.refused.get().is_some()
     }
 
-    /// Keeps an answer until the disk has all that was appended before. It is given back if the
+    /// Keeps an answer until the disk has all that was appended before; gives it back if the
     /// manager ends.
-    pub(crate) fn hold(&self, answer: HeldAnswer) -> Result<(), HeldAnswer> {
+    pub(crate) fn hold(&self, answer: HeldAnswer) -> Option<HeldAnswer> {
         let mut held = lock(&self.held);
         if held.ends {
-            return Err(answer);
+            return Some(answer);
         }
         held.answers.push(answer);
         drop(held);
         self.wake.notify_one();
-        Ok(())
+        None
     }
 
     /// The life of a thread: one write to the disk for all answers that have come meanwhile.

@@ -231,7 +231,7 @@ impl HeldAnswer {
             table.raise(*object);
         }
         let table = Arc::clone(table);
-        let Err(held) = store.hold(Self { to, packet, tail, table, unread }) else { return Ok(()) };
+        let Some(held) = store.hold(Self { to, packet, tail, table, unread }) else { return Ok(()) };
         match held.fail(not_kept("the manager ends")) {
             Some(NotRead { unread, .. }) => Err(Some(unread.item)),
             None => Ok(()),
