@@ -1,7 +1,7 @@
 """What CPython's workers have in memory, and what many of them do."""
 
 from common import Skip, rate_each, serve
-from pool import Pool, right, square
+from pool import Executor, Pool, right, square
 
 MANY = 5_000
 
@@ -19,7 +19,7 @@ def private_memory(process):
 
 
 def measure(what, question, mode, number, budget):
-    pool = Pool(number, what)
+    pool = Executor(number) if what == "executor" else Pool(number, what)
     try:
         if question.startswith("idle-worker"):
             return idle_worker(pool, number)

@@ -173,6 +173,7 @@ fn count_faults((blocks, counts): (Receiver<Block<f64>>, Sender<u64>)) {
         let before = page_faults();
         let Ok(block) = blocks.recv() else { return };
         black_box(sum(&block));
+        drop(block);
         if counts.send(&(page_faults() - before)).is_err() {
             return;
         }

@@ -88,7 +88,7 @@ pub(super) fn contended(job: &Job) -> Result<Answer, Failure> {
 
 /// Each process gets a processor several times, whatever the lock does.
 fn long_enough(job: &Job) -> Job {
-    let least = Duration::from_millis(20) * job.number as u32;
+    let least = Duration::from_millis(40) * job.number as u32;
     Job { budget: job.budget.max(least), ..job.clone() }
 }
 

@@ -30,6 +30,8 @@ pub(super) fn rows() -> Vec<Row> {
         let name = format!("pool/chunk1-by-{workers}");
         let row = Row::rates(name, Mode::Free, "by-workers", workers)
             .beside("cpython", By::Python("workers.py", "fork"))
+            .beside("executor", By::Python("workers.py", "executor"))
+            .beside("procspawn", By::Rival("procspawn", "pool"))
             .grows();
         let two = By::Ourselves("by-workers", 2);
         rows.push(if workers == 64 { row.against("ours-by-2", two, 0.8) } else { row });

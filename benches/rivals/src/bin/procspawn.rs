@@ -14,6 +14,8 @@ use rivals::{right, square};
 
 const WORKERS: usize = 2;
 const MEGABYTES: usize = 32;
+/// Items, where it is the workers that grow.
+const MANY: usize = 5_000;
 
 fn main() -> ExitCode {
     procspawn::init();
@@ -24,6 +26,9 @@ fn main() -> ExitCode {
         "map" => Some(with_pool(|pool| chunked(job, pool, job.number.div_ceil(4 * WORKERS)))),
         "apply-async" => Some(with_pool(|pool| apply_async(job, pool))),
         "chunk1" => Some(with_pool(|pool| chunked(job, pool, 1))),
+        "by-workers" => Some(with_workers(job.number, |pool| {
+            chunked(&Job { number: MANY, ..job.clone() }, pool, 1)
+        })),
         "chunk1-text" => Some(with_pool(|pool| texts(job, pool))),
         "megabyte" => Some(with_pool(|pool| megabytes(job, pool))),
         _ => None,
@@ -31,7 +36,14 @@ fn main() -> ExitCode {
 }
 
 fn with_pool(measure: impl FnOnce(&Pool) -> Result<Answer, Failure>) -> Result<Answer, Failure> {
-    let pool = Pool::new(WORKERS)?;
+    with_workers(WORKERS, measure)
+}
+
+fn with_workers(
+    workers: usize,
+    measure: impl FnOnce(&Pool) -> Result<Answer, Failure>,
+) -> Result<Answer, Failure> {
+    let pool = Pool::new(workers)?;
     let answer = measure(&pool)?;
     pool.shutdown();
     Ok(answer)

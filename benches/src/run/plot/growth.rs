@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::measure::Outcome;
 use super::svg::{Anchor, Log, Svg, WIDTH, short};
-use crate::rows::{Better, By, System};
+use crate::rows::{Better, By, Row, System};
 
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = WIDTH - 130.0;
@@ -30,7 +30,7 @@ const GROWING: [(&str, &str, &str); 9] = [
 const LEAST: usize = 3;
 
 /// Each system has its colour in all pictures.
-const COLOURS: [(&str, &str); 11] = [
+const COLOURS: [(&str, &str); 20] = [
     ("ours", "#d0342c"),
     ("bound", "#222222"),
     ("bound-threads", "#888888"),
@@ -42,13 +42,23 @@ const COLOURS: [(&str, &str); 11] = [
     ("procspawn", "#8a5fb0"),
     ("rayon", "#3fa8a8"),
     ("tarpc", "#8a5fb0"),
+    ("redis", "#c05a8a"),
+    ("cpython-queue", "#a8c0e0"),
+    ("executor", "#7fa8dc"),
+    ("loky", "#5a8a3c"),
+    ("mpire", "#b08a3c"),
+    ("raw-pipe", "#666666"),
+    ("claims", "#888888"),
+    ("futex-mutex", "#888888"),
+    ("sem", "#bbbbbb"),
 ];
 const ANOTHER: &str = "#a0745a";
 
 /// Rows of one question in one mode, in the order of their numbers.
 pub(super) fn series(outcomes: &[Outcome]) -> Vec<(String, Vec<&Outcome>)> {
     let mut series: BTreeMap<String, Vec<&Outcome>> = BTreeMap::new();
-    for outcome in outcomes.iter().filter(|outcome| growing(outcome.row.question).is_some()) {
+    let is_point = |row: &Row| growing(row.question).is_some() && !row.is_of_tail();
+    for outcome in outcomes.iter().filter(|outcome| is_point(&outcome.row)) {
         let name = format!("{}-{}", outcome.row.question, outcome.row.mode.name());
         series.entry(name).or_default().push(outcome);
     }
@@ -164,7 +174,6 @@ mod tests {
     use super::super::super::measure::Measured;
     use super::*;
     use crate::contest::{Answer, Mode};
-    use crate::rows::Row;
 
     fn outcome(size: usize, ours: f64, others: &[(&'static str, f64)]) -> Outcome {
         let measured = |value| Measured { answers: vec![Answer::of(value)], skipped: None };
@@ -198,6 +207,38 @@ mod tests {
         let heights: Vec<f64> = heights.collect();
         assert_eq!(heights.len(), 5);
         assert!(heights.windows(2).all(|pair| pair[1] - pair[0] >= LINE - 0.2), "{heights:?}");
+    }
+
+    #[test]
+    fn the_tail_is_no_point_of_the_line() {
+        let mut tail = outcome(8, 9.0, &[]);
+        tail.row = tail.row.of_tail();
+        let outcomes = [outcome(8, 1.0, &[]), tail, outcome(64, 2.0, &[]), outcome(512, 3.0, &[])];
+        assert_eq!(series(&outcomes).iter().map(|(_, points)| points.len()).collect::<Vec<_>>(), [3]);
+    }
+
+    /// From one message to the largest, and so on: a picture for each way in which work grows.
+    #[test]
+    fn all_that_grows_has_points_from_end_to_end() {
+        let mut ends: BTreeMap<(&str, &str), (usize, usize)> = BTreeMap::new();
+        for row in crate::rows::all() {
+            let number = row.number;
+            let ends = ends.entry((row.question, row.mode.name())).or_insert((number, number));
+            *ends = (ends.0.min(number), ends.1.max(number));
+        }
+        for (question, mode, first, last) in [
+            ("roundtrip", "hot", 8, 64 << 20),
+            ("stream", "hot", 8, 64 << 20),
+            ("contended", "free", 2, 64),
+            ("barrier", "free", 2, 64),
+            ("up", "free", 1, 64),
+            ("by-workers", "free", 1, 64),
+            ("map", "free", 1_000, 10_000_000),
+            ("get", "free", 1, 1000),
+        ] {
+            assert!(growing(question).is_some(), "{question} has no picture");
+            assert_eq!(ends.get(&(question, mode)), Some(&(first, last)), "{question}");
+        }
     }
 
     #[test]
