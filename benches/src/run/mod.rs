@@ -41,6 +41,9 @@ pub fn run(arguments: &[String]) -> Result<(), Failure> {
     }
     if let Some(folder) = &options.plot {
         plot::draw(&outcomes, folder)?;
+        if options.readme {
+            readme::write_pictures(folder)?;
+        }
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::path::Path;
 
 use super::measure::{Measured, Outcome};
 use super::report::{figures, shown};
@@ -11,6 +12,8 @@ use crate::rows::{By, System, goals};
 const BEGIN: &str = "<!-- measured -->\n";
 const END: &str = "<!-- end of what was measured -->\n";
 
+/// Around the list of pictures.
+const PICTURES: [&str; 2] = ["<!-- pictures -->\n", "<!-- end of the pictures -->\n"];
 /// Around the table of what is wanted.
 const GOALS: [&str; 2] = ["<!-- goals -->\n", "<!-- end of the goals -->\n"];
 
@@ -43,6 +46,22 @@ pub(super) fn write(outcomes: &[Outcome], head: &str, long: &str) -> Result<(), 
 /// Writes the table of what is wanted.
 pub(super) fn write_goals() -> Result<(), Failure> {
     replace_between("benches/README.md", GOALS, &format!("\n{}\n", goals::table()))
+}
+
+/// Names the pictures that lie in a folder: those of areas, and then those of growth.
+pub(super) fn write_pictures(folder: &Path) -> Result<(), Failure> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        names.extend(name.strip_suffix(".svg").map(str::to_owned));
+    }
+    replace_between("benches/README.md", PICTURES, &pictures(names))
+}
+
+fn pictures(mut names: Vec<String>) -> String {
+    names.sort_by_key(|name| (name.starts_with("growth-"), name.clone()));
+    let line = |name: &String| format!("![{}](plots/{name}.svg)\n", name.replace('-', " "));
+    format!("\n{}\n", names.iter().map(line).collect::<String>())
 }
 
 fn replace(file: &str, text: &str) -> Result<(), Failure> {
@@ -97,6 +116,16 @@ mod tests {
     use super::*;
     use crate::contest::Answer;
     use crate::rows::Row;
+
+    #[test]
+    fn pictures_of_growth_come_last() {
+        let names = ["growth-map-free", "ipc", "app"].map(String::from);
+        let text = pictures(names.into());
+        assert_eq!(
+            text,
+            "\n![app](plots/app.svg)\n![ipc](plots/ipc.svg)\n![growth map free](plots/growth-map-free.svg)\n\n"
+        );
+    }
 
     #[test]
     fn the_best_rival_is_the_one_closest_to_us() {

@@ -152,7 +152,8 @@ fn lines<'a>(outcomes: &[&'a Outcome]) -> Vec<Line<'a>> {
             }
         }
     }
-    lines.retain(|(_, points)| !points.is_empty());
+    // One point is no line.
+    lines.retain(|(name, points)| points.len() > 1 || *name == "ours" && !points.is_empty());
     lines
 }
 
