@@ -8,7 +8,7 @@ use ipc_core::{Handle, Waitable, wait_deadline};
 
 use crate::child::Child;
 use crate::per_process::PerProcess;
-use crate::sys::leave;
+use crate::sys::{leave, start};
 
 /// How long the end of `main` waits for a child unless told otherwise.
 pub(crate) const DEFAULT_GRACE: Duration = Duration::from_secs(10);
@@ -42,6 +42,7 @@ pub(crate) fn adopt(child: &Arc<Child>, grace: Duration) {
 
 /// Collects those that have ended.
 pub(crate) fn collect() {
+    start::tend();
     // Dropped outside of the lock.
     let _ended: Vec<_> = CHILDREN.with(|children| {
         children.adopted.extract_if(.., |(child, _)| !matches!(child.status(), Ok(None))).collect()

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ipc_core::{EncodeError, Message, Packet};
 
@@ -56,7 +56,7 @@ pub struct ForkServer(Arc<Shared>);
 
 struct Shared {
     /// One for each program and list of arguments, the one used last at the end.
-    posts: PerProcess<Vec<Post>>,
+    posts: PerProcess<Vec<Arc<Post>>>,
     orders: Orders,
     /// A function runs in it first.
     is_prepared: bool,
@@ -65,11 +65,17 @@ struct Shared {
 /// So many servers of other programs or arguments are kept, for the next child with the same.
 const MOST_SPARE: usize = 1;
 
-/// The place of a server, which may be vacant.
-#[derive(Default)]
-pub(crate) struct Post {
+/// The place of the server of certain children.
+struct Post {
     program: Option<OsString>,
     args: Option<Vec<OsString>>,
+    /// Locked while its server is asked, which may be stuck: the other posts are not.
+    seat: Mutex<Seat>,
+}
+
+/// A server's place, which may be vacant.
+#[derive(Default)]
+pub(crate) struct Seat {
     /// Where this process found itself when it started the server.
     inherited: Option<Surroundings>,
     pub(crate) server: Option<Server>,
@@ -110,25 +116,29 @@ impl ForkServer {
     }
 
     /// Runs `run` with the place of this process's server for such children.
-    pub(crate) fn post<R>(&self, launch: &Launch, run: impl FnOnce(&mut Post) -> R) -> R {
-        self.0.posts.with(|posts| {
+    pub(crate) fn seat<R>(&self, launch: &Launch, run: impl FnOnce(&mut Seat) -> R) -> R {
+        let (post, given_up) = self.0.posts.with(|posts| {
             let at = posts.iter().position(|post| post.serves(launch));
-            let post = at.map_or_else(|| Post::for_children_of(launch), |at| posts.remove(at));
-            let spare = posts.iter().filter(|post| !post.is_needed()).count();
-            if spare + usize::from(!post.is_usual()) > MOST_SPARE
+            let post = at.map_or_else(|| Arc::new(Post::for_children_of(launch)), |at| posts.remove(at));
+            let mut spare = posts.iter().filter(|post| !post.is_needed()).count();
+            spare += usize::from(!post.is_usual());
+            let mut given_up = Vec::new();
+            while spare > MOST_SPARE
                 && let Some(oldest) = posts.iter().position(|post| !post.is_needed())
             {
-                posts.remove(oldest);
+                given_up.push(posts.remove(oldest));
+                spare -= 1;
             }
-            posts.push(post);
-            // It was put there just now.
-            let last = posts.len() - 1;
-            run(&mut posts[last])
-        })
+            posts.push(Arc::clone(&post));
+            (post, given_up)
+        });
+        // A stuck server takes a while to end, for which the others need not wait.
+        drop(given_up);
+        run(&mut post.seat.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Puts a new server there, in which its function has returned.
-    pub(crate) fn launch<'a>(&self, post: &'a mut Post) -> io::Result<&'a mut Server> {
+    pub(crate) fn launch<'a>(&self, launch: &Launch, seat: &'a mut Seat) -> io::Result<&'a mut Server> {
         let birth = Birth {
             name: NAME.to_owned(),
             depth: init::may_start().map_err(io::Error::other)?,
@@ -139,35 +149,45 @@ impl ForkServer {
         };
         let orders = (self.0.orders)(birth).map_err(io::Error::other)?;
         // What is left of the last one goes first.
-        post.server = None;
-        post.inherited = Some(Surroundings::of_this_process());
-        let launch = Launch { program: post.program.clone(), args: post.args.clone(), ..Launch::default() };
-        let server = Server::launch(&launch, orders)?;
+        seat.server = None;
+        seat.inherited = Some(Surroundings::of_this_process());
+        let server = Server::launch(launch, orders)?;
         if self.0.is_prepared {
             server.await_prepared()?;
         }
-        Ok(post.server.insert(server))
+        server.watch();
+        Ok(seat.server.insert(server))
     }
 
     /// Adds to `settings` what a child would have inherited from this process, where the
     /// server has it otherwise.
     pub(crate) fn take_along(&self, launch: &Launch, settings: &mut Settings) {
-        self.post(launch, |post| settings.take_along(post.inherited.as_ref()));
+        self.seat(launch, |seat| settings.take_along(seat.inherited.as_ref()));
     }
 }
 
 impl Post {
     fn for_children_of(launch: &Launch) -> Self {
-        Self { program: launch.program.clone(), args: launch.args.clone(), ..Self::default() }
+        Self { program: launch.program.clone(), args: launch.args.clone(), seat: Mutex::default() }
     }
 
     fn serves(&self, launch: &Launch) -> bool {
         self.program == launch.program && self.args == launch.args
     }
 
-    /// Whether it is the usual one, or passes on how children end that are not joined yet.
+    /// Whether it is the usual one, or in use, or passes on how children end that are not
+    /// joined yet.
     fn is_needed(&self) -> bool {
-        self.is_usual() || self.server.as_ref().is_some_and(Server::has_relayed_children)
+        self.is_usual()
+            || self
+                .seat
+                .try_lock()
+                .map_or(true, |seat| seat.server.as_ref().is_some_and(Server::has_relayed_children))
+    }
+
+    /// The server's id, unless it is being asked just now.
+    fn pid(&self) -> Option<u32> {
+        self.seat.try_lock().ok()?.server.as_ref().map(Server::pid)
     }
 
     fn is_usual(&self) -> bool {
@@ -177,7 +197,7 @@ impl Post {
 
 impl fmt::Debug for ForkServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let pid = self.post(&Launch::default(), |post| post.server.as_ref().map(Server::pid));
+        let pid = self.0.posts.with(|posts| posts.iter().find(|post| post.is_usual())?.pid());
         f.debug_struct("ForkServer").field("pid", &pid).finish()
     }
 }

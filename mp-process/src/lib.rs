@@ -71,6 +71,9 @@
 //! end with the process that started them, even if it is killed; the end of the
 //! *thread* that started them means nothing.
 
+#[cfg(test)]
+crate::test_support!();
+
 mod boot;
 mod builder;
 mod child;

@@ -16,7 +16,7 @@ use crate::error::{Kind, ProcessError};
 use crate::exit;
 use crate::status::ExitStatus;
 use crate::sys::end::{self, Request};
-use crate::sys::usage;
+use crate::sys::{start, usage};
 
 /// A child process that computes an `R`.
 ///
@@ -96,6 +96,7 @@ impl<R: Message> Process<R> {
         };
         #[cfg(feature = "log")]
         crate::logs::deliver();
+        start::tend();
         let mut packet = self.child.outcome(status)?;
         // A value's own `Deserialize` runs here and may panic.
         match crate::panic::catch_panic(|| packet.read_item::<R>()) {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::boot;
 use crate::error::{Kind, ProcessError};
 use crate::exit;
-use crate::fork_server::{ForkServer, Post};
+use crate::fork_server::{ForkServer, Seat};
 use crate::sys::setup;
 use crate::sys::start::{self as sys, Born, Gone, Server};
 
@@ -92,9 +92,10 @@ fn by_server(launch: &Launch, orders: &mut Packet) -> Result<Started, ProcessErr
     let server = launch.server();
     let mut tries = 0;
     loop {
-        let (born, link) = server.post(launch, |post| child_of(&server, post)).map_err(Kind::Start)?;
+        let (born, link) =
+            server.seat(launch, |seat| child_of(&server, launch, seat)).map_err(Kind::Start)?;
         let Err(error) = send(&link, orders) else {
-            server.post(launch, |post| post.server.as_mut().map(Server::fork_ahead));
+            server.seat(launch, |seat| seat.server.as_mut().map(Server::fork_ahead));
             return Ok(Started { born, link });
         };
         sys::discard(born);
@@ -108,19 +109,20 @@ fn by_server(launch: &Launch, orders: &mut Packet) -> Result<Started, ProcessErr
 const MOST_TRIES: u32 = 3;
 
 /// A child that waits for its orders. A server is started if there is none.
-fn child_of(server: &ForkServer, post: &mut Post) -> io::Result<(Born, SocketLink)> {
-    if let Some(running) = &mut post.server
+fn child_of(server: &ForkServer, launch: &Launch, seat: &mut Seat) -> io::Result<(Born, SocketLink)> {
+    if let Some(running) = &mut seat.server
         && let Ok(result) = running.child()
     {
         return result;
     }
-    server.launch(post)?.child().unwrap_or_else(|Gone| Err(Gone.into()))
+    server.launch(launch, seat)?.child().unwrap_or_else(|Gone| Err(Gone.into()))
 }
 
 /// Starts the server, so that it is known whether that can be done.
 pub(crate) fn server_at_once(server: &ForkServer) -> Result<(), ProcessError> {
+    let launch = Launch::default();
     server
-        .post(&Launch::default(), |post| server.launch(post).map(drop))
+        .seat(&launch, |seat| server.launch(&launch, seat).map(drop))
         .map_err(|error| Kind::Start(error).into())
 }
 

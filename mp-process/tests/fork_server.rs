@@ -2,6 +2,7 @@
 
 use std::process::{self, ExitCode};
 use std::sync::Mutex;
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         children_that_end_by_every_means_are_reported,
         a_child_may_drop_its_copy_of_a_server,
         a_server_that_is_given_up_leaves_no_child,
+        a_stuck_server_holds_up_its_own_children_alone,
     ];
     Suite::new(trials).warm_up(start_servers).run()
 }
@@ -161,7 +163,43 @@ fn a_server_that_is_given_up_leaves_no_child() {
         let builder = Process::builder().start_method(StartMethod::ForkServer).args([format!("{number}")]);
         builder.spawn(|()| (), ()).unwrap().join().unwrap();
     }
-    assert_eq!(unknown(), before);
+    // The last one may have been killed before it could tell of the child.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while unknown() != before {
+        assert!(Instant::now() < deadline, "zombies are left");
+        let _ = mp_process::active_children();
+    }
+}
+
+fn a_stuck_server_holds_up_its_own_children_alone() {
+    let before = servers();
+    let start = |word: &str| {
+        let builder = Process::builder().start_method(StartMethod::ForkServer).args([word]);
+        builder.spawn(|x: u32| x + 1, 1).unwrap().join().unwrap()
+    };
+    start("stuck");
+    let pid = servers().into_iter().find(|pid| !before.contains(pid)).unwrap();
+    chaos::stop(pid).unwrap();
+    let (say, hear) = mpsc::channel();
+    let starter = thread::spawn(move || {
+        // One child may have been forked ahead.
+        for _ in 0..2 {
+            say.send(()).unwrap();
+            start("stuck");
+        }
+    });
+    hear.recv().unwrap();
+    let _second = hear.recv_timeout(Duration::from_secs(1));
+    thread::sleep(Duration::from_millis(100));
+    for word in ["other", "another"] {
+        assert_eq!(start(word), 2);
+    }
+    assert!(child_of(&Source::Plain).is_empty());
+    assert!(!starter.is_finished(), "it was not stuck, or others waited for it");
+    chaos::cont(pid).unwrap();
+    starter.join().unwrap();
+    // Those too many are given up.
+    start("other");
 }
 
 fn a_child_may_drop_its_copy_of_a_server() {

@@ -124,7 +124,7 @@ pub(crate) fn kill_tree(pid: u32, end: &Handle) -> io::Result<()> {
 }
 
 /// All processes, each with its parent.
-fn everyone() -> io::Result<Vec<(u32, u32)>> {
+pub(super) fn everyone() -> io::Result<Vec<(u32, u32)>> {
     let pids = fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     Ok(pids.filter_map(|pid| Some((pid, parent_of(pid)?))).collect())
 }

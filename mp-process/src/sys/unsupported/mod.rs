@@ -82,6 +82,10 @@ pub(crate) mod start {
             match *self {}
         }
 
+        pub(crate) fn watch(&self) {
+            match *self {}
+        }
+
         pub(crate) fn fork_ahead(&mut self) {
             match *self {}
         }
@@ -92,6 +96,8 @@ pub(crate) mod start {
     }
 
     pub(crate) fn discard(_born: Born) {}
+
+    pub(crate) fn tend() {}
 
     pub(crate) fn fork(_link: SocketLink, _live: impl FnOnce(SocketLink)) -> io::Result<Born> {
         unsupported()

@@ -7,8 +7,11 @@
 //!
 //! It forks one child ahead, so that whoever starts one need not wait for the fork.
 
+mod orphans;
 mod serve;
 mod sibling;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::sync::Arc;
@@ -27,12 +30,13 @@ use crate::function::Function;
 use crate::start::Launch;
 
 pub(super) use crate::fork_server::NAME as SERVER_NAME;
+pub(crate) use orphans::tend;
 
 const LEFT_THREADS: &str =
     "the function that prepares the server of forks has left threads behind, which a fork does not copy";
 
 /// How long a server that is given up may take for its last answer.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// What a child is called until it has its orders.
 const SPARE_NAME: &str = "fork-spare";
@@ -71,8 +75,8 @@ pub(crate) struct Server {
     link: SocketLink,
     pid: u32,
     end: Arc<Handle>,
-    /// A child has been asked for that nobody needs yet.
-    ahead: bool,
+    /// A child has been asked for of which it has not told yet.
+    owes: bool,
 }
 
 impl Server {
@@ -98,7 +102,7 @@ impl Server {
         ours.send(&mut orders, deadline()).map_err(io::Error::other)?;
         let Born { pid, end, .. } = super::spawn::spawn(launch, theirs)?;
         let gone = || io::Error::other("the server of forks ended at once");
-        let server = Self { link: ours, pid, end: Arc::new(end.ok_or_else(gone)?), ahead: false };
+        let server = Self { link: ours, pid, end: Arc::new(end.ok_or_else(gone)?), owes: false };
         server.await_begin(deadline())?;
         Ok(server)
     }
@@ -135,17 +139,23 @@ impl Server {
         Arc::strong_count(&self.end) > 1
     }
 
+    /// Has its end noticed, and what it leaves behind collected, whether or not it is asked
+    /// for another child.
+    pub(crate) fn watch(&self) {
+        orphans::watch(self.pid, &self.end);
+    }
+
     /// Has the next child forked meanwhile; to be called when the one before has its orders.
     pub(crate) fn fork_ahead(&mut self) {
-        if !self.ahead {
+        if !self.owes {
             // A server that is gone is replaced when it is needed.
-            self.ahead = self.ask().is_ok();
+            let _ = self.ask();
         }
     }
 
     /// Takes the child that is there already, or else has one forked.
     pub(crate) fn child(&mut self) -> Result<io::Result<(Born, SocketLink)>, Gone> {
-        let spare = if std::mem::take(&mut self.ahead) { self.reply(deadline())?.ok() } else { None };
+        let spare = if self.owes { self.reply(deadline())?.ok() } else { None };
         if let Some(child) = spare.and_then(alive) {
             return Ok(Ok(child));
         }
@@ -154,15 +164,18 @@ impl Server {
         self.reply(deadline())
     }
 
-    fn ask(&self) -> Result<(), Gone> {
+    fn ask(&mut self) -> Result<(), Gone> {
         let mut packet = Packet::new();
         packet.append(&Request).map_err(|_| Gone)?;
-        self.link.send(&mut packet, deadline()).map_err(|_| Gone)
+        self.link.send(&mut packet, deadline()).map_err(|_| Gone)?;
+        self.owes = true;
+        Ok(())
     }
 
-    fn reply(&self, deadline: Option<Instant>) -> Result<io::Result<(Born, SocketLink)>, Gone> {
+    fn reply(&mut self, deadline: Option<Instant>) -> Result<io::Result<(Born, SocketLink)>, Gone> {
         let mut reply = Packet::new();
         self.link.recv(&mut reply, deadline).map_err(|_| Gone)?;
+        self.owes = false;
         match reply.read::<Reply>().map_err(|_| Gone)? {
             Reply::Started { pid, relayed, end, socket } => {
                 let relay = relayed.then(|| Arc::clone(&self.end));
@@ -188,8 +201,10 @@ fn alive((born, link): (Born, SocketLink)) -> Option<(Born, SocketLink)> {
 /// Gives up a child that has no orders.
 pub(crate) fn discard(born: Born) {
     // The server collects its own.
-    if born.relay.is_none() {
-        end::kill_and_collect(i32::try_from(born.pid).unwrap_or(0));
+    if let (None, Some(end)) = (born.relay, born.end) {
+        let _ = end::signal(&end, end::Request::Kill);
+        let _ = ipc_core::wait_deadline(&[&end], deadline());
+        let _ = end::collect(&end);
     }
 }
 
@@ -197,16 +212,24 @@ impl Drop for Server {
     fn drop(&mut self) {
         // The child that was forked ahead is this process's to collect: the server tells of
         // it at once, unless it is stuck.
-        if self.ahead
-            && let Ok(Ok((born, link))) = self.reply(Instant::now().checked_add(PATIENCE))
-        {
-            drop(link);
-            discard(born);
-        }
+        self.discard_what_it_owes(Instant::now().checked_add(PATIENCE));
         // One that does not answer any more is as good as dead.
         let _ = end::signal(&self.end, end::Request::Kill);
         let _ = ipc_core::wait_deadline(&[&*self.end], deadline());
         let _ = end::collect(&self.end);
+        self.discard_what_it_owes(Some(Instant::now()));
+        orphans::server_ended(self.pid, self.owes);
+    }
+}
+
+impl Server {
+    fn discard_what_it_owes(&mut self, deadline: Option<Instant>) {
+        if self.owes
+            && let Ok(Ok((born, link))) = self.reply(deadline)
+        {
+            drop(link);
+            discard(born);
+        }
     }
 }
 

@@ -98,6 +98,8 @@ impl Serving {
         if let Some(siblings) = self.siblings {
             match siblings.fork() {
                 Ok(sibling::Forked::Parent { pid, end }) => {
+                    #[cfg(test)]
+                    super::tests::has_forked(pid);
                     return Ok(Reply::Started { pid, relayed: false, end, socket });
                 }
                 Ok(sibling::Forked::Child) => {

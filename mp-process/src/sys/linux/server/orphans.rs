@@ -1,0 +1,97 @@
+//! What a server leaves behind that was killed.
+//!
+//! The server itself is to be collected, and so is a child that it made and could not tell
+//! of any more: that one is a child of this process, sees that the server has gone and ends, and
+//! nobody here knows its id. So it is looked for, by its parent and by its name, which no
+//! child has any more that has its orders. Until it has ended it is looked at again
+//! whenever a process is started, joined or listed.
+
+use std::fs;
+use std::sync::{Arc, Weak};
+
+use ipc_core::Handle;
+use rustix::process::{Pid, WaitOptions, waitpid};
+
+use super::{SERVER_NAME, SPARE_NAME, end};
+use crate::per_process::PerProcess;
+
+static KNOWN: PerProcess<Known> = PerProcess::new();
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Those that have begun, each with what becomes ready at its end.
+    servers: Vec<(u32, Weak<Handle>)>,
+    /// Children that may be such ones.
+    strays: Vec<u32>,
+}
+
+/// Has the server's end noticed.
+pub(super) fn watch(pid: u32, end: &Arc<Handle>) {
+    KNOWN.with(|known| known.servers.push((pid, Arc::downgrade(end))));
+}
+
+/// Says that a server has been collected, and whether it may have made a child that it has
+/// not told of.
+pub(super) fn server_ended(pid: u32, may_leave_one: bool) {
+    KNOWN.with(|known| {
+        known.servers.retain(|(server, _)| *server != pid);
+        if may_leave_one {
+            known.look_for_strays();
+            known.collect_strays();
+        }
+    });
+}
+
+/// Collects the servers that have ended, and what they left behind.
+pub(crate) fn tend() {
+    KNOWN.with(Known::tend);
+}
+
+impl Known {
+    fn tend(&mut self) {
+        let before = self.servers.len();
+        // What its post holds, if it is there still, can do without its status.
+        let runs = |(_, end): &(u32, Weak<Handle>)| {
+            end.upgrade().is_some_and(|end| matches!(end::collect(&end), Ok(None)))
+        };
+        self.servers.retain(runs);
+        if self.servers.len() < before {
+            self.look_for_strays();
+        }
+        self.collect_strays();
+    }
+
+    fn look_for_strays(&mut self) {
+        // Without `/proc` no process could have been started.
+        for pid in end::everyone().unwrap_or_default().into_iter().map(|(pid, _)| pid) {
+            if !self.strays.contains(&pid) && is_stray(pid).is_some() {
+                self.strays.push(pid);
+            }
+        }
+    }
+
+    fn collect_strays(&mut self) {
+        let servers = &self.servers;
+        self.strays.retain(|pid| {
+            let is_server = servers.iter().any(|(server, _)| server == pid);
+            match is_stray(*pid) {
+                Some(has_ended) if !is_server => !has_ended || collect(*pid).is_none(),
+                _ => false,
+            }
+        });
+    }
+}
+
+/// Whether `pid`, if it is a child of this process that has no orders, has ended.
+fn is_stray(pid: u32) -> Option<bool> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
+    let (state, parent) = rest.trim_start().split_once(' ')?;
+    let is_ours = parent.split(' ').next()?.parse() == Ok(std::process::id());
+    (is_ours && [SPARE_NAME, SERVER_NAME].contains(&name)).then_some(state == "Z")
+}
+
+/// No other process has its id before this.
+fn collect(pid: u32) -> Option<()> {
+    waitpid(Pid::from_raw(pid.cast_signed()), WaitOptions::NOHANG).is_ok().then_some(())
+}

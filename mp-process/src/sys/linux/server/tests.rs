@@ -1,0 +1,93 @@
+//! Servers that are killed or stopped when they have made a child and told nobody of it.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mp_testkit::chaos::{self, Descendant, descendants};
+use rustix::process::{Pid, Signal, getpid, kill_process};
+
+use super::{SERVER_NAME, SPARE_NAME};
+use crate::{Process, StartMethod, active_children};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// In a server: does with its second child what its first argument says. The first one was
+/// asked for by a start, the second one is made ahead.
+pub(super) fn has_forked(child: i32) {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    if COUNT.fetch_add(1, Ordering::Relaxed) != 1 {
+        return;
+    }
+    let signal = |pid, signal| kill_process(pid, signal).unwrap();
+    match std::env::args().nth(1).unwrap_or_default().as_str() {
+        "die" => signal(getpid(), Signal::KILL),
+        "die-with-child" => {
+            signal(Pid::from_raw(child).unwrap(), Signal::KILL);
+            signal(getpid(), Signal::KILL);
+        }
+        "stop" => signal(getpid(), Signal::STOP),
+        _ => {}
+    }
+}
+
+fn start(word: &str) -> Process<()> {
+    let builder = Process::builder().start_method(StartMethod::ForkServer).args([word]);
+    builder.spawn(|()| (), ()).unwrap()
+}
+
+/// Servers and children without orders below this process.
+fn crew() -> Vec<Descendant> {
+    let is_crew = |below: &Descendant| [SPARE_NAME, SERVER_NAME].contains(&below.name.as_str());
+    descendants(std::process::id()).into_iter().filter(is_crew).collect()
+}
+
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + LIMIT;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "not {what}: {:?}", crew());
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// One after the other, as they look at all children of this process.
+#[test]
+fn a_server_that_ends_before_its_answer_leaves_no_zombie() {
+    for word in ["die", "die-with-child"] {
+        for look in [list, start_another, join_another] {
+            let earlier = Process::spawn(|()| (), ()).unwrap();
+            start(word).join().unwrap();
+            wait_until("dead", || crew().iter().all(Descendant::is_zombie));
+            look(earlier);
+            assert_eq!(crew(), [], "{word}");
+        }
+    }
+    a_server_that_is_stopped_before_its_answer_leaves_no_zombie();
+}
+
+fn list(_: Process<()>) {
+    let _ = active_children();
+}
+
+fn start_another(_: Process<()>) {
+    Process::spawn(|()| (), ()).unwrap();
+}
+
+fn join_another(earlier: Process<()>) {
+    earlier.join().unwrap();
+}
+
+fn a_server_that_is_stopped_before_its_answer_leaves_no_zombie() {
+    start("stop").join().unwrap();
+    let is_stopped = || crew().iter().any(|one| one.name == SERVER_NAME && one.state == 'T');
+    wait_until("stopped", || is_stopped() && crew().iter().any(|one| one.name == SPARE_NAME));
+    let spare = crew().into_iter().find(|one| one.name == SPARE_NAME).unwrap().pid;
+    // It is given up for one with other arguments.
+    start("other").join().unwrap();
+    wait_until("killed", || !is_stopped());
+    wait_until("at an end", || matches!(chaos::state(spare), None | Some('Z')));
+    let _ = active_children();
+    assert_eq!(chaos::state(spare), None);
+    // The other server and its child are all that is there.
+    assert!(crew().iter().all(|one| !one.is_zombie()) && crew().len() <= 2, "{:?}", crew());
+}
