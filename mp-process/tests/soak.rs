@@ -2,19 +2,23 @@
 
 mod common;
 
-use std::fs;
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use std::{process, thread};
+use std::{env, fs, io, process, thread};
 
 use common::{builder, spawn};
-use ipc_core::wait;
-use mp_process::{ExitStatus, Process, StartMethod};
+use ipc_core::{Waitable, wait};
+use mp_process::{ExitStatus, Process, ProcessError, StartMethod, active_children};
 use mp_testkit::chaos::Rng;
 use mp_testkit::harness::soak_time;
+
+const LIMIT: Duration = Duration::from_secs(20);
 
 common::tests![
     starts_and_joins_in_a_row_leave_nothing,
     crowds_that_end_by_every_means_are_reported_right,
+    a_thousand_that_live_at_once_end_by_every_means,
     dropped_processes_are_collected,
 ];
 
@@ -80,11 +84,13 @@ fn crowds_that_end_by_every_means_are_reported_right(method: StartMethod) {
     }
 }
 
-/// A thousand in a soak, or as many as the limit of handles allows for.
+/// A thousand in a soak.
 fn crowd() -> u32 {
-    if soak_time() <= Duration::from_secs(10) {
-        return 60;
-    }
+    if soak_time() <= Duration::from_secs(10) { 60 } else { at_most(1000) }
+}
+
+/// So many, or as many as the limit of handles allows for.
+fn at_most(size: u32) -> u32 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: a valid structure.
     #[allow(unsafe_code)]
@@ -93,7 +99,146 @@ fn crowd() -> u32 {
         limit.rlim_cur = limit.rlim_max.min(1 << 16);
         libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
     }
-    1000.min(u32::try_from(limit.rlim_cur).unwrap_or(1000).saturating_sub(100) / 2)
+    size.min(u32::try_from(limit.rlim_cur).unwrap_or(size).saturating_sub(100) / 2)
+}
+
+/// Bytes of a file, each of which holds up one child until it is let go.
+struct Gates(fs::File);
+
+impl Gates {
+    fn path() -> PathBuf {
+        env::temp_dir().join(format!("gates-{}", process::id()))
+    }
+
+    /// All are closed.
+    fn close() -> Self {
+        let gates = Self(fs::File::create(Self::path()).unwrap());
+        lock(&gates.0, libc::F_WRLCK, 0, 0);
+        gates
+    }
+
+    fn open(&self, number: u32) {
+        lock(&self.0, libc::F_UNLCK, number, 1);
+    }
+}
+
+/// Changes a lock of this open file, and waits for it.
+fn lock(file: &fs::File, kind: libc::c_int, from: u32, len: i64) {
+    // SAFETY: zeroes are valid, and the descriptor is open.
+    #[allow(unsafe_code)]
+    let result = unsafe {
+        let mut range: libc::flock = std::mem::zeroed();
+        (range.l_type, range.l_start, range.l_len) = (kind as i16, i64::from(from), len);
+        libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLKW, &range)
+    };
+    assert_eq!(result, 0, "{}", io::Error::last_os_error());
+}
+
+/// How a child of the crowd ends. Few panic, because each of those looks for its backtrace.
+fn means(number: u32) -> u32 {
+    match number % 7 {
+        3 if number % 70 != 3 => 0,
+        means => means,
+    }
+}
+
+/// A child of the crowd: waits until it is let go, and ends.
+fn live_and_end((gates, number): (PathBuf, u32)) -> u32 {
+    lock(&fs::File::open(gates).unwrap(), libc::F_RDLCK, number, 1);
+    match means(number) {
+        0 => number,
+        1 => process::exit(3),
+        2 => process::exit(i32::try_from(number % 200).unwrap() + 4),
+        3 => panic!("panic of {number}"),
+        4 => {
+            // SAFETY: ends this process.
+            #[allow(unsafe_code)]
+            unsafe {
+                libc::raise(libc::SIGUSR1)
+            };
+            0
+        }
+        _ => {
+            thread::sleep(Duration::from_secs(600));
+            0
+        }
+    }
+}
+
+/// Ends the child `number` by its means.
+fn let_end(gates: &Gates, child: &Process<u32>, number: u32) {
+    match means(number) {
+        5 => child.kill().unwrap(),
+        6 => child.terminate().unwrap(),
+        _ => gates.open(number),
+    }
+}
+
+fn check_result(number: u32, result: Result<u32, ProcessError>) {
+    let error = match result {
+        Ok(value) => return assert_eq!((means(number), value), (0, number)),
+        Err(error) => error,
+    };
+    let code = i32::try_from(number % 200).unwrap() + 4;
+    match means(number) {
+        1 => assert_eq!(error.exit_code(), Some(3), "{error}"),
+        2 => assert_eq!(error.exit_code(), Some(code), "{error}"),
+        3 => assert_eq!(error.panic().unwrap().message(), format!("panic of {number}")),
+        4 => assert_eq!(error.signal(), Some(libc::SIGUSR1), "{error}"),
+        5 => assert_eq!(error.signal(), Some(libc::SIGKILL), "{error}"),
+        6 => assert_eq!(error.signal(), Some(libc::SIGTERM), "{error}"),
+        _ => panic!("no value: {error}"),
+    }
+}
+
+fn a_thousand_that_live_at_once_end_by_every_means(method: StartMethod) {
+    let mut rng = Rng::announced("thousand");
+    // Programs that are executed take their time on a small machine.
+    let size = if method == StartMethod::Spawn { 250 } else { at_most(1000) };
+    let before = handles();
+    let gates = Gates::close();
+    let start = |number| spawn(method, live_and_end, (Gates::path(), number)).unwrap();
+    let mut living: Vec<(u32, Process<u32>, Option<Instant>)> =
+        (0..size).map(|number| (number, start(number), None)).collect();
+    assert_eq!(active_children().len(), size as usize);
+    assert!(handles() <= before + 1 + 2 * size as usize, "{} handles", handles() - before);
+    let (mut reported, mut delays) = (0, Vec::new());
+    while !living.is_empty() {
+        for _ in 0..rng.below(20) {
+            let at = rng.below(living.len());
+            let (number, child, told) = &mut living[at];
+            if told.is_none() {
+                let_end(&gates, child, *number);
+                *told = Some(Instant::now());
+            }
+        }
+        let sentinels: Vec<_> = living.iter().map(|(_, child, _)| child.sentinel()).collect();
+        let items: Vec<&dyn Waitable> = sentinels.iter().map(|sentinel| sentinel as _).collect();
+        let patience = if living.iter().any(|(.., told)| told.is_some()) { LIMIT } else { Duration::ZERO };
+        let ended = wait(&items, Some(patience)).unwrap();
+        assert!(patience.is_zero() || !ended.is_empty(), "an end is not reported");
+        drop(items);
+        drop(sentinels);
+        // From the last to the first, whose places stay.
+        for at in ended.into_iter().rev() {
+            let (number, child, told) = living.swap_remove(at);
+            let delay = told.expect("it was not to end yet").elapsed();
+            check_result(number, child.join());
+            reported += 1;
+            // Of the others it is not known here when they ended.
+            if means(number) > 4 {
+                delays.push(delay);
+            }
+        }
+    }
+    assert_eq!(reported, size);
+    assert_eq!(active_children().len(), 0);
+    drop(gates);
+    fs::remove_file(Gates::path()).unwrap();
+    assert_eq!(handles(), before);
+    delays.sort_unstable();
+    let (median, latest) = (delays[delays.len() / 2], delays[delays.len() - 1]);
+    println!("{size} ends; kills were noticed within {median:?}, at the latest {latest:?}");
 }
 
 fn check_end(means: u32, child: Process<u32>) {
