@@ -22,6 +22,7 @@ type Role = (&'static str, fn(StartMethod), fn(&str, &str));
 const ROLES: &[Role] = &[
     ("records_are_written_with_the_name_of_their_process", to_stderr, expect_names),
     ("records_reach_the_logger_of_the_program_before_join_returns", to_logger, expect_nothing),
+    ("events_of_tracing_reach_the_logger_of_the_program", events, expect_nothing),
     ("nobody_hangs_when_the_logger_does", to_a_stuck_logger, expect_nothing),
     ("what_a_killed_child_had_said_is_there", killed, expect_nothing),
 ];
@@ -113,6 +114,24 @@ fn to_logger(method: StartMethod) {
         *pid == process::id() && *text == format!("DEBUG tests [talker] record {i}")
     };
     assert!(kept.iter().enumerate().all(is_right), "{kept:?}");
+}
+
+fn events(method: StartMethod) {
+    install(Duration::ZERO);
+    let say = |count: u32| {
+        let span = tracing::info_span!("reading", file = "a.txt");
+        let _inside = span.enter();
+        (0..count).for_each(|i| tracing::warn!(target: "tests", i, "an event"));
+    };
+    Process::builder().start_method(method).name("talker").spawn(say, 50).unwrap().join().unwrap();
+    let kept = KEPT.lock().unwrap();
+    let events = kept.iter().filter(|(_, text)| text.contains("WARN tests")).collect::<Vec<_>>();
+    // A fork has a copy of the logger itself.
+    assert_eq!(events.len(), if method == StartMethod::Fork { 0 } else { 50 }, "{kept:?}");
+    let is_right = |(i, (pid, text)): (usize, &&(u32, String))| {
+        *pid == process::id() && *text == format!("WARN tests [talker] an event i={i}")
+    };
+    assert!(events.iter().enumerate().all(is_right), "{kept:?}");
 }
 
 fn to_a_stuck_logger(method: StartMethod) {
