@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use std::time::{Duration, Instant};
 
 use ipc_core::link::{Link, SocketLink};
-use ipc_core::{DecodeError, EncodeError, Message, Packet};
+use ipc_core::{DecodeError, EncodeError, Message, Packet, RecvError};
 use serde::{Deserialize, Serialize};
 
 use crate::function::Function;
@@ -29,16 +29,13 @@ pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// neither side ever waits for the other to read.
 const LARGEST_INLINE: usize = 32 << 10;
 
-/// The first part of the orders; the streams, the trampoline, the function and the
-/// argument follow.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Orders {
-    /// The parent's build: an address means something only in the same one.
-    image: Vec<u8>,
-    pub(crate) birth: Birth,
-}
+/// What is said to, or by, a child that is not of this build as far as its words go.
+pub(crate) const OTHER_FORMAT: &str = "parent and child speak different formats, so the executable was built with \
+     another version of this library than the program that starts it: build both anew";
 
-/// Who a child is, and how.
+/// Who a child is, and how. In the orders the parent's build stands before it, because all
+/// that follows means something only in the same one; the streams, the trampoline, the function
+/// and the argument come after it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Birth {
     pub(crate) name: String,
@@ -77,7 +74,8 @@ pub(crate) fn orders<A: Message, R: Message>(
     arg: &A,
 ) -> Result<Packet, EncodeError> {
     let mut packet = Packet::new();
-    packet.append(&Orders { image: Image::current().identity().to_vec(), birth })?;
+    packet.append(&Image::current().identity().to_vec())?;
+    packet.append(&birth)?;
     streams.append(&mut packet)?;
     #[cfg(feature = "log")]
     crate::logs::append(&mut packet)?;
@@ -157,7 +155,11 @@ pub(crate) fn live(link: SocketLink) -> ! {
     let link = set_own_link(link);
     let mut packet = Packet::new();
     // A parent that is gone has no use for this process; one that is slow has.
-    if link.recv(&mut packet, None).is_err() {
+    if let Err(error) = link.recv(&mut packet, None) {
+        if matches!(error, RecvError::Protocol(_)) {
+            // That there is an answer is known to a parent that cannot read it, too.
+            refuse(OTHER_FORMAT);
+        }
         leave::now(1);
     }
     end_with(obey(packet))
@@ -212,15 +214,19 @@ fn obey(mut packet: Packet) -> Packet {
     if let Err(error) = gather(&mut packet) {
         return unread(&error);
     }
-    let orders: Orders = match packet.read() {
-        Ok(orders) => orders,
+    match packet.read::<Vec<u8>>() {
+        Ok(image) if image == Image::current().identity() => {}
+        Ok(_) => {
+            return refused(
+                "the child runs another build of the program than its parent: build ids differ".to_owned(),
+            );
+        }
+        Err(error) => return unread(&error),
+    }
+    let birth: Birth = match packet.read() {
+        Ok(birth) => birth,
         Err(error) => return unread(&error),
     };
-    if orders.image != Image::current().identity() {
-        return refused(
-            "the child runs another build of the program than its parent: build ids differ".to_owned(),
-        );
-    }
     if let Err(error) = Streams::install(&mut packet) {
         return refused(error.to_string());
     }
@@ -232,7 +238,7 @@ fn obey(mut packet: Packet) -> Packet {
         Ok(trampoline) => trampoline,
         Err(error) => return refused(error.to_string()),
     };
-    match begin(orders.birth) {
+    match begin(birth) {
         Ok(()) => trampoline(packet),
         Err(reason) => refused(reason),
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use ipc_core::link::{Link, SocketLink};
 use ipc_core::{Arm, Handle, Packet, RecvError, Waitable, wait_deadline};
 
-use crate::boot::{self, Answer};
+use crate::boot::{self, Answer, OTHER_FORMAT};
 use crate::error::Kind;
 use crate::memory;
 use crate::start::Started;
@@ -272,6 +272,10 @@ impl State {
             match link.recv(&mut packet, Some(Instant::now())) {
                 Ok(()) => self.take(packet),
                 Err(RecvError::Timeout) => return,
+                Err(RecvError::Protocol(_)) if !self.begun => {
+                    self.link = None;
+                    self.last = Some((Answer::Refused(OTHER_FORMAT.to_owned()), packet));
+                }
                 Err(_) => self.link = None,
             }
         }

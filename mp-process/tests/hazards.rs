@@ -5,8 +5,10 @@ mod common;
 
 use std::cell::Cell;
 use std::fs;
-use std::io::{Read, pipe};
+use std::io::{Read, Write, pipe};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::parent_id;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -43,6 +45,8 @@ common::tests![
     arguments_are_given_or_refused,
     servers_of_many_arguments_are_not_kept,
     another_executable_is_started_if_it_is_of_this_build,
+    an_executable_of_another_format_is_told_in_words,
+    orders_of_another_format_are_answered_in_words,
     a_directory_that_is_not_there_is_a_refusal,
     parents_and_children_know_each_other,
     the_end_of_a_parent_is_waited_for,
@@ -441,7 +445,50 @@ fn another_executable_is_started_if_it_is_of_this_build(method: StartMethod) {
         let error = run(&other).unwrap_err();
         assert!(error.to_string().contains("another build"), "{error}");
     }
-    assert!(run("/not/there".as_ref()).unwrap_err().is_start_failure());
+    // One that was deleted.
+    let error = run(&copy).unwrap_err();
+    assert!(error.is_start_failure(), "{error}");
+    let named = format!("{} cannot be executed, which `executable` names", copy.display());
+    assert!(error.to_string().contains(&named), "{error}");
+}
+
+fn an_executable_of_another_format_is_told_in_words(method: StartMethod) {
+    if method == StartMethod::Fork {
+        return;
+    }
+    let folder = env::temp_dir().join(format!("foreign-{}-{method:?}", std::process::id()));
+    fs::create_dir(&folder).unwrap();
+    let path = folder.join("program");
+    // It answers as a child does, in a format of its own.
+    let answer = format!("mpf9{}", "0".repeat(100));
+    fs::write(&path, format!("#!/bin/sh\nprintf %s {answer} >&0\nexit 1\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let started = builder(method).executable(&path).spawn(|x: u32| x + 1, 1);
+    let error = started.and_then(Process::join).unwrap_err();
+    fs::remove_dir_all(&folder).unwrap();
+    assert!(error.is_start_failure(), "{error}");
+    assert!(error.to_string().contains("another version of this library"), "{error}");
+}
+
+fn orders_of_another_format_are_answered_in_words(method: StartMethod) {
+    // The others have a parent of this very build.
+    if method != StartMethod::Spawn {
+        return;
+    }
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    let theirs = fs::File::from(OwnedFd::from(theirs));
+    let summons = format!("{}:{}", std::process::id(), theirs.metadata().unwrap().ino());
+    let mut command = Command::new("/proc/self/exe");
+    let mut child = command.env("MULTIPROCESS_CHILD", summons).stdin(theirs).spawn().unwrap();
+    // It keeps the other end.
+    drop(command);
+    // As much as it reads before it knows: what it leaves unread would reset the connection.
+    ours.write_all(format!("mpf9{}", "0".repeat(60)).as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    ours.read_to_end(&mut answer).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.contains("another version of this library"), "{answer}");
 }
 
 fn a_directory_that_is_not_there_is_a_refusal(method: StartMethod) {

@@ -58,11 +58,11 @@ fn main() -> ExitCode {
         ("a_removed_directory_does_no_harm", "adrift"),
         ("a_kill_for_want_of_memory_is_told_apart", "hungry"),
         ("a_dumped_core_is_told", "dumping"),
+        ("the_executable_may_be_renamed_replaced_and_deleted", "moved"),
     ] {
         trials.extend(plays(name, role, &["spawn", "forkserver", "fork"]));
     }
     for (name, role) in [
-        ("the_executable_may_be_renamed_replaced_and_deleted", "moved"),
         ("many_threads_start_children", "crowd"),
         ("threads_of_children_start_children", "threads_of_children"),
     ] {

@@ -77,7 +77,11 @@ fn changed(changes: &[(OsString, Option<OsString>)]) -> BTreeMap<OsString, OsStr
 
 /// Names what is missing where the kernel only says that something is.
 fn explain(launch: &Launch, error: io::Error) -> io::Error {
-    if launch.program.is_some() || error.kind() != io::ErrorKind::NotFound {
+    if let Some(program) = &launch.program {
+        let text = format!("{} cannot be executed, which `executable` names: {error}", program.display());
+        return io::Error::new(error.kind(), text);
+    }
+    if error.kind() != io::ErrorKind::NotFound {
         return error;
     }
     let text = format!(

@@ -18,14 +18,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ipc_core::link::{Link, SocketLink};
-use ipc_core::{Handle, Message, Packet};
+use ipc_core::{Handle, Message, Packet, RecvError};
 use serde::{Deserialize, Serialize};
 use sibling::Siblings;
 
 use super::end;
 use super::fork::is_alone;
 use super::start::Born;
-use crate::boot::{self, Answer};
+use crate::boot::{self, Answer, OTHER_FORMAT};
 use crate::function::Function;
 use crate::start::Launch;
 
@@ -114,11 +114,15 @@ impl Server {
 
     fn await_begin(&self, deadline: Option<Instant>) -> io::Result<()> {
         let mut packet = Packet::new();
-        if self.link.recv(&mut packet, deadline).is_err() {
-            let _ = ipc_core::wait_deadline(&[&*self.end], deadline);
-            let how = end::collect(&self.end)?
-                .map_or_else(|| "does not begin".to_owned(), |(end, _)| end.to_string());
-            return Err(io::Error::other(format!("the server of forks {how}")));
+        match self.link.recv(&mut packet, deadline) {
+            Ok(()) => {}
+            Err(RecvError::Protocol(_)) => return Err(io::Error::other(OTHER_FORMAT)),
+            Err(_) => {
+                let _ = ipc_core::wait_deadline(&[&*self.end], deadline);
+                let how = end::collect(&self.end)?
+                    .map_or_else(|| "does not begin".to_owned(), |(end, _)| end.to_string());
+                return Err(io::Error::other(format!("the server of forks {how}")));
+            }
         }
         match packet.read::<Answer>().map_err(io::Error::other)? {
             Answer::Begun => Ok(()),
