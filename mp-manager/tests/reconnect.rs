@@ -1,8 +1,10 @@
 //! Clients whose manager ends and comes again.
 
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,6 +23,7 @@ fn main() -> ExitCode {
         without_a_policy_a_manager_that_has_gone_stays_gone,
         an_idle_client_does_not_see_that_the_manager_was_another_one,
         over_tcp_too,
+        a_connection_that_is_cut_loses_what_it_held,
         a_client_with_a_ring_comes_back_too,
         calls_wait_for_a_manager_that_comes_late,
         a_call_under_way_is_an_error_that_says_so,
@@ -139,6 +142,76 @@ fn without_a_policy_a_manager_that_has_gone_stays_gone() {
 
 fn an_idle_client_does_not_see_that_the_manager_was_another_one() {
     comes_back(Place::new());
+}
+
+/// Passes on what comes between clients and a server, until it is cut.
+struct Cable {
+    port: u16,
+    lines: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl Cable {
+    fn to(server: &Address) -> Self {
+        let Address::Tcp { port: to, .. } = *server else { panic!("{server} is not one of TCP") };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (port, lines) = (listener.local_addr().unwrap().port(), Arc::<Mutex<Vec<TcpStream>>>::default());
+        let known = Arc::clone(&lines);
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                let (client, server) = (client.unwrap(), TcpStream::connect(("127.0.0.1", to)).unwrap());
+                for (mut from, mut to) in [(&client, &server), (&server, &client)]
+                    .map(|(from, to)| (from.try_clone().unwrap(), to.try_clone().unwrap()))
+                {
+                    thread::spawn(move || std::io::copy(&mut from, &mut to));
+                }
+                known.lock().unwrap().extend([client, server]);
+            }
+        });
+        Self { port, lines }
+    }
+
+    fn cut(&self) {
+        self.lines.lock().unwrap().drain(..).for_each(|line| drop(line.shutdown(Shutdown::Both)));
+    }
+}
+
+/// Runs in a process of its own, which takes threads and sockets along.
+fn a_connection_that_is_cut_loses_what_it_held() {
+    Process::spawn(cut, ()).unwrap().join().unwrap();
+}
+
+fn cut((): ()) {
+    let server = Manager::builder().address(Address::tcp("127.0.0.1", 0)).authkey(KEY).serve().unwrap();
+    let near = Manager::connect(server.address(), KEY).unwrap();
+    let list: ListProxy<u64> = near.list().unwrap();
+    near.publish("list", &list).unwrap();
+    near.publish("lock", &near.lock().unwrap()).unwrap();
+    let lock: LockProxy = near.find("lock").unwrap();
+    let cable = Cable::to(server.address());
+    let far = Manager::connect(&Address::tcp("127.0.0.1", cable.port), KEY).unwrap();
+    let far = far.reconnect(Reconnect::within(LONG));
+    for turn in 0..5u64 {
+        let (its, held): (ListProxy<u64>, LockProxy) = (far.find("list").unwrap(), far.find("lock").unwrap());
+        let own: ListProxy<u64> = far.list().unwrap();
+        let guard = held.lock().unwrap();
+        its.push(&turn).unwrap();
+        assert_eq!(near.object_count().unwrap(), 3);
+        cable.cut();
+        // What it held is free for others, and what only it referred to is no more.
+        drop(lock.lock_timeout(LONG).unwrap().unwrap());
+        while near.object_count().unwrap() > 2 {
+            thread::sleep(Duration::from_millis(1));
+        }
+        // Who was found by name goes on, and nothing is done twice; all else is an error.
+        while let Err(error) = its.len() {
+            assert!(error.is_gone(), "{error}");
+        }
+        assert_eq!(its.to_vec().unwrap(), (0..=turn).collect::<Vec<_>>());
+        let error = own.len().unwrap_err();
+        assert!(error.is_gone() || error.is_stale(), "{error}");
+        drop(guard);
+        drop(held.lock_timeout(LONG).unwrap().unwrap());
+    }
 }
 
 fn over_tcp_too() {
