@@ -233,11 +233,16 @@ fn cpu_unit(row: &Row) -> &'static str {
 
 /// Between two builds nothing is said with more doubt than this: there are many rows.
 const DOUBT: f64 = 0.001;
+/// With fewer rounds everything is more doubtful than that: as many coins show one side more often.
+const ENOUGH: usize = 11;
 /// Smaller differences between two builds are not of interest.
 const SMALL: f64 = 0.02;
 
 fn verdict(outcome: &Outcome, system: &System, other: &Measured) -> String {
     if system.by == By::Build {
+        if (1..ENOUGH).contains(&other.answers.len()) {
+            return "too few rounds".to_owned();
+        }
         let ratio = outcome.ratio_with_doubt(system, other, DOUBT);
         return ratio.map(|ratio| change(ratio).to_owned()).unwrap_or_default();
     }
@@ -347,11 +352,12 @@ mod tests {
             against(&noise(1.0), &turned(1.2)),
             against(&noise(1.2), &turned(1.0)),
             against(&noise(1.0), &turned(1.015)),
+            against(&[1.0; 5], &[2.0; 5]),
         ];
         let table = table(&outcomes);
         let last: Vec<&str> = table.lines().skip(2).filter_map(|line| line.split('|').nth(11)).collect();
         let last: Vec<&str> = last.into_iter().map(str::trim).collect();
-        assert_eq!(last, ["no difference", "better", "worse", "no difference"], "{table}");
+        assert_eq!(last, ["no difference", "better", "worse", "no difference", "too few rounds"], "{table}");
         assert!(table.lines().all(|line| line.matches('|').count() == 12), "{table}");
         assert!(table.contains("before"));
     }
