@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         a_death_is_told_with_all_that_is_known,
         a_panic_says_which_worker_it_was,
         retries_bring_the_result,
+        a_large_argument_outlives_its_worker,
         a_poison_item_stops_after_its_tries,
         items_not_begun_are_not_lost,
         tasks_given_ahead_do_not_wait_behind_a_long_one,
@@ -149,6 +150,32 @@ fn a_panic_says_which_worker_it_was() {
     assert!(pool.apply(name, ()).unwrap().starts_with("Pool-"));
     pool.close();
     assert_eq!(pool.apply(name, ()).unwrap_err().worker(), None);
+}
+
+/// Dies unless somebody has been there: the bytes begin with where.
+fn die_once_over(bytes: Vec<u8>) -> Vec<u8> {
+    let text = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+    let _ = die_once((String::from_utf8(text.to_vec()).unwrap(), u32::from(bytes[bytes.len() - 1])));
+    bytes
+}
+
+/// What goes over a link in parts is sent again whole.
+fn a_large_argument_outlives_its_worker() {
+    let folder = std::env::temp_dir().join(format!("mp-pool-large-{}", std::process::id()));
+    std::fs::create_dir(&folder).unwrap();
+    let pool = Pool::builder().processes(2).retries(1).build().unwrap();
+    let item = |last: u8| {
+        let mut bytes = folder.to_str().unwrap().as_bytes().to_vec();
+        bytes.resize(500_000, 0);
+        bytes.push(last);
+        bytes
+    };
+    let later: Vec<_> = (0..9).map(|last| pool.apply_async(die_once_over, item(last))).collect();
+    for (last, result) in (0..9).zip(later) {
+        assert!(result.get().unwrap() == item(last), "{last}");
+    }
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 3);
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 fn retries_bring_the_result() {

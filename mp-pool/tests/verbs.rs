@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         map_of_many_sizes,
         starmap_takes_tuples_apart,
         large_arguments_and_values_pass,
+        vectors_of_numbers_of_any_size_pass,
         more_large_tasks_than_workers_do_not_deadlock,
         imap_is_lazy_and_in_order,
         imap_unordered_brings_all,
@@ -45,6 +46,38 @@ fn map_keeps_the_order() {
     let squares = pool.map(square, 0..100_000).unwrap();
     assert!(squares.iter().enumerate().all(|(i, square)| *square == (i * i) as u64));
     assert_eq!(squares.len(), 100_000);
+}
+
+/// Around the size at which a task is full, and in every verb.
+fn vectors_of_numbers_of_any_size_pass() {
+    let pool = Pool::new(2).unwrap();
+    for size in [0, 1, 24 << 10, (24 << 10) - 1, (24 << 10) + 1, 1_000_001] {
+        let bytes: Vec<u8> = (0..size).map(|place| (place % 251) as u8).collect();
+        let back = |mut bytes: Vec<u8>| {
+            bytes.reverse();
+            bytes
+        };
+        let expected = back(bytes.clone());
+        assert_eq!(pool.apply(back, bytes.clone()).unwrap(), expected, "{size}");
+        assert_eq!(pool.apply_async(back, bytes.clone()).get().unwrap(), expected, "{size}");
+        assert_eq!(pool.map_async(back, [bytes.clone(), bytes.clone()]).get().unwrap()[1], expected);
+        let empty = Vec::new;
+        let mixed = [empty(), bytes.clone(), empty(), empty(), bytes.clone()];
+        let there = pool.map(back, mixed.clone()).unwrap();
+        assert_eq!(there, [empty(), expected.clone(), empty(), empty(), expected.clone()], "{size}");
+        let there: Vec<Vec<u8>> = pool.imap(back, mixed).chunk_size(3).map(Result::unwrap).collect();
+        assert_eq!(there[4], expected, "{size}");
+        // Wider numbers, and a value or an argument that is something else.
+        let numbers: Vec<f64> = bytes.iter().map(|byte| f64::from(*byte)).collect();
+        let halves =
+            pool.apply(|x: Vec<f64>| x.iter().map(|x| x / 2.0).collect::<Vec<f64>>(), numbers.clone());
+        assert!(halves.unwrap().iter().zip(&numbers).all(|(half, x)| half * 2.0 == *x));
+        assert_eq!(pool.apply(|x: Vec<f64>| x.len(), numbers).unwrap(), size);
+        assert_eq!(pool.apply(|size: usize| vec![7u16; size], size).unwrap(), vec![7; size]);
+    }
+    // What fails brings its error, and no numbers.
+    let error = pool.apply(|_: Vec<u8>| -> Vec<u8> { panic!("no") }, vec![1; 100_000]).unwrap_err();
+    assert!(error.is_panic() && error.to_string().contains("no"), "{error}");
 }
 
 fn map_of_nothing_is_nothing() {
