@@ -257,3 +257,23 @@ impl<A: Message, I: Iterator<Item = A>> Chunks<I> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_of_a_map_get_smaller_towards_its_end() {
+        let advice = Advice { bundle: 1, least: 4, most: 300, workers: 2, window_bytes: usize::MAX };
+        let mut chunks = Chunks::measured(0..4000_u64);
+        let mut left = 4000;
+        while left > 0 {
+            chunks.heed(advice);
+            let Some(Chunk::Items { items, .. }) = chunks.next() else { panic!("{left} items are left") };
+            let fair = (left / 4).clamp(4, 300);
+            assert!(items as usize <= fair, "{items} of {left} items go together");
+            left -= items as usize;
+        }
+        assert!(chunks.next().is_none());
+    }
+}
