@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ipc_core::Packet;
 
@@ -199,7 +199,7 @@ impl Gathered {
     }
 
     fn send_one(&self, packet: Packet) -> Result<(), ManagerError> {
-        self.client.send(packet, Instant::now().checked_add(self.patience), self.patience)
+        self.client.send(packet, self.patience)
     }
 
     /// Gives up what was not sent.

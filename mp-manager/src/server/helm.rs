@@ -41,6 +41,8 @@ pub(super) struct Helm {
     looks: u32,
     /// Those that have said something.
     ready: VecDeque<Ready>,
+    /// How many requests were taken since there was more to do than that.
+    taken: u32,
 }
 
 /// A client that has said something, and where.
@@ -69,6 +71,9 @@ const EAR: u64 = u64::MAX;
 const LISTENER: u64 = u64::MAX - 1;
 /// A client's ring is waited for under the client's number with this bit.
 const RING: u64 = 1 << 62;
+
+/// After so many requests whoever is at the helm sees to all else, if the bell does not call before.
+const CHORES: u32 = 32;
 
 /// So often in a row rings are looked at before the kernel is asked of all the others.
 const LOOKS: u32 = 64;
@@ -105,6 +110,7 @@ impl Helm {
             wake_at: Instant::now(),
             looks: 0,
             ready: VecDeque::new(),
+            taken: CHORES,
         })
     }
 
@@ -119,22 +125,26 @@ impl Helm {
 
     fn lead_on(&mut self, server: &Arc<Server>) -> Option<Turn> {
         loop {
-            if server.is_stopping() {
-                self.close(server);
-                return None;
-            }
-            if let Some(work) = next_in_backlog(server) {
-                return Some(Turn::Leave(work));
-            }
-            self.fire_alarms(server);
-            self.part(server);
-            self.listen_again(server);
-            if let Some(work) = buried(server) {
-                return Some(Turn::Leave(work));
+            if !self.goes_straight_on(server) {
+                if server.is_stopping() {
+                    self.close(server);
+                    return None;
+                }
+                if let Some(work) = next_in_backlog(server) {
+                    return Some(Turn::Leave(work));
+                }
+                self.fire_alarms(server);
+                self.part(server);
+                self.listen_again(server);
+                if let Some(work) = buried(server) {
+                    return Some(Turn::Leave(work));
+                }
+                self.taken = 0;
             }
             match self.ready.pop_front() {
                 None => self.wait(server),
                 Some(ready) => {
+                    self.taken += 1;
                     if let Some(work) = self.serve(server, ready) {
                         if work.is_quick() {
                             return Some(Turn::Dash(work));
@@ -147,6 +157,18 @@ impl Helm {
                 }
             }
         }
+    }
+
+    /// Whether there is a request to be taken before all else.
+    fn goes_straight_on(&mut self, server: &Server) -> bool {
+        if self.taken >= CHORES || server.has_rung.load(Ordering::Relaxed) {
+            return false;
+        }
+        if self.ready.is_empty() && self.looks < LOOKS {
+            self.look_once();
+            self.looks += u32::from(!self.ready.is_empty());
+        }
+        !self.ready.is_empty()
     }
 
     fn wait(&mut self, server: &Arc<Server>) {
@@ -290,7 +312,7 @@ impl Helm {
                 return None;
             }
             (Err(_), _) => {
-                lock(&server.ending).push(session.id());
+                self.put_out(server, &session);
                 return None;
             }
         }
@@ -305,7 +327,7 @@ impl Helm {
         mut batch: Packet,
     ) -> Option<Work> {
         let Ok(packet) = batch.read_packet() else {
-            lock(&server.ending).push(session.id());
+            self.put_out(server, &session);
             return None;
         };
         let work = self.obey(server, Arc::clone(&session), packet);
@@ -327,10 +349,16 @@ impl Helm {
                 None
             }
             _ => {
-                lock(&server.ending).push(session.id());
+                self.put_out(server, &session);
                 None
             }
         }
+    }
+
+    /// Parts with a client before anything else is taken.
+    fn put_out(&mut self, server: &Server, session: &Session) {
+        lock(&server.ending).push(session.id());
+        self.taken = CHORES;
     }
 
     /// Listens to new rings, and again to clients that have read their answers.

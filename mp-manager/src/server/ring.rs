@@ -18,7 +18,7 @@ use super::alarms::Alarm;
 use super::answer::Answer;
 use super::session::Session;
 use super::table::Hasty;
-use crate::client::{Once, lock};
+use crate::client::{Once, at_once, lock};
 use crate::error::FaultKind;
 use crate::wire::{self, RING_IDLE};
 
@@ -101,7 +101,7 @@ impl Ring {
 
     /// Takes what has come, if it is a whole request.
     pub(super) fn receive(&self, packet: &mut Packet) -> Result<bool, RecvError> {
-        match self.link().recv_at_most(packet, self.longest.0, Some(Instant::now())) {
+        match self.link().recv_at_most(packet, self.longest.0, at_once()) {
             Ok(()) => {}
             Err(RecvError::Timeout) => return Ok(false),
             Err(error) => return Err(error),

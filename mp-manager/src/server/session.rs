@@ -12,7 +12,7 @@ use ipc_core::{Arm, EncodeError, Packet, RecvError, SendError, Waitable};
 use super::Server;
 use super::ring::Ring;
 use super::table::Table;
-use crate::client::{Once, lock};
+use crate::client::{Once, at_once, lock};
 use crate::error::FaultKind;
 use crate::wire::{self, AnswerKind, Tail};
 
@@ -132,7 +132,7 @@ impl Session {
 
     /// Takes what has come, if it is a whole request.
     pub(crate) fn receive(&self, packet: &mut Packet) -> Result<bool, RecvError> {
-        match self.link.recv(packet, Some(Instant::now())) {
+        match self.link.recv(packet, at_once()) {
             Ok(()) => Ok(true),
             Err(RecvError::Timeout) => Ok(false),
             Err(error) => Err(error),
@@ -156,7 +156,7 @@ impl Session {
             return false;
         }
         let mut once = Once { packet, taken: false };
-        let sent = self.link.send(&mut once, Some(Instant::now()));
+        let sent = self.link.send(&mut once, at_once());
         if sent.is_err() && !once.taken {
             return false;
         }
@@ -391,7 +391,7 @@ impl Session {
             return true;
         }
         let mut once = Once { packet, taken: false };
-        match outbox.send(&*self.link, &mut once, Some(Instant::now())) {
+        match outbox.send(&*self.link, &mut once, at_once()) {
             Ok(()) => true,
             Err(SendError::Timeout) => {
                 // One that is sent in part is completed by the next: an empty one, if need be.
