@@ -115,19 +115,22 @@ impl Door {
 
     /// Goes on with those who said something, and sends those away whose time is up.
     fn hear(&self, visitors: Vec<Visitor>, ready: &[bool]) -> Vec<Visitor> {
-        let terms = self.terms();
         let mut staying = Vec::with_capacity(visitors.len());
-        for (mut visitor, ready) in visitors.into_iter().zip(ready) {
-            let step =
-                if *ready { visitor.reception.step(&visitor.caller.stream, &terms) } else { Step::Waiting };
-            match step {
-                Step::Waiting if deadline::expired(visitor.leave_at) => {}
-                Step::Waiting => staying.push(visitor),
-                Step::Done(limits) => self.let_in(visitor.caller, limits),
-                Step::Out => {}
-            }
+        for (visitor, ready) in visitors.into_iter().zip(ready) {
+            let visitor = if *ready { self.hear_one(visitor) } else { Some(visitor) };
+            staying.extend(visitor.filter(|visitor| !deadline::expired(visitor.leave_at)));
         }
         staying
+    }
+
+    /// Goes on with one, as far as that is possible without waiting; none if it is let in, or put out.
+    fn hear_one(&self, mut visitor: Visitor) -> Option<Visitor> {
+        match visitor.reception.step(&visitor.caller.stream, &self.terms()) {
+            Step::Waiting => return Some(visitor),
+            Step::Done(limits) => self.let_in(visitor.caller, limits),
+            Step::Out => {}
+        }
+        None
     }
 
     /// Whether one more client can be taken in, at the cost of the oldest if need be.
@@ -152,7 +155,9 @@ impl Door {
                 visitors.remove(0);
             }
             if self.may_enter(&caller) {
-                visitors.push(Visitor::new(caller, self.options.handshake_timeout));
+                // It most likely greets as it comes.
+                let visitor = Visitor::new(caller, self.options.handshake_timeout);
+                visitors.extend(self.hear_one(visitor));
             }
         }
         Ok(())
