@@ -11,6 +11,7 @@
 //! * [`Roll`]: ask of many processes whether they still live, again and again;
 //! * [`DeathNotice`]: have a word bumped and its sleepers woken when a process ends;
 //! * [`Post`]: handles on their way from any process to any other;
+//! * [`PerProcess`]: what each process has one of, also in the child of a fork;
 //! * [`hand_over`]: drop what a fork goes on with;
 //! * [`keep_names_by`]: be told of the names that a process makes, to remove them after it;
 //! * [`serialize_error`], [`deserialize_error`]: errors of values, whose text is not lost.
@@ -24,6 +25,7 @@ use crate::sys;
 mod death;
 mod handover;
 mod identity;
+mod per_process;
 mod post;
 mod region;
 mod robust;
@@ -34,6 +36,7 @@ pub use crate::transfer::{deserialize_error, serialize_error};
 pub use death::DeathNotice;
 pub use handover::{hand_over, is_handing_over};
 pub use identity::{ProcessId, ThreadId, fork_epoch, fork_generation, note_fork};
+pub use per_process::PerProcess;
 pub use post::{Post, PostError};
 pub use region::Region;
 pub use robust::{Acquired, LockFailure, MAX_HELD, RobustMutex};

@@ -1,17 +1,11 @@
 //! Whether processes have ended, asked again and again.
-//!
-//! # Safety
-//! The watches of a process are made once, leaked, and never changed but under their mutex.
-
-#![allow(unsafe_code)]
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::identity::has_fired;
-use super::{ProcessId, fork_generation};
+use super::{PerProcess, ProcessId, fork_generation};
 use crate::deadline;
 use crate::sys::poll::{Interest, poll};
 use crate::sys::process::Watch;
@@ -26,60 +20,10 @@ pub struct Roll {
     known: HashMap<ProcessId, Arc<Watch>>,
 }
 
-/// The watches of all rolls and death notices: those of one process, and behind them, in each
-/// child of a fork, its own ones, as another thread may have held the mutex when it was forked.
-static WATCHES: Watches = Watches::of(0);
+/// The watches of all rolls and death notices of this process.
+static WATCHES: PerProcess<Mutex<Watches>> = PerProcess::new(Mutex::new(None), || Mutex::new(None));
 
-struct Watches {
-    generation: AtomicU32,
-    known: Mutex<Option<HashMap<ProcessId, Weak<Watch>>>>,
-    next: AtomicPtr<Watches>,
-}
-
-impl Watches {
-    const fn of(generation: u32) -> Self {
-        Self {
-            generation: AtomicU32::new(generation),
-            known: Mutex::new(None),
-            next: AtomicPtr::new(std::ptr::null_mut()),
-        }
-    }
-
-    /// Those of this process.
-    fn here() -> &'static Self {
-        let generation = fork_generation();
-        let mut place = &WATCHES;
-        loop {
-            // The first one belongs to whoever comes first.
-            let (relaxed, free) = (Ordering::Relaxed, 0);
-            match place.generation.compare_exchange(free, generation, relaxed, relaxed) {
-                Ok(_) => return place,
-                Err(other) if other == generation => return place,
-                Err(_) => place = place.following(generation),
-            }
-        }
-    }
-
-    /// The next ones, made if there are none.
-    fn following(&self, generation: u32) -> &'static Self {
-        if let Some(next) = self.linked() {
-            return next;
-        }
-        let new = Box::into_raw(Box::new(Self::of(generation)));
-        // ORDERING: who finds it also finds what is in it.
-        let set = self.next.compare_exchange(std::ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire);
-        if set.is_err() {
-            // SAFETY: made above, and nobody else has seen it.
-            drop(unsafe { Box::from_raw(new) });
-        }
-        self.linked().expect("one was set")
-    }
-
-    fn linked(&self) -> Option<&'static Self> {
-        // SAFETY: null, or leaked by `following`, so that it lives for ever.
-        unsafe { self.next.load(Ordering::Acquire).as_ref() }
-    }
-}
+type Watches = Option<HashMap<ProcessId, Weak<Watch>>>;
 
 impl Roll {
     /// Those among `processes` that have ended.
@@ -124,7 +68,7 @@ impl Roll {
 
 /// The watch on a process, if it lives: that of another one who asked, or a new one.
 pub(super) fn shared_watch(process: ProcessId) -> io::Result<Option<Arc<Watch>>> {
-    let mut known = Watches::here().known.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut known = WATCHES.here().lock().unwrap_or_else(PoisonError::into_inner);
     let watches = known.get_or_insert_default();
     if let Some(watch) = watches.get(&process).and_then(Weak::upgrade) {
         return Ok(Some(watch).filter(|watch| !has_fired(watch)));
@@ -138,5 +82,5 @@ pub(super) fn shared_watch(process: ProcessId) -> io::Result<Option<Arc<Watch>>>
 /// As another thread that asks does it, for tests.
 #[cfg(test)]
 pub(crate) fn ask_and_hold() -> impl Sized {
-    Watches::here().known.lock().unwrap()
+    WATCHES.here().lock().unwrap()
 }
