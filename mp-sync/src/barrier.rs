@@ -76,7 +76,7 @@ pub struct BarrierTurn(u32);
 #[non_exhaustive]
 pub enum BarrierError {
     /// A process died waiting, another one's wait timed out, or it was aborted or reset.
-    #[error("the barrier is broken: a party died, timed out, or gave it up")]
+    #[error("the barrier is broken until it is reset: a party died, timed out, or gave it up")]
     Broken,
     /// The others did not come in time; the barrier is broken now.
     #[error("not all parties came before the deadline: the barrier is broken")]
@@ -181,17 +181,23 @@ impl Barrier {
         self.wait_until(timeout::after(timeout), Some(action))
     }
 
-    /// Breaks the barrier: all who wait, and all who come, fail.
+    /// Breaks the barrier: all who wait, and all who come, fail. It takes a tenth of a second at
+    /// most, also where a process was stopped in the middle of coming.
     ///
     /// # Errors
     /// What the system says.
     pub fn abort(&self) -> Result<(), BarrierError> {
-        let _inside = self.enter(None)?;
-        self.give_up_inside();
+        match self.enter_or_break(Some(Instant::now())) {
+            Ok(_inside) => self.give_up_inside(),
+            // From outside, which those who wait have been told.
+            Err(BarrierError::Timeout) => {}
+            Err(error) => return Err(error),
+        }
         Ok(())
     }
 
-    /// Makes the barrier as new; those who wait fail with `Broken`.
+    /// Makes the barrier as new; those who wait fail with `Broken`. Where a process was stopped in
+    /// the middle of coming, it waits until that one goes on or dies.
     ///
     /// # Errors
     /// What the system says.
@@ -524,6 +530,16 @@ mod tests {
         assert!(matches!(barrier.wait(), Err(BarrierError::Broken)));
         barrier.reset().unwrap();
         assert!(!barrier.is_broken() && barrier.n_waiting() == 0);
+    }
+
+    #[test]
+    fn one_who_is_inside_for_long_is_not_waited_for_to_abort() {
+        let barrier = Barrier::new(2).unwrap();
+        let inside = barrier.enter(None).unwrap();
+        std::thread::scope(|scope| scope.spawn(|| barrier.abort().unwrap()).join().unwrap());
+        assert!(barrier.is_broken());
+        drop(inside);
+        assert!(matches!(barrier.wait(), Err(BarrierError::Broken)));
     }
 
     #[test]

@@ -83,6 +83,9 @@ pub enum AcquireError {
     /// More processes use it than it can keep apart.
     #[error("more than {0} processes use this object")]
     TooManyProcesses(usize),
+    /// There are permits, but this process holds as many as can come back when it dies.
+    #[error("this process holds {0} permits, as many as come back when it dies: drop or forget some")]
+    TooManyHeld(u32),
     /// This thread waits for it already, or holds too many locks to wait.
     #[error("this thread cannot wait: it holds too many locks, or waits for this object already")]
     Busy,
@@ -96,7 +99,7 @@ pub enum AcquireError {
 #[non_exhaustive]
 pub enum ReleaseError {
     /// There would be more permits than the object may have.
-    #[error("released more often than acquired")]
+    #[error("there would be more permits than there may be: it was released more often than acquired")]
     TooMany,
     /// More processes use it than it can keep apart.
     #[error("more than {0} processes use this object")]

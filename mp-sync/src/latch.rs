@@ -39,7 +39,9 @@ impl Latch {
     /// # Errors
     /// What the system says, and `InvalidInput` for more than 2,147,483,647.
     pub fn new(count: u32) -> io::Result<Self> {
-        let word = countdown::word_of(count).ok_or(io::ErrorKind::InvalidInput)?;
+        let word = countdown::word_of(count).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidInput, "a latch counts from 2147483647 at most")
+        })?;
         let latch = Self { slot: allocate(Kind::Latch, size_of::<AtomicU32>())? };
         latch.word().store(word, Ordering::Relaxed);
         Ok(latch)

@@ -5,12 +5,12 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use ipc_core::raw::{ProcessId, cpu_count, fork_generation};
+use ipc_core::raw::{LockFailure, ProcessId, cpu_count, fork_generation};
 
 use crate::error::{AcquireError, ReleaseError};
 use crate::memory::{Kind, Slot, allocate, shared_words};
 use crate::protocol::call::{self, Call};
-use crate::protocol::ledger::{Ledger, MAX_COUNT, PROCESSES, Step};
+use crate::protocol::ledger::{Ledger, MAX_COUNT, MAX_HELD, PROCESSES, Step};
 use crate::protocol::robust::Patience;
 use crate::protocol::words::AtomicU32;
 use crate::sleep::{self, Coroner};
@@ -29,7 +29,8 @@ use crate::travel::travels;
 /// nobody: a permit never lies free beside one who sleeps.
 ///
 /// # Limits
-/// Up to 1,048,575 permits, 16,383 of them held by one process, and 255 living processes that have used one semaphore.
+/// Up to 1,048,575 permits, 16,383 of them held by one process, which is refused more of them with
+/// [`AcquireError::TooManyHeld`], and 255 living processes that have used one semaphore.
 ///
 /// # Examples
 /// ```
@@ -202,7 +203,7 @@ impl Semaphore {
             // Who holds nothing has nothing to give back: where permits are only counted, nobody
             // is asked for.
             self.recover(self.words().ledger.holders().map(|(entry, owner, _)| (entry, owner)));
-            return if self.attempt(entry, step) { Ok(()) } else { Err(AcquireError::Timeout) };
+            return if self.attempt(entry, step) { Ok(()) } else { Err(self.refusal(entry, step)) };
         };
         if self.look(entry, step) {
             return Ok(());
@@ -210,7 +211,11 @@ impl Semaphore {
         // The anteroom: one sleeps on the word, the others here, so that a wake-up
         // given to one who is then killed passes to the next.
         let mutex = self.slot.mutex();
-        mutex.lock(deadline).map_err(acquire_error)?;
+        match mutex.lock(deadline) {
+            // Who sleeps before us may have been stopped, and a permit given back meanwhile.
+            Err(LockFailure::Timeout) => return self.take_slowly(entry, step, Patience::None),
+            locked => locked.map_err(acquire_error)?,
+        };
         let result = self.wait(entry, step, deadline);
         self.words().call.leave();
         mutex.unlock();
@@ -237,6 +242,10 @@ impl Semaphore {
             if !sleeper.watch(|| words.ledger.owners().map(|(_, owner)| owner)) {
                 self.recover(words.ledger.owners());
             } else if !self.attempt(entry, step) {
+                let refusal = self.refusal(entry, step);
+                if !matches!(refusal, AcquireError::Timeout) {
+                    return Err(refusal);
+                }
                 if timeout::expired(deadline) {
                     // The dead are not watched for in the first milliseconds: here they are asked for.
                     self.recover(words.ledger.holders().map(|(entry, owner, _)| (entry, owner)));
@@ -251,6 +260,15 @@ impl Semaphore {
                 return Ok(());
             }
         }
+    }
+
+    /// Why an attempt failed.
+    fn refusal(&self, entry: usize, step: Step) -> AcquireError {
+        let ledger = &self.words().ledger;
+        if step == Step::Raise && ledger.held(entry) == MAX_HELD && ledger.count() > 0 {
+            return AcquireError::TooManyHeld(MAX_HELD);
+        }
+        AcquireError::Timeout
     }
 
     /// Gives back what the dead among some processes held.
@@ -309,8 +327,7 @@ impl Semaphore {
 /// about as long in all as it takes to fall asleep and to be woken.
 const LOOKS: u32 = 10;
 
-pub(crate) fn acquire_error(failure: ipc_core::raw::LockFailure) -> AcquireError {
-    use ipc_core::raw::LockFailure;
+pub(crate) fn acquire_error(failure: LockFailure) -> AcquireError {
     match failure {
         LockFailure::Timeout => AcquireError::Timeout,
         LockFailure::Io(error) => AcquireError::Io(error),

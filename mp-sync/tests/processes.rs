@@ -1,41 +1,16 @@
-//! What processes see of each other's ends, object by object; queues are in `queues.rs`.
+//! What processes see of each other's ends, object by object; queues are in `queues.rs`, and those
+//! that are stopped in `stopped.rs`.
 
 mod common;
 
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
-use common::{Child, eventually, fork, run};
+use common::{Child, LONG, SHORT, arrive, child_that, count_handles, eventually, fork, run};
 use mp_sync::{
-    Array, Barrier, BarrierError, BinarySemaphore, BoundedSemaphore, Condition, Event, Latch, Lock,
-    LockError, Once, Queue, RLock, RawArray, RwLock, Semaphore, SharedAtomicU64, Value,
+    AcquireError, Array, Barrier, BarrierError, BinarySemaphore, BoundedSemaphore, Condition, Event, Latch,
+    Lock, LockError, Once, Queue, RLock, RawArray, RwLock, Semaphore, SharedAtomicU64, Value,
 };
-
-const SHORT: Duration = Duration::from_millis(20);
-const LONG: Duration = Duration::from_secs(10);
-
-/// Says that a child has come so far, and waits for the end.
-fn arrive(flag: &Event) -> ! {
-    flag.set();
-    loop {
-        std::thread::sleep(LONG);
-    }
-}
-
-/// A child that runs `work` up to the end of it and then waits to be killed.
-fn child_that<'a>(work: impl FnOnce(&Event) + 'a) -> Child {
-    let ready = Event::new().unwrap();
-    let child = fork(|| {
-        work(&ready);
-        arrive(&ready)
-    });
-    ready.wait_timeout(LONG).expect("the child comes so far");
-    child
-}
-
-fn count_handles() -> usize {
-    std::fs::read_dir("/proc/self/fd").unwrap().count()
-}
 
 fn a_dead_owner_is_told_until_the_state_is_marked_sound() {
     let lock = Lock::new().unwrap();
@@ -198,6 +173,30 @@ fn readers_are_counted_or_refused() {
     assert!(pages.try_write().is_ok());
 }
 
+fn more_permits_than_come_back_are_refused() {
+    const MOST: usize = 16_383;
+    let seats = Semaphore::new(MOST as u32 + 1).unwrap();
+    let mut permits: Vec<_> = (0..MOST).map(|_| seats.acquire().unwrap()).collect();
+    assert!(matches!(seats.try_acquire(), Err(AcquireError::TooManyHeld(16_383))));
+    assert!(matches!(seats.acquire(), Err(AcquireError::TooManyHeld(16_383))), "it does not wait");
+    let other = child_that(|_| std::mem::forget(seats.acquire().unwrap()));
+    assert!(matches!(seats.acquire_timeout(SHORT), Err(AcquireError::Timeout)), "none is free");
+    other.kill();
+    permits.pop().unwrap().forget();
+    permits.push(seats.acquire().unwrap());
+    assert_eq!(seats.available(), 0);
+}
+
+fn limits_are_told_in_words() {
+    fn said<T>(result: std::io::Result<T>) -> String {
+        result.err().map_or_else(String::new, |error| error.to_string())
+    }
+    assert!(said(Latch::new(u32::MAX)).contains("2147483647"));
+    assert!(said(RawArray::<u64>::new(usize::MAX)).contains("256 GiB"));
+    assert!(said(Array::<u8>::new(1 << 40)).contains("256 GiB"));
+    assert!(said(Queue::builder().memory(usize::MAX).build::<u8>()).contains("256 GiB"));
+}
+
 fn a_sleeper_gets_a_dead_holders_permit_at_once() {
     let seats = Semaphore::new(1).unwrap();
     let holder = child_that(|_| std::mem::forget(seats.acquire().unwrap()));
@@ -303,80 +302,6 @@ fn a_rwlock_knows_whether_it_is_locked_and_how() {
     writer.kill();
     assert!(!lock.is_locked() && !lock.is_write_locked(), "the writer is gone");
     assert!(matches!(lock.read(), Err(LockError::OwnerDied(_))));
-}
-
-/// A consumer waits at the head of the others, and a producer at the head of the producers.
-fn one_who_is_stopped_in_a_queue_holds_up_nobody_who_only_tries() {
-    let queue = Queue::bounded(1).unwrap();
-    let consumer = fork(|| drop(queue.get()));
-    eventually("it waits", || consumer.times_awoken() > 0 && !consumer.is_runnable());
-    std::thread::sleep(SHORT);
-    consumer.stop();
-    queue.put(1u32).unwrap();
-    assert!(queue.try_get().is_err_and(|error| error.is_empty()));
-    consumer.go_on();
-    assert!(consumer.join());
-    queue.put(2).unwrap();
-    let producer = fork(|| queue.put(3).unwrap());
-    eventually("it waits", || producer.times_awoken() > 0 && !producer.is_runnable());
-    std::thread::sleep(SHORT);
-    producer.stop();
-    assert_eq!(queue.get().unwrap(), 2);
-    assert!(queue.try_put(4).is_err_and(|error| error.is_full()));
-    producer.go_on();
-    assert!(producer.join());
-    assert_eq!(queue.try_get().unwrap(), 3);
-}
-
-/// A reader is stopped again and again, until that was where it passed the gate.
-fn one_who_is_stopped_as_it_begins_to_read_holds_up_nobody_who_only_tries() {
-    let lock = RwLock::new().unwrap();
-    let reader = fork(|| {
-        loop {
-            drop(lock.read().unwrap());
-        }
-    });
-    let mut refused = 0;
-    while refused < 2 {
-        reader.stop();
-        let in_the_gate = lock.try_read().is_err();
-        assert!(!in_the_gate || lock.try_write().is_err());
-        refused += u32::from(in_the_gate);
-        reader.go_on();
-    }
-    reader.kill();
-    assert!(lock.try_write().is_ok());
-}
-
-fn a_stopped_process_holds_up_no_permits() {
-    let seats = Semaphore::new(0).unwrap();
-    let waiter = child_that(|ready| {
-        ready.set();
-        drop(seats.acquire());
-    });
-    std::thread::sleep(SHORT);
-    waiter.stop();
-    assert!(seats.try_acquire().is_err());
-    seats.release(1).unwrap();
-    assert!(seats.try_acquire().is_ok(), "it has not got it yet");
-    waiter.go_on();
-}
-
-/// One of the last turn has not gone yet, as it was stopped, so that there is no seat.
-fn a_turn_that_is_not_free_in_time_breaks_the_barrier() {
-    let barrier = Barrier::new(2).unwrap();
-    let sleeper = fork(|| assert!(barrier.wait().is_ok()));
-    eventually("it waits", || barrier.n_waiting() == 1);
-    std::thread::sleep(SHORT);
-    sleeper.stop();
-    barrier.wait().unwrap();
-    let waiter = fork(|| assert!(matches!(barrier.wait(), Err(BarrierError::Broken))));
-    eventually("it waits", || barrier.n_waiting() == 1);
-    assert!(matches!(barrier.wait_timeout(SHORT), Err(BarrierError::Timeout)));
-    assert!(barrier.is_broken());
-    assert!(waiter.join());
-    sleeper.go_on();
-    assert!(sleeper.join(), "the turn that it took part in was a good one");
 }
 
 fn forgotten_permits_belong_to_nobody() {
@@ -798,6 +723,8 @@ fn main() {
         a_death_is_seen_in_the_shortest_wait,
         a_bound_holds_when_others_release,
         readers_are_counted_or_refused,
+        more_permits_than_come_back_are_refused,
+        limits_are_told_in_words,
         a_sleeper_gets_a_dead_holders_permit_at_once,
         a_try_in_vain_asks_only_for_those_who_hold,
         where_permits_are_only_counted_nobody_is_asked_for,
@@ -805,10 +732,6 @@ fn main() {
         a_semaphore_shows_who_holds_it,
         a_rwlock_and_an_rlock_show_who_holds_them,
         a_rwlock_knows_whether_it_is_locked_and_how,
-        one_who_is_stopped_in_a_queue_holds_up_nobody_who_only_tries,
-        one_who_is_stopped_as_it_begins_to_read_holds_up_nobody_who_only_tries,
-        a_stopped_process_holds_up_no_permits,
-        a_turn_that_is_not_free_in_time_breaks_the_barrier,
         forgotten_permits_belong_to_nobody,
         a_bounded_semaphore_refuses_what_is_too_much,
         a_binary_semaphore_is_released_elsewhere,

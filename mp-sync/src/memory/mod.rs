@@ -3,5 +3,5 @@
 mod slab;
 mod slot;
 
-pub(crate) use slab::allocate;
+pub(crate) use slab::{allocate, too_large};
 pub(crate) use slot::{HEAD, Kind, SEAT, SEAT_OWN, Slot, Words, shared_words};

@@ -12,7 +12,7 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
-use ipc_core::raw::{Region, fork_generation};
+use ipc_core::raw::{PerProcess, Region};
 
 use super::{HEAD, Kind, Slot};
 
@@ -25,14 +25,16 @@ const LARGEST: usize = 8 * 1024;
 /// How many free slots of a kind are kept.
 const KEPT: usize = 1024;
 
+#[derive(Default)]
 struct Allocator {
-    generation: u32,
     /// The slab that slots are cut from, and where the next one begins.
     current: Option<(Region, usize)>,
     free: HashMap<(Kind, usize), Vec<(Region, usize)>>,
 }
 
-static ALLOCATOR: Mutex<Option<Allocator>> = Mutex::new(None);
+/// A forked child leaves its parent's slabs alone: both would cut the same slots.
+static ALLOCATOR: PerProcess<Mutex<Option<Allocator>>> =
+    PerProcess::new(Mutex::new(None), || Mutex::new(None));
 
 /// A slot with a body of at least `body` zeros.
 pub(crate) fn allocate(kind: Kind, body: usize) -> io::Result<Slot> {
@@ -40,13 +42,18 @@ pub(crate) fn allocate(kind: Kind, body: usize) -> io::Result<Slot> {
         .checked_add(HEAD)
         .and_then(|len| len.checked_next_multiple_of(HEAD))
         .filter(|len| len / HEAD <= u32::MAX as usize)
-        .ok_or(io::ErrorKind::InvalidInput)?;
+        .ok_or_else(too_large)?;
     let (region, offset) = if len > LARGEST {
         (Region::create(Region::HEAD + len)?, Region::HEAD)
     } else {
         with_allocator(|allocator| allocator.place(kind, len))?
     };
     Slot::fresh(region, offset, len, kind)
+}
+
+/// The error of an object that is not to be had.
+pub(crate) fn too_large() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "an object takes less than 256 GiB of shared memory")
 }
 
 /// Takes back a slot that no other process has ever seen.
@@ -80,11 +87,6 @@ impl Allocator {
 }
 
 fn with_allocator<R>(use_it: impl FnOnce(&mut Allocator) -> R) -> R {
-    let mut place = ALLOCATOR.lock().unwrap_or_else(PoisonError::into_inner);
-    let generation = fork_generation();
-    // A forked child leaves its parent's slabs alone: both would cut the same slots.
-    if place.as_ref().is_none_or(|allocator| allocator.generation != generation) {
-        *place = Some(Allocator { generation, current: None, free: HashMap::new() });
-    }
-    use_it(place.as_mut().expect("made above"))
+    let mut place = ALLOCATOR.here().lock().unwrap_or_else(PoisonError::into_inner);
+    use_it(place.get_or_insert_default())
 }

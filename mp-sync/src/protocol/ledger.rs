@@ -25,7 +25,7 @@ use super::words::{AtomicU64, read};
 pub(crate) const MAX_COUNT: u32 = (1 << 20) - 1;
 
 /// How much one process may hold.
-const MAX_HELD: u32 = (1 << 14) - 1;
+pub(crate) const MAX_HELD: u32 = (1 << 14) - 1;
 
 /// How many processes a ledger keeps apart.
 pub(crate) const PROCESSES: usize = 255;
@@ -181,8 +181,7 @@ impl<const N: usize> Ledger<N> {
         self.owners().map(move |(entry, owner)| (entry, owner, held(entry))).filter(|(.., held)| *held > 0)
     }
 
-    /// How much the entry holds.
-    #[cfg(test)]
+    /// How much the entry's process holds.
     pub(crate) fn held(&self, entry: usize) -> u32 {
         let state = State::of(self.state.load(SeqCst));
         if state.entry == entry { state.held } else { self.entries[entry].held.load(Acquire) as u32 }

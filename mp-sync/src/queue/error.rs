@@ -18,7 +18,7 @@ pub enum PutError<T> {
     #[error("the queue is closed")]
     Closed(T),
     /// The item takes more than half of the queue's memory.
-    #[error("the item takes {len} bytes and the queue takes items of up to {largest}")]
+    #[error("the item takes {len} bytes and the queue items of up to {largest}: build it with more memory")]
     TooLarge {
         /// The item.
         item: T,

@@ -17,7 +17,7 @@ use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
 use super::{ALIGN, Plain};
-use crate::memory::{Kind, Slot, allocate};
+use crate::memory::{Kind, Slot, allocate, too_large};
 
 /// Where an array's data begins, behind its length.
 const ITEMS: usize = 64;
@@ -75,6 +75,7 @@ impl<T: Plain> RawArray<T> {
     /// # Panics
     /// If there is none.
     #[must_use]
+    #[track_caller]
     pub fn get(&self, index: usize) -> T {
         let mut value = [T::zeroed()];
         self.read(index, &mut value);
@@ -85,6 +86,7 @@ impl<T: Plain> RawArray<T> {
     ///
     /// # Panics
     /// If there is none.
+    #[track_caller]
     pub fn set(&self, index: usize, value: T) {
         self.write(index, &[value]);
     }
@@ -93,6 +95,7 @@ impl<T: Plain> RawArray<T> {
     ///
     /// # Panics
     /// If there are not so many.
+    #[track_caller]
     pub fn read(&self, index: usize, items: &mut [T]) {
         let shared = self.0.bytes(index, items.len());
         for (item, shared) in bytemuck::cast_slice_mut::<T, u8>(items).iter_mut().zip(shared) {
@@ -104,6 +107,7 @@ impl<T: Plain> RawArray<T> {
     ///
     /// # Panics
     /// If there are not so many.
+    #[track_caller]
     pub fn write(&self, index: usize, items: &[T]) {
         self.0.write(index, items);
     }
@@ -127,7 +131,7 @@ pub(super) struct Items<T: Plain> {
 impl<T: Plain> Items<T> {
     pub(super) fn new(kind: Kind, len: usize) -> io::Result<Self> {
         const { assert!(align_of::<T>() <= ALIGN) };
-        let slot = allocate(kind, Self::body(len).ok_or(io::ErrorKind::InvalidInput)?)?;
+        let slot = allocate(kind, Self::body(len).ok_or_else(too_large)?)?;
         slot.word_at(0).store(len as u64, Ordering::Relaxed);
         Ok(Self { slot, len, types: PhantomData })
     }
@@ -146,6 +150,7 @@ impl<T: Plain> Items<T> {
         self.slot.data(ITEMS, self.len)
     }
 
+    #[track_caller]
     fn write(&self, index: usize, items: &[T]) {
         let shared = self.bytes(index, items.len());
         for (item, shared) in bytemuck::cast_slice::<T, u8>(items).iter().zip(shared) {
@@ -153,8 +158,10 @@ impl<T: Plain> Items<T> {
         }
     }
 
+    #[track_caller]
     fn bytes(&self, index: usize, len: usize) -> &[AtomicU8] {
-        assert!(index.checked_add(len).is_some_and(|end| end <= self.len), "index outside the array");
+        let is_inside = index.checked_add(len).is_some_and(|end| end <= self.len);
+        assert!(is_inside, "{len} values from {index} on are not in an array of {}", self.len);
         let first = self.slot.data::<u8>(ITEMS + index * size_of::<T>(), len * size_of::<T>());
         let bytes = NonNull::slice_from_raw_parts(first.cast::<AtomicU8>(), first.len());
         // SAFETY: inside the slot; bytes as atomics have no alignment and no invalid values.
@@ -198,5 +205,16 @@ impl<T: Plain> Serialize for RawArray<T> {
 impl<'de, T: Plain> Deserialize<'de> for RawArray<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Items::receive(deserializer, Kind::Raw).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "2 values from 2 on are not in an array of 3")]
+    fn what_is_not_there_is_named() {
+        RawArray::<u8>::new(3).unwrap().write(2, &[1, 2]);
     }
 }

@@ -1,12 +1,17 @@
 //! Children by fork, and numbers by chance.
 //!
 //! # Safety
-//! The test programs have one thread of their own; a forked child runs a closure
-//! and leaves by `_exit`.
+//! A forked child runs a closure and leaves by `_exit`. The test programs have one thread of their
+//! own; the one that has more forks to see what a child can do then.
 
 #![allow(unsafe_code, dead_code, missing_docs)]
 
 use std::time::{Duration, Instant};
+
+use mp_sync::Event;
+
+pub(crate) const SHORT: Duration = Duration::from_millis(20);
+pub(crate) const LONG: Duration = Duration::from_secs(10);
 
 /// A child, killed and reaped when dropped.
 #[derive(Debug)]
@@ -14,7 +19,7 @@ pub(crate) struct Child(libc::pid_t);
 
 /// Runs `work` in a child, which exits with zero if it comes to its end, with one if it panics.
 pub(crate) fn fork(work: impl FnOnce()) -> Child {
-    // SAFETY: this program has one thread, and the child only runs `work`.
+    // SAFETY: the child only runs `work`, and the C library lets one of many threads allocate memory.
     match unsafe { libc::fork() } {
         0 => {
             // SAFETY: the call takes numbers only.
@@ -123,6 +128,36 @@ impl Drop for Child {
     }
 }
 
+/// Says that a child has come so far, and waits for the end.
+pub(crate) fn arrive(flag: &Event) -> ! {
+    flag.set();
+    loop {
+        std::thread::sleep(LONG);
+    }
+}
+
+/// A child that runs `work` up to the end of it and then waits to be killed.
+pub(crate) fn child_that<'a>(work: impl FnOnce(&Event) + 'a) -> Child {
+    let ready = Event::new().unwrap();
+    let child = fork(|| {
+        work(&ready);
+        arrive(&ready)
+    });
+    ready.wait_timeout(LONG).expect("the child comes so far");
+    child
+}
+
+/// How many handles this process has.
+pub(crate) fn count_handles() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+/// Ends this process, should it still run after so many seconds.
+pub(crate) fn end_after(seconds: u32) {
+    // SAFETY: the default action of the signal ends it.
+    unsafe { libc::alarm(seconds) };
+}
+
 /// Takes from this process all but so many handles.
 pub(crate) fn limit_handles(handles: u64) {
     let limit = libc::rlimit { rlim_cur: handles, rlim_max: handles };
@@ -195,14 +230,12 @@ pub(crate) fn run(tests: &[(&str, fn())]) {
     let mut passed = 0;
     for (name, test) in tests.iter().filter(|(name, _)| name.contains(filter)) {
         let begun = Instant::now();
-        // SAFETY: the default action of the signal ends a test that hangs.
-        unsafe { libc::alarm(120) };
+        end_after(120);
         test();
         println!("test {name} ... ok ({:.2} s)", begun.elapsed().as_secs_f64());
         passed += 1;
     }
-    // SAFETY: no test runs any more.
-    unsafe { libc::alarm(0) };
+    end_after(0);
     let others = tests.len() - passed;
     println!("test result: ok. {passed} passed; 0 failed; 0 ignored; 0 measured; {others} filtered out");
 }

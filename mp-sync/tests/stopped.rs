@@ -1,0 +1,109 @@
+//! What a process that was stopped, and neither goes on nor ends, holds up, and what it does not.
+
+mod common;
+
+use common::{SHORT, child_that, eventually, fork, run};
+use mp_sync::{Barrier, BarrierError, Queue, RwLock, Semaphore};
+
+/// A consumer waits at the head of the others, and a producer at the head of the producers.
+fn one_who_is_stopped_in_a_queue_holds_up_nobody_who_only_tries() {
+    let queue = Queue::bounded(1).unwrap();
+    let consumer = fork(|| drop(queue.get()));
+    eventually("it waits", || consumer.times_awoken() > 0 && !consumer.is_runnable());
+    std::thread::sleep(SHORT);
+    consumer.stop();
+    queue.put(1u32).unwrap();
+    assert!(queue.try_get().is_err_and(|error| error.is_empty()));
+    consumer.go_on();
+    assert!(consumer.join());
+    queue.put(2).unwrap();
+    let producer = fork(|| queue.put(3).unwrap());
+    eventually("it waits", || producer.times_awoken() > 0 && !producer.is_runnable());
+    std::thread::sleep(SHORT);
+    producer.stop();
+    assert_eq!(queue.get().unwrap(), 2);
+    assert!(queue.try_put(4).is_err_and(|error| error.is_full()));
+    producer.go_on();
+    assert!(producer.join());
+    assert_eq!(queue.try_get().unwrap(), 3);
+}
+
+/// A reader is stopped again and again, until that was where it passed the gate.
+fn one_who_is_stopped_as_it_begins_to_read_holds_up_nobody_who_only_tries() {
+    let lock = RwLock::new().unwrap();
+    let reader = fork(|| {
+        loop {
+            drop(lock.read().unwrap());
+        }
+    });
+    let mut refused = 0;
+    while refused < 2 {
+        reader.stop();
+        let in_the_gate = lock.try_read().is_err();
+        assert!(!in_the_gate || lock.try_write().is_err());
+        refused += u32::from(in_the_gate);
+        reader.go_on();
+    }
+    reader.kill();
+    assert!(lock.try_write().is_ok());
+}
+
+fn a_stopped_process_holds_up_no_permits() {
+    let seats = Semaphore::new(0).unwrap();
+    let waiter = child_that(|ready| {
+        ready.set();
+        drop(seats.acquire());
+    });
+    std::thread::sleep(SHORT);
+    waiter.stop();
+    assert!(seats.try_acquire().is_err());
+    seats.release(1).unwrap();
+    assert!(seats.try_acquire().is_ok(), "it has not got it yet");
+    waiter.go_on();
+}
+
+/// The permit is given back while one waits behind the one that was stopped.
+fn a_stopped_process_holds_up_no_permits_for_longer_than_a_timeout() {
+    let seats = Semaphore::new(0).unwrap();
+    let [first, second] = [(); 2].map(|()| {
+        let child = fork(|| drop(seats.acquire_timeout(75 * SHORT).unwrap()));
+        eventually("it waits", || child.times_awoken() > 0 && !child.is_runnable());
+        std::thread::sleep(SHORT);
+        child
+    });
+    first.stop();
+    seats.release(1).unwrap();
+    assert!(second.join(), "the permit is there");
+    first.go_on();
+    assert!(first.join());
+}
+
+/// One of the last turn has not gone yet, as it was stopped, so that there is no seat.
+fn a_turn_that_is_not_free_in_time_breaks_the_barrier() {
+    let barrier = Barrier::new(2).unwrap();
+    let sleeper = fork(|| assert!(barrier.wait().is_ok()));
+    eventually("it waits", || barrier.n_waiting() == 1);
+    std::thread::sleep(SHORT);
+    sleeper.stop();
+    barrier.wait().unwrap();
+    let waiter = fork(|| assert!(matches!(barrier.wait(), Err(BarrierError::Broken))));
+    eventually("it waits", || barrier.n_waiting() == 1);
+    assert!(matches!(barrier.wait_timeout(SHORT), Err(BarrierError::Timeout)));
+    assert!(barrier.is_broken());
+    assert!(waiter.join());
+    sleeper.go_on();
+    assert!(sleeper.join(), "the turn that it took part in was a good one");
+}
+
+fn main() {
+    macro_rules! tests {
+        ($($name:ident),* $(,)?) => { &[$((stringify!($name), $name as fn())),*] };
+    }
+    run(tests![
+        one_who_is_stopped_in_a_queue_holds_up_nobody_who_only_tries,
+        one_who_is_stopped_as_it_begins_to_read_holds_up_nobody_who_only_tries,
+        a_stopped_process_holds_up_no_permits,
+        a_stopped_process_holds_up_no_permits_for_longer_than_a_timeout,
+        a_turn_that_is_not_free_in_time_breaks_the_barrier,
+    ]);
+}
