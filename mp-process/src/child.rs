@@ -13,7 +13,7 @@ use crate::memory;
 use crate::start::Started;
 use crate::status::{ABORTED, Ending, ExitStatus, KILLED, OutOfMemory};
 use crate::sys::end::{self, Request};
-use crate::sys::start::Born;
+use crate::sys::start::{Born, Told};
 
 /// How long after a child's end the one who collects it may take to say how it ended.
 const RELAY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -39,6 +39,7 @@ struct State {
     /// Becomes ready when it has ended; `None` too if it could never be watched.
     end: Option<Arc<Handle>>,
     link: Option<SocketLink>,
+    told: Option<Told>,
     status: Option<ExitStatus>,
     /// The most memory that it had resident, in bytes.
     peak: Option<u64>,
@@ -58,9 +59,9 @@ struct State {
 
 impl Child {
     pub(crate) fn new(started: Started, name: String, announces: bool, is_limited: bool, floor: u64) -> Self {
-        let Started { born: Born { pid, end, relay }, link } = started;
+        let Started { born: Born { pid, end, relay, told }, link } = started;
         let (end, link) = (end.map(Arc::new), Some(link));
-        let state = State { end, link, begun: !announces, is_limited, ..State::default() };
+        let state = State { end, link, told, begun: !announces, is_limited, ..State::default() };
         Self {
             pid,
             name,
@@ -216,6 +217,7 @@ impl State {
             self.status = Some(self.explained(status));
             self.end = None;
             self.link = None;
+            self.told = None;
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ use crate::settings::{Settings, Streams, Surroundings};
 use crate::start::Launch;
 use crate::sys::start::Server;
 
-pub(crate) const NAME: &str = "fork-server";
+pub(crate) const NAME: &str = "mp-fork-server";
 
 /// A server of forks of its own, in which a function has prepared what all its children
 /// find in memory: a model that is loaded, tables, caches.
@@ -175,10 +175,11 @@ impl Post {
         self.program == launch.program && self.args == launch.args
     }
 
-    /// Whether it is the usual one, or in use, or passes on how children end that are not
-    /// joined yet.
-    fn is_needed(&self) -> bool {
+    /// Whether it is the usual one, or in use or just about to be, or passes on how children
+    /// end that are not joined yet. The list of all posts is locked.
+    fn is_needed(self: &Arc<Self>) -> bool {
         self.is_usual()
+            || Arc::strong_count(self) > 1
             || self
                 .seat
                 .try_lock()
@@ -199,5 +200,28 @@ impl fmt::Debug for ForkServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let pid = self.0.posts.with(|posts| posts.iter().find(|post| post.is_usual())?.pid());
         f.debug_struct("ForkServer").field("pid", &pid).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_post_that_is_about_to_be_used_is_not_given_up() {
+        let server = ForkServer::plain();
+        let with = |word: &str| Launch { args: Some(vec![word.into()]), ..Launch::default() };
+        server.seat(&with("first"), |_| {});
+        let find =
+            |posts: &mut Vec<Arc<Post>>| posts.iter().find(|post| post.serves(&with("first"))).cloned();
+        let held = server.0.posts.with(find).unwrap();
+        for word in ["second", "third"] {
+            server.seat(&with(word), |_| {});
+        }
+        assert!(server.0.posts.with(find).is_some_and(|post| Arc::ptr_eq(&post, &held)));
+        drop(held);
+        server.seat(&with("fourth"), |_| {});
+        server.seat(&with("fifth"), |_| {});
+        assert!(server.0.posts.with(find).is_none());
     }
 }

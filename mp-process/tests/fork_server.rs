@@ -69,7 +69,7 @@ fn server(word: &str) -> Source {
 /// The living servers of this process.
 fn servers() -> Vec<u32> {
     let all = descendants(process::id()).into_iter();
-    all.filter(|below| below.name == "fork-server" && !below.is_zombie()).map(|below| below.pid).collect()
+    all.filter(|below| below.name == "mp-fork-server" && !below.is_zombie()).map(|below| below.pid).collect()
 }
 
 fn children_find_what_was_prepared() {

@@ -391,7 +391,7 @@ fn arguments_are_given_or_refused(method: StartMethod) {
 /// The processes below this one that wait to fork.
 fn servers() -> usize {
     let all = descendants(std::process::id()).into_iter();
-    all.filter(|below| below.name == "fork-server" && !below.is_zombie()).count()
+    all.filter(|below| below.name == "mp-fork-server" && !below.is_zombie()).count()
 }
 
 fn servers_of_many_arguments_are_not_kept(method: StartMethod) {

@@ -130,12 +130,12 @@ impl Census {
 /// Whether it is the child that a server of forks keeps ready for this process: each start
 /// replaces it by another one.
 fn is_spare(member: &Descendant) -> bool {
-    member.name == "fork-spare" && member.parent == process::id() && !member.is_zombie()
+    member.name == "mp-fork-spare" && member.parent == process::id() && !member.is_zombie()
 }
 
 /// Whether it is a server of forks of this process, alive.
 fn is_server(member: &Descendant) -> bool {
-    member.name == "fork-server" && member.parent == process::id() && !member.is_zombie()
+    member.name == "mp-fork-server" && member.parent == process::id() && !member.is_zombie()
 }
 
 /// A handle and what it stands for, as the kernel names it.

@@ -438,7 +438,7 @@ fn lose_the_server(method: StartMethod) {
     let child =
         Process::builder().start_method(method).spawn(|()| thread::sleep(Duration::from_millis(500)), ());
     let child = child.unwrap();
-    let server = descendants(process::id()).into_iter().find(|below| below.name == "fork-server").unwrap();
+    let server = descendants(process::id()).into_iter().find(|below| below.name == "mp-fork-server").unwrap();
     // SAFETY: only sends a signal, that of Ctrl-C.
     #[allow(unsafe_code)]
     unsafe {
@@ -453,7 +453,7 @@ fn lose_the_server(method: StartMethod) {
     // One child was forked ahead; for the next one there is a new server.
     assert_eq!(spawn(method, |()| 5).join().unwrap(), 5);
     let lost = spawn(method, sleep_long);
-    chaos::kill(living("fork-server").unwrap()).unwrap();
+    chaos::kill(living("mp-fork-server").unwrap()).unwrap();
     thread::sleep(Duration::from_millis(50));
     lost.kill().unwrap();
     // Where the server is its parent, its status has nobody to tell it.
@@ -477,7 +477,7 @@ fn lose_the_spare(method: StartMethod) {
         if round % 2 == 0 {
             let deadline = Instant::now() + Duration::from_secs(20);
             let spare = loop {
-                match living("fork-spare") {
+                match living("mp-fork-spare") {
                     Some(spare) => break spare,
                     None => assert!(Instant::now() < deadline, "no child is kept ready"),
                 }

@@ -86,7 +86,7 @@ pub(crate) fn fork(link: SocketLink, live: impl FnOnce(SocketLink)) -> io::Resul
     let gate = (!is_alone()).then(spawn::keep_forks_out);
     let parent = getpid();
     match fork_process()? {
-        Forked::Parent { pid, end } => Ok(Born { pid, end, relay: None }),
+        Forked::Parent { pid, end } => Ok(Born { pid, end, relay: None, told: None }),
         Forked::Child => {
             drop(gate);
             boot::follow(parent);

@@ -43,7 +43,7 @@ pub(crate) fn spawn(launch: &Launch, link: SocketLink) -> io::Result<Born> {
 fn start(program: &Program, socket: &Handle) -> io::Result<Born> {
     let _busy = keep_forks_out();
     let (pid, end) = program.execute(socket)?;
-    Ok(Born { pid, end: Some(end), relay: None })
+    Ok(Born { pid, end: Some(end), relay: None, told: None })
 }
 
 fn program(launch: &Launch, link: &SocketLink) -> io::Result<Program> {

@@ -7,7 +7,7 @@ use ipc_core::Handle;
 use crate::start::StartMethod;
 
 pub(crate) use super::fork::{fork, threads_of_the_program};
-pub(crate) use super::server::{Gone, Server, discard, tend};
+pub(crate) use super::server::{Gone, Server, Told, discard, tend};
 pub(crate) use super::spawn::spawn;
 
 pub(crate) const AVAILABLE: &[StartMethod] =
@@ -22,4 +22,6 @@ pub(crate) struct Born {
     pub(crate) end: Option<Handle>,
     /// The end of the process that collects it, if that is not this one.
     pub(crate) relay: Option<Arc<Handle>>,
+    /// Kept until it is collected, if a server has made it.
+    pub(crate) told: Option<Told>,
 }

@@ -40,7 +40,11 @@ pub(crate) mod start {
         pub(crate) pid: u32,
         pub(crate) end: Option<Handle>,
         pub(crate) relay: Option<Arc<Handle>>,
+        pub(crate) told: Option<Told>,
     }
+
+    #[derive(Debug)]
+    pub(crate) enum Told {}
 
     pub(crate) fn spawn(_launch: &Launch, _link: SocketLink) -> io::Result<Born> {
         unsupported()

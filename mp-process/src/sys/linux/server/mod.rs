@@ -30,7 +30,7 @@ use crate::function::Function;
 use crate::start::Launch;
 
 pub(super) use crate::fork_server::NAME as SERVER_NAME;
-pub(crate) use orphans::tend;
+pub(crate) use orphans::{Told, tend};
 
 const LEFT_THREADS: &str =
     "the function that prepares the server of forks has left threads behind, which a fork does not copy";
@@ -39,7 +39,7 @@ const LEFT_THREADS: &str =
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// What a child is called until it has its orders.
-const SPARE_NAME: &str = "fork-spare";
+const SPARE_NAME: &str = "mp-fork-spare";
 
 /// One more child, please.
 #[derive(Debug, Serialize, Deserialize)]
@@ -183,7 +183,8 @@ impl Server {
         match reply.read::<Reply>().map_err(|_| Gone)? {
             Reply::Started { pid, relayed, end, socket } => {
                 let relay = relayed.then(|| Arc::clone(&self.end));
-                let born = Born { pid: pid.unsigned_abs(), end: Some(end), relay };
+                let pid = pid.unsigned_abs();
+                let born = Born { pid, end: Some(end), relay, told: Some(Told::of(pid)) };
                 Ok(Ok((born, SocketLink::from_handle(socket).trust_peer())))
             }
             Reply::Failed(reason) => Ok(Err(io::Error::other(reason))),

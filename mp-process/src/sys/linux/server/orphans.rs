@@ -3,7 +3,7 @@
 //! The server itself is to be collected, and so is a child that it made and could not tell
 //! of any more: that one is a child of this process, sees that the server has gone and ends, and
 //! nobody here knows its id. So it is looked for, by its parent and by its name, which no
-//! child has any more that has its orders. Until it has ended it is looked at again
+//! child has any more that has its orders, among those that no server has told of. Until it has ended it is looked at again
 //! whenever a process is started, joined or listed.
 
 use std::fs;
@@ -23,6 +23,30 @@ struct Known {
     servers: Vec<(u32, Weak<Handle>)>,
     /// Children that may be such ones.
     strays: Vec<u32>,
+    /// Children that servers have told of: others wait for their ends.
+    told: Vec<u32>,
+}
+
+/// A server has told of this child, whose end its holder waits for: it is none that is left
+/// behind, whatever it is called still.
+#[derive(Debug)]
+pub(crate) struct Told(u32);
+
+impl Told {
+    pub(super) fn of(pid: u32) -> Self {
+        KNOWN.with(|known| known.told.push(pid));
+        Self(pid)
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        KNOWN.with(|known| {
+            if let Some(at) = known.told.iter().position(|pid| *pid == self.0) {
+                known.told.swap_remove(at);
+            }
+        });
+    }
 }
 
 /// Has the server's end noticed.
@@ -71,11 +95,11 @@ impl Known {
     }
 
     fn collect_strays(&mut self) {
-        let servers = &self.servers;
+        let (servers, told) = (&self.servers, &self.told);
         self.strays.retain(|pid| {
-            let is_server = servers.iter().any(|(server, _)| server == pid);
+            let is_known = told.contains(pid) || servers.iter().any(|(server, _)| server == pid);
             match is_stray(*pid) {
-                Some(has_ended) if !is_server => !has_ended || collect(*pid).is_none(),
+                Some(has_ended) if !is_known => !has_ended || collect(*pid).is_none(),
                 _ => false,
             }
         });

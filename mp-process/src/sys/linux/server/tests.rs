@@ -1,5 +1,6 @@
 //! Servers that are killed or stopped when they have made a child and told nobody of it.
 
+use std::fs;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,7 +9,9 @@ use mp_testkit::chaos::{self, Descendant, descendants};
 use rustix::process::{Pid, Signal, getpid, kill_process};
 
 use super::{SERVER_NAME, SPARE_NAME};
-use crate::{Process, StartMethod, active_children};
+use crate::start::Launch;
+use crate::sys::end::{Request, collect, signal};
+use crate::{ForkServer, Process, StartMethod, active_children};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -63,6 +66,46 @@ fn a_server_that_ends_before_its_answer_leaves_no_zombie() {
         }
     }
     a_server_that_is_stopped_before_its_answer_leaves_no_zombie();
+    a_child_that_was_killed_before_its_orders_is_its_holders();
+    a_program_of_the_same_name_is_its_starters();
+}
+
+/// Has a server end that leaves a child behind, and both collected.
+fn lose_a_server(others: &[u32]) {
+    start("die").join().unwrap();
+    wait_until("collected", || {
+        let _ = active_children();
+        crew().iter().all(|one| others.contains(&one.pid))
+    });
+}
+
+fn a_child_that_was_killed_before_its_orders_is_its_holders() {
+    let server = ForkServer::plain();
+    let launch = Launch { args: Some(vec!["holds".into()]), ..Launch::default() };
+    let (born, link) = server.seat(&launch, |seat| server.launch(&launch, seat)?.child().unwrap()).unwrap();
+    lose_a_server(&[born.pid]);
+    let end = born.end.as_ref().unwrap();
+    signal(end, Request::Kill).unwrap();
+    wait_until("killed", || chaos::state(born.pid) == Some('Z'));
+    let _ = active_children();
+    let (status, _) = collect(end).unwrap().unwrap();
+    assert_eq!(status.signal(), Some(Signal::KILL.as_raw()));
+    // Its holder lets go of it.
+    drop((born, link));
+}
+
+fn a_program_of_the_same_name_is_its_starters() {
+    let folder = std::env::temp_dir().join(format!("namesake-{}", std::process::id()));
+    fs::create_dir(&folder).unwrap();
+    let path = folder.join("fork-server");
+    fs::copy("/bin/true", &path).unwrap();
+    let mut child = std::process::Command::new(&path).spawn().unwrap();
+    wait_until("ended", || chaos::state(child.id()) == Some('Z'));
+    lose_a_server(&[]);
+    let _ = active_children();
+    let status = child.wait();
+    fs::remove_dir_all(&folder).unwrap();
+    assert!(status.unwrap().success());
 }
 
 fn list(_: Process<()>) {
