@@ -90,7 +90,8 @@ impl Builder {
         self
     }
 
-    /// Sets a variable of the child's environment, which is otherwise this process's.
+    /// Sets a variable of the child's environment, which is otherwise this process's. A name
+    /// that is empty or has a `=` in it makes the start an error.
     #[must_use]
     pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.launch.env.push((key.as_ref().to_owned(), Some(value.as_ref().to_owned())));
@@ -225,6 +226,7 @@ impl Builder {
         if !Function::new(function).can_travel() {
             return Err(Kind::Function(FOREIGN_CODE).into());
         }
+        self.launch.check()?;
         if self.launch.method == StartMethod::Fork {
             let mut call = boot::call(function, &arg).map_err(Kind::Argument)?;
             let child = self.fork_to(depth, || boot::run::<A, R>(std::mem::take(&mut call)))?;
@@ -306,6 +308,7 @@ impl Builder {
 
     /// Forks this process; the child does the work.
     fn fork_to<R>(self, depth: u32, work: impl FnOnce() -> Packet) -> Result<Process<R>, ProcessError> {
+        self.launch.check()?;
         start::check_fork(&self.launch)?;
         let birth = self.birth(depth);
         let (name, streams) = (birth.name.clone(), &self.streams);

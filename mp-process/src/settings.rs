@@ -51,7 +51,7 @@ impl From<Handle> for Stdio {
 pub enum Resource {
     /// Bytes of address space: allocations beyond it fail.
     Memory,
-    /// Seconds of processor time, after which the process is killed.
+    /// Seconds of processor time, after which the process is killed (by SIGXCPU on Unix).
     CpuSeconds,
     /// Open files and other handles.
     OpenFiles,
@@ -109,7 +109,7 @@ impl Settings {
             said("changing its niceness", setup::set_niceness(niceness))?;
         }
         if let Some(cpus) = &self.cpus {
-            said("binding it to its CPUs", setup::bind_to(cpus))?;
+            said(&format!("binding it to the CPUs {cpus:?}"), setup::bind_to(cpus))?;
         }
         self.limits
             .iter()

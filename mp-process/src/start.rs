@@ -1,7 +1,7 @@
 //! Ways to make a process.
 
 use std::cell::Cell;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::time::Instant;
 
@@ -56,6 +56,29 @@ pub(crate) struct Launch {
 }
 
 impl Launch {
+    /// Whether the system can take it: by some start methods it is looked at only in the child.
+    pub(crate) fn check(&self) -> Result<(), ProcessError> {
+        let holds = |text: &OsStr, byte: u8| text.as_encoded_bytes().contains(&byte);
+        let wrong = |what: String| Err(Kind::Start(io::Error::new(io::ErrorKind::InvalidInput, what)).into());
+        for (name, value) in &self.env {
+            if name.is_empty() || holds(name, b'=') || holds(name, 0) {
+                return wrong(format!(
+                    "{name:?} is no name of an environment variable, which is not empty and has no `=` and no \
+                     zero byte"
+                ));
+            }
+            if value.as_ref().is_some_and(|value| holds(value, 0)) {
+                return wrong(format!(
+                    "the environment variable {name:?} cannot have a value with a zero byte, at which it would end"
+                ));
+            }
+        }
+        if let Some(arg) = self.args.iter().flatten().chain(&self.program).find(|arg| holds(arg, 0)) {
+            return wrong(format!("{arg:?} has a zero byte, at which an argument or a path would end"));
+        }
+        Ok(())
+    }
+
     pub(crate) fn server(&self) -> ForkServer {
         self.server.clone().unwrap_or_else(ForkServer::plain)
     }

@@ -40,6 +40,8 @@ common::tests![
     at_most_two_handles_per_child_and_none_after_join,
     a_joined_process_holds_no_handle,
     environment_and_directory_are_given,
+    what_no_system_takes_is_refused_in_words,
+    the_end_of_the_cpu_time_is_told_in_words,
     streams_are_given,
     limits_and_niceness_are_given,
     arguments_are_given_or_refused,
@@ -331,6 +333,32 @@ fn environment_and_directory_are_given(method: StartMethod) {
     env::set_current_dir(before).unwrap();
 }
 
+fn what_no_system_takes_is_refused_in_words(method: StartMethod) {
+    let wrong = |refused: &dyn Fn(mp_process::Builder) -> mp_process::Builder, word: &str| {
+        let error = refused(builder(method)).spawn(|()| (), ()).unwrap_err();
+        assert!(error.is_start_failure() && error.to_string().contains(word), "{error}");
+    };
+    wrong(&|builder| builder.env("A=B", "x"), "\"A=B\" is no name of an environment variable");
+    wrong(&|builder| builder.env("", "x"), "\"\" is no name of an environment variable");
+    wrong(&|builder| builder.env_remove("A=B"), "no name");
+    wrong(&|builder| builder.env("A", "x\0y"), "value with a zero byte");
+    wrong(&|builder| builder.args(["x\0y"]), "has a zero byte");
+    wrong(&|builder| builder.executable("x\0y"), "has a zero byte");
+    let error = builder(method).cpus([1 << 20]).spawn(|()| (), ()).and_then(Process::join).unwrap_err();
+    assert!(error.to_string().contains("CPUs [1048576]"), "{error}");
+}
+
+fn the_end_of_the_cpu_time_is_told_in_words(method: StartMethod) {
+    let spin = |()| -> u32 {
+        loop {
+            std::hint::spin_loop();
+        }
+    };
+    let child = builder(method).limit(Resource::CpuSeconds, 1).spawn(spin, ()).unwrap();
+    let error = child.join().unwrap_err();
+    assert!(error.to_string().contains("SIGXCPU"), "{error}");
+}
+
 fn streams_are_given(method: StartMethod) {
     let (mut input, output) = pipe().unwrap();
     std::io::Write::write_all(&mut &output, b"from above").unwrap();
@@ -438,13 +466,18 @@ fn another_executable_is_started_if_it_is_of_this_build(method: StartMethod) {
     assert_eq!(path.unwrap(), copy);
     // A program that knows nothing of this library.
     let error = run("/bin/true".as_ref()).unwrap_err();
-    assert!(error.is_start_failure(), "{error}");
-    // A program of another build.
-    let other = own.parent().and_then(|folder| folder.parent()).unwrap().join("examples/ends");
-    if other.is_file() {
-        let error = run(&other).unwrap_err();
-        assert!(error.to_string().contains("another build"), "{error}");
-    }
+    assert!(error.is_start_failure() && error.to_string().contains("call `multiprocess::init()`"), "{error}");
+    // A program of another build, of which its build id tells: the header of the note is before it.
+    fs::create_dir(&folder).unwrap();
+    let mut program = fs::read(&own).unwrap();
+    let header = b"\x04\0\0\0\x14\0\0\0\x03\0\0\0GNU\0";
+    let at = program.windows(header.len()).position(|bytes| bytes == header).unwrap() + header.len();
+    program[at] ^= 1;
+    fs::copy(&own, &copy).unwrap();
+    fs::write(&copy, program).unwrap();
+    let error = run(&copy).unwrap_err();
+    fs::remove_dir_all(&folder).unwrap();
+    assert!(error.to_string().contains("another build"), "{error}");
     // One that was deleted.
     let error = run(&copy).unwrap_err();
     assert!(error.is_start_failure(), "{error}");

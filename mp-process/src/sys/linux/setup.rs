@@ -126,5 +126,8 @@ pub(crate) fn limit(resource: Resource, most: u64) -> io::Result<()> {
     };
     let own = sys::getrlimit(resource).maximum;
     let most = Some(own.map_or(most, |own| own.min(most)));
-    Ok(sys::setrlimit(resource, Rlimit { current: most, maximum: most })?)
+    // At the end of the time comes SIGXCPU, which says why, unless it is that of the final limit.
+    let spare = u64::from(resource == sys::Resource::Cpu);
+    let last = most.map(|most| own.unwrap_or(u64::MAX).min(most.saturating_add(spare)));
+    Ok(sys::setrlimit(resource, Rlimit { current: most, maximum: last })?)
 }

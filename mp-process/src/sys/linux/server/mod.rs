@@ -35,6 +35,9 @@ pub(crate) use orphans::{Told, tend};
 const LEFT_THREADS: &str =
     "the function that prepares the server of forks has left threads behind, which a fork does not copy";
 
+const BEFORE_INIT: &str = " before it reached `init()`: call `multiprocess::init()` first in `main`, before \
+     anything that may end the program";
+
 /// How long a server that is given up may take for its last answer.
 const PATIENCE: Duration = Duration::from_millis(200);
 
@@ -103,24 +106,28 @@ impl Server {
         let Born { pid, end, .. } = super::spawn::spawn(launch, theirs)?;
         let gone = || io::Error::other("the server of forks ended at once");
         let server = Self { link: ours, pid, end: Arc::new(end.ok_or_else(gone)?), owes: false };
-        server.await_begin(deadline())?;
+        server.await_begin(deadline(), BEFORE_INIT)?;
         Ok(server)
     }
 
     /// Waits until the function that prepares it has returned.
     pub(crate) fn await_prepared(&self) -> io::Result<()> {
-        self.await_begin(None)
+        self.await_begin(None, "")
     }
 
-    fn await_begin(&self, deadline: Option<Instant>) -> io::Result<()> {
+    /// One that exits instead is told with what is `wrong` then.
+    fn await_begin(&self, deadline: Option<Instant>, wrong: &str) -> io::Result<()> {
         let mut packet = Packet::new();
         match self.link.recv(&mut packet, deadline) {
             Ok(()) => {}
             Err(RecvError::Protocol(_)) => return Err(io::Error::other(OTHER_FORMAT)),
             Err(_) => {
                 let _ = ipc_core::wait_deadline(&[&*self.end], deadline);
-                let how = end::collect(&self.end)?
-                    .map_or_else(|| "does not begin".to_owned(), |(end, _)| end.to_string());
+                let how = match end::collect(&self.end)? {
+                    Some((status, _)) if status.code().is_some() => format!("{status}{wrong}"),
+                    Some((status, _)) => status.to_string(),
+                    None => "does not begin".to_owned(),
+                };
                 return Err(io::Error::other(format!("the server of forks {how}")));
             }
         }

@@ -54,6 +54,11 @@ pub(super) fn watch(pid: u32, end: &Arc<Handle>) {
     KNOWN.with(|known| known.servers.push((pid, Arc::downgrade(end))));
 }
 
+#[cfg(test)]
+pub(super) fn told() -> Vec<u32> {
+    KNOWN.with(|known| known.told.clone())
+}
+
 /// Says that a server has been collected, and whether it may have made a child that it has
 /// not told of.
 pub(super) fn server_ended(pid: u32, may_leave_one: bool) {

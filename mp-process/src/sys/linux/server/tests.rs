@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use mp_testkit::chaos::{self, Descendant, descendants};
 use rustix::process::{Pid, Signal, getpid, kill_process};
 
-use super::{SERVER_NAME, SPARE_NAME};
+use super::{SERVER_NAME, SPARE_NAME, orphans};
 use crate::start::Launch;
 use crate::sys::end::{Request, collect, signal};
 use crate::{ForkServer, Process, StartMethod, active_children};
@@ -27,6 +27,10 @@ pub(super) fn has_forked(child: i32) {
         "die" => signal(getpid(), Signal::KILL),
         "die-with-child" => {
             signal(Pid::from_raw(child).unwrap(), Signal::KILL);
+            signal(getpid(), Signal::KILL);
+        }
+        "die-with-stopped-child" => {
+            signal(Pid::from_raw(child).unwrap(), Signal::STOP);
             signal(getpid(), Signal::KILL);
         }
         "stop" => signal(getpid(), Signal::STOP),
@@ -59,15 +63,33 @@ fn a_server_that_ends_before_its_answer_leaves_no_zombie() {
     for word in ["die", "die-with-child"] {
         for look in [list, start_another, join_another] {
             let earlier = Process::spawn(|()| (), ()).unwrap();
-            start(word).join().unwrap();
+            // To join it would be a look.
+            let process = start(word);
+            wait_until("ended", || !process.is_alive());
             wait_until("dead", || crew().iter().all(Descendant::is_zombie));
             look(earlier);
             assert_eq!(crew(), [], "{word}");
         }
     }
     a_server_that_is_stopped_before_its_answer_leaves_no_zombie();
+    a_child_that_outlives_its_server_is_collected_later();
     a_child_that_was_killed_before_its_orders_is_its_holders();
     a_program_of_the_same_name_is_its_starters();
+}
+
+fn a_child_that_outlives_its_server_is_collected_later() {
+    let process = start("die-with-stopped-child");
+    wait_until("ended", || !process.is_alive());
+    wait_until("dead", || crew().iter().any(Descendant::is_zombie));
+    let _ = active_children();
+    wait_until("stopped", || crew().iter().all(|one| one.state == 'T'));
+    let [spare] = &crew()[..] else { panic!("{:?}", crew()) };
+    chaos::kill(spare.pid).unwrap();
+    wait_until("killed", || chaos::state(spare.pid) == Some('Z'));
+    let _ = active_children();
+    assert_eq!(crew(), []);
+    process.join_timeout(LIMIT).unwrap();
+    assert!(!orphans::told().contains(&process.pid()), "it is held, but not waited for any more");
 }
 
 /// Has a server end that leaves a child behind, and both collected.
