@@ -56,3 +56,19 @@ pub(crate) fn add(number: u64, mut line: String) {
         }
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_kept_of_a_child_that_nobody_holds() {
+        let tail = Tail::begin();
+        let number = tail.number();
+        add(number, "said".to_owned());
+        assert_eq!(tail.lines(), ["said"]);
+        drop(tail);
+        add(number, "said late".to_owned());
+        assert!(TAILS.with(|tails| !tails.contains_key(&number)));
+    }
+}

@@ -3,8 +3,9 @@
 
 use std::process::{self, ExitCode};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use std::{env, thread};
+use std::{env, panic, thread};
 
 use log::{LevelFilter, Log, Metadata, Record};
 use mp_process::{Process, StartMethod, log_to_stderr};
@@ -25,6 +26,10 @@ const ROLES: &[Role] = &[
     ("events_of_tracing_reach_the_logger_of_the_program", events, expect_nothing),
     ("nobody_hangs_when_the_logger_does", to_a_stuck_logger, expect_nothing),
     ("what_a_killed_child_had_said_is_there", killed, expect_nothing),
+    ("lost_records_are_counted_and_told_once", with_losses, expect_nothing),
+    ("long_records_are_cut", too_long, expect_nothing),
+    ("a_logger_that_panics_gets_the_next_record", to_a_panicking_logger, expect_nothing),
+    ("the_last_records_of_a_child_are_kept", with_a_tail, expect_nothing),
 ];
 
 fn main() -> ExitCode {
@@ -78,15 +83,24 @@ struct Keeper {
     naps: Duration,
 }
 
+/// The logger takes nothing in.
+static IS_CLOSED: AtomicBool = AtomicBool::new(false);
+
 static KEPT: Mutex<Vec<(u32, String)>> = Mutex::new(Vec::new());
 
 impl Log for Keeper {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() != "unwanted"
     }
 
     fn log(&self, record: &Record<'_>) {
         thread::sleep(self.naps);
+        while IS_CLOSED.load(Ordering::Relaxed) {
+            thread::sleep(Duration::from_millis(1));
+        }
+        if record.target() == "panics" {
+            panic::panic_any(());
+        }
         let text = format!("{} {} {}", record.level(), record.target(), record.args());
         KEPT.lock().unwrap().push((process::id(), text));
     }
@@ -101,7 +115,10 @@ fn install(naps: Duration) {
 
 fn to_logger(method: StartMethod) {
     install(Duration::ZERO);
-    let say = |count: u32| (0..count).for_each(|i| log::debug!(target: "tests", "record {i}"));
+    let say = |count: u32| {
+        log::debug!(target: "unwanted", "its logger says so");
+        (0..count).for_each(|i| log::debug!(target: "tests", "record {i}"));
+    };
     Process::builder().start_method(method).name("talker").spawn(say, 500).unwrap().join().unwrap();
     let kept = KEPT.lock().unwrap();
     if method == StartMethod::Fork {
@@ -160,4 +177,107 @@ fn killed(method: StartMethod) {
     assert_eq!(child.join().unwrap_err().signal(), Some(9));
     let kept = KEPT.lock().unwrap();
     assert!(method == StartMethod::Fork || kept[0].1.ends_with("[talker] last words"), "{kept:?}");
+}
+
+/// As long as it takes until `is_so` of what the logger has.
+fn wait_until(is_so: impl Fn(&[String]) -> bool) -> Vec<String> {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let kept: Vec<_> = KEPT.lock().unwrap().iter().map(|(_, text)| text.clone()).collect();
+        if is_so(&kept) {
+            return kept;
+        }
+        assert!(Instant::now() < deadline, "{kept:?}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn with_losses(method: StartMethod) {
+    if method == StartMethod::Fork {
+        return;
+    }
+    install(Duration::ZERO);
+    IS_CLOSED.store(true, Ordering::Relaxed);
+    let (told, tells) = ipc_core::pipe::<u32>().unwrap();
+    let (goes_on, go) = ipc_core::pipe::<()>().unwrap();
+    let say = |(told, go): (ipc_core::Sender<u32>, ipc_core::Receiver<()>)| {
+        (0..2000).for_each(|i| log::debug!(target: "tests", "record {i}: {}", "x".repeat(1000)));
+        told.send(&2000).unwrap();
+        go.recv().unwrap();
+        (0..2).for_each(|_| log::debug!(target: "tests", "there is room"));
+    };
+    let child = Process::builder().start_method(method).spawn(say, (told, go)).unwrap();
+    let said = tells.recv().unwrap();
+    IS_CLOSED.store(false, Ordering::Relaxed);
+    // All that was sent has come when the count stands still for a while.
+    let mut before = 0;
+    loop {
+        thread::sleep(Duration::from_millis(300));
+        let now = KEPT.lock().unwrap().len();
+        if now == before {
+            break;
+        }
+        before = now;
+    }
+    goes_on.send(&()).unwrap();
+    child.join().unwrap();
+    let kept = wait_until(|kept| kept.iter().filter(|text| text.contains("there is room")).count() == 2);
+    let records = kept.iter().filter(|text| text.contains("record ")).count();
+    let is_loss = |text: &&String| text.starts_with("WARN") && text.contains("records were lost");
+    let losses: Vec<_> = kept.iter().filter(is_loss).collect();
+    let [loss] = losses[..] else { panic!("{losses:?}") };
+    let lost: u32 = loss.split(' ').find_map(|word| word.parse().ok()).unwrap();
+    assert!(lost > 0);
+    assert_eq!(u32::try_from(records).unwrap() + lost, said);
+}
+
+fn too_long(method: StartMethod) {
+    if method == StartMethod::Fork {
+        return;
+    }
+    install(Duration::ZERO);
+    let say = |()| log::debug!(target: "tests", "x{}", "\u{e9}".repeat(20_000));
+    Process::builder().start_method(method).spawn(say, ()).unwrap().join().unwrap();
+    let kept = wait_until(|kept| kept.len() == 1);
+    assert!(kept[0].ends_with("\u{e9}\u{2026}"), "{}", kept[0].len());
+    assert!(kept[0].len() < 17 << 10, "{}", kept[0].len());
+}
+
+fn to_a_panicking_logger(method: StartMethod) {
+    if method == StartMethod::Fork {
+        return;
+    }
+    install(Duration::ZERO);
+    panic::set_hook(Box::new(|_| {}));
+    let say = |()| {
+        log::debug!(target: "panics", "one");
+        log::debug!(target: "tests", "two");
+        // The thread that takes them in lives on, too.
+        thread::sleep(Duration::from_millis(100));
+        log::debug!(target: "panics", "three");
+        thread::sleep(Duration::from_millis(100));
+        log::debug!(target: "tests", "four");
+    };
+    let child = Process::builder().start_method(method).spawn(say, ()).unwrap();
+    wait_until(|kept| kept.len() == 2 && kept[0].ends_with("two") && kept[1].ends_with("four"));
+    child.join().unwrap();
+}
+
+fn with_a_tail(method: StartMethod) {
+    install(Duration::ZERO);
+    let say = |()| {
+        (0..12).for_each(|i| log::debug!("record {i}"));
+        log::warn!("{}", "\u{e9}".repeat(1000));
+    };
+    let child = Process::builder().start_method(method).spawn(say, ()).unwrap();
+    child.join_timeout(Duration::MAX).unwrap();
+    let last = child.last_records();
+    if method == StartMethod::Fork {
+        // A fork has a copy of the logger itself.
+        assert!(last.is_empty());
+        return;
+    }
+    assert_eq!(last[..9], [3, 4, 5, 6, 7, 8, 9, 10, 11].map(|i| format!("[DEBUG] record {i}")));
+    assert_eq!(last.len(), 10);
+    assert!(last[9].starts_with("[WARN] \u{e9}") && (500..=512).contains(&last[9].len()), "{last:?}");
 }
