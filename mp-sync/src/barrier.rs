@@ -543,6 +543,23 @@ mod tests {
     }
 
     #[test]
+    fn what_was_given_up_does_not_open_after_the_action() {
+        let barrier = Barrier::new(2).unwrap();
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| barrier.wait_timeout(20 * SHORT));
+            while barrier.n_waiting() == 0 {
+                std::thread::yield_now();
+            }
+            let last = barrier.wait_with(|| {
+                // As one that is stopped there.
+                let _inside = barrier.enter(None).unwrap();
+                assert!(matches!(waiter.join().unwrap(), Err(BarrierError::Timeout)));
+            });
+            assert!(matches!(last, Err(BarrierError::Broken)), "{last:?}");
+        });
+    }
+
+    #[test]
     fn one_whose_time_is_over_does_not_wait_for_one_inside() {
         let barrier = Barrier::new(2).unwrap();
         std::thread::scope(|scope| {

@@ -480,6 +480,17 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_that_cannot_be_counted_is_refused() {
+        let lock = RwLock::new().unwrap();
+        let ledger = &lock.words().ledger;
+        ledger.begin(MAX_COUNT);
+        assert!(matches!(lock.try_read(), Err(LockError::TooMany)));
+        assert_eq!(ledger.count(), MAX_COUNT);
+        ledger.begin(MAX_COUNT - 1);
+        assert!(lock.try_read().is_ok(), "the gate is free");
+    }
+
+    #[test]
     fn a_writer_that_died_is_no_writer_whoever_has_its_number() {
         let lock = RwLock::new().unwrap();
         die_after(&lock, |lock| std::mem::forget(lock.write().unwrap()));
