@@ -25,11 +25,21 @@ pub(super) struct Queue {
     most: u64,
     getters: VecDeque<Answer>,
     putters: VecDeque<(Answer, Kept)>,
-    /// So many of the first items are not in the log: it did not take that they were put back.
-    unlogged: usize,
+    /// The first items, as far as they were taken out before and put back, in the order in which
+    /// they were taken.
+    returned: VecDeque<Returned>,
+    /// How many items were taken out that had not been before.
+    taken: u64,
     /// Items that were put and not yet reported as done.
     unfinished: u64,
     joiners: Vec<Answer>,
+}
+
+/// An item that was put back.
+struct Returned {
+    /// As how many-eth it was taken, the first time.
+    number: u64,
+    is_logged: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -51,6 +61,8 @@ enum Call {
     /// In logs: an item that was taken out did not reach who asked for it.
     PutBack(Raw),
     IsFull,
+    /// In logs: the same of one that comes behind so many others that were put back.
+    PutBackBehind(u64, Raw),
 }
 
 /// What waits is not logged, but the moment when it is let in or gets its item.
@@ -61,7 +73,7 @@ impl Verb for Call {
 
     fn values(&self) -> Vec<&Raw> {
         match self {
-            Self::Put { value, .. } | Self::PutBack(value) => vec![value],
+            Self::Put { value, .. } | Self::PutBack(value) | Self::PutBackBehind(_, value) => vec![value],
             _ => Vec::new(),
         }
     }
@@ -71,7 +83,8 @@ impl Queue {
     pub(super) fn new(most: u64) -> Self {
         Self {
             items: VecDeque::new(),
-            unlogged: 0,
+            returned: VecDeque::new(),
+            taken: 0,
             most,
             getters: VecDeque::new(),
             putters: VecDeque::new(),
@@ -138,18 +151,28 @@ impl Queue {
                 continue;
             }
             // An item for one that is gone is the next one's.
-            if let Some(item) = self.items.pop_front()
-                && let Some(item) = getter.item(item, journal.object())
+            if let Some((item, number)) = self.take_out()
+                && let Some(item) = getter.item(item, journal.object(), number)
             {
-                self.put_back(item, journal);
+                self.put_back(item, number, journal);
             }
         }
     }
 
-    /// An item that was taken out did not reach who asked for it.
-    fn put_back(&mut self, item: Kept, journal: &Journal) {
-        self.items.push_front(item);
-        self.unlogged += 1;
+    /// The first item, and as how many-eth it was taken.
+    fn take_out(&mut self) -> Option<(Kept, u64)> {
+        let item = self.items.pop_front()?;
+        let number = self.returned.pop_front().map_or(self.taken, |returned| returned.number);
+        self.taken = self.taken.max(number + 1);
+        Some((item, number))
+    }
+
+    /// An item that was taken out did not reach who asked for it. It comes behind those that were
+    /// taken before it, which may have come back before it or not.
+    fn put_back(&mut self, item: Kept, number: u64, journal: &Journal) {
+        let place = self.returned.partition_point(|returned| returned.number < number);
+        self.items.insert(place, item);
+        self.returned.insert(place, Returned { number, is_logged: false });
         // If the log takes nothing now, it does so before the next change.
         let _ = self.log_put_back(journal);
     }
@@ -161,9 +184,14 @@ impl Queue {
 
     /// The log has all items that are there.
     fn log_put_back(&mut self, journal: &Journal) -> Result<(), Fault> {
-        while let Some(last) = self.unlogged.checked_sub(1) {
-            journal.write_with(|| Call::PutBack(self.items[last].raw()))?;
-            self.unlogged = last;
+        for ((returned, item), behind) in self.returned.iter_mut().zip(&self.items).zip(0..) {
+            if !returned.is_logged {
+                journal.write_with(|| match behind {
+                    0 => Call::PutBack(item.raw()),
+                    _ => Call::PutBackBehind(behind, item.raw()),
+                })?;
+                returned.is_logged = true;
+            }
         }
         Ok(())
     }
@@ -206,14 +234,15 @@ impl BuiltIn for Queue {
             },
             Call::Join if self.unfinished == 0 => answer.of_look().say(&()),
             Call::Join => self.joiners.push(answer.of_look()),
-            Call::Owe(_) | Call::PutBack(_) => answer.fail(FaultKind::NoMethod),
+            Call::Owe(_) | Call::PutBack(_) | Call::PutBackBehind(..) => answer.fail(FaultKind::NoMethod),
         }
     }
 
     fn snapshot(&self) -> Snapshot {
         let mut snapshot = Snapshot::of(&self.most, []);
         // What the log does not have yet is yet to be written.
-        for item in self.items.iter().skip(self.unlogged) {
+        let is_logged = |place| self.returned.get(place).is_none_or(|returned| returned.is_logged);
+        for (_, item) in self.items.iter().enumerate().filter(|(place, _)| is_logged(*place)) {
             snapshot.then(&Call::Put { value: item.raw(), waits: false });
         }
         snapshot.then(&Call::Owe(self.unfinished));
@@ -230,6 +259,12 @@ impl BuiltIn for Queue {
                 drop(self.items.pop_front().ok_or_else(|| Fault::refused("there is no item to take out"))?);
             }
             Call::PutBack(value) => self.items.push_front(desk.table.keep(value)?),
+            Call::PutBackBehind(place, value) => {
+                let item = desk.table.keep(value)?;
+                let place = usize::try_from(place).ok().filter(|place| *place <= self.items.len());
+                let place = place.ok_or_else(|| Fault::refused("there are not so many items before it"))?;
+                self.items.insert(place, item);
+            }
             Call::TaskDone => self.unfinished = self.unfinished.saturating_sub(1),
             Call::Owe(count) => self.unfinished = count,
             Call::Len | Call::Join | Call::IsFull => return Err(not_a_change()),
@@ -237,8 +272,8 @@ impl BuiltIn for Queue {
         Ok(())
     }
 
-    fn take_back(&mut self, desk: &Desk<'_>, item: Kept) {
-        self.put_back(item, desk.journal);
+    fn take_back(&mut self, desk: &Desk<'_>, item: Kept, number: u64) {
+        self.put_back(item, number, desk.journal);
         self.serve(desk.journal);
     }
 

@@ -286,6 +286,12 @@ impl Store {
         None
     }
 
+    /// Whether an answer waits that the thread below has not taken yet.
+    #[cfg(test)]
+    pub(super) fn has_held(&self) -> bool {
+        !lock(&self.held).answers.is_empty()
+    }
+
     /// The life of a thread: one write to the disk for all answers that have come meanwhile.
     fn bring_to_disk(&self) {
         loop {
@@ -301,9 +307,7 @@ impl Store {
                 Ok(()) => answer.deliver(),
                 Err(fault) => answer.fail(fault.clone()),
             };
-            // The last that was taken out goes back first.
-            let not_read: Vec<_> = answers.into_iter().filter_map(send).collect();
-            not_read.into_iter().rev().for_each(NotRead::give_back);
+            answers.into_iter().filter_map(send).for_each(NotRead::give_back);
             if ends && lock(&self.held).answers.is_empty() {
                 return;
             }

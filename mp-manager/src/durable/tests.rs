@@ -100,9 +100,14 @@ fn get_and(leave: fn(Manager, Vec<crate::AsyncReply<u64>>)) {
     let gone = connect(&server);
     let its: QueueProxy<u64> = gone.find("queue").unwrap();
     let gate = lock(&store(&server).gate);
-    let len = manager.state_size().unwrap();
-    let replies: Vec<_> = (0..3).map(|_| its.get_async().unwrap()).collect();
-    soon("nothing is logged", || manager.state_size().unwrap() > len);
+    // The first waits for the disk by itself, the others for the disk's next turn.
+    let mut replies = Vec::new();
+    for count in [1, 2] {
+        let len = manager.state_size().unwrap();
+        replies.extend((0..count).map(|_| its.get_async().unwrap()));
+        soon("nothing is logged", || manager.state_size().unwrap() > len);
+        soon("the disk has no turn", || count > 1 || !store(&server).has_held());
+    }
     assert_eq!(clients(), before + 1);
     drop(its);
     leave(gone, replies);

@@ -124,10 +124,10 @@ impl Answer {
         !matches!(self.to, Some(To::Nobody)) && self.value_with(value, vec![object])
     }
 
-    /// Answers with an item that was taken out of `queue`, where it is given back if it is known
+    /// Answers with an item that was taken out of `queue`, as how many-eth, where it is given back if it is known
     /// that the caller does not get it; at once, as what this returns, or when the disk has what
     /// tells of it.
-    pub(crate) fn item(mut self, item: Kept, queue: u64) -> Option<Kept> {
+    pub(crate) fn item(mut self, item: Kept, queue: u64, number: u64) -> Option<Kept> {
         let raw = item.raw();
         let objects = raw.objects.clone();
         let mut packet = Packet::new();
@@ -139,10 +139,15 @@ impl Answer {
         let to = self.to.take()?;
         match self.store.take().filter(|store| store.holds_back()) {
             None => (!to.deliver(packet, tail, false)).then_some(item),
-            Some(store) => {
-                HeldAnswer::hold(&store, to, packet, tail, false, Some(Unread { object: queue, item }))
-                    .err()?
-            }
+            Some(store) => HeldAnswer::hold(
+                &store,
+                to,
+                packet,
+                tail,
+                false,
+                Some(Unread { object: queue, item, number }),
+            )
+            .err()?,
         }
     }
 
@@ -171,6 +176,7 @@ impl Answer {
 pub(crate) struct Unread {
     object: u64,
     item: Kept,
+    number: u64,
 }
 
 impl Unread {
@@ -178,7 +184,7 @@ impl Unread {
     fn give_back(self, table: &Arc<Table>) {
         if let Some(Object::BuiltIn(shelf)) = table.get(self.object).as_deref() {
             let Shelved { built_in, journal } = &mut *lock(&shelf.object);
-            built_in.take_back(&Desk { table, journal }, self.item);
+            built_in.take_back(&Desk { table, journal }, self.item, self.number);
         }
     }
 }

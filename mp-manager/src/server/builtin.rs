@@ -56,8 +56,8 @@ pub(crate) trait BuiltIn: Send {
     /// A client has ended; what it holds here comes back.
     fn leave(&mut self, _session: u64) {}
 
-    /// An item that was taken out for a caller did not reach it.
-    fn take_back(&mut self, _desk: &Desk<'_>, _item: Kept) {}
+    /// An item that was taken out for a caller, as how many-eth, did not reach it.
+    fn take_back(&mut self, _desk: &Desk<'_>, _item: Kept, _number: u64) {}
 
     /// Whether clients may hold something here, or wait.
     fn is_held(&self) -> bool {
