@@ -3,7 +3,8 @@
 use std::thread;
 use std::time::Duration;
 
-use ipc_core::{Handle, Receiver, RecvError, SendError, Sender, duplex, pipe, wait};
+use ipc_core::link::{PipeLink, SocketLink};
+use ipc_core::{Connection, Handle, Receiver, RecvError, SendError, Sender, duplex, pipe, wait};
 
 #[test]
 fn values_arrive_in_order() {
@@ -305,4 +306,61 @@ fn an_iterator_ends_with_its_channel() {
     let (outer_tx, _outer_rx) = pipe::<Receiver<u8>>().unwrap();
     outer_tx.send(&rx).unwrap();
     assert_eq!(rx.iter().take(10).count(), 1, "an error that stays is told once");
+}
+
+/// Drops the message with an end in it, as a receiver does that is killed before it takes it.
+fn lose<T: ipc_core::Message>(end: &T) {
+    let (outer_tx, outer_rx) = pipe::<T>().unwrap();
+    outer_tx.send(end).unwrap();
+    drop(outer_rx);
+}
+
+#[test]
+fn an_end_lost_on_its_way_is_closed_though_its_old_place_is_kept() {
+    const LATE: Duration = Duration::from_secs(20);
+    let (tx, rx) = pipe::<u8>().unwrap();
+    tx.send(&1).unwrap();
+    lose(&tx);
+    assert_eq!(rx.recv_timeout(LATE).unwrap(), 1);
+    let result = rx.recv_timeout(LATE);
+    assert!(matches!(result, Err(RecvError::Closed)), "{result:?}");
+
+    // Also who sleeps already, and whom nobody rings.
+    let (tx, rx) = pipe::<u8>().unwrap();
+    thread::scope(|scope| {
+        let receiving = scope.spawn(|| rx.recv_timeout(LATE));
+        thread::sleep(Duration::from_millis(30));
+        lose(&tx);
+        let result = receiving.join().unwrap();
+        assert!(matches!(result, Err(RecvError::Closed)), "{result:?}");
+    });
+    let (tx, rx) = pipe::<u8>().unwrap();
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| wait(&[&rx], Some(LATE)).unwrap());
+        thread::sleep(Duration::from_millis(30));
+        lose(&tx);
+        assert_eq!(waiting.join().unwrap(), [0]);
+    });
+
+    let (tx, rx) = pipe::<Vec<u8>>().unwrap();
+    lose(&rx);
+    let mut result = Ok(());
+    for _ in 0..1000 {
+        result = result.and_then(|()| tx.send_timeout(&vec![0; 1000], LATE));
+    }
+    assert!(matches!(result, Err(SendError::Closed)), "{result:?}");
+
+    let (a, b) = duplex::<u8, u8>().unwrap();
+    lose(&a);
+    let result = b.recv_timeout(LATE);
+    assert!(matches!(result, Err(RecvError::Closed)), "{result:?}");
+
+    let (a, b) = SocketLink::pair().unwrap();
+    let b = Connection::<u8, u8>::over(b);
+    lose(&Connection::<u8, u8>::over(a));
+    assert!(matches!(b.recv_timeout(LATE), Err(RecvError::Closed)));
+    let (a, b) = PipeLink::pair().unwrap();
+    let (tx, rx) = (Sender::<u8>::over(a), Receiver::<u8>::over(b));
+    lose(&tx);
+    assert!(matches!(rx.recv_timeout(LATE), Err(RecvError::Closed)));
 }

@@ -120,14 +120,14 @@ impl Common {
     pub(super) fn detach(&self) {
         // ORDERING: seen by sleepers that `disturb` wakes.
         let is_second = self.detached.swap(true, Ordering::SeqCst);
-        if self.share().is_some() {
-            // The kernel counts who holds the socket; it is not to be this process.
-            if !is_second {
-                self.leave_watch();
-                self.companion.let_go();
-            }
-        } else {
+        if self.share().is_none() {
             self.own().for_each(Side::release);
+        }
+        // The kernel counts who holds the socket, and it is not to be this process: the message
+        // with the end may be lost, or dropped by a receiver that does not decode it.
+        if !is_second {
+            self.leave_watch();
+            self.companion.let_go();
         }
         self.own().for_each(sleep::disturb);
     }
