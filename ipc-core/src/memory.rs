@@ -41,7 +41,9 @@ impl SharedMemory {
     /// # Errors
     /// What the system says, for one that there is no memory.
     pub fn anonymous(size: usize) -> io::Result<Self> {
-        Self::map(Segment::create(size)?)
+        let with_size =
+            |error| with_reason(format_args!("no shared memory of {size} bytes can be had"), error);
+        Segment::create(size).and_then(Self::map).map_err(with_size)
     }
 
     #[cfg(not(feature = "named"))]
@@ -97,6 +99,7 @@ impl SharedMemory {
     /// If they do not lie inside, or `offset` is no multiple of four.
     #[must_use]
     pub fn atomic_u32(&self, offset: usize) -> &AtomicU32 {
+        self.check(offset, size_of::<AtomicU32>());
         self.mapping.word(offset)
     }
 
@@ -106,8 +109,14 @@ impl SharedMemory {
     /// If they do not lie inside, or `offset` is no multiple of eight.
     #[must_use]
     pub fn atomic_u64(&self, offset: usize) -> &AtomicU64 {
+        self.check(offset, size_of::<AtomicU64>());
         self.mapping.counter(offset)
     }
+}
+
+/// What the system refused, said before its reason.
+pub(crate) fn with_reason(what: fmt::Arguments<'_>, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
 impl fmt::Debug for SharedMemory {
@@ -147,4 +156,34 @@ impl<'de> Deserialize<'de> for SharedMemory {
 struct Wire {
     place: u32,
     name: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    #[test]
+    fn atomics_lie_inside() {
+        let refuses = |run: &dyn Fn()| catch_unwind(AssertUnwindSafe(run)).is_err();
+        let memory = SharedMemory::anonymous(62).unwrap();
+        memory.atomic_u32(56).store(7, std::sync::atomic::Ordering::Relaxed);
+        memory.atomic_u64(48).store(7, std::sync::atomic::Ordering::Relaxed);
+        for offset in [60, 64, 4096, usize::MAX - 3, 2] {
+            assert!(refuses(&|| _ = memory.atomic_u32(offset)), "word at {offset}");
+        }
+        for offset in [56, 64, 4096, usize::MAX - 7, 4] {
+            assert!(refuses(&|| _ = memory.atomic_u64(offset)), "double word at {offset}");
+        }
+        // Memory of no bytes has a page that nothing stands behind.
+        assert!(refuses(&|| _ = SharedMemory::anonymous(0).unwrap().atomic_u32(0)));
+    }
+
+    #[test]
+    fn what_cannot_be_had_is_told_in_words() {
+        let error = SharedMemory::anonymous(usize::MAX).unwrap_err().to_string();
+        assert!(error.contains("no shared memory of 18446744073709551615 bytes"), "{error}");
+        let error = crate::Arena::new(usize::MAX).unwrap_err().to_string();
+        assert!(error.contains("no arena of"), "{error}");
+    }
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::deadline;
+use crate::memory::with_reason;
 use crate::plain::Plain;
 use crate::raw::{Region, fork_generation};
 use crate::sys::memory::PAGE;
@@ -114,9 +115,12 @@ impl Arena {
     /// # Errors
     /// What the system says: no address space, no descriptors.
     pub fn new(size: usize) -> io::Result<Self> {
-        let size = size.max(1).checked_next_multiple_of(PAGE).ok_or(io::ErrorKind::InvalidInput)?;
-        let whole = size.checked_add(PAGE).ok_or(io::ErrorKind::InvalidInput)?;
-        let region = Region::create(whole)?;
+        let pages = size.max(1).checked_next_multiple_of(PAGE);
+        let whole = pages.and_then(|size| size.checked_add(PAGE)).ok_or(io::ErrorKind::InvalidInput.into());
+        let region = whole.and_then(|whole| Ok((whole, Region::create(whole)?)));
+        let (whole, region) = region.map_err(|error| {
+            with_reason(format_args!("no arena of {size} bytes can be had, a smaller one may"), error)
+        })?;
         block::sign(&region);
         let state = Mutex::new(State { room: Room::new(PAGE..whole), lent: Vec::new() });
         Ok(Self(Arc::new(Inner { region, generation: fork_generation(), state })))

@@ -9,7 +9,7 @@ use super::Address;
 #[non_exhaustive]
 pub enum BindError {
     /// Somebody listens there, or a file that is no socket stands there.
-    #[error("the address {0} is in use")]
+    #[error("the address {0} is in use: somebody listens there, or a file that is no socket is in the way")]
     InUse(Address),
     /// A network address without a key lets everybody in.
     #[error(
@@ -56,7 +56,7 @@ pub enum ConnectError {
     #[error("the listener did not answer before the deadline")]
     Timeout,
     /// The listener has a key, and this side has none.
-    #[error("the listener asks for an authkey, and none was given")]
+    #[error("the listener asks for an authkey, and none was given: use `ConnectOptions::authkey`")]
     KeyMissing,
     /// This side has a key, and the listener has none.
     #[error("an authkey was given, and the listener has none: it cannot prove that it is the right one")]

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::memory::with_reason;
 use crate::sys::Handle;
 use crate::sys::memory::{Segment, random_id};
 use crate::sys::named::Name;
@@ -52,7 +53,7 @@ impl SharedMemory {
     pub fn create(name: &str, size: usize) -> io::Result<Self> {
         check_name(name)?;
         check_size(size)?;
-        let (name, segment) = Name::create(name, size)?;
+        let (name, segment) = Name::create(name, size).map_err(|error| not_made(name, size, error))?;
         Self::with_name(segment, Some(name))
     }
 
@@ -65,7 +66,8 @@ impl SharedMemory {
         // As long as CPython's names, which systems with short ones take.
         check_size(size)?;
         let name = format!("psm_{:016x}", random_id()? as u64);
-        let (name, segment) = Name::create_unique(&name, size)?;
+        let made = Name::create_unique(&name, size);
+        let (name, segment) = made.map_err(|error| not_made(&name, size, error))?;
         Self::with_name(segment, Some(name))
     }
 
@@ -75,7 +77,7 @@ impl SharedMemory {
     /// [`NotFound`](io::ErrorKind::NotFound) if there is none.
     pub fn open(name: &str) -> io::Result<Self> {
         check_name(name)?;
-        let (name, segment) = Name::open(name)?;
+        let (name, segment) = Name::open(name).map_err(|error| not_found(name, error))?;
         Self::with_name(segment, Some(name))
     }
 
@@ -155,7 +157,7 @@ impl SharedName {
     /// [`NotFound`](io::ErrorKind::NotFound) if there is none such.
     pub fn adopt(name: &str) -> io::Result<Self> {
         check_name(name)?;
-        Name::adopt(name).map(Self)
+        Name::adopt(name).map(Self).map_err(|error| not_found(name, error))
     }
 
     /// The name, without a slash.
@@ -163,6 +165,22 @@ impl SharedName {
     pub fn name(&self) -> &str {
         self.0.text()
     }
+}
+
+fn not_made(name: &str, size: usize, error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::AlreadyExists {
+        let what = format!("shared memory named `{name}` is there already: open it, or choose another name");
+        return io::Error::new(error.kind(), what);
+    }
+    with_reason(format_args!("no shared memory of {size} bytes can be had"), error)
+}
+
+fn not_found(name: &str, error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::NotFound {
+        let what = format!("no shared memory is named `{name}`: its maker has not made it, or removed it");
+        return io::Error::new(error.kind(), what);
+    }
+    with_reason(format_args!("the shared memory `{name}` cannot be opened"), error)
 }
 
 fn check_size(size: usize) -> io::Result<()> {

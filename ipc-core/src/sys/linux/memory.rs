@@ -152,9 +152,13 @@ impl Mapping {
         self.base
     }
 
+    fn holds(&self, offset: usize, len: usize) -> bool {
+        len <= self.len && offset <= self.len - len
+    }
+
     /// Copies from the bytes at `offset`, which must lie inside.
     pub(crate) fn copy_out(&self, offset: usize, bytes: &mut [u8]) {
-        assert!(offset + bytes.len() <= self.len, "bytes outside the mapping");
+        assert!(self.holds(offset, bytes.len()), "bytes outside the mapping");
         // SAFETY: inside the mapping, whose bytes any value fits; `bytes` is ours alone.
         // Another process may write meanwhile, and gives a mixture of old and new.
         unsafe {
@@ -164,7 +168,7 @@ impl Mapping {
 
     /// Copies to the bytes at `offset`, which must lie inside.
     pub(crate) fn copy_in(&self, offset: usize, bytes: &[u8]) {
-        assert!(offset + bytes.len() <= self.len, "bytes outside the mapping");
+        assert!(self.holds(offset, bytes.len()), "bytes outside the mapping");
         // SAFETY: as for `copy_out`; nothing in the mapping is lent out but atomics.
         unsafe {
             ptr::copy_nonoverlapping(bytes.as_ptr(), self.base.as_ptr().add(offset), bytes.len());
@@ -173,14 +177,14 @@ impl Mapping {
 
     /// The word at `offset`, which must lie inside and be aligned.
     pub(crate) fn word(&self, offset: usize) -> &AtomicU32 {
-        assert!(offset.is_multiple_of(4) && offset + 4 <= self.len, "word outside the mapping");
+        assert!(offset.is_multiple_of(4) && self.holds(offset, 4), "word outside the mapping");
         // SAFETY: inside the mapping, aligned, and shared memory is valid as an atomic.
         unsafe { &*self.base.as_ptr().add(offset).cast::<AtomicU32>() }
     }
 
     /// The double word at `offset`, which must lie inside and be aligned.
     pub(crate) fn counter(&self, offset: usize) -> &AtomicU64 {
-        assert!(offset.is_multiple_of(8) && offset + 8 <= self.len, "counter outside the mapping");
+        assert!(offset.is_multiple_of(8) && self.holds(offset, 8), "counter outside the mapping");
         // SAFETY: as for `word`.
         unsafe { &*self.base.as_ptr().add(offset).cast::<AtomicU64>() }
     }
