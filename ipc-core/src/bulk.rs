@@ -7,7 +7,7 @@ use serde::de::{Deserialize, Deserializer, Visitor};
 use serde::ser::{Serialize, Serializer};
 
 use crate::Plain;
-use crate::transfer::deserialize_error;
+use crate::transfer::{deserialize_error, serialize_error};
 
 /// A vector of plain items that travels as the bytes that it is in memory.
 ///
@@ -17,6 +17,7 @@ use crate::transfer::deserialize_error;
 ///
 /// The bytes mean the same only to programs that lay the type out in the same way: a peer
 /// on a machine with the other order of bytes, or whose items have another size, is told so.
+/// Items that take no bytes at all are refused where they are sent.
 ///
 /// # Examples
 /// ```
@@ -57,6 +58,9 @@ const TAIL: usize = 2 * size_of::<Mark>();
 
 impl<T: Plain> Serialize for Bulk<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if size_of::<T>() == 0 && !self.0.is_empty() {
+            return Err(serialize_error("its items take no bytes: send their number instead"));
+        }
         let width = u16::try_from(size_of::<T>()).unwrap_or(u16::MAX);
         (Bytes(bytemuck::cast_slice(&self.0)), MARK.to_ne_bytes(), width).serialize(serializer)
     }
@@ -165,6 +169,13 @@ mod tests {
         let mut packet = Packet::new();
         packet.append(&Bulk(vec![u64::MAX; 1000])).unwrap();
         assert!(packet.bytes().len() < 8010, "{}", packet.bytes().len());
+    }
+
+    #[test]
+    fn items_without_bytes_are_not_lost_in_silence() {
+        let error = Packet::new().append(&Bulk(vec![[0u8; 0]; 5])).unwrap_err().to_string();
+        assert!(error.contains("send their number"), "{error}");
+        assert!(through::<_, Bulk<[u8; 0]>>(&Bulk::<[u8; 0]>(Vec::new())).unwrap().is_empty());
     }
 
     #[test]
