@@ -62,6 +62,12 @@ impl InProcessLink {
     }
 }
 
+fn letter(message: &mut dyn Outgoing) -> Result<Letter, SendError> {
+    let bytes = message.bytes()?.to_vec();
+    let handles: io::Result<Vec<Handle>> = message.handles().iter().map(Handle::try_clone).collect();
+    Ok(Letter { bytes, handles: handles? })
+}
+
 impl Link for InProcessLink {
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::BYTES;
@@ -72,12 +78,7 @@ impl Link for InProcessLink {
 
     fn send(&self, message: &mut dyn Outgoing, deadline: Option<Instant>) -> Result<(), SendError> {
         // Users' code runs here: before the lock, so that it may send on this very link.
-        let bytes = message.bytes()?.to_vec();
-        let handles: io::Result<Vec<Handle>> = message.handles().iter().map(Handle::try_clone).collect();
-        let sent = match handles {
-            Ok(handles) => self.outward.push(Letter { bytes, handles }, deadline),
-            Err(error) => Err(error.into()),
-        };
+        let sent = letter(message).and_then(|letter| self.outward.push(letter, deadline));
         if sent.is_ok() {
             message.sent()
         } else {

@@ -158,12 +158,8 @@ impl TlsLink {
 /// What is there already is read for so long, also past the deadline.
 const STEP_TIME: Duration = Duration::from_millis(2);
 
-impl Link for TlsLink {
-    fn capabilities(&self) -> Capabilities {
-        Capabilities::BYTES
-    }
-
-    fn send(&self, message: &mut dyn Outgoing, deadline: Option<Instant>) -> Result<(), SendError> {
+impl TlsLink {
+    fn send_frame(&self, message: &mut dyn Outgoing, deadline: Option<Instant>) -> Result<(), SendError> {
         // Users' code runs here: before the turn is taken.
         let bytes = message.bytes()?;
         let frame = [&(bytes.len() as u64).to_le_bytes(), bytes].concat();
@@ -184,6 +180,20 @@ impl Link for TlsLink {
             message.sent();
         }
         result
+    }
+}
+
+impl Link for TlsLink {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::BYTES
+    }
+
+    fn send(&self, message: &mut dyn Outgoing, deadline: Option<Instant>) -> Result<(), SendError> {
+        let sent = self.send_frame(message, deadline);
+        if sent.is_err() {
+            message.unsent();
+        }
+        sent
     }
 
     fn recv_at_most(

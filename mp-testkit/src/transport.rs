@@ -65,6 +65,7 @@ const CHECKS: &[Check] = &[
     ("poll", poll),
     ("wait", waiting),
     ("refused messages", refused),
+    ("what a message is told", told),
     ("the sender's end", end_of_sender),
     ("the receiver's end", end_of_receiver),
     ("threads", threads),
@@ -296,6 +297,71 @@ fn refused(sender: Box<dyn Link>, receiver: Box<dyn Link>) {
         send(&*sender, b"as if nothing had been");
         assert_eq!(recv(&*receiver), b"as if nothing had been");
     }
+}
+
+/// A message that counts what it is told.
+#[derive(Default)]
+struct Told {
+    bytes: Vec<u8>,
+    refuses: bool,
+    was_asked: bool,
+    sent: u32,
+    unsent: u32,
+}
+
+impl Outgoing for Told {
+    fn write_into(&mut self, space: &mut [u8]) -> Result<Option<usize>, EncodeError> {
+        let bytes = self.bytes()?;
+        let Some(space) = space.get_mut(..bytes.len()) else { return Ok(None) };
+        space.copy_from_slice(bytes);
+        Ok(Some(bytes.len()))
+    }
+
+    fn bytes(&mut self) -> Result<&[u8], EncodeError> {
+        self.was_asked = true;
+        if self.refuses { Err(EncodeError::new::<Self>("on purpose")) } else { Ok(&self.bytes) }
+    }
+
+    fn handles(&self) -> &[Handle] {
+        &[]
+    }
+
+    fn sent(&mut self) {
+        self.sent += 1;
+    }
+
+    fn unsent(&mut self) {
+        self.unsent += 1;
+    }
+}
+
+/// Ends that stand in a message are out of use until it is told what became of it.
+fn told(sender: Box<dyn Link>, receiver: Box<dyn Link>) {
+    let mut message = Told { refuses: true, ..Told::default() };
+    sender.send(&mut message, after(LATE)).unwrap_err();
+    assert!(message.sent == 0 && message.unsent > 0, "one that refused is not told that it was not sent");
+    for size in [0, 10_000] {
+        let mut message = Told { bytes: pattern(size), ..Told::default() };
+        thread::scope(|scope| {
+            let receiving = scope.spawn(|| recv(&*receiver));
+            sender.send(&mut message, after(LATE)).unwrap();
+            assert!(receiving.join().unwrap() == pattern(size));
+        });
+        assert_eq!((message.sent, message.unsent), (1, 0), "one that was sent");
+    }
+    let last = (0..1 << 20).find_map(|_| {
+        let mut message = Told { bytes: pattern(10_000), ..Told::default() };
+        sender.send(&mut message, in_past()).is_err().then_some(message)
+    });
+    let last = last.expect("the link is never full");
+    assert!(
+        last.sent < 2 && (last.sent + last.unsent > 0 || !last.was_asked),
+        "one for which there was no room"
+    );
+    drop(receiver);
+    let mut message = Told { bytes: pattern(10), ..Told::default() };
+    sender.send(&mut message, after(LATE)).unwrap_err();
+    assert!(message.sent == 0 && (message.unsent > 0 || !message.was_asked), "one that nobody takes");
 }
 
 fn end_of_sender(sender: Box<dyn Link>, receiver: Box<dyn Link>) {

@@ -77,7 +77,9 @@ pub trait Link: Send + Sync + fmt::Debug {
 
     /// Sends one message.
     ///
-    /// Blocks while the link is full.
+    /// Blocks while the link is full. Asks `message` for what it is, and then tells it once what
+    /// became of it: [`sent`](Outgoing::sent), or with an error that withdraws it
+    /// [`unsent`](Outgoing::unsent). Until then the ends that stand in it are out of use.
     ///
     /// # Errors
     /// See [`SendError`].
