@@ -20,7 +20,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 ///
 /// Processes are all that descend from this one, zombies included, and in a suite also those
 /// whose parents are gone. What the census itself opens is left out, and so are names in
-/// shared memory that other programs hold while it looks.
+/// shared memory that are other programs': those which they hold while it looks, those of
+/// other users than run the suite, and those that only one program makes and leaves behind.
 #[derive(Debug, Clone)]
 pub struct Census {
     handles: Vec<OpenHandle>,
@@ -101,10 +102,11 @@ impl Census {
         now.iter().filter(|handle| is_new(handle)).cloned().collect()
     }
 
-    /// Names that are there and were not, but for those that a process outside this suite
-    /// holds: those are another program's.
+    /// Names that are there and were not, but for those that no process of this suite has
+    /// made, as far as they tell, and those that a process outside it holds.
     fn new_names(&self, now: &BTreeSet<String>) -> Vec<String> {
         let mut new: Vec<String> = now.difference(&self.names).cloned().collect();
+        new.retain(|name| names::may_be_ours(name));
         if !new.is_empty() {
             let strangers = tag::strangers(process::id());
             new.retain(|name| !strangers.iter().any(|stranger| names::is_held_by(name, stranger.pid)));

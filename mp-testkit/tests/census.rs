@@ -104,6 +104,18 @@ fn a_name_that_another_program_holds_is_no_leak() -> io::Result<()> {
     Ok(())
 }
 
+fn a_name_that_no_program_of_ours_makes_is_no_leak() -> io::Result<()> {
+    let start = Census::take();
+    // As a program that was killed leaves it: nobody holds it.
+    let name = format!("iox2_testkit_{}", process::id());
+    let path = format!("/dev/shm/{name}");
+    File::create(&path)?;
+    let (names, seen) = (start.diff().names, Census::take().names().contains(&name));
+    std::fs::remove_file(&path)?;
+    assert!(seen && !names.contains(&name), "{names:?}");
+    Ok(())
+}
+
 fn time_in_which_this_process_stood_still_does_not_count() -> io::Result<()> {
     let start = Census::take();
     let halt = "sleep 0.3; kill -STOP $PPID; sleep 2.5; kill -CONT $PPID; sleep 0.5";
@@ -136,6 +148,7 @@ mp_testkit::main!(
     a_grandchild_and_an_orphan_are_found,
     a_name_in_shared_memory_is_found,
     a_name_that_another_program_holds_is_no_leak,
+    a_name_that_no_program_of_ours_makes_is_no_leak,
     what_goes_in_a_moment_is_no_leak,
     time_in_which_this_process_stood_still_does_not_count,
 );
