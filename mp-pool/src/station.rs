@@ -181,6 +181,11 @@ impl Station {
         sent
     }
 
+    /// Whether a message was begun and, when last looked at, not finished.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.is_cut.load(Ordering::Relaxed)
+    }
+
     /// Goes on with a message that was begun, if there is one; whether there is still.
     pub(crate) fn flush(&self) -> bool {
         let is_cut = self.is_cut.load(Ordering::Relaxed)

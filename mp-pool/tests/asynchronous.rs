@@ -1,5 +1,7 @@
 //! Results to come: waiting for them, callbacks, futures, cancelling.
 
+mod common;
+
 use std::future::Future;
 use std::pin::pin;
 use std::process::ExitCode;
@@ -8,9 +10,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use ipc_core::pipe;
+use common::{Tally, square, start_library_threads};
 use mp_pool::Pool;
-use mp_process::Process;
 use mp_testkit::chaos;
 use mp_testkit::harness::Suite;
 
@@ -38,17 +39,6 @@ fn main() -> ExitCode {
         threads_get_while_others_map,
     ];
     Suite::new(trials).warm_up(start_library_threads).run()
-}
-
-/// The library's threads keep a few handles for good.
-fn start_library_threads() {
-    Process::spawn(|()| (), ()).unwrap().join().unwrap();
-    let (_tx, rx) = pipe::<u8>().unwrap();
-    assert!(rx.recv_timeout(Duration::from_millis(1)).is_err());
-}
-
-fn square(x: u64) -> u64 {
-    x * x
 }
 
 fn nap(millis: u64) -> u64 {
@@ -258,12 +248,19 @@ fn cancelling_one_job_harms_no_other() {
 fn a_running_task_is_cancelled_with_its_worker() {
     let pool = Pool::new(2).unwrap();
     let before = pool.pids();
-    let endless = pool.apply_async(nap, 600_000);
-    thread::sleep(Duration::from_millis(100));
+    let tally = Tally::new();
+    let endless = |tally: Tally| {
+        tally.add(0, std::process::id().into());
+        nap(600_000)
+    };
+    let endless = pool.apply_async(endless, tally.clone());
+    tally.await_at_least(0, 1);
     endless.cancel();
     assert!(endless.get().unwrap_err().is_cancelled());
     assert_eq!(pool.map(square, 0..100).unwrap()[9], 81);
-    assert_ne!(pool.pids(), before);
+    let (was_at_it, after) = (tally.get(0) as u32, pool.pids());
+    assert!(before.contains(&was_at_it) && !after.contains(&was_at_it));
+    assert_eq!(before.iter().filter(|pid| after.contains(pid)).count(), 1, "the other one went as well");
 }
 
 fn a_dropped_result_is_forgotten() {

@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use common::{die_at_five, die_once, square, start_library_threads};
+use common::{Tally, die_at_five, die_once, square, start_library_threads};
 use mp_pool::{Pool, TaskError};
 use mp_testkit::chaos;
 use mp_testkit::harness::Suite;
 
 fn main() -> ExitCode {
     let trials = mp_testkit::trials![
+        a_large_task_is_tried_again_while_another_is_waited_for,
         a_killed_worker_is_one_tasks_error,
         a_killed_worker_costs_quick_items_nothing,
         what_waits_behind_a_slow_item_goes_to_an_idle_worker,
@@ -263,4 +264,29 @@ fn a_worker_that_closed_its_link_is_replaced() {
     let _ = pool.apply(|()| chaos::cut_all_ties(), ());
     let outcomes: Vec<_> = pool.imap(square, 0..20).collect();
     assert!(outcomes.iter().filter(|outcome| outcome.is_ok()).count() >= 19);
+}
+
+/// A worker that is stopped takes nothing; when it goes on it is given the task, though whoever
+/// sleeps for all sleeps for long.
+fn a_large_task_is_tried_again_while_another_is_waited_for() {
+    let pool = Pool::new(2).unwrap();
+    let tally = Tally::new();
+    let hold = |tally: Tally| {
+        tally.add(0, std::process::id().into());
+        tally.await_at_least(1, 1);
+    };
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| pool.apply(hold, tally.clone()));
+        tally.await_at_least(0, 1);
+        let other = pool.pids().into_iter().find(|pid| u64::from(*pid) != tally.get(0)).unwrap();
+        chaos::stop(other).unwrap();
+        let large = scope.spawn(|| pool.apply(|bytes: Vec<u8>| bytes.len(), vec![1; 16 << 20]));
+        // It is given up by then; if it is not, all the better for it.
+        thread::sleep(Duration::from_millis(400));
+        chaos::cont(other).unwrap();
+        assert_eq!(large.join().unwrap().unwrap(), 16 << 20);
+        assert!(!waiting.is_finished());
+        tally.add(1, 1);
+        waiting.join().unwrap().unwrap();
+    });
 }

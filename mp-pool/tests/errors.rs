@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 fn main() -> ExitCode {
     let trials = mp_testkit::trials![
+        a_tasks_own_error_keeps_its_type,
         errors_stand_in_their_places_whatever_travels_together,
         a_failing_item_is_one_error_and_the_rest_go_on,
         the_first_error_in_order_is_the_maps_error,
@@ -205,4 +206,45 @@ fn a_decoding_that_panics_is_that_items_error() {
     assert_eq!(outcomes[9].as_ref().unwrap().0, 9);
     let error = pool.map(|trap: Trap| trap.0, (0..10).map(Trap)).unwrap_err();
     assert!(error.is_undecodable() && error.index() == Some(3), "{error}");
+}
+
+/// Why an order was refused.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+enum Refused {
+    Unknown { name: String },
+    TooMany(u32),
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "refused: {self:?}")
+    }
+}
+
+impl std::error::Error for Refused {}
+
+fn order((name, count): (String, u32)) -> Result<u32, Refused> {
+    match (name.as_str(), count) {
+        ("nails", 0..100) => Ok(count),
+        ("nails", _) => Err(Refused::TooMany(count)),
+        _ => Err(Refused::Unknown { name }),
+    }
+}
+
+/// Not a text of it: the value, by every verb.
+fn a_tasks_own_error_keeps_its_type() {
+    let pool = Pool::new(2).unwrap();
+    let orders = || ["nails", "tar", "nails"].map(str::to_owned).into_iter().zip([7, 1, 500]);
+    let expected =
+        || vec![Ok(7), Err(Refused::Unknown { name: "tar".to_owned() }), Err(Refused::TooMany(500))];
+    let one: Result<u32, Refused> = pool.apply(order, ("nails".to_owned(), 500)).unwrap();
+    assert_eq!(one, Err(Refused::TooMany(500)));
+    assert_eq!(pool.apply_async(order, ("nails".to_owned(), 500)).get().unwrap(), one);
+    assert_eq!(pool.map(order, orders()).unwrap(), expected());
+    assert_eq!(pool.map_async(order, orders()).get().unwrap(), expected());
+    assert_eq!(pool.imap(order, orders()).map(Result::unwrap).collect::<Vec<_>>(), expected());
+    // And as an error that a caller may match on or box.
+    let stopped: Refused = pool.try_map(order, orders().take(2)).unwrap().unwrap_err();
+    let boxed: Box<dyn std::error::Error> = stopped.into();
+    assert_eq!(*boxed.downcast::<Refused>().unwrap(), Refused::Unknown { name: "tar".to_owned() });
 }

@@ -1,12 +1,15 @@
 //! What a pool can be asked for when it is made, under every start method.
 
+mod common;
+
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
+use common::{Tally, square, start_library_threads};
 use ipc_core::{Handle, pipe};
 use mp_pool::Pool;
-use mp_process::{Process, StartMethod};
+use mp_process::StartMethod;
 use mp_testkit::harness::Suite;
 use mp_testkit::{chaos, variants};
 
@@ -48,19 +51,6 @@ fn main() -> ExitCode {
     Suite::new(trials).warm_up(start_library_threads).run()
 }
 
-/// The library's threads and the fork server keep a few handles for good.
-fn start_library_threads() {
-    for (_, method) in METHODS {
-        Process::builder().start_method(method).spawn(|()| (), ()).unwrap().join().unwrap();
-    }
-    let (_tx, rx) = pipe::<u8>().unwrap();
-    assert!(rx.recv_timeout(Duration::from_millis(1)).is_err());
-}
-
-fn square(x: u64) -> u64 {
-    x * x
-}
-
 fn tasks_run(method: StartMethod) {
     let pool = Pool::builder().processes(2).start_method(method).build().unwrap();
     assert_eq!(pool.map(square, 0..10_000).unwrap()[99], 9801);
@@ -96,12 +86,22 @@ fn an_initializer_runs_in_each_worker(method: StartMethod) {
 }
 
 fn a_failing_initializer_fails_the_pool(method: StartMethod) {
-    let fail = |why: String| panic!("cannot begin: {why}");
+    let starts = Tally::new();
+    let fail = |(starts, why): (Tally, String)| {
+        starts.add(0, 1);
+        panic!("cannot begin: {why}")
+    };
     let builder = Pool::builder().processes(2).start_method(method);
-    let pool = builder.initializer(fail, "no licence".to_owned()).build().unwrap();
+    let pool = builder.initializer(fail, (starts.clone(), "no licence".to_owned())).build().unwrap();
+    let waiting = pool.apply_async(square, 3);
     let error = pool.map(square, 0..100).unwrap_err();
     assert!(error.pool_error().unwrap().is_broken(), "{error}");
     assert!(error.to_string().contains("no licence"), "{error}");
+    assert!(waiting.get().unwrap_err().pool_error().unwrap().is_broken());
+    assert!(pool.apply(square, 3).unwrap_err().pool_error().unwrap().is_broken());
+    pool.terminate();
+    // Three that fail are enough, and the other place may have had one on its way.
+    assert!((3..=4).contains(&starts.get(0)), "{} workers were started", starts.get(0));
 }
 
 fn workers_are_replaced_after_their_tasks(method: StartMethod) {

@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 
 use common::{LONG, Tally, start_library_threads};
 use mp_pool::{Pool, as_completed};
-use mp_process::StartMethod;
+use mp_process::{Process, Resource, StartMethod};
 use mp_testkit::chaos;
 use mp_testkit::harness::{Suite, variants};
 
 fn main() -> ExitCode {
     let mut trials = mp_testkit::trials![
+        more_workers_than_the_system_allows_are_refused_at_once,
         resizing_to_nothing_is_an_error,
         a_terminated_pool_is_not_resized,
         a_sleeping_caller_hears_of_new_workers,
@@ -252,4 +253,22 @@ fn threads_use_a_pool_whose_workers_come_and_go() {
         }
     });
     await_workers(&pool, 0);
+}
+
+/// Not after a while, and not by a pool that hangs: by an error of the call that asks, which
+/// leaves nothing behind.
+fn more_workers_than_the_system_allows_are_refused_at_once() {
+    /// The errors of a pool that is made too large and of one that is made larger, and how many
+    /// processes are left of the first.
+    fn ask((few, many): (usize, usize)) -> (String, String, usize, u64) {
+        let made = Pool::new(many).unwrap_err();
+        let left = mp_testkit::census::Census::take().processes().len();
+        let pool = Pool::new(few).unwrap();
+        let grown = pool.resize(many).unwrap_err();
+        (made.to_string(), grown.to_string(), left, pool.apply(square, 7).unwrap())
+    }
+    let process = Process::builder().limit(Resource::OpenFiles, 120).spawn(ask, (2, 200)).unwrap();
+    let (made, grown, left, value) = process.join().unwrap();
+    assert!(made.contains("files") && grown.contains("files"), "{made}; {grown}");
+    assert_eq!((left, value), (0, 49));
 }

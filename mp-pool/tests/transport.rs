@@ -6,6 +6,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,6 +26,12 @@ fn main() -> ExitCode {
         ("terminate_ends_who_is_on_his_way", terminate_ends_who_is_on_his_way),
         ("join_ends_who_is_on_his_way", join_ends_who_is_on_his_way),
         ("a_pool_to_which_nobody_comes_any_more_gives_up", a_pool_to_which_nobody_comes_any_more_gives_up),
+        (
+            "a_large_task_goes_on_while_another_is_waited_for",
+            a_large_task_goes_on_while_another_is_waited_for,
+        ),
+        ("a_transport_that_panics_is_an_error", a_transport_that_panics_is_an_error),
+        ("an_end_frees_who_waits_for_one_that_never_comes", an_end_frees_who_waits_for_one_that_never_comes),
         ("resize_says_who_did_not_come", resize_says_who_did_not_come),
         ("states_are_made_and_left_over_a_transport", states_are_made_and_left_over_a_transport),
     ];
@@ -271,4 +279,101 @@ fn states_are_made_and_left_over_a_transport(method: StartMethod) {
     pool.join();
     assert!(pids.iter().all(|pid| folder.join(pid.to_string()).exists()));
     fs::remove_dir_all(folder).unwrap();
+}
+
+/// The link takes it in parts, and whoever sleeps for all was asleep before the first.
+fn a_large_task_goes_on_while_another_is_waited_for(method: StartMethod) {
+    let (builder, path) = over_a_transport(2, method);
+    let pool = builder.build().unwrap();
+    let (begun, end) = (path.with_extension("begun"), path.with_extension("end"));
+    let wait = |(begun, end): (PathBuf, PathBuf)| {
+        fs::write(begun, "").unwrap();
+        until(|| end.exists());
+    };
+    thread::scope(|scope| {
+        let waiting = scope.spawn(|| pool.apply(wait, (begun.clone(), end.clone())));
+        until(|| begun.exists());
+        let large = vec![7u8; 8 << 20];
+        assert!(pool.apply(|bytes: Vec<u8>| bytes, large.clone()).unwrap() == large);
+        let later = pool.apply_async(|bytes: Vec<u8>| bytes, large.clone());
+        assert!(later.get().unwrap() == large);
+        assert!(!waiting.is_finished(), "it was not waited for");
+        fs::write(&end, "").unwrap();
+        waiting.join().unwrap().unwrap();
+    });
+    [begun, end].iter().for_each(|path| fs::remove_file(path).unwrap());
+}
+
+/// What a [`Moody`] transport does.
+const WORKS: u8 = 0;
+const PANICS: u8 = 1;
+const STAYS: u8 = 2;
+/// It stays, and somebody waits for it.
+const STUCK: u8 = 3;
+
+/// A transport that can be told not to keep its word.
+#[derive(Debug)]
+struct Moody {
+    local: Local,
+    mood: Arc<AtomicU8>,
+}
+
+impl Transport for Moody {
+    fn address(&self) -> io::Result<String> {
+        self.local.address()
+    }
+
+    fn accept(&self, deadline: Instant) -> io::Result<Option<Box<dyn Link>>> {
+        assert_ne!(self.mood.load(Ordering::SeqCst), PANICS, "no more today");
+        let _ = self.mood.compare_exchange(STAYS, STUCK, Ordering::SeqCst, Ordering::SeqCst);
+        while self.mood.load(Ordering::SeqCst) == STUCK {
+            thread::sleep(Duration::from_millis(1));
+        }
+        self.local.accept(deadline)
+    }
+}
+
+fn over_a_moody_one(method: StartMethod) -> (Pool, Arc<AtomicU8>) {
+    let local = Local(Listener::bind(&Address::auto_file().unwrap()).unwrap());
+    let mood = Arc::new(AtomicU8::new(WORKS));
+    let transport = Moody { local, mood: Arc::clone(&mood) };
+    let builder = Pool::builder().processes(1).start_method(method).transport(transport, connect);
+    (builder.build().unwrap(), mood)
+}
+
+fn a_transport_that_panics_is_an_error(method: StartMethod) {
+    let (pool, mood) = over_a_moody_one(method);
+    mood.store(PANICS, Ordering::SeqCst);
+    let error = pool.resize(2).unwrap_err();
+    assert!(error.to_string().contains("no more today"), "{error}");
+    assert_eq!(pool.apply(square, 3).unwrap(), 9);
+    mood.store(WORKS, Ordering::SeqCst);
+    pool.resize(2).unwrap();
+    assert_eq!((pool.pids().len(), pool.apply(square, 4).unwrap()), (2, 16));
+    // Without any worker it is the pool's end.
+    mood.store(PANICS, Ordering::SeqCst);
+    pool.pids().into_iter().for_each(|pid| chaos::kill(pid).unwrap());
+    let mut error = None;
+    until(|| {
+        error = pool.apply(square, 1).err().filter(|error| error.pool_error().is_some());
+        error.is_some()
+    });
+    assert!(error.unwrap().to_string().contains("no more today"));
+}
+
+fn an_end_frees_who_waits_for_one_that_never_comes(method: StartMethod) {
+    let (pool, mood) = over_a_moody_one(method);
+    mood.store(STAYS, Ordering::SeqCst);
+    thread::scope(|scope| {
+        let resized = scope.spawn(|| pool.resize(2));
+        until(|| mood.load(Ordering::SeqCst) == STUCK);
+        assert_eq!(pool.apply(square, 3).unwrap(), 9);
+        pool.terminate();
+        assert!(resized.join().unwrap().unwrap_err().is_closed());
+    });
+    // Its thread ends as soon as the transport lets it.
+    mood.store(WORKS, Ordering::SeqCst);
+    until(|| Arc::strong_count(&mood) == 2);
+    drop(pool);
+    until(|| Arc::strong_count(&mood) == 1);
 }

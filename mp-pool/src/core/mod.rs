@@ -428,6 +428,11 @@ impl Core {
             .min()
     }
 
+    /// Whether a worker that holds nothing took nothing either, and is to be tried again.
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.workers.iter().any(|hands| hands.full && hands.held.is_empty() && hands.pause.is_some())
+    }
+
     pub(crate) fn task_mut(&mut self, id: TaskId) -> Option<&mut Task> {
         self.tasks.get_mut(&id)
     }

@@ -3,10 +3,11 @@
 //! A thread for each starts its process and waits for it without the pool's lock: it may not
 //! come, and what is asked of the transport is anybody's code.
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mp_process::Process;
+use mp_process::{Process, catch_panic};
 
 use super::burial::{END_GRACE, end_now};
 use super::locked::Locked;
@@ -54,9 +55,15 @@ impl Driver {
 
     /// Starts a worker, waits for it, and gives it its place.
     fn meet(&self, place: usize, id: WorkerId, opening: &Opening) {
-        let outcome = opening.start().and_then(|newcomer| {
-            self.announce(id, newcomer.process())?;
-            newcomer.meet(opening)
+        // A transport that panics is one that fails: who waits for the worker is told.
+        let outcome = catch_panic(|| {
+            opening.start().and_then(|newcomer| {
+                self.announce(id, newcomer.process())?;
+                newcomer.meet(opening)
+            })
+        });
+        let outcome = outcome.unwrap_or_else(|panic| {
+            Err(io::Error::other(format!("the pool's transport panicked: {panic}")).into())
         });
         let mut state = self.lock();
         state.arrivals.retain(|arrival| arrival.id != id);
@@ -125,10 +132,11 @@ impl Driver {
         }
     }
 
-    /// Waits for those that are on their way now.
+    /// Waits for those that are on their way now, or for the pool's end.
     pub(super) fn await_arrivals(&self, mut state: Locked<'_>) -> Result<(), PoolError> {
         let awaited: Vec<WorkerId> = state.arrivals.iter().map(|arrival| arrival.id).collect();
-        while state.arrivals.iter().any(|arrival| awaited.contains(&arrival.id)) {
+        let are_awaited = |arrivals: &[Arrival]| arrivals.iter().any(|arrival| awaited.contains(&arrival.id));
+        while state.core.broken.is_none() && are_awaited(&state.arrivals) {
             state = state.wait(&self.arrived, None);
         }
         Self::check(&state)?;

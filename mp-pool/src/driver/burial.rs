@@ -84,6 +84,7 @@ impl Driver {
         Self::notify(state, concerned);
         if let Some(reason) = self.reason_to_give_up(state, death) {
             state.give_up(reason.into());
+            self.arrived.notify_all();
         } else {
             self.fill(state);
         }
@@ -241,6 +242,7 @@ impl Driver {
         state.give_up(why);
         self.call_back(&mut state);
         self.supervise.notify_all();
+        self.arrived.notify_all();
         let leaving = std::mem::take(&mut state.leaving);
         state.close_books();
         state.stations.iter_mut().filter_map(Option::take).chain(leaving).collect()

@@ -25,7 +25,7 @@ impl Driver {
         if state.core.rules.idle_timeout.is_some() {
             self.fill(state);
         }
-        let mut unhurried = Vec::new();
+        let (mut unhurried, mut gave) = (Vec::new(), false);
         while let Some(worker) = state.core.next_worker(false) {
             let Some(id) = state.core.next_task() else { break };
             let is_large =
@@ -42,12 +42,16 @@ impl Driver {
             // Of many tasks that are given out together, each worker is woken once.
             let hurried = is_large || !state.core.has_queue();
             self.give(state, worker, id, is_large, hurried);
+            gave = true;
             if !hurried && !unhurried.contains(&worker) {
                 unhurried.push(worker);
             }
         }
         for station in unhurried.into_iter().filter_map(|place| state.stations[place].as_ref()) {
             station.link().hurry();
+        }
+        if gave {
+            self.wake_for_the_rest(state);
         }
     }
 
@@ -142,6 +146,14 @@ impl Driver {
         }
         // Where it went it may wait as well.
         state.core.laggards().1
+    }
+
+    /// Has whoever sleeps for all look again in time, if a worker took a part of a message or
+    /// nothing at all: no answer need come before it is tried again.
+    fn wake_for_the_rest(&self, state: &State) {
+        if state.driven && (state.is_cut() || state.core.is_stuck()) {
+            self.bell.ring();
+        }
     }
 
     fn refuse_task(&self, state: &mut State, id: TaskId, error: EncodeError) {

@@ -567,6 +567,11 @@ impl Driver {
 }
 
 impl State {
+    /// Whether a user's link has begun a message and not finished it.
+    fn is_cut(&self) -> bool {
+        self.core.rules.wires.is_some() && self.stations.iter().flatten().any(|station| station.is_cut())
+    }
+
     /// Goes on with messages that users' links have begun; whether there are any still.
     fn flush(&self) -> bool {
         if self.core.rules.wires.is_none() {
