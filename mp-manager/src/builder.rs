@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ipc_core::link::PipeLink;
-use ipc_core::{Address, AuthKey, Listener, ListenerOptions, Message, Packet, Receiver, Sender, pipe, wait};
+use ipc_core::{
+    Address, AuthKey, BindError, Listener, ListenerOptions, Message, Packet, Receiver, Sender, pipe, wait,
+};
 use mp_process::{Function, Process, ProcessError};
 use serde::{Deserialize, Serialize};
 
@@ -261,7 +263,10 @@ fn open(
     if access.is_tree() {
         options = options.trust_peers();
     }
-    let listener = Listener::bind_with(&access.address, options).map_err(Kind::Bind)?;
+    let listener = Listener::bind_with(&access.address, options).map_err(|error| match error {
+        BindError::NeedsKey => Kind::NeedsKey,
+        error => Kind::Bind(error),
+    })?;
     Server::open(listener, access, limits, registered, state)
 }
 

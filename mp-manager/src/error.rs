@@ -38,6 +38,10 @@ pub(crate) enum Kind {
     Connect(ConnectError),
     #[error("the manager cannot listen: {0}")]
     Bind(BindError),
+    #[error(
+        "a manager on the network needs an authkey that is not empty: give it one with `Builder::authkey`"
+    )]
+    NeedsKey,
     #[error("the manager's process: {0}")]
     Process(ProcessError),
     #[error("the manager could not be started: {0}")]
@@ -57,13 +61,17 @@ pub(crate) enum Kind {
 pub(crate) enum FaultKind {
     #[error("the method panicked: {0}")]
     Panicked(Panic),
-    #[error("the object is poisoned: a method that changes it panicked before")]
+    #[error(
+        "the object is poisoned: a method that changes it panicked before; make another one in its place"
+    )]
     Poisoned,
     #[error(
         "there is no such object any more: all proxies to it were dropped, or its manager is another one"
     )]
     NoObject,
-    #[error("the object has no method like this")]
+    #[error(
+        "the object has no method like this: it is of another type than the proxy, or of another version"
+    )]
     NoMethod,
     #[error("the manager is busy: {0}")]
     Busy(String),
@@ -83,7 +91,7 @@ pub(crate) enum FaultKind {
     Broken,
     #[error("the manager knows no `{0}`: register it there, or let a process of its own tree create it")]
     Unregistered(String),
-    #[error("nothing is published as `{0}`")]
+    #[error("nothing is published as `{0}`: publish a proxy under that name first")]
     NoName(String),
     #[error("only processes of the manager's own tree may do this")]
     NotTrusted,
