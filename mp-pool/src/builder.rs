@@ -134,7 +134,8 @@ impl<S: 'static> Builder<S> {
     /// item fails with an error for which
     /// [`is_timed_out`](crate::TaskError::is_timed_out) holds. The other items go on.
     ///
-    /// With a limit, each item travels by itself, and to a worker that is idle.
+    /// With a limit, each item travels by itself, and to a worker that is idle. What a worker
+    /// does before its first one, its initializer for one, is not limited.
     #[must_use]
     pub fn task_timeout(mut self, limit: Duration) -> Self {
         self.rules.task_timeout = Some(limit);

@@ -15,6 +15,7 @@ use mp_testkit::harness::{Suite, variants};
 fn main() -> ExitCode {
     let methods = [("spawn", StartMethod::Spawn), ("forkserver", StartMethod::ForkServer)];
     let mut trials = mp_testkit::trials![
+        a_slow_initializer_is_no_part_of_a_tasks_time,
         without_a_limit_there_is_no_deadline,
         each_of_several_items_has_its_own_time,
         an_abort_without_a_limit_is_no_want_of_memory,
@@ -216,4 +217,16 @@ fn an_exit_function_that_panics_harms_nobody() {
     let pool = builder.at_exit(|(), ()| panic!("no farewell"), ()).build().unwrap();
     assert_eq!(pool.map(square, 0..20).unwrap()[7], 49);
     pool.join();
+}
+
+fn a_slow_initializer_is_no_part_of_a_tasks_time() {
+    let slowly = |()| std::thread::sleep(Duration::from_millis(300));
+    let builder = Pool::builder().processes(2).task_timeout(Duration::from_millis(50));
+    let pool = builder.initializer(slowly, ()).build().unwrap();
+    let pids = pool.pids();
+    assert_eq!(pool.apply(|x: u64| x * x, 3).unwrap(), 9);
+    assert_eq!(pool.pids(), pids, "a worker was killed for its initializer");
+    // The time of a task is limited all the same.
+    let error = pool.apply(|()| std::thread::sleep(Duration::from_secs(600)), ()).unwrap_err();
+    assert!(error.is_timed_out(), "{error}");
 }

@@ -121,6 +121,8 @@ pub(crate) struct Advice {
 
 /// How long a worker that took nothing is left alone, doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// A worker that comes up is not looked at more often than this.
+const SHORTEST_LIMIT: Duration = Duration::from_millis(1);
 /// A task that takes a worker longer than this is not given ahead.
 const LONG_TASK: u64 = 5_000_000;
 /// Answers to tasks that take less are not waited for one by one.
@@ -321,14 +323,19 @@ impl Core {
         self.workers.iter().filter(|hands| hands.doomed.is_none()).filter_map(|hands| hands.deadline).min()
     }
 
-    /// Workers whose task has run out of time: each is doomed, and named once.
-    pub(crate) fn take_overdue(&mut self, now: Instant) -> Vec<usize> {
+    /// Workers whose task has run out of time: each is doomed, and named once. The time of one
+    /// that has not come up yet, as `is_up` says, begins anew.
+    pub(crate) fn take_overdue(&mut self, now: Instant, is_up: impl Fn(usize) -> bool) -> Vec<usize> {
         let Some(limit) = self.rules.task_timeout else { return Vec::new() };
         let overdue = |hands: &Hands| hands.doomed.is_none() && hands.deadline.is_some_and(|at| at <= now);
         let places: Vec<usize> =
             (0..self.workers.len()).filter(|place| overdue(&self.workers[*place])).collect();
-        places.iter().for_each(|place| self.workers[*place].doomed = Some(TaskKind::TimedOut(limit)));
-        places
+        let (up, coming): (Vec<usize>, Vec<usize>) = places.into_iter().partition(|place| is_up(*place));
+        up.iter().for_each(|place| self.workers[*place].doomed = Some(TaskKind::TimedOut(limit)));
+        // What a worker does before its first task is no part of that.
+        let later = now.checked_add(limit.max(SHORTEST_LIMIT));
+        coming.iter().for_each(|place| self.workers[*place].deadline = later);
+        up
     }
 
     /// Fails the queued tasks of a job that is cancelled.

@@ -170,7 +170,9 @@ impl Driver {
         if state.core.rules.task_timeout.is_none() {
             return false;
         }
-        let overdue = state.core.take_overdue(Instant::now());
+        let State { core, stations, .. } = &mut *state;
+        let is_up = |place: usize| stations[place].as_ref().is_none_or(|station| station.board().is_ready());
+        let overdue = core.take_overdue(Instant::now(), is_up);
         for place in &overdue {
             if let Some(station) = &state.stations[*place] {
                 let _ = station.process().kill();
