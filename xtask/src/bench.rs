@@ -71,7 +71,7 @@ fn parse(words: &[&str]) -> Result<Options, Failure> {
             "--against" => options.against = Some(value()?),
             "--corpus" => options.corpus.push(value()?),
             "--no-rivals" => options.without_rivals = true,
-            "--json" | "--plot" => {
+            "--json" | "--beside" | "--plot" => {
                 // The runner works in the workspace's folder, and not where the user is.
                 let path = env::current_dir()?.join(value()?);
                 options.rest.extend([(*word).to_owned(), path.display().to_string()]);

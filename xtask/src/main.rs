@@ -26,8 +26,8 @@ usage: cargo xtask COMMAND
   loom                                   the bare protocols under the model checker
   soak [CRATE] [--seed N] [--seconds N] [--kills N]
                                          the long suites, tests/soak.rs of each crate
-  bench [ROW…] [--quick] [--json FILE] [--plot DIR] [--against REV] [--corpus DIR] [--no-rivals]
-                                         measure us, the rivals and the bare kernel in turns";
+  bench [ROW…] [--quick] [--json FILE] [--beside FILE] [--plot DIR] [--against REV]
+        [--corpus DIR] [--no-rivals]     measure us, the rivals and the bare kernel in turns";
 
 /// What went wrong, for the last line on the screen.
 type Failure = Box<dyn std::error::Error>;

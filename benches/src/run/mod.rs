@@ -1,5 +1,6 @@
 //! Asks all contestants of all rows in turns, and reports.
 
+mod agree;
 mod contestant;
 mod environment;
 mod measure;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 use crate::contest::Failure;
 use crate::rows::{self, By, Row, System};
 
+use agree::Verdicts;
 use measure::Outcome;
 use options::Options;
 use quiet::Quiet;
@@ -30,11 +32,15 @@ use schedule::Schedule;
 pub fn run(arguments: &[String]) -> Result<(), Failure> {
     let options = Options::parse(arguments)?;
     let rows = chosen(&options)?;
+    let earlier = options.beside.as_deref().map(Verdicts::read).transpose()?;
     let mut head = environment::describe(&options);
     print!("{head}");
     let (outcomes, noise) = measure_all(&rows, &options)?;
     let (table, summary) = (report::table(&outcomes), report::summary(&outcomes));
     println!("\n{noise}\n\n{table}\n{summary}");
+    if let Some(earlier) = earlier {
+        println!("{}", Verdicts::parse(&report::json(&outcomes)?)?.beside(&earlier));
+    }
     if options.readme {
         head.push_str(&format!("noise     {noise}\n"));
         readme::write(&outcomes, &head, &format!("{table}\n{}", summary.lines().next().unwrap_or_default()))?;
@@ -62,6 +68,9 @@ fn measure_all(rows: &[Row], options: &Options) -> Result<(Vec<Outcome>, String)
     let mut schedule = Schedule::new(rows, options.at_most);
     let mut quiet = Quiet::with_patience(options.patience);
     let mut outcomes = Vec::new();
+    if let Some(file) = &options.json {
+        write_whole(file, &report::json(&outcomes)?)?;
+    }
     for (number, row) in rows.iter().enumerate() {
         if schedule.is_over() {
             println!("{} row(s) skipped: the time is up", rows.len() - number);

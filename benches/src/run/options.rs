@@ -25,6 +25,8 @@ pub(super) struct Options {
     /// How long to wait, over the whole run, for others to be quiet.
     pub(super) patience: Duration,
     pub(super) json: Option<PathBuf>,
+    /// What an earlier run has written by `--json`.
+    pub(super) beside: Option<PathBuf>,
     pub(super) plot: Option<PathBuf>,
     /// Whether to write the tables of the READMEs.
     pub(super) readme: bool,
@@ -58,6 +60,7 @@ impl Options {
             let value = arguments.next().ok_or_else(|| format!("{argument} needs a value"))?;
             match argument.as_str() {
                 "--json" => options.json = Some(value.into()),
+                "--beside" => options.beside = Some(value.into()),
                 "--plot" => options.plot = Some(value.into()),
                 "--build" => options.build = Some(value.into()),
                 "--python" => options.python = value.into(),
@@ -87,6 +90,7 @@ impl Options {
             at_most: Duration::from_secs(28 * 60),
             patience: Duration::from_secs(240),
             json: None,
+            beside: None,
             plot: None,
             readme: false,
             build: None,

@@ -2,7 +2,7 @@
 
 mod states;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use states::{LEAST, Round, State, is_same, states};
 
@@ -72,7 +72,7 @@ impl Estimate {
 }
 
 /// Whether a target is reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
     /// The whole interval is on the right side.
     #[serde(rename = "met")]
