@@ -209,9 +209,7 @@ impl<T> AsyncResult<T> {
         match std::mem::replace(&mut self.source, Source::Nowhere) {
             Source::Job(Job { driver, id, gather }) => gather(driver.take_replies(id)?),
             Source::Slot(slot) => slot.take(),
-            Source::Nowhere => {
-                Err(TaskKind::BadResult("the result has been taken already".to_owned()).into())
-            }
+            Source::Nowhere => Err(TaskKind::Taken.into()),
         }
     }
 }

@@ -19,9 +19,6 @@ use crate::worker;
 /// Why an argument that all workers get may not be an end.
 pub(crate) const ONE_END: &str = "each worker needs one, and a channel end moves only once";
 
-/// How many bytes of a call are under way, unless set.
-const WINDOW_BYTES: usize = 64 << 20;
-
 /// Sets how a pool is made; from [`Pool::builder`].
 ///
 /// # Examples
@@ -45,25 +42,7 @@ pub struct Builder<S = ()> {
 
 impl Builder {
     pub(crate) fn new() -> Self {
-        let rules = Rules {
-            processes: 0,
-            idle_timeout: None,
-            least: 0,
-            retries: 0,
-            task_timeout: None,
-            soft_timeout: None,
-            memory_limit: None,
-            memory_per_child: None,
-            task_memory: None,
-            tasks_per_child: None,
-            budget: None,
-            window_bytes: WINDOW_BYTES,
-            wires: None,
-            start_method: StartMethod::Spawn,
-            setup: None,
-            farewell: None,
-        };
-        Self { rules, processes: None, refused: None, state: PhantomData }
+        Self { rules: Rules::new(0), processes: None, refused: None, state: PhantomData }
     }
 }
 
@@ -135,7 +114,8 @@ impl<S: 'static> Builder<S> {
     /// [`is_timed_out`](crate::TaskError::is_timed_out) holds. The other items go on.
     ///
     /// With a limit, each item travels by itself, and to a worker that is idle. What a worker
-    /// does before its first one, its initializer for one, is not limited.
+    /// does before its first one, its initializer for one, is not limited. A limit of zero, in
+    /// which nothing could be done, is an error of [`build`](Self::build).
     #[must_use]
     pub fn task_timeout(mut self, limit: Duration) -> Self {
         self.rules.task_timeout = Some(limit);
@@ -405,11 +385,14 @@ impl<S: 'static> Builder<S> {
     /// Starts the workers.
     ///
     /// # Errors
-    /// [`PoolError`] if `init()` was not called, if no workers were asked for, if
-    /// they could not be started, or if the initializer's argument does not travel.
+    /// [`PoolError`] if `init()` was not called, if no workers were asked for or no time for
+    /// tasks, if they could not be started, or if the initializer's argument does not travel.
     pub fn build(mut self) -> Result<Pool<S>, PoolError> {
         if let Some(error) = self.refused {
             return Err(PoolKind::Setup(error).into());
+        }
+        if self.rules.task_timeout.is_some_and(|limit| limit.is_zero()) {
+            return Err(PoolKind::NoTime.into());
         }
         // To count them is some twenty system calls, so it is done once for all.
         let cpus = mp_process::cpu_count();

@@ -14,17 +14,20 @@ pub struct PoolError(Arc<PoolKind>);
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PoolKind {
-    #[error("a pool needs at least one worker")]
+    #[error("a pool needs at least one worker: ask for more than 0, or set no number")]
     NoWorkers,
+    #[error("a `task_timeout` of zero lets no task run: allow some time, or leave it out for no limit")]
+    NoTime,
     #[error(transparent)]
     Start(ProcessError),
     #[error("the pool could not be set up: {0}")]
     System(std::io::Error),
     #[error(
-        "the pool has given up: {deaths} workers in a row ended without a result, the last one because {last}"
+        "the pool has given up: {deaths} workers in a row ended without a result, the last one because {last}; \
+         see what they said on standard error, mend that, and make a new pool"
     )]
     Dying { deaths: u32, last: Arc<Death> },
-    #[error("the initializer failed in {tries} workers in a row: {last}")]
+    #[error("the initializer failed in {tries} workers in a row, and the pool has given up: {last}")]
     Initializer { tries: u32, last: Arc<Death> },
     #[error("the initializer failed: {0}")]
     ThreadInitializer(Panic),
@@ -34,7 +37,7 @@ pub(crate) enum PoolKind {
     NoStart(Arc<Death>),
     #[error("a worker did not come over the pool's transport{}", Because(_0.as_ref()))]
     NoLink(Option<ProcessError>),
-    #[error("the pool was closed and takes no more tasks")]
+    #[error("the pool was closed and takes no more tasks: submit them before `close` or `join`")]
     Closed,
     #[error("the pool was terminated before the task was done")]
     Terminated,
@@ -132,15 +135,22 @@ pub(crate) enum TaskKind {
     Panicked(Panic),
     #[error("the task's worker died: {0}")]
     WorkerDied(WorkerDied),
+    #[error("the task's result was lost with its worker, which died at {}{_0}", AtItem(_0.index()))]
+    Lost(WorkerDied),
     #[error("the argument could not be sent: {0}")]
     Argument(EncodeError),
     #[error("the argument could not be decoded in the worker: {0}")]
     BadArgument(String),
+    #[error("the result has been taken already: it is given once, so keep what was got first")]
+    Taken,
     #[error("the value could not be sent back: {0}")]
     BadResult(String),
     #[error("the value could not be decoded: {0}")]
     Undecodable(DecodeError),
-    #[error("the task ran longer than {0:?}, the limit for each, and its worker was killed")]
+    #[error(
+        "the task ran longer than {0:?}, the limit for each, and its worker was killed: raise `task_timeout`, \
+         or give it less to do"
+    )]
     TimedOut(Duration),
     #[error(
         "the task took {grown} bytes of memory, {limit} is the limit for each, and its worker was killed: raise \
@@ -167,20 +177,38 @@ pub(crate) struct Death {
 
 /// How the worker of a task ended while it ran the task; from [`TaskError::worker_died`].
 ///
-/// Of a map, [`TaskError::index`] says which item the worker was at.
+/// A worker may hold several items of one call. Those that it had not begun are run elsewhere;
+/// what it had done in the last tenth of a millisecond and not sent is lost with it, and each such
+/// item fails with an error that says so. [`index`](Self::index) names the one that it was at.
 #[derive(Clone)]
 pub struct WorkerDied {
     death: Arc<Death>,
     attempt: u32,
+    index: Option<usize>,
 }
 
 impl WorkerDied {
     pub(crate) fn new(death: &Arc<Death>) -> Self {
-        Self { death: Arc::clone(death), attempt: 1 }
+        Self { death: Arc::clone(death), attempt: 1, index: None }
     }
 
     pub(crate) fn in_try(self, attempt: u32) -> Self {
         Self { attempt, ..self }
+    }
+
+    pub(crate) fn at(self, index: Option<usize>) -> Self {
+        Self { index, ..self }
+    }
+
+    /// The item of the call that the worker was at, counted from 0: the last one that it had
+    /// begun. `None` if it was done with those that it had: then only results were lost.
+    ///
+    /// [`TaskError::index`] is the same for a call that fails as a whole, such as
+    /// [`Pool::map`](crate::Pool::map). Where each item has an outcome of its own, it is that
+    /// item's place.
+    #[must_use]
+    pub fn index(&self) -> Option<usize> {
+        self.index
     }
 
     /// The process id of the worker.
@@ -263,6 +291,18 @@ impl fmt::Display for Because<'_> {
     }
 }
 
+/// Which item a worker was at whose end cost another item's result.
+struct AtItem(Option<usize>);
+
+impl fmt::Display for AtItem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(index) => write!(f, "item {index}: "),
+            None => f.write_str("none of its items: "),
+        }
+    }
+}
+
 struct At(Option<usize>);
 
 impl fmt::Display for At {
@@ -278,6 +318,13 @@ impl TaskError {
     pub(crate) fn at(mut self, index: usize) -> Self {
         self.0.index = Some(index);
         self
+    }
+
+    /// The error of a whole call, because of item `index`: of items that died with a worker, the
+    /// one that the worker was at.
+    pub(crate) fn of_call(self, index: usize) -> Self {
+        let index = self.worker_died().and_then(WorkerDied::index).unwrap_or(index);
+        self.at(index)
     }
 
     pub(crate) fn by(mut self, worker: Option<WorkerId>) -> Self {
@@ -309,14 +356,14 @@ impl TaskError {
         if let TaskKind::Panicked(panic) = &self.0.kind { Some(panic) } else { None }
     }
 
-    /// The task's worker ended while it ran the task: it was killed, aborted,
-    /// exited or overflowed its stack.
+    /// The task's worker ended while it ran the task, or before it had sent its result: it was
+    /// killed, aborted, exited or overflowed its stack.
     #[must_use]
     pub fn is_worker_died(&self) -> bool {
         self.death().is_some()
     }
 
-    /// How the task's worker ended while it ran the task, and what is known of it.
+    /// How the task's worker ended, and what is known of it.
     ///
     /// # Examples
     /// ```
@@ -330,7 +377,10 @@ impl TaskError {
     /// ```
     #[must_use]
     pub fn worker_died(&self) -> Option<&WorkerDied> {
-        if let TaskKind::WorkerDied(died) = &self.0.kind { Some(died) } else { None }
+        match &self.0.kind {
+            TaskKind::WorkerDied(died) | TaskKind::Lost(died) => Some(died),
+            _ => None,
+        }
     }
 
     /// The worker ended for want of memory, as far as can be told: the system killed it

@@ -191,7 +191,8 @@ impl<S: 'static> Pool<S> {
     ///
     /// # Errors
     /// The [`TaskError`] of the first item, in order, that failed, after all others
-    /// are done.
+    /// are done. A worker that dies takes along what it had just done and not sent: then the
+    /// error names the item that it was at, and not those before it.
     ///
     /// # Examples
     /// ```

@@ -41,7 +41,32 @@ pub(crate) struct Rules {
     pub(crate) farewell: Option<Arc<Mutex<Packet>>>,
 }
 
+/// How many bytes of a call are under way, unless set.
+const WINDOW_BYTES: usize = 64 << 20;
+
 impl Rules {
+    /// What is usual, for so many workers.
+    pub(crate) fn new(processes: usize) -> Self {
+        Self {
+            processes,
+            idle_timeout: None,
+            least: 0,
+            retries: 0,
+            task_timeout: None,
+            soft_timeout: None,
+            memory_limit: None,
+            task_memory: None,
+            memory_per_child: None,
+            tasks_per_child: None,
+            budget: None,
+            window_bytes: WINDOW_BYTES,
+            wires: None,
+            start_method: StartMethod::Spawn,
+            setup: None,
+            farewell: None,
+        }
+    }
+
     /// Whether items go each by itself, and to workers that are idle, because each has its
     /// own limits.
     pub(crate) fn is_by_item(&self) -> bool {

@@ -242,7 +242,7 @@ impl<'pool, A: Message, I: Iterator<Item = A>> Work<'pool, I> {
             match stop {
                 None => {}
                 Some((_, Ok(error))) => return Ok(Err(error)),
-                Some((index, Err(error))) => return Err(error.at(index)),
+                Some((index, Err(error))) => return Err(error.of_call(index)),
             }
         }
         Ok(Ok(values.into_vec()))
@@ -334,10 +334,12 @@ impl<R: Message> Gathered<R> {
         let first_error = &mut self.first_error;
         reply.for_each(|index, outcome| match outcome {
             Ok(value) => run.push(value),
-            Err(error) if first_error.as_ref().is_none_or(|first| Some(index) < first.index()) => {
-                *first_error = Some(error.at(index));
+            Err(error) => {
+                let error = error.of_call(index);
+                if first_error.as_ref().is_none_or(|first| error.index() < first.index()) {
+                    *first_error = Some(error);
+                }
             }
-            Err(_) => {}
         });
     }
 

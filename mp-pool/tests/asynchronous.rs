@@ -76,6 +76,9 @@ fn get_timeout_can_be_asked_again() {
     assert!(slow.get_timeout(Duration::from_millis(10)).is_none());
     assert!(!slow.ready());
     assert_eq!(slow.get_timeout(Duration::from_secs(30)).unwrap().unwrap(), 150);
+    // It is given once.
+    let again = slow.get_timeout(Duration::ZERO).unwrap().unwrap_err();
+    assert!(again.to_string().contains("taken already") && !again.is_codec(), "{again}");
 }
 
 fn more_tasks_than_the_workers_hold_are_done_while_nobody_waits() {

@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         a_large_task_is_tried_again_while_another_is_waited_for,
         a_killed_worker_is_one_tasks_error,
         a_killed_worker_costs_quick_items_nothing,
+        a_map_names_the_item_that_its_worker_was_at,
         what_waits_behind_a_slow_item_goes_to_an_idle_worker,
         a_death_is_told_with_all_that_is_known,
         a_panic_says_which_worker_it_was,
@@ -74,6 +75,41 @@ fn a_killed_worker_costs_quick_items_nothing() {
             value => check(x, value),
         }
     }
+}
+
+/// Many go together and are quick: what was done of those dies with the worker.
+fn a_map_names_the_item_that_its_worker_was_at() {
+    const FATAL: u64 = 40_777;
+    fn die(x: u64) -> u64 {
+        if x == FATAL {
+            std::process::abort();
+        }
+        x
+    }
+    let pool = Pool::builder().processes(2).state(|()| (), ()).build().unwrap();
+    let items = 0..60_000;
+    let pairs = items.clone().map(|x| (x, ()));
+    let text = |x: u64| die(x).to_string();
+    let tried = |x: u64| if x == u64::MAX { Err(()) } else { Ok(die(x)) };
+    let errors = [
+        pool.map(die, items.clone()).unwrap_err(),
+        pool.map(text, items.clone()).unwrap_err(),
+        pool.starmap(|x, ()| die(x), pairs.clone()).unwrap_err(),
+        pool.map_state(|(), x| die(x), items.clone()).unwrap_err(),
+        pool.try_map(tried, items.clone()).unwrap_err(),
+        pool.map_async(die, items.clone()).get().unwrap_err(),
+        pool.starmap_async(|x, ()| text_of(x), pairs).get().unwrap_err(),
+        pool.share(&7u8).unwrap().map(|_, x| die(x), items).unwrap_err(),
+    ];
+    fn text_of(x: u64) -> String {
+        die(x).to_string()
+    }
+    for error in errors {
+        let place = Some(FATAL as usize);
+        assert_eq!((error.index(), error.worker_died().unwrap().index()), (place, place), "{error}");
+        assert!(error.to_string().starts_with("item 40777: the task's worker died"), "{error}");
+    }
+    assert_eq!(pool.map(square, 0..100).unwrap()[9], 81);
 }
 
 /// Waits for a file to be there, or makes it.

@@ -17,6 +17,7 @@ fn main() -> ExitCode {
     let mut trials = mp_testkit::trials![
         a_slow_initializer_is_no_part_of_a_tasks_time,
         without_a_limit_there_is_no_deadline,
+        a_limit_of_no_time_is_an_error,
         each_of_several_items_has_its_own_time,
         an_abort_without_a_limit_is_no_want_of_memory,
         an_exit_function_with_a_channel_end_is_refused,
@@ -78,6 +79,19 @@ fn the_nearer_limit_is_told(method: StartMethod) {
     let builder = Pool::builder().processes(1).start_method(method).task_timeout(LONG);
     let pool = builder.soft_timeout(10 * LONG).build().unwrap();
     assert!(pool.apply(left, ()).unwrap() <= LONG);
+}
+
+fn a_limit_of_no_time_is_an_error() {
+    let error = Pool::builder().processes(1).task_timeout(Duration::ZERO).build().unwrap_err();
+    assert!(error.to_string().contains("leave it out for no limit"), "{error}");
+    // The shortest there is limits, and nothing hangs.
+    let pool = Pool::builder().processes(1).task_timeout(Duration::from_nanos(1)).build().unwrap();
+    let outcome = pool.apply(|()| thread::sleep(LONG), ());
+    assert!(outcome.as_ref().is_err_and(mp_pool::TaskError::is_timed_out), "{outcome:?}");
+    // To be told that there is no time left is no error.
+    let pool = Pool::builder().processes(1).soft_timeout(Duration::ZERO).build().unwrap();
+    let left = |()| task_deadline().unwrap().saturating_duration_since(Instant::now());
+    assert_eq!(pool.apply(left, ()).unwrap(), Duration::ZERO);
 }
 
 fn each_of_several_items_has_its_own_time() {

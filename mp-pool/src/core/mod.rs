@@ -72,6 +72,8 @@ struct Hands {
     items: u32,
     /// When the task it works on must be done.
     deadline: Option<Instant>,
+    /// It had not come up when it was given that task, as far as is known.
+    coming_up: bool,
     /// Why it is being killed.
     doomed: Option<TaskKind>,
     /// Shared values that it has been sent.
@@ -323,19 +325,28 @@ impl Core {
         self.workers.iter().filter(|hands| hands.doomed.is_none()).filter_map(|hands| hands.deadline).min()
     }
 
+    /// A worker was given a task before it was up.
+    pub(crate) fn is_coming_up(&mut self, worker: usize) {
+        self.workers[worker].coming_up = true;
+    }
+
     /// Workers whose task has run out of time: each is doomed, and named once. The time of one
-    /// that has not come up yet, as `is_up` says, begins anew.
+    /// that came up after it was given its task, or has not yet, as `is_up` says, begins anew.
     pub(crate) fn take_overdue(&mut self, now: Instant, is_up: impl Fn(usize) -> bool) -> Vec<usize> {
         let Some(limit) = self.rules.task_timeout else { return Vec::new() };
         let overdue = |hands: &Hands| hands.doomed.is_none() && hands.deadline.is_some_and(|at| at <= now);
-        let places: Vec<usize> =
-            (0..self.workers.len()).filter(|place| overdue(&self.workers[*place])).collect();
-        let (up, coming): (Vec<usize>, Vec<usize>) = places.into_iter().partition(|place| is_up(*place));
-        up.iter().for_each(|place| self.workers[*place].doomed = Some(TaskKind::TimedOut(limit)));
         // What a worker does before its first task is no part of that.
         let later = now.checked_add(limit.max(SHORTEST_LIMIT));
-        coming.iter().for_each(|place| self.workers[*place].deadline = later);
-        up
+        let mut late = Vec::new();
+        for (place, hands) in self.workers.iter_mut().enumerate().filter(|(_, hands)| overdue(hands)) {
+            if hands.coming_up {
+                (hands.coming_up, hands.deadline) = (!is_up(place), later);
+            } else {
+                hands.doomed = Some(TaskKind::TimedOut(limit));
+                late.push(place);
+            }
+        }
+        late
     }
 
     /// Fails the queued tasks of a job that is cancelled.

@@ -87,7 +87,12 @@ impl Driver {
         let deadline = Instant::now() + if is_large { patience } else { Duration::ZERO };
         let mut frame = TaskFrame::new(head, &code.bytes, &mut task.packet);
         match station.send(&mut frame, hurried, deadline) {
-            Ok(()) => state.core.give(worker, id),
+            Ok(()) => {
+                state.core.give(worker, id);
+                if !station.board().is_ready() {
+                    state.core.is_coming_up(worker);
+                }
+            }
             // Full, or dying: its end is noticed by other means.
             Err(SendError::Timeout | SendError::Closed) => state.core.refuse(worker, id),
             Err(SendError::Encode(error)) => self.refuse_task(state, id, error),

@@ -115,7 +115,7 @@ impl<T> Slot<T> {
     pub(crate) fn take(&self) -> Result<T, TaskError> {
         match mem::replace(&mut *self.lock(), State::Over) {
             State::Set(result) => result,
-            _ => Err(TaskKind::BadResult("the result has been taken already".to_owned()).into()),
+            _ => Err(TaskKind::Taken.into()),
         }
     }
 }

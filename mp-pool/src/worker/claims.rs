@@ -72,15 +72,18 @@ pub(super) fn recall(slot: &AtomicU64, word: &AtomicU64, turn: u32) -> Begun {
         (word >> 32 == u64::from(turn)).then_some(word | RECALLED)
     });
     // If it is at another task by now, it has done all of this one.
-    Begun::Items(recalled.map_or(u32::MAX, |word| (word & ITEMS) as u32))
+    Begun::Items(recalled.map_or(ALL_DONE, |word| (word & ITEMS) as u32))
 }
+
+/// Of a task that a worker has left behind: it has begun all items, however many there are.
+pub(crate) const ALL_DONE: u32 = u32::MAX;
 
 /// How many items of a task have been begun by a worker that has ended.
 pub(super) fn begun(word: u64, turn: u32) -> u32 {
     match (word >> 32) as u32 {
         at if at == turn => (word & ITEMS) as u32,
         at if is_before(at, turn) => 0,
-        _ => u32::MAX,
+        _ => ALL_DONE,
     }
 }
 

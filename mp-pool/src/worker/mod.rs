@@ -21,7 +21,7 @@ mod run;
 mod timing;
 
 pub(crate) use board::Board;
-pub(crate) use claims::Begun;
+pub(crate) use claims::{ALL_DONE, Begun};
 pub use deadline::task_deadline;
 pub(crate) use gear::keep_order;
 pub(crate) use job::{farewell, job, setup, shared_job, star2_job, star3_job, star4_job, state_job};
