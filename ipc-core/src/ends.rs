@@ -14,7 +14,7 @@ use crate::channel::{Connection, Receiver, Sender};
 use crate::codec::Message;
 use crate::error::ExportError;
 use crate::link::{self, Export, ExportKind, Link};
-use crate::raw::{Region, fork_generation, is_handing_over};
+use crate::raw::{PerProcess, Region, fork_generation, is_handing_over};
 use crate::sys::Handle;
 use crate::transfer::{self, Moves, deserialize_error, serialize_error};
 
@@ -54,8 +54,8 @@ impl End {
     /// has let go of it.
     #[cold]
     fn look(&self) {
-        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-        let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        static ONE_AT_A_TIME: PerProcess<Mutex<()>> = PerProcess::new(Mutex::new(()), |_| Mutex::new(()));
+        let _one = ONE_AT_A_TIME.here().lock().unwrap_or_else(PoisonError::into_inner);
         let here = fork_generation();
         if self.known_in.load(Ordering::Relaxed) == here {
             return;

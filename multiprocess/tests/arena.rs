@@ -5,7 +5,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{LONG, SHORT, builder, spawn, suite};
-use multiprocess::{Arena, ArenaError, Block, Pool, Queue, Receiver, Sender, StartMethod, pipe};
+use multiprocess::{Arena, ArenaError, Block, Pool, Process, Queue, Receiver, Sender, StartMethod, pipe};
 
 suite! {
     started: [
@@ -16,6 +16,7 @@ suite! {
         a_killed_holder_gives_its_blocks_back,
         one_who_waits_for_memory_gets_it_from_the_dead,
         kills_at_random_lose_no_memory,
+        arenas_of_the_dead_are_let_go,
     ],
     plain: [
         memory_is_used_again,
@@ -183,6 +184,59 @@ fn a_killed_holder_gives_its_blocks_back(method: StartMethod) {
     assert!(child.join().is_err());
     drop(tx);
     assert_eq!(arena.blocks().unwrap(), 0);
+}
+
+/// How often memory of `pages` pages that has no name is mapped here.
+fn mapped(pages: usize) -> usize {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let number = |text: &str| usize::from_str_radix(text, 16).unwrap();
+    let len = |line: &&str| {
+        let (start, end) = line.split_once(' ').unwrap().0.split_once('-').unwrap();
+        number(end) - number(start)
+    };
+    maps.lines()
+        .filter(|line| line.contains("memfd:ipc-core"))
+        .filter(|line| len(line) == pages * 4096)
+        .count()
+}
+
+/// A child that has sent a block of an arena of so many pages, without the one for its own use.
+fn maker(method: StartMethod, pages: usize) -> (Process<()>, Block<u8>) {
+    let (tx, rx) = pipe::<Block<u8>>().unwrap();
+    let make = |(tx, pages): (Sender<Block<u8>>, usize)| {
+        let arena = Arena::new(pages * 4096).unwrap();
+        tx.send(&arena.copy_of(&[7u8; 100]).unwrap()).unwrap();
+        std::thread::sleep(LONG * 10);
+        drop(arena);
+    };
+    let child = spawn(method, make, (tx, pages)).unwrap();
+    let block = rx.recv_timeout(LONG).unwrap();
+    assert_eq!(*block, [7; 100]);
+    (child, block)
+}
+
+fn arenas_of_the_dead_are_let_go(method: StartMethod) {
+    let end = |child: Process<()>| {
+        child.kill().unwrap();
+        assert!(child.join().is_err());
+    };
+    // Killed while a block of it is here: it goes with the block.
+    let (child, block) = maker(method, 776);
+    assert_eq!(mapped(777), 1);
+    end(child);
+    assert_eq!(block.len(), 100);
+    drop(block);
+    assert_eq!(mapped(777), 0);
+    // Killed when none is: it stays until one of another arena comes.
+    let (child, block) = maker(method, 887);
+    drop(block);
+    assert_eq!(mapped(888), 1, "it is kept for its next block");
+    end(child);
+    let (child, block) = maker(method, 776);
+    assert_eq!((mapped(888), mapped(777)), (0, 1));
+    end(child);
+    drop(block);
+    assert_eq!(mapped(777), 0);
 }
 
 /// Receives blocks, checks them, and sends them back.

@@ -15,34 +15,54 @@ use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::de::Deserializer;
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::type_hash;
+use crate::deadline;
 use crate::plain::Plain;
-use crate::raw::Region;
+use crate::raw::{PerProcess, ProcessId, Region, inherited};
 use crate::sys::Handle;
 use crate::sys::memory::PAGE;
+use crate::sys::poll::{Interest, poll};
 use crate::sys::stream::Stream;
 use crate::transfer::{self, deserialize_error, serialize_error};
 
-/// Where an arena's region says that it is one, and how.
+/// Where an arena's region says that it is one.
 const SIGN: usize = 24;
 const ARENA: u64 = u64::from_le_bytes(*b"ipcarena");
 
 /// What it says there once its maker has dropped it.
 const ENDED: u64 = u64::from_le_bytes(*b"ipcended");
 
+/// Where it says which process its maker is.
+const MAKER: usize = 32;
+/// A maker that does not know who it is.
+const UNKNOWN: u64 = 0;
+
 /// So many arenas whose blocks have come stay mapped between one block and the next:
 /// what was mapped anew would be met page by page again.
 const MAPPED: usize = 4;
-static KEPT: Mutex<Vec<Region>> = Mutex::new(Vec::new());
+static KEPT: PerProcess<Mutex<Vec<Region>>> =
+    PerProcess::new(Mutex::new(Vec::new()), |parents| inherited(parents, std::mem::take));
 
-/// Says in a new region that it is an arena.
+fn kept() -> MutexGuard<'static, Vec<Region>> {
+    KEPT.here().lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// As another thread that receives a block does it, for tests.
+#[cfg(test)]
+pub(crate) fn keep_and_hold() -> impl Sized {
+    kept()
+}
+
+/// Says in a new region that it is an arena, and whose.
 pub(super) fn sign(region: &Region) {
+    let maker = ProcessId::current().map_or(UNKNOWN, ProcessId::to_word);
+    region.atomic_u64(MAKER).store(maker, Ordering::Relaxed);
     region.atomic_u64(SIGN).store(ARENA, Ordering::Relaxed);
 }
 
@@ -56,19 +76,29 @@ fn has_ended(region: &Region) -> bool {
     region.atomic_u64(SIGN).load(Ordering::Relaxed) == ENDED
 }
 
+/// Whether no more blocks of it will come: it has been dropped, or its maker was killed.
+fn is_over(region: &Region) -> bool {
+    let maker = ProcessId::from_word(region.atomic_u64(MAKER).load(Ordering::Relaxed));
+    has_ended(region) || maker.is_some_and(ProcessId::has_ended)
+}
+
 /// Keeps an arena mapped no longer than its blocks.
 fn forget(region: &Region) {
-    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut kept = kept();
     let gone: Vec<Region> = kept.extract_if(.., |other| other.is(region)).collect();
     drop(kept);
     drop(gone);
 }
 
+fn is_kept(region: &Region) -> bool {
+    kept().iter().any(|other| other.is(region))
+}
+
 /// Keeps an arena mapped, for its next block, in the place of one that has ended or has
 /// been quiet for the longest.
 fn keep(region: &Region) {
-    let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
-    let gone: Vec<Region> = kept.extract_if(.., |other| other.is(region) || has_ended(other)).collect();
+    let mut kept = kept();
+    let gone: Vec<Region> = kept.extract_if(.., |other| other.is(region) || is_over(other)).collect();
     if !has_ended(region) {
         kept.push(region.clone());
     }
@@ -141,7 +171,9 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if has_ended(&self.region) {
+        // Of a maker that was killed the kernel has closed the other end.
+        let is_cut = || poll(&[Interest::hangup(&self.lifeline)], deadline::now()).is_ok_and(|ends| ends[0]);
+        if has_ended(&self.region) || is_kept(&self.region) && is_cut() {
             forget(&self.region);
         }
     }

@@ -18,6 +18,8 @@ use crate::sys::stream::Stream;
 mod block;
 mod room;
 
+#[cfg(test)]
+pub(crate) use block::keep_and_hold;
 pub use block::{Block, BlockMut};
 use room::Room;
 

@@ -20,6 +20,7 @@ use crate::transfer;
 use crate::wait::Arm;
 
 mod boxed;
+mod patience;
 mod ring;
 pub(crate) mod share;
 mod stream;

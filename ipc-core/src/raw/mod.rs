@@ -37,12 +37,13 @@ pub use death::DeathNotice;
 pub use handover::{hand_over, is_handing_over};
 pub use identity::{ProcessId, ThreadId, fork_epoch, fork_generation, note_fork};
 pub use per_process::PerProcess;
+pub(crate) use per_process::inherited;
 pub use post::{Post, PostError};
 pub use region::Region;
 pub use robust::{Acquired, LockFailure, MAX_HELD, RobustMutex};
 pub use roll::Roll;
 #[cfg(test)]
-pub(crate) use roll::ask_and_hold;
+pub(crate) use {region::map_and_hold, roll::ask_and_hold};
 
 /// Sleeps while `word` holds `expected`, until a wake, a signal or the deadline.
 ///

@@ -6,23 +6,24 @@
 #![allow(unsafe_code)]
 
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::{Mutex, TryLockError};
 
 use super::fork_generation;
 
 /// What a static holds for one process; in the child of a fork another one stands for it, made
-/// anew: a thread of the parent's, which is not there, may have held a mutex in the first one.
+/// from that of its parent, where a thread that is not here may have held a mutex.
 #[derive(Debug)]
 pub struct PerProcess<T> {
     /// Whose it is; zero until somebody comes.
     generation: AtomicU32,
     value: T,
-    make: fn() -> T,
+    make: fn(&T) -> T,
     next: AtomicPtr<PerProcess<T>>,
 }
 
 impl<T: Sync> PerProcess<T> {
-    /// With the `first` one, and how others are made.
-    pub const fn new(first: T, make: fn() -> T) -> Self {
+    /// With the `first` one, and how that of a child is made from the one that it was forked with.
+    pub const fn new(first: T, make: fn(&T) -> T) -> Self {
         Self { generation: AtomicU32::new(0), value: first, make, next: AtomicPtr::new(std::ptr::null_mut()) }
     }
 
@@ -46,7 +47,8 @@ impl<T: Sync> PerProcess<T> {
         if let Some(next) = self.linked() {
             return next;
         }
-        let new = Self { generation: AtomicU32::new(generation), ..Self::new((self.make)(), self.make) };
+        let new =
+            Self { generation: AtomicU32::new(generation), ..Self::new((self.make)(&self.value), self.make) };
         let new = Box::into_raw(Box::new(new));
         // ORDERING: who finds it also finds what is in it.
         let set = self.next.compare_exchange(std::ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire);
@@ -63,15 +65,28 @@ impl<T: Sync> PerProcess<T> {
     }
 }
 
+/// For a child of a fork: what `take` gets out of its parent's mutex, or a default if a thread held
+/// that when the process was forked, as it may have been in the middle of a change.
+pub(crate) fn inherited<T: Default>(parents: &Mutex<T>, take: impl FnOnce(&mut T) -> T) -> Mutex<T> {
+    /// Threads of the child that come together hold it for a shorter time.
+    const TRIES: u32 = 1000;
+    for _ in 0..TRIES {
+        match parents.try_lock() {
+            Ok(mut value) => return Mutex::new(take(&mut value)),
+            Err(TryLockError::Poisoned(value)) => return Mutex::new(take(&mut value.into_inner())),
+            Err(TryLockError::WouldBlock) => std::thread::yield_now(),
+        }
+    }
+    Mutex::default()
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use super::*;
 
     #[test]
     fn it_stays_the_same_in_one_process() {
-        static ONE: PerProcess<Mutex<u32>> = PerProcess::new(Mutex::new(5), || Mutex::new(7));
+        static ONE: PerProcess<Mutex<u32>> = PerProcess::new(Mutex::new(5), |_| Mutex::new(7));
         *ONE.here().lock().unwrap() += 1;
         let seen = std::thread::spawn(|| *ONE.here().lock().unwrap()).join().unwrap();
         assert_eq!(seen, 6);
@@ -79,12 +94,23 @@ mod tests {
 
     #[test]
     fn another_process_has_another_one() {
-        static TWO: PerProcess<Mutex<u32>> = PerProcess::new(Mutex::new(5), || Mutex::new(7));
+        static TWO: PerProcess<Mutex<u32>> = PerProcess::new(Mutex::new(5), |_| Mutex::new(7));
         // As in the child of a fork: the first one is that of others.
         TWO.generation.store(u32::MAX, Ordering::Relaxed);
         let held = TWO.value.lock().unwrap();
         assert_eq!(*TWO.here().lock().unwrap(), 7);
         *TWO.here().lock().unwrap() += 1;
         assert_eq!((*TWO.here().lock().unwrap(), *held), (8, 5));
+    }
+
+    #[test]
+    fn a_child_goes_on_with_what_no_thread_was_changing() {
+        let parents = Mutex::new(vec![1]);
+        assert_eq!(*inherited(&parents, |value| value.clone()).lock().unwrap(), [1]);
+        let held = parents.lock().unwrap();
+        assert!(inherited(&parents, |value| value.clone()).lock().unwrap().is_empty());
+        drop(held);
+        assert_eq!(*inherited(&parents, std::mem::take).lock().unwrap(), [1]);
+        assert!(parents.lock().unwrap().is_empty());
     }
 }

@@ -5,12 +5,13 @@ use std::fmt;
 use std::io;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use serde::de::Deserializer;
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
+use super::{PerProcess, inherited};
 use crate::sys::memory::{Mapping, Segment, random_id};
 use crate::transfer::{self, deserialize_error, serialize_error};
 
@@ -28,8 +29,11 @@ struct Mapped {
     id: u128,
 }
 
-/// What this process has mapped.
-static TABLE: Mutex<Option<HashMap<u128, Weak<Mapped>>>> = Mutex::new(None);
+/// What this process has mapped. A forked child has all of it too.
+static TABLE: PerProcess<Mutex<Table>> =
+    PerProcess::new(Mutex::new(None), |parents| inherited(parents, |known| known.clone()));
+
+type Table = Option<HashMap<u128, Weak<Mapped>>>;
 
 impl Region {
     /// Where the bytes behind the header begin; a multiple of a cache line.
@@ -189,6 +193,15 @@ const THIS_KIND: u64 = 0x6970_6352_0000_0100
     | if cfg!(target_env = "musl") { 0x1000 } else { 0x2000 };
 
 fn table<R>(use_it: impl FnOnce(&mut HashMap<u128, Weak<Mapped>>) -> R) -> R {
-    let mut table = TABLE.lock().unwrap_or_else(PoisonError::into_inner);
-    use_it(table.get_or_insert_with(HashMap::new))
+    use_it(locked().get_or_insert_with(HashMap::new))
+}
+
+fn locked() -> MutexGuard<'static, Table> {
+    TABLE.here().lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// As another thread that maps something does it, for tests.
+#[cfg(test)]
+pub(crate) fn map_and_hold() -> impl Sized {
+    locked()
 }

@@ -21,7 +21,7 @@ pub struct Roll {
 }
 
 /// The watches of all rolls and death notices of this process.
-static WATCHES: PerProcess<Mutex<Watches>> = PerProcess::new(Mutex::new(None), || Mutex::new(None));
+static WATCHES: PerProcess<Mutex<Watches>> = PerProcess::new(Mutex::new(None), |_| Mutex::new(None));
 
 type Watches = Option<HashMap<ProcessId, Weak<Watch>>>;
 

@@ -34,7 +34,7 @@ struct Allocator {
 
 /// A forked child leaves its parent's slabs alone: both would cut the same slots.
 static ALLOCATOR: PerProcess<Mutex<Option<Allocator>>> =
-    PerProcess::new(Mutex::new(None), || Mutex::new(None));
+    PerProcess::new(Mutex::new(None), |_| Mutex::new(None));
 
 /// A slot with a body of at least `body` zeros.
 pub(crate) fn allocate(kind: Kind, body: usize) -> io::Result<Slot> {

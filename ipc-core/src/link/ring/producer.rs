@@ -267,6 +267,10 @@ impl Producer {
         if let Some(share) = end.common.share() {
             share.set_half(true);
         }
+        if self.wake == Wake::Always && !end.peer_is_here() {
+            // It takes longer to come than the handles to go out.
+            end.wake_peer();
+        }
         let sent = end.common.companion.send_handles(self.head, handles, deadline);
         sent.map_err(|(count, error)| {
             if count > 0 {

@@ -5,6 +5,7 @@
 //! very CPU, where polling would only keep it from running. Then it says in the
 //! shared header that it sleeps, looks once more, and sleeps on that word.
 
+use std::cell::Cell;
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::handshake::{self, ASLEEP_ON_BELL, ASLEEP_ON_WORD};
 use super::layout::Side;
 use crate::deadline;
+use crate::link::patience::Patience;
 use crate::sys::companion::Companion;
 use crate::sys::{cpu, futex};
 
@@ -20,8 +22,18 @@ pub(super) const POLL_FOR: Duration = Duration::from_micros(20);
 /// How long a wait for room polls: the consumer is busy with a message that it has,
 /// and then takes what fills the ring in less than a wake-up costs.
 pub(super) const POLL_FOR_ROOM: Duration = Duration::from_micros(60);
+/// How long a wait for a message polls in a thread that has just woken somebody: whoever it was
+/// is about to run, and may be the one who answers.
+const POLL_FOR_ANSWER: Duration = Duration::from_micros(70);
 /// Looks between two readings of the clock.
 const LOOKS_PER_READING: u32 = 16;
+
+thread_local! {
+    /// Whether this thread has woken somebody since it last waited.
+    static HAS_WOKEN: Cell<bool> = const { Cell::new(false) };
+    /// Whether answers to that are worth waiting for awake.
+    static FOR_ANSWERS: Cell<Patience> = const { Cell::new(Patience::NEW) };
+}
 
 /// One side's wait for the other.
 pub(super) struct Sleeper<'a> {
@@ -43,7 +55,8 @@ impl Sleeper<'_> {
         before_sleep: impl Fn() -> io::Result<()>,
         has_news: impl Fn() -> bool,
     ) -> io::Result<bool> {
-        if ready() || self.poll_for.is_some_and(|long| self.poll(long, &ready)) {
+        let polls = || self.poll_for.is_some_and(|long| self.poll(long, &ready));
+        if ready() || polls() {
             return Ok(true);
         }
         let mut is_watched = false;
@@ -51,7 +64,8 @@ impl Sleeper<'_> {
             before_sleep()?;
             is_watched = true;
             self.sleep_unless(&|| ready() || has_news());
-            if ready() {
+            // Who is woken for nothing may have been woken early.
+            if ready() || polls() {
                 return Ok(true);
             }
         }
@@ -74,20 +88,46 @@ impl Sleeper<'_> {
         if here != cpu::UNKNOWN && self.peer.cpu.load(Ordering::Relaxed) == here {
             return false;
         }
-        let until = Instant::now() + long;
-        let until = self.deadline.map_or(until, |deadline| deadline.min(until));
-        loop {
-            for _ in 0..LOOKS_PER_READING {
-                if ready() {
-                    return true;
-                }
-                std::hint::spin_loop();
+        let begun = Instant::now();
+        let look_until = |until: Instant| {
+            let until = self.deadline.map_or(until, |deadline| deadline.min(until));
+            look_until(until, ready)
+        };
+        // At the thread's end nothing is known of it any more.
+        let has_woken = HAS_WOKEN.try_with(|woken| woken.replace(false)).unwrap_or(false);
+        if look_until(begun + long) {
+            return true;
+        }
+        has_woken && look_for_answer(|| look_until(begun + POLL_FOR_ANSWER))
+    }
+}
+
+fn look_until(until: Instant, ready: &impl Fn() -> bool) -> bool {
+    loop {
+        for _ in 0..LOOKS_PER_READING {
+            if ready() {
+                return true;
             }
-            if Instant::now() >= until {
-                return false;
-            }
+            std::hint::spin_loop();
+        }
+        if Instant::now() >= until {
+            return false;
         }
     }
+}
+
+/// Looks for longer, where that has paid before.
+fn look_for_answer(look: impl FnOnce() -> bool) -> bool {
+    let Ok(mut patience) = FOR_ANSWERS.try_with(Cell::get) else { return false };
+    let looks = patience.looks();
+    let is_there = looks && look();
+    if is_there {
+        patience.was_rewarded();
+    } else if looks {
+        patience.was_in_vain();
+    }
+    let _ = FOR_ANSWERS.try_with(|kept| kept.set(patience));
+    is_there
 }
 
 /// Wakes the other side if it sleeps; called after the counter has moved.
@@ -101,6 +141,7 @@ pub(super) fn wake(sleeper: &Side, companion: &Companion) {
 
 #[cold]
 fn wake_slowly(flags: u32, sleeper: &Side, companion: &Companion) {
+    let _ = HAS_WOKEN.try_with(|woken| woken.set(true));
     if flags & ASLEEP_ON_WORD != 0 {
         wake_all(&sleeper.sleep);
     }
@@ -129,7 +170,6 @@ fn wake_all(word: &AtomicU32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::cell::Cell;
 
     #[test]
     fn who_is_disturbed_after_the_last_look_does_not_sleep() {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::deadline;
 use crate::error::RecvError;
+use crate::link::patience::Patience;
 use crate::sys::poll::poll;
 use crate::sys::stream::Stream;
 use crate::sys::{Handle, cpu};
@@ -11,8 +12,6 @@ use crate::sys::{Handle, cpu};
 /// How long a wait looks again and again before it sleeps: longer than a wake-up takes,
 /// so that two sides that sleep by turns come to meet awake.
 const LOOK_FOR: Duration = Duration::from_micros(50);
-/// After looking in vain so many times in a row, of how many readings at most none looks.
-const MOST_RESTS: u32 = 255;
 
 /// Where a reading comes from, and how long it may take.
 #[derive(Debug)]
@@ -88,54 +87,5 @@ impl Incoming {
 
     fn try_read(&mut self, source: &Source<'_>, into: &mut [u8]) -> Result<Option<usize>, RecvError> {
         Ok(source.stream.try_read(into, &mut self.handles, &mut self.lost_handles)?)
-    }
-}
-
-/// Whether looking pays, by what came of it before.
-///
-/// Where the other side answers late it never does; then it is tried ever more seldom.
-#[derive(Debug, Default)]
-struct Patience {
-    /// So many more readings do not look.
-    resting: u32,
-    /// How many rested after the last time that was in vain.
-    rests: u32,
-}
-
-impl Patience {
-    fn looks(&mut self) -> bool {
-        let looks = self.resting == 0;
-        self.resting = self.resting.saturating_sub(1);
-        looks
-    }
-
-    fn was_rewarded(&mut self) {
-        self.rests = 0;
-    }
-
-    fn was_in_vain(&mut self) {
-        self.rests = (2 * self.rests + 1).min(MOST_RESTS);
-        self.resting = self.rests;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_looks_in_vain_looks_ever_more_seldom() {
-        let mut patience = Patience::default();
-        let mut looked = 0;
-        for _ in 0..100_000 {
-            if patience.looks() {
-                looked += 1;
-                patience.was_in_vain();
-            }
-        }
-        assert!(looked < 410, "it looked {looked} times of 100000");
-        while !patience.looks() {}
-        patience.was_rewarded();
-        assert!((0..1000).all(|_| patience.looks()));
     }
 }

@@ -10,6 +10,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::Handle;
 use super::poll::Interest;
+use crate::raw::PerProcess;
 
 /// A descriptor that becomes readable when its process ends.
 #[derive(Debug)]
@@ -51,9 +52,9 @@ pub(crate) fn start_time(id: u32) -> io::Result<u64> {
 /// This process's id and start time; a start time of zero is unknown.
 pub(crate) fn current() -> (u32, u64) {
     // Kept, because the kernel writes a page of text for each question.
-    static KNOWN: Mutex<(u32, u64)> = Mutex::new((0, 0));
+    static KNOWN: PerProcess<Mutex<(u32, u64)>> = PerProcess::new(Mutex::new((0, 0)), |_| Mutex::default());
     let id = current_id();
-    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut known = KNOWN.here().lock().unwrap_or_else(PoisonError::into_inner);
     if known.0 != id {
         *known = (id, start_time(id).unwrap_or(0));
     }
@@ -69,26 +70,58 @@ pub(crate) fn id_space() -> u64 {
 #[cfg(test)]
 #[allow(unsafe_code)]
 mod tests {
-    use crate::raw::{ProcessId, Roll, ask_and_hold};
+    use crate::arena::keep_and_hold;
+    use crate::raw::{ProcessId, Region, Roll, ask_and_hold, map_and_hold};
+    use crate::{Arena, pipe};
 
-    /// A raw fork beside a thread that asks: its child has that thread's mutex, and not the thread.
-    #[test]
-    fn a_forked_child_asks_by_itself() {
-        let own = ProcessId::current().unwrap();
-        let held = ask_and_hold();
+    /// How a fork of this process ends that only asks `question`, beside a thread which has `held`:
+    /// the child has that thread's mutex, and not the thread.
+    fn status_of_fork(held: impl Sized, question: impl FnOnce() -> bool) -> i32 {
         // SAFETY: the child asks, which takes nothing that the other threads of this test hold, and leaves.
         let child = unsafe { libc::fork() };
         if child == 0 {
             // SAFETY: the calls take numbers; the default action of the signal ends a child that hangs.
             unsafe {
                 libc::alarm(10);
-                libc::_exit(i32::from(!Roll::default().ended([own]).is_empty()));
+                libc::_exit(i32::from(!question()));
             }
         }
         drop(held);
         let mut status = -1;
         // SAFETY: the call writes the status.
         unsafe { libc::waitpid(child, &raw mut status, 0) };
-        assert_eq!(status, 0);
+        status
+    }
+
+    #[test]
+    fn a_forked_child_asks_by_itself() {
+        let own = ProcessId::current().unwrap();
+        assert_eq!(status_of_fork(ask_and_hold(), || Roll::default().ended([own]).is_empty()), 0);
+    }
+
+    #[test]
+    fn a_forked_child_maps_by_itself() {
+        assert_eq!(status_of_fork(map_and_hold(), || Region::create(4096).is_ok()), 0);
+    }
+
+    #[test]
+    fn a_forked_child_keeps_arenas_by_itself() {
+        let keeps = || {
+            let (tx, rx) = pipe().unwrap();
+            tx.send(&Arena::new(4096).unwrap().copy_of(&[7u8]).unwrap()).unwrap();
+            rx.recv().is_ok_and(|block| *block == [7])
+        };
+        assert_eq!(status_of_fork(keep_and_hold(), keeps), 0);
+    }
+
+    #[test]
+    fn a_forked_child_knows_what_its_parent_has_mapped() {
+        let region = Region::create(4096).unwrap();
+        let knows = || {
+            let (tx, rx) = pipe().unwrap();
+            tx.send(&region).unwrap();
+            rx.recv().is_ok_and(|received: Region| received.is(&region))
+        };
+        assert_eq!(status_of_fork((), knows), 0);
     }
 }

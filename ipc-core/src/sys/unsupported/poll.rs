@@ -17,6 +17,10 @@ impl<'a> Interest<'a> {
         handle.never()
     }
 
+    pub(crate) fn hangup(handle: &'a Handle) -> Self {
+        handle.never()
+    }
+
     #[cfg(feature = "async")]
     pub(crate) fn never(&self) -> ! {
         match self.0 {}
