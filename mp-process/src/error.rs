@@ -59,7 +59,7 @@ pub(crate) enum Kind {
     #[error("the function panicked: {0}")]
     Panicked(Panic),
     #[error(
-        "the stack of process {pid} overflowed: its function recurses too deeply or keeps too much on the stack"
+        "a stack of process {pid} overflowed: its function recurses too deeply or keeps too much on the stack"
     )]
     StackOverflow { pid: u32, status: ExitStatus },
     #[error("the process {pid} {status} before its function returned")]
@@ -123,7 +123,10 @@ impl ProcessError {
         if let Kind::Panicked(panic) = self.kind() { Some(panic) } else { None }
     }
 
-    /// The process's stack overflowed.
+    /// The stack of one of its threads overflowed. [`signal`](Self::signal) is `SIGSEGV` for that of the
+    /// function itself, and `SIGABRT` for that of a thread of `std`, which says on the standard error
+    /// stream which one it was. On threads that C code has made, and on all but the first where
+    /// [`test_support!`](crate::test_support) takes the place of `init`, it is a `SIGSEGV` as other faults are.
     #[must_use]
     pub fn is_stack_overflow(&self) -> bool {
         matches!(self.kind(), Kind::StackOverflow { .. })

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::{builder, spawn};
 use ipc_core::{Connection, Handle, duplex, wait};
-use mp_process::{Function, ProcessError, StartMethod, cpu_count, current_process};
+use mp_process::{Function, ProcessError, StartMethod, Stdio, cpu_count, current_process};
 use serde::{Deserialize, Serialize};
 
 common::tests![
@@ -21,6 +21,7 @@ common::tests![
     an_exit_is_an_error_with_its_code,
     an_abort_is_an_error_with_its_signal,
     a_stack_overflow_is_told_apart,
+    a_stack_overflow_of_another_thread_is_told_apart,
     a_killed_child_is_an_error_with_its_signal,
     an_argument_that_does_not_decode_is_an_error,
     a_value_that_does_not_decode_is_an_error,
@@ -103,16 +104,34 @@ fn dig(depth: u32) -> u32 {
 fn a_stack_overflow_is_told_apart(method: StartMethod) {
     let error = failing(method, dig);
     assert!(error.is_stack_overflow(), "{error}");
-    let error = failing(method, |_| {
-        // SAFETY: a wild write, which the kernel answers with a signal.
-        #[allow(unsafe_code)]
-        unsafe {
-            (8 as *mut u8).write_volatile(1)
-        };
-        0
-    });
+    assert_eq!(error.signal(), Some(11), "{error}");
+    let error = failing(method, write_wildly);
     assert_eq!(error.signal(), Some(11), "{error}");
     assert!(!error.is_stack_overflow());
+}
+
+fn write_wildly(_: u32) -> u32 {
+    // SAFETY: the kernel answers with a signal.
+    #[allow(unsafe_code)]
+    unsafe {
+        (8 as *mut u8).write_volatile(1)
+    };
+    0
+}
+
+fn a_stack_overflow_of_another_thread_is_told_apart(method: StartMethod) {
+    let run = |f: Function<u32, u32>| builder(method).stderr(Stdio::null()).spawn(on_a_thread_of, f);
+    let error = run(Function::new(dig)).unwrap().join().unwrap_err();
+    assert!(error.is_stack_overflow(), "{error}");
+    // The standard library ends it.
+    assert_eq!(error.signal(), Some(6), "{error}");
+    let error = run(Function::new(write_wildly)).unwrap().join().unwrap_err();
+    assert!(!error.is_stack_overflow());
+    assert_eq!(error.signal(), Some(11), "{error}");
+}
+
+fn on_a_thread_of(function: Function<u32, u32>) -> u32 {
+    thread::spawn(move || function(1)).join().unwrap_or(0)
 }
 
 fn sleep_long(_: u32) -> u32 {

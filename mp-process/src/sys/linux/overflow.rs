@@ -5,8 +5,14 @@
 //! default action and returns, so that the fault happens again and kills the
 //! process as it would have. Other faults go to the handler that was there.
 //!
+//! On the other threads that the standard library has made, a fault close to the stack pointer
+//! is told first and then goes to the handler that was there: that is the standard library's,
+//! which knows where their stacks end, says whose overflowed, and aborts. A thread of C code
+//! has no stack for a handler, so its overflow kills by SIGSEGV and nobody can tell; nor has one of
+//! the standard library where that had no `main` to begin in.
+//!
 //! # Safety
-//! The handler calls only `send`, `sigaction` and `getpid`-like functions, which
+//! The handler calls only `send`, `sigaction`, `getpid` and `gettid`, which
 //! signal-safety(7) allows, and reads statics that are set before it is installed.
 
 #![allow(unsafe_code)]
@@ -19,11 +25,14 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use ipc_core::Handle;
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Resource, getpid, getrlimit};
+use rustix::thread::gettid;
 
 /// How far from the stack pointer a fault still counts as one of the stack: a
 /// function may touch the end of a large frame first.
 const REACH: usize = 1 << 20;
+/// The same where the stack pointer alone is known.
+const CLOSE: usize = 64 << 10;
 const OWN_STACK: usize = 64 << 10;
 
 struct Report {
@@ -121,17 +130,20 @@ fn install(signal: libc::c_int) {
     }
 }
 
-extern "C" fn on_fault(signal: libc::c_int, info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
+extern "C" fn on_fault(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     let Some(report) = current_report() else { return };
     // SAFETY: the kernel passes a valid `siginfo_t` for a fault.
     let address = unsafe { (*info).si_addr() } as usize;
     let below = report.stack_end.saturating_sub(REACH)..report.stack_end.saturating_add(REACH / 16);
-    // SAFETY: `send` and `sigaction` with valid pointers to statics; both are
-    // allowed in a handler.
+    let is_of_main_stack = report.stack_end != 0 && below.contains(&address);
+    // SAFETY: as above, of the context too.
+    let is_of_another_stack = || unsafe { gettid() != getpid() && is_close(address, context.cast()) };
+    if is_of_main_stack || is_of_another_stack() {
+        report.tell();
+    }
+    // SAFETY: `sigaction` with valid pointers, which is allowed in a handler.
     unsafe {
-        if report.stack_end != 0 && below.contains(&address) {
-            let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-            libc::send(report.socket.as_raw_fd(), report.frame.as_ptr().cast(), report.frame.len(), flags);
+        if is_of_main_stack {
             let mut default: libc::sigaction = MaybeUninit::zeroed().assume_init();
             default.sa_sigaction = libc::SIG_DFL;
             libc::sigaction(signal, &default, ptr::null_mut());
@@ -139,4 +151,31 @@ extern "C" fn on_fault(signal: libc::c_int, info: *mut libc::siginfo_t, _context
             libc::sigaction(signal, &report.others, ptr::null_mut());
         }
     }
+}
+
+impl Report {
+    fn tell(&self) {
+        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        // SAFETY: `send` with a valid pointer to what is leaked, which is allowed in a handler.
+        unsafe { libc::send(self.socket.as_raw_fd(), self.frame.as_ptr().cast(), self.frame.len(), flags) };
+    }
+}
+
+/// Whether the thread that faulted at `address` had its stack pointer there.
+///
+/// # Safety
+/// `context` is what the kernel has passed to the handler.
+unsafe fn is_close(address: usize, context: *const libc::ucontext_t) -> bool {
+    // SAFETY: said above.
+    let machine = unsafe { &(*context).uc_mcontext };
+    #[cfg(target_arch = "x86_64")]
+    let pointer = Some(machine.gregs[libc::REG_RSP as usize] as usize);
+    #[cfg(target_arch = "aarch64")]
+    let pointer = Some(machine.sp as usize);
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let pointer = {
+        let _ = machine;
+        None::<usize>
+    };
+    pointer.is_some_and(|pointer| pointer.abs_diff(address) < CLOSE)
 }
