@@ -141,6 +141,12 @@ impl Builder {
     }
 
     /// Where the child's standard input comes from: from nowhere unless set.
+    ///
+    /// With [`Stdio::inherit`] both processes read from the same place, and what one of them takes the
+    /// other does not get. With [`StartMethod::Fork`] the child also has a copy of what this process has
+    /// read ahead and not used, for which [`std::io::stdin`] has room of 8 kB: its own `stdin` gives it
+    /// that first, whatever is set here. Where this process reads its standard input by lines, such a child
+    /// is better given what it needs as its argument.
     #[must_use]
     pub fn stdin(mut self, stdio: impl Into<Stdio>) -> Self {
         self.streams.0[0] = stdio.into();
