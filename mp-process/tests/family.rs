@@ -1,0 +1,135 @@
+//! Parents, children and what is below them, under each start method.
+
+mod common;
+#[path = "common/streams.rs"]
+mod streams;
+
+use std::cell::Cell;
+use std::io::Read;
+use std::os::unix::process::parent_id;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use common::{builder, spawn};
+use ipc_core::wait;
+use mp_process::{StartMethod, active_children, parent_process};
+use streams::{stream, text};
+
+common::tests![
+    parents_and_children_know_each_other,
+    the_end_of_a_parent_is_waited_for,
+    a_whole_tree_is_killed,
+    interrupts_are_for_the_owner_of_the_tree,
+    an_interrupt_ends_a_child_that_has_it_so,
+];
+
+fn main() -> std::process::ExitCode {
+    common::run(TESTS)
+}
+
+fn parents_and_children_know_each_other(method: StartMethod) {
+    assert!(parent_process().is_none());
+    let before = active_children().len();
+    let look = |wait: ipc_core::Receiver<()>| {
+        wait.recv().unwrap();
+        parent_process().map(|parent| (parent.name().to_owned(), parent.pid(), parent_id()))
+    };
+    let (go_on, wait) = ipc_core::pipe().unwrap();
+    let child = spawn(method, look, wait).unwrap();
+    assert_eq!(active_children().len(), before + 1);
+    assert!(active_children().iter().any(|active| active.pid() == child.pid()));
+    go_on.send(&()).unwrap();
+    let (name, pid, system) = child.join().unwrap().unwrap();
+    assert_eq!((name.as_str(), pid), ("MainProcess", std::process::id()));
+    // A server may have to be the parent of what it forks.
+    assert!(system == pid || method == StartMethod::ForkServer);
+    assert_eq!(active_children().len(), before);
+}
+
+/// Has this process live on when its parent ends, waits for that, and tells.
+fn outlive((told, is_alive): (ipc_core::Sender<bool>, ipc_core::Sender<bool>)) {
+    // SAFETY: asks for no signal.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, 0);
+    }
+    let parent = parent_process().unwrap();
+    let sentinel = parent.sentinel();
+    is_alive.send(&parent.is_alive()).unwrap();
+    let ready = wait(&[&sentinel], Some(Duration::from_secs(20))).unwrap();
+    told.send(&(ready == [0] && !parent.is_alive())).unwrap();
+}
+
+type Above = (StartMethod, ipc_core::Sender<bool>, ipc_core::Sender<bool>);
+
+fn the_end_of_a_parent_is_waited_for(method: StartMethod) {
+    let parent = |(method, told, is_alive): Above| {
+        let child = spawn(method, outlive, (told, is_alive)).unwrap();
+        child.join().unwrap();
+    };
+    let (told, tell) = ipc_core::pipe().unwrap();
+    let (is_alive, alive) = ipc_core::pipe().unwrap();
+    let child = spawn(method, parent, (method, told, is_alive)).unwrap();
+    assert!(alive.recv().unwrap());
+    child.kill().unwrap();
+    child.join().unwrap_err();
+    // A child that watches its owner by a thread, which some platforms need, does not outlive it.
+    match tell.recv_timeout(Duration::from_secs(20)) {
+        Ok(seen) => assert!(seen),
+        Err(ipc_core::RecvError::Closed) => assert_eq!(method, StartMethod::ForkServer),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn a_whole_tree_is_killed(method: StartMethod) {
+    let (reader, stdout) = stream();
+    let start_programs = |()| {
+        let mut program = Command::new("sh").args(["-c", "sleep 600 & echo started; wait"]).spawn().unwrap();
+        program.wait().unwrap();
+    };
+    let child = builder(method).stdout(stdout).spawn(start_programs, ()).unwrap();
+    let mut line = [0; 8];
+    (&reader).read_exact(&mut line).unwrap();
+    assert!(child.is_alive());
+    child.kill_tree().unwrap();
+    assert_eq!(child.join().unwrap_err().signal(), Some(9));
+    // The end of it comes when the last of them is gone.
+    assert_eq!(text(reader), "");
+}
+
+thread_local! {
+    static NOTHING: Cell<u32> = const { Cell::new(0) };
+}
+
+fn interrupts_are_for_the_owner_of_the_tree(method: StartMethod) {
+    let (reader, stdout) = stream();
+    let nap = |()| {
+        println!("here");
+        thread::sleep(Duration::from_millis(200));
+        NOTHING.set(1);
+        NOTHING.get()
+    };
+    let child = builder(method).stdout(stdout).spawn(nap, ()).unwrap();
+    let mut line = [0; 5];
+    (&reader).read_exact(&mut line).unwrap();
+    child.interrupt().unwrap();
+    assert_eq!(child.join().unwrap(), 1);
+}
+
+fn an_interrupt_ends_a_child_that_has_it_so(method: StartMethod) {
+    let (ready, is_ready) = ipc_core::pipe().unwrap();
+    let stay = |ready: ipc_core::Sender<()>| {
+        // SAFETY: restores what the system does about the signal.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::signal(libc::SIGINT, libc::SIG_DFL);
+        }
+        ready.send(&()).unwrap();
+        thread::sleep(Duration::from_secs(600));
+    };
+    let child = spawn(method, stay, ready).unwrap();
+    is_ready.recv().unwrap();
+    child.interrupt().unwrap();
+    assert_eq!(child.join().unwrap_err().signal(), Some(2));
+}
