@@ -67,6 +67,8 @@ pub enum Change {
     Add(u16),
     /// Sets bits.
     Or(u16),
+    /// Takes bits away.
+    Clear(u16),
     /// Replaces.
     Set(u16),
 }

@@ -2,8 +2,7 @@
 //!
 //! One word. Bit 7 says that somebody sleeps, or is about to; who calls takes it away and wakes
 //! in one step of the kernel, so that one who is stopped on its way to call keeps no other one
-//! from calling. The bits below have the sleeper look again, and leave bit 7 as it is; the bits
-//! above change with each call.
+//! from calling. The bits below have the sleeper look again, and leave bit 7 as it is.
 
 use std::sync::atomic::Ordering;
 
@@ -60,9 +59,8 @@ impl Call {
 
     #[cold]
     fn wake_up(&self) {
-        // Two who do so at a time leave the bit as it was: one too many costs a call in vain, and
-        // one too few does not leave anybody asleep, as the word has changed and all were woken.
-        if change_and_wake(&self.word, Change::Add(LISTENED_TO as u16), u32::MAX).is_err() {
+        // Who comes late finds the bit gone, and leaves it so, or set again, and wakes as well.
+        if change_and_wake(&self.word, Change::Clear(LISTENED_TO as u16), u32::MAX).is_err() {
             self.announce();
         }
     }
@@ -189,6 +187,7 @@ mod models {
             semaphore.take();
             giver.join().unwrap();
             assert!(semaphore.ledger.count() <= 1, "one was taken");
+            assert!(!semaphore.call.is_listened_to(), "nobody is left to be called");
         });
     }
 
@@ -279,6 +278,17 @@ mod models {
                 _ = call.word.fetch_add(LISTENED_TO, Ordering::SeqCst)
             });
         });
+    }
+
+    #[test]
+    #[should_panic(expected = "nobody is left to be called")]
+    fn mutant_that_turns_the_mark_over() {
+        let call = |semaphore: &Semaphore| {
+            if semaphore.call.is_listened_to() {
+                let _ = change_and_wake(&semaphore.call.word, Change::Add(LISTENED_TO as u16), u32::MAX);
+            }
+        };
+        one_takes(true, How { call, ..RIGHT }, gives);
     }
 
     #[test]

@@ -47,6 +47,7 @@ pub(crate) fn change_and_wake(word: &AtomicU32, change: Change, count: u32) -> i
     match change {
         Change::Add(more) => word.fetch_add(more.into(), Ordering::SeqCst),
         Change::Or(bits) => word.fetch_or(bits.into(), Ordering::SeqCst),
+        Change::Clear(bits) => word.fetch_and(!u32::from(bits), Ordering::SeqCst),
         Change::Set(value) => word.swap(value.into(), Ordering::SeqCst),
     };
     take(word, count).iter().for_each(Thread::unpark);

@@ -32,6 +32,7 @@ pub(crate) fn change_and_wake(word: &AtomicU32, change: Change, count: u32) -> i
     let (op, argument) = match change {
         Change::Add(n) => (futex::WakeOp::Add, n),
         Change::Or(bits) => (futex::WakeOp::Or, bits),
+        Change::Clear(bits) => (futex::WakeOp::AndN, bits),
         Change::Set(value) => (futex::WakeOp::Set, value),
     };
     let never = (futex::WakeOpCmp::Lt, 0);
