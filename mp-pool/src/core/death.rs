@@ -140,11 +140,9 @@ impl Core {
         let place = |item: u32| task.index + item as usize;
         let (from, to) = (place(items.start), place(items.end));
         let running = loss.running.filter(|index| (from..to).contains(index));
-        let parts = match running {
-            // The culprit comes first, so that it is the one that a map names.
-            Some(index) => vec![index..index + 1, from..index, index + 1..to],
-            None => vec![from..to],
-        };
+        // The culprit comes first, so that it is the one that a map names.
+        let culprit = running.map_or(from..from, |index| index..index + 1);
+        let parts = [culprit.clone(), from..culprit.start, culprit.end..to];
         let mut parts = parts.into_iter().filter(|part| !part.is_empty()).peekable();
         while let Some(part) = parts.next() {
             let why = match verdict.why {

@@ -19,6 +19,7 @@ mod death;
 mod job;
 mod jobs;
 mod ledger;
+mod limits;
 mod queue;
 mod recall;
 mod shares;
@@ -123,8 +124,6 @@ pub(crate) struct Advice {
 
 /// How long a worker that took nothing is left alone, doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-/// A worker that comes up is not looked at more often than this.
-const SHORTEST_LIMIT: Duration = Duration::from_millis(1);
 /// A task that takes a worker longer than this is not given ahead.
 const LONG_TASK: u64 = 5_000_000;
 /// Answers to tasks that take less are not waited for one by one.
@@ -319,36 +318,6 @@ impl Core {
         spent
     }
 
-    /// When the first task runs out of time.
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.rules.task_timeout?;
-        self.workers.iter().filter(|hands| hands.doomed.is_none()).filter_map(|hands| hands.deadline).min()
-    }
-
-    /// A worker was given a task before it was up.
-    pub(crate) fn is_coming_up(&mut self, worker: usize) {
-        self.workers[worker].coming_up = true;
-    }
-
-    /// Workers whose task has run out of time: each is doomed, and named once. The time of one
-    /// that came up after it was given its task, or has not yet, as `is_up` says, begins anew.
-    pub(crate) fn take_overdue(&mut self, now: Instant, is_up: impl Fn(usize) -> bool) -> Vec<usize> {
-        let Some(limit) = self.rules.task_timeout else { return Vec::new() };
-        let overdue = |hands: &Hands| hands.doomed.is_none() && hands.deadline.is_some_and(|at| at <= now);
-        // What a worker does before its first task is no part of that.
-        let later = now.checked_add(limit.max(SHORTEST_LIMIT));
-        let mut late = Vec::new();
-        for (place, hands) in self.workers.iter_mut().enumerate().filter(|(_, hands)| overdue(hands)) {
-            if hands.coming_up {
-                (hands.coming_up, hands.deadline) = (!is_up(place), later);
-            } else {
-                hands.doomed = Some(TaskKind::TimedOut(limit));
-                late.push(place);
-            }
-        }
-        late
-    }
-
     /// Fails the queued tasks of a job that is cancelled.
     pub(crate) fn cancel_queued(&mut self, job: JobId) {
         let Self { tasks, queue, .. } = &mut *self;
@@ -377,18 +346,6 @@ impl Core {
         let job = std::mem::replace(&mut task.job, NO_JOB);
         let (index, items) = (task.index + task.answered as usize, task.items - task.answered);
         self.reply(job, Reply { index, items, worker: None, what: What::Failed(TaskKind::Cancelled) }, true);
-    }
-
-    /// A worker is to be killed for the task it is at.
-    pub(crate) fn doom(&mut self, worker: usize, why: TaskKind) {
-        self.workers[worker].doomed.get_or_insert(why);
-    }
-
-    /// The turns of the tasks that workers are at, by their places, but of those that are to
-    /// be killed.
-    pub(crate) fn at_work(&self) -> Vec<(usize, u32)> {
-        let places = (0..self.workers.len()).filter(|place| self.workers[*place].doomed.is_none());
-        places.filter_map(|place| Some((place, self.current(place)?.1.turn))).collect()
     }
 
     /// Whether an asynchronous job, or a worker that is to leave, needs somebody to drive
