@@ -39,6 +39,8 @@ pub(crate) enum PoolKind {
     NoLink(Option<ProcessError>),
     #[error("the pool was closed and takes no more tasks: submit them before `close` or `join`")]
     Closed,
+    #[error("the pool is the parent's, and this process a fork of it: make one here")]
+    Forked,
     #[error("the pool was terminated before the task was done")]
     Terminated,
 }
@@ -69,6 +71,12 @@ impl PoolError {
                 | PoolKind::Start(_)
                 | PoolKind::System(_)
         )
+    }
+
+    /// The pool belongs to another process, of which this one is a fork.
+    #[must_use]
+    pub fn is_forked(&self) -> bool {
+        matches!(*self.0, PoolKind::Forked)
     }
 
     /// Whether a worker was killed before it came over the pool's transport.

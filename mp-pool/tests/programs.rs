@@ -2,11 +2,12 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
 use mp_pool::Pool;
-use mp_process::StartMethod;
+use mp_process::{Process, StartMethod};
 use mp_testkit::harness::{Suite, Trial};
 use mp_testkit::{Census, Program, chaos};
 
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
         let method = METHODS.iter().find(|known| known.0 == method).unwrap().1;
         match role {
             "busy" => be_busy(method),
+            "forks" => fork_amid(method),
             _ => have_threads(method),
         }
         return ExitCode::SUCCESS;
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
     let trials = [
         each("ctrl_c_reaches_the_owner_alone", ctrl_c_reaches_the_owner_alone),
         each("workers_end_with_their_killed_owner", workers_end_with_their_killed_owner),
+        each("a_fork_leaves_its_parents_pool_alone", a_fork_leaves_its_parents_pool_alone),
         each("a_program_with_threads_forks_none_of_them", a_program_with_threads_forks_none_of_them),
     ];
     Suite::new(trials.into_iter().flatten().collect()).run()
@@ -77,6 +80,45 @@ fn workers_end_with_their_killed_owner(method: &'static str) {
         assert!(killed.elapsed() < LIMIT, "still there: {:?}", before.diff().processes);
         thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// Forks while tasks are handed in, queued and under way, and while the pool's own thread is
+/// in the middle of anything.
+fn fork_amid(method: StartMethod) {
+    let pool = Arc::new(Pool::builder().processes(2).start_method(method).build().unwrap());
+    let square = |x: u64| x * x;
+    let mut results = Vec::new();
+    for round in 0..20u64 {
+        results.extend((0..500).map(|x| pool.apply_async(square, 1000 * round + x)));
+        let (theirs, result) = (Arc::clone(&pool), pool.apply_async(square, 3));
+        let child = Process::fork(move || {
+            let told = theirs.apply(square, 5).unwrap_err().pool_error().unwrap().is_forked()
+                && theirs.map(square, 0..9).unwrap_err().pool_error().unwrap().is_forked()
+                && theirs.apply_async(square, 5).get().unwrap_err().to_string().contains("make one here")
+                && theirs.imap(square, 0..9).next().unwrap().is_err()
+                && theirs.resize(3).unwrap_err().is_forked()
+                && theirs.share(&7).is_err()
+                && result.ready()
+                && result.get().is_err();
+            theirs.close();
+            theirs.terminate();
+            (told, theirs.pids().len(), theirs.stats().workers.len())
+        });
+        // One of its own is as good as any.
+        let own = Pool::builder().processes(1).start_method(StartMethod::Fork).build().unwrap();
+        let squares: Vec<_> = (0..50).map(|x| own.apply_async(square, x)).collect();
+        assert!(squares.into_iter().map(|square| square.get().unwrap()).eq((0..50).map(square)));
+        assert_eq!(child.unwrap().join().unwrap(), (true, 0, 0));
+    }
+    for (at, result) in results.into_iter().enumerate() {
+        let (round, x) = (at as u64 / 500, at as u64 % 500);
+        assert_eq!(result.get().unwrap(), square(1000 * round + x));
+    }
+    assert_eq!((pool.apply(square, 4).unwrap(), pool.pids().len()), (16, 2));
+}
+
+fn a_fork_leaves_its_parents_pool_alone(method: &'static str) {
+    program("forks", method).run(LIMIT).unwrap().expect_success();
 }
 
 /// A thread that holds what others need must not be copied half.

@@ -26,7 +26,7 @@ pub(super) struct Locked<'a> {
 
 impl<'a> Locked<'a> {
     pub(super) fn new(driver: &'a Driver) -> Self {
-        Self::over(driver, driver.state.lock().unwrap_or_else(PoisonError::into_inner))
+        Self::over(driver, driver.state().lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Does not wait for whoever has the lock, unless that one might not see what was handed in.
@@ -67,7 +67,7 @@ impl<'a> Locked<'a> {
 }
 
 fn try_lock(driver: &Driver) -> Option<MutexGuard<'_, State>> {
-    match driver.state.try_lock() {
+    match driver.state().try_lock() {
         Ok(guard) => Some(guard),
         Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
         Err(TryLockError::WouldBlock) => None,
@@ -110,7 +110,7 @@ impl Drop for Locked<'_> {
             drop(state);
             leftovers.wakers.into_iter().for_each(Waker::wake);
             drop(leftovers.jobs);
-            if !self.driver.inbox.let_go() {
+            if self.driver.is_abroad() || !self.driver.inbox.let_go() {
                 return;
             }
             let Some(again) = try_lock(self.driver) else { return };

@@ -7,9 +7,10 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, Weak};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
+use ipc_core::raw::fork_generation;
 use ipc_core::{EncodeError, Packet, RecvError, Waitable, wait_deadline};
 
 use self::arrivals::{Arrival, Refusal};
@@ -47,6 +48,11 @@ pub(crate) use supervisor::{run_elsewhere, runs_callbacks};
 #[derive(Debug)]
 pub(crate) struct Driver {
     state: Mutex<State>,
+    /// In which process, counted by forks, it was made.
+    home: u32,
+    /// The state of a pool that has ended, for a process that got this one by a fork: the
+    /// other's lock may be held by a thread that was not forked.
+    abroad: OnceLock<Mutex<State>>,
     /// Jobs of one item that were handed in without the state's lock.
     inbox: Inbox<Errand>,
     /// The pool takes jobs; changed under the state's lock.
@@ -129,28 +135,9 @@ impl Driver {
             inbox: Inbox::new(),
             is_open: AtomicBool::new(true),
             next_job: AtomicU64::new(0),
-            state: Mutex::new(State {
-                core: Core::new(rules),
-                stations: (0..workers).map(|_| None).collect(),
-                mute: vec![None; workers],
-                leaving: Vec::new(),
-                arrivals: Vec::new(),
-                refusal: None,
-                driven: false,
-                sleepers: VecDeque::new(),
-                supervised: false,
-                supervisor: Supervisor::Awake,
-                looked: Instant::now(),
-                measured: Instant::now(),
-                setup_failures: 0,
-                started: 0,
-                seats: Some(seats),
-                leftovers: Leftovers::default(),
-                emptied: Vec::new(),
-                taken_in: 0,
-                unpumped: 0,
-                pumps: 0,
-            }),
+            state: Mutex::new(State::new(rules, Some(seats))),
+            home: fork_generation(),
+            abroad: OnceLock::new(),
             supervise: Condvar::new(),
             arrived: Condvar::new(),
             bell,
@@ -185,8 +172,29 @@ impl Driver {
         Locked::new(self)
     }
 
+    /// Whether this process is a fork of the one that has the pool.
+    fn is_abroad(&self) -> bool {
+        self.home != fork_generation()
+    }
+
+    /// The pool's state; in a fork of its process, one that says so.
+    fn state(&self) -> &Mutex<State> {
+        if !self.is_abroad() {
+            return &self.state;
+        }
+        self.abroad.get_or_init(|| {
+            let mut state = State::new(Rules::new(0), None);
+            state.core.closed = true;
+            state.give_up(PoolKind::Forked.into());
+            Mutex::new(state)
+        })
+    }
+
     /// Takes in what was handed in; done right after the lock was taken.
     fn take_in(&self, state: &mut State) {
+        if self.is_abroad() {
+            return;
+        }
         self.inbox.taken();
         if self.inbox.has_any() {
             let mut errands = std::mem::take(&mut state.emptied);
@@ -214,7 +222,7 @@ impl Driver {
 
     /// Opens a job of one item that nobody need wait for, if the pool still takes work.
     pub(crate) fn hand_in(&self, code: Arc<Code>, chunk: Chunk, priority: i32) -> Result<JobId, PoolError> {
-        if !self.is_open.load(Ordering::Relaxed) {
+        if !self.is_open.load(Ordering::Relaxed) || self.is_abroad() {
             // Says why.
             Self::check(&self.lock())?;
             return Err(PoolKind::Closed.into());
@@ -567,6 +575,32 @@ impl Driver {
 }
 
 impl State {
+    fn new(rules: Rules, seats: Option<Seats>) -> Self {
+        let workers = rules.processes;
+        Self {
+            core: Core::new(rules),
+            stations: (0..workers).map(|_| None).collect(),
+            mute: vec![None; workers],
+            leaving: Vec::new(),
+            arrivals: Vec::new(),
+            refusal: None,
+            driven: false,
+            sleepers: VecDeque::new(),
+            supervised: false,
+            supervisor: Supervisor::Awake,
+            looked: Instant::now(),
+            measured: Instant::now(),
+            setup_failures: 0,
+            started: 0,
+            seats,
+            leftovers: Leftovers::default(),
+            emptied: Vec::new(),
+            taken_in: 0,
+            unpumped: 0,
+            pumps: 0,
+        }
+    }
+
     /// Whether a user's link has begun a message and not finished it.
     fn is_cut(&self) -> bool {
         self.core.rules.wires.is_some() && self.stations.iter().flatten().any(|station| station.is_cut())

@@ -27,6 +27,9 @@ mod streams;
 /// that each worker keeps between tasks, if the pool was built with one
 /// ([`Builder::state`]).
 ///
+/// It stays with its process: in a fork of that, all that is asked of it is an error for
+/// which [`is_forked`](PoolError::is_forked) holds, and dropping it there ends nothing.
+///
 /// # Examples
 /// ```
 /// # mp_process::init();
