@@ -294,7 +294,9 @@ impl fmt::Display for Because<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Some(error) => write!(f, ": {error}"),
-            None => f.write_str(" in time: look at its address and at what `connect` does"),
+            None => f.write_str(
+                " in time: look at its address, at what `connect` does, and whether `accept` returns",
+            ),
         }
     }
 }

@@ -24,7 +24,9 @@ pub trait Transport: Send + Sync + fmt::Debug + 'static {
     /// The link of the next one that has connected; `None` if nobody has by the deadline.
     /// It is asked again and again until the worker has come or has ended, so a few
     /// milliseconds in the future is all that is asked for; by several threads at once where
-    /// several workers are awaited, and each may get another one's.
+    /// several workers are awaited, and each may get another one's. One that does not return
+    /// costs its thread: the worker counts as one that has not come, and the pool's end does
+    /// not wait for it.
     ///
     /// # Errors
     /// Whatever keeps workers from connecting for good; the pool or the worker is then not
@@ -72,7 +74,7 @@ pub(crate) struct Dial {
 /// How long a key is.
 const KEY_BYTES: usize = 32;
 /// How long a worker may take to connect and to show that it is the one.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long is waited before it is asked whether the worker is still there.
 const STEP: Duration = Duration::from_millis(20);
 /// How long a stranger may take to show that it is none.

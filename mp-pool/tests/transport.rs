@@ -6,14 +6,14 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{LONG, square};
-use ipc_core::link::Link;
-use ipc_core::{Address, ConnectOptions, Listener, connect_link};
+use ipc_core::link::{Capabilities, Link, Outgoing};
+use ipc_core::{Address, Arm, ConnectOptions, Listener, Packet, RecvError, SendError, connect_link};
 use mp_pool::{Builder, Pool, Transport};
 use mp_process::StartMethod;
 use mp_testkit::chaos;
@@ -32,10 +32,13 @@ fn main() -> ExitCode {
         ),
         ("a_transport_that_panics_is_an_error", a_transport_that_panics_is_an_error),
         ("an_end_frees_who_waits_for_one_that_never_comes", an_end_frees_who_waits_for_one_that_never_comes),
+        ("who_comes_too_late_for_a_smaller_pool_leaves", who_comes_too_late_for_a_smaller_pool_leaves),
+        ("whoever_looks_meets_others_too", whoever_looks_meets_others_too),
+        ("who_comes_after_the_end_is_turned_away", who_comes_after_the_end_is_turned_away),
         ("resize_says_who_did_not_come", resize_says_who_did_not_come),
         ("states_are_made_and_left_over_a_transport", states_are_made_and_left_over_a_transport),
     ];
-    common::run(STARTED, Vec::new())
+    common::run(STARTED, mp_testkit::trials![an_accept_that_never_returns_is_an_error])
 }
 
 /// Workers connect to a socket.
@@ -67,6 +70,10 @@ fn connect(path: String) -> io::Result<Box<dyn Link>> {
     if order == "stay" {
         fs::write(absent(Path::new(&path)), std::process::id().to_string())?;
         thread::sleep(Duration::from_secs(600));
+    }
+    while order == "late" && sign(Path::new(&path)).exists() {
+        fs::write(absent(Path::new(&path)), std::process::id().to_string())?;
+        thread::sleep(Duration::from_millis(1));
     }
     if order == "refuse" {
         return Err(io::Error::other("no way there"));
@@ -375,5 +382,189 @@ fn an_end_frees_who_waits_for_one_that_never_comes(method: StartMethod) {
     mood.store(WORKS, Ordering::SeqCst);
     until(|| Arc::strong_count(&mood) == 2);
     drop(pool);
+    until(|| Arc::strong_count(&mood) == 1);
+}
+
+fn who_comes_too_late_for_a_smaller_pool_leaves(method: StartMethod) {
+    let (builder, path) = over_a_transport(1, method);
+    let pool = builder.build().unwrap();
+    let first = pool.pids();
+    let sign = Sign::set(&path, "late");
+    thread::scope(|scope| {
+        let grown = scope.spawn(|| pool.resize(4));
+        until(|| absent(&path).exists());
+        let shrunk = scope.spawn(|| pool.resize(1));
+        until(|| pool.workers() == 1);
+        sign.lift();
+        let _ = (grown.join().unwrap(), shrunk.join().unwrap());
+    });
+    // Those that have their place keep it, and of the others none stays.
+    until(|| {
+        let _ = pool.apply(square, 1);
+        pool.pids().len() == 1
+    });
+    let asked = Instant::now();
+    while asked.elapsed() < Duration::from_millis(50) {
+        assert_eq!((pool.apply(square, 3).unwrap(), pool.pids()), (9, first.clone()));
+    }
+    // Who comes where there are not too many stays.
+    pool.resize(4).unwrap();
+    let all = pool.pids();
+    assert_eq!((pool.map(square, 0..1000).unwrap()[9], pool.pids(), all.len()), (81, all.clone(), 4));
+}
+
+/// A transport that lets one thread meet all who come, until that one has met its own worker.
+#[derive(Debug)]
+struct OneDoor {
+    local: Local,
+    keeper: Arc<Mutex<Keeper>>,
+}
+
+#[derive(Debug, Default)]
+struct Keeper {
+    /// How many are to come before the first is let in.
+    awaited: usize,
+    came: Vec<Box<dyn Link>>,
+    thread: Option<thread::ThreadId>,
+    asked: Option<Instant>,
+}
+
+impl Transport for OneDoor {
+    fn address(&self) -> io::Result<String> {
+        self.local.address()
+    }
+
+    fn accept(&self, deadline: Instant) -> io::Result<Option<Box<dyn Link>>> {
+        let mut keeper = self.keeper.lock().unwrap();
+        if keeper.came.len() < keeper.awaited {
+            let came = self.local.accept(deadline)?;
+            keeper.came.extend(came);
+            return Ok(None);
+        }
+        keeper.awaited = 0;
+        if keeper.came.is_empty() {
+            drop(keeper);
+            return self.local.accept(deadline);
+        }
+        // One who asks no more has met its own.
+        let is_free = keeper.asked.is_none_or(|at| at.elapsed() > Duration::from_millis(300));
+        let me = thread::current().id();
+        if keeper.thread.is_none() || is_free {
+            keeper.thread = Some(me);
+        }
+        if keeper.thread == Some(me) {
+            keeper.asked = Some(Instant::now());
+            return Ok(keeper.came.pop());
+        }
+        drop(keeper);
+        thread::sleep(Duration::from_millis(1));
+        Ok(None)
+    }
+}
+
+fn whoever_looks_meets_others_too(method: StartMethod) {
+    let local = Local(Listener::bind(&Address::auto_file().unwrap()).unwrap());
+    let keeper = Arc::<Mutex<Keeper>>::default();
+    let door = OneDoor { local, keeper: Arc::clone(&keeper) };
+    let grown = 9;
+    let builder = Pool::builder().processes(1).start_method(method);
+    let pool = builder.transport(door, connect).build().unwrap();
+    keeper.lock().unwrap().awaited = grown - 1;
+    pool.resize(grown).unwrap();
+    let pids = pool.pids();
+    assert_eq!((pids.len(), pool.map(square, 0..1000).unwrap()[9]), (grown, 81));
+    assert_eq!(pool.pids(), pids);
+}
+
+/// A link whose first message after the key takes until the end of the pool.
+#[derive(Debug)]
+struct Slow {
+    link: Box<dyn Link>,
+    sent: AtomicU8,
+    mood: Arc<AtomicU8>,
+}
+
+impl Link for Slow {
+    fn capabilities(&self) -> Capabilities {
+        self.link.capabilities()
+    }
+
+    fn send(&self, message: &mut dyn Outgoing, deadline: Option<Instant>) -> Result<(), SendError> {
+        if self.sent.fetch_add(1, Ordering::SeqCst) == 1 {
+            let _ = self.mood.compare_exchange(STAYS, STUCK, Ordering::SeqCst, Ordering::SeqCst);
+            while self.mood.load(Ordering::SeqCst) == STUCK {
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+        self.link.send(message, deadline)
+    }
+
+    fn recv_at_most(
+        &self,
+        packet: &mut Packet,
+        most: usize,
+        deadline: Option<Instant>,
+    ) -> Result<(), RecvError> {
+        self.link.recv_at_most(packet, most, deadline)
+    }
+
+    fn poll(&self, deadline: Option<Instant>) -> Result<bool, RecvError> {
+        self.link.poll(deadline)
+    }
+
+    fn arm<'a>(&'a self, arm: &mut Arm<'a>) {
+        self.link.arm(arm);
+    }
+}
+
+#[derive(Debug)]
+struct Slowly {
+    local: Local,
+    mood: Arc<AtomicU8>,
+}
+
+impl Transport for Slowly {
+    fn address(&self) -> io::Result<String> {
+        self.local.address()
+    }
+
+    fn accept(&self, deadline: Instant) -> io::Result<Option<Box<dyn Link>>> {
+        let link = self.local.accept(deadline)?;
+        let slow = |link| Slow { link, sent: AtomicU8::new(0), mood: Arc::clone(&self.mood) };
+        Ok(link.map(|link| Box::new(slow(link)) as _))
+    }
+}
+
+fn who_comes_after_the_end_is_turned_away(method: StartMethod) {
+    let local = Local(Listener::bind(&Address::auto_file().unwrap()).unwrap());
+    let mood = Arc::new(AtomicU8::new(WORKS));
+    let transport = Slowly { local, mood: Arc::clone(&mood) };
+    let builder = Pool::builder().processes(1).start_method(method).state(|()| 7u64, ());
+    let pool = builder.transport(transport, connect).build().unwrap();
+    assert_eq!(pool.apply_state(|seven, x: u64| *seven + x, 1).unwrap(), 8);
+    mood.store(STAYS, Ordering::SeqCst);
+    thread::scope(|scope| {
+        let resized = scope.spawn(|| pool.resize(2));
+        until(|| mood.load(Ordering::SeqCst) == STUCK);
+        pool.terminate();
+        assert!(resized.join().unwrap().unwrap_err().is_closed());
+    });
+    assert!(pool.pids().is_empty());
+    mood.store(WORKS, Ordering::SeqCst);
+    // Its thread has been and gone.
+    until(|| Arc::strong_count(&mood) == 2);
+    assert!(pool.pids().is_empty(), "it was let in");
+    drop(pool);
+    until(|| Arc::strong_count(&mood) == 1);
+}
+
+fn an_accept_that_never_returns_is_an_error() {
+    let local = Local(Listener::bind(&Address::auto_file().unwrap()).unwrap());
+    let mood = Arc::new(AtomicU8::new(STUCK));
+    let transport = Moody { local, mood: Arc::clone(&mood) };
+    let error = Pool::builder().processes(2).transport(transport, connect).build().unwrap_err();
+    assert!(error.is_broken() && error.to_string().contains("whether `accept` returns"), "{error}");
+    // Nobody waits for the threads that are in there.
+    mood.store(WORKS, Ordering::SeqCst);
     until(|| Arc::strong_count(&mood) == 1);
 }

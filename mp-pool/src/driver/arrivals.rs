@@ -13,7 +13,8 @@ use super::burial::{END_GRACE, end_now};
 use super::locked::Locked;
 use super::{Driver, State};
 use crate::error::{PoolError, PoolKind, WorkerId};
-use crate::station::{Opening, Station};
+use crate::station::{Newcomer, Opening, Station};
+use crate::transport::CONNECT_TIMEOUT;
 
 /// A worker that is on its way.
 #[derive(Debug)]
@@ -27,6 +28,9 @@ pub(super) struct Arrival {
 #[derive(Debug)]
 pub(super) struct Refusal(PoolError, Instant);
 
+/// How much longer than a worker may take its thread is waited for: what it asks of the
+/// transport may never return.
+const MEETING_GRACE: Duration = Duration::from_secs(1);
 /// How long the pool goes on with the others before it tries again.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -43,21 +47,48 @@ impl Driver {
         }
     }
 
-    fn send_for(&self, state: &mut State, place: usize) -> Result<(), PoolError> {
-        let driver = self.this.upgrade().ok_or(PoolKind::Closed)?;
-        let (id, opening) = self.opening(state, place);
-        let thread = std::thread::Builder::new().name("mp-pool-door".into()).stack_size(256 << 10);
-        thread.spawn(move || driver.meet(place, id, &opening))?;
-        state.core.set_on_its_way(place, true);
-        state.arrivals.push(Arrival { id, process: None });
+    /// Has all workers come of a pool that is being made.
+    pub(super) fn send_for_all(&self, state: &mut State) -> Result<(), PoolError> {
+        // Those that are forks of this process are so of this thread, before there are others.
+        let mut newcomers = Vec::new();
+        for place in 0..state.core.places() {
+            let (id, opening) = self.opening(state, place);
+            newcomers.push((place, id, opening.start()?, opening));
+        }
+        for (place, id, newcomer, opening) in newcomers {
+            self.await_at_door(state, place, id, opening, Some(newcomer))?;
+        }
         Ok(())
     }
 
-    /// Starts a worker, waits for it, and gives it its place.
-    fn meet(&self, place: usize, id: WorkerId, opening: &Opening) {
+    fn send_for(&self, state: &mut State, place: usize) -> Result<(), PoolError> {
+        let (id, opening) = self.opening(state, place);
+        self.await_at_door(state, place, id, opening, None)
+    }
+
+    fn await_at_door(
+        &self,
+        state: &mut State,
+        place: usize,
+        id: WorkerId,
+        opening: Opening,
+        newcomer: Option<Newcomer>,
+    ) -> Result<(), PoolError> {
+        let driver = self.this.upgrade().ok_or(PoolKind::Closed)?;
+        let process = newcomer.as_ref().map(|newcomer| Arc::clone(newcomer.process()));
+        let thread = std::thread::Builder::new().name("mp-pool-door".into()).stack_size(256 << 10);
+        thread.spawn(move || driver.meet(place, id, &opening, newcomer))?;
+        state.core.set_on_its_way(place, true);
+        state.arrivals.push(Arrival { id, process });
+        Ok(())
+    }
+
+    /// Starts a worker, if it has not been, waits for it, and gives it its place.
+    fn meet(&self, place: usize, id: WorkerId, opening: &Opening, newcomer: Option<Newcomer>) {
         // A transport that panics is one that fails: who waits for the worker is told.
         let outcome = catch_panic(|| {
-            opening.start().and_then(|newcomer| {
+            let newcomer = newcomer.map_or_else(|| opening.start(), Ok);
+            newcomer.and_then(|newcomer| {
                 self.announce(id, newcomer.process())?;
                 newcomer.meet(opening)
             })
@@ -132,12 +163,16 @@ impl Driver {
         }
     }
 
-    /// Waits for those that are on their way now, or for the pool's end.
+    /// Waits for those that are on their way now, or for the pool's end; not for ever.
     pub(super) fn await_arrivals(&self, mut state: Locked<'_>) -> Result<(), PoolError> {
         let awaited: Vec<WorkerId> = state.arrivals.iter().map(|arrival| arrival.id).collect();
         let are_awaited = |arrivals: &[Arrival]| arrivals.iter().any(|arrival| awaited.contains(&arrival.id));
+        let deadline = Instant::now() + CONNECT_TIMEOUT + MEETING_GRACE;
         while state.core.broken.is_none() && are_awaited(&state.arrivals) {
-            state = state.wait(&self.arrived, None);
+            if Instant::now() >= deadline {
+                return Err(PoolKind::NoLink(None).into());
+            }
+            state = state.wait(&self.arrived, Some(deadline));
         }
         Self::check(&state)?;
         match &state.refusal {

@@ -146,8 +146,17 @@ impl Driver {
             forks: workers as u64,
         });
         let mut state = driver.lock();
-        for place in 0..workers {
-            driver.start_worker(&mut state, place)?;
+        if state.core.rules.wires.is_some() {
+            let started = driver.send_for_all(&mut state);
+            if let Err(error) = started.and_then(|()| driver.await_arrivals(state)) {
+                driver.terminate();
+                return Err(error);
+            }
+            state = driver.lock();
+        } else {
+            for place in 0..workers {
+                driver.start_worker(&mut state, place)?;
+            }
         }
         driver.watch_over(&mut state);
         drop(state);
