@@ -5,6 +5,7 @@ mod common;
 use std::future::Future;
 use std::pin::pin;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 use std::sync::mpsc::channel;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
@@ -22,6 +23,7 @@ fn main() -> ExitCode {
         a_map_comes_back_whole,
         get_timeout_can_be_asked_again,
         more_tasks_than_the_workers_hold_are_done_while_nobody_waits,
+        what_is_handed_in_is_done_while_nobody_asks,
         ready_and_successful_tell,
         a_callback_gets_the_result,
         a_callback_that_panics_harms_nobody,
@@ -90,6 +92,34 @@ fn more_tasks_than_the_workers_hold_are_done_while_nobody_waits() {
     }
     assert!(result.ready());
     assert_eq!(result.get().unwrap().len(), 200);
+}
+
+/// Nobody waits, asks or hands in more: the pool sees to what its workers do not hold yet.
+fn what_is_handed_in_is_done_while_nobody_asks() {
+    static TALLY: OnceLock<Tally> = OnceLock::new();
+    let tally = Tally::new();
+    let remember = |tally: Tally| TALLY.set(tally).unwrap();
+    let pool = Pool::builder().processes(2).initializer(remember, tally.clone()).build().unwrap();
+    let count = |x: u64| TALLY.get().unwrap().add(0, x);
+    for round in 1..=5 {
+        let results: Vec<_> = (0..400).map(|_| pool.apply_async(count, 1)).collect();
+        tally.await_at_least(0, 400 * round);
+        assert!(results.into_iter().all(|result| result.get().is_ok()));
+    }
+    // As well while a caller sleeps for all.
+    let hold = |tally: Tally| {
+        tally.add(1, 1);
+        tally.await_at_least(2, 1);
+    };
+    thread::scope(|scope| {
+        let caller = scope.spawn(|| pool.apply(hold, tally.clone()));
+        tally.await_at_least(1, 1);
+        let results: Vec<_> = (0..400).map(|_| pool.apply_async(count, 1)).collect();
+        tally.await_at_least(0, 2400);
+        tally.add(2, 1);
+        assert!(caller.join().unwrap().is_ok());
+        assert!(results.into_iter().all(|result| result.get().is_ok()));
+    });
 }
 
 fn ready_and_successful_tell() {

@@ -3,6 +3,7 @@
 mod common;
 
 use std::process::ExitCode;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -18,6 +19,7 @@ fn main() -> ExitCode {
         a_killed_worker_is_one_tasks_error,
         a_killed_worker_costs_quick_items_nothing,
         a_map_names_the_item_that_its_worker_was_at,
+        each_number_is_run_once_though_workers_die,
         what_waits_behind_a_slow_item_goes_to_an_idle_worker,
         a_death_is_told_with_all_that_is_known,
         a_panic_says_which_worker_it_was,
@@ -110,6 +112,27 @@ fn a_map_names_the_item_that_its_worker_was_at() {
         assert!(error.to_string().starts_with("item 40777: the task's worker died"), "{error}");
     }
     assert_eq!(pool.map(square, 0..100).unwrap()[9], 81);
+}
+
+/// What a worker had begun is not run again, and what it had not is by somebody else.
+fn each_number_is_run_once_though_workers_die() {
+    static RUNS: OnceLock<Tally> = OnceLock::new();
+    const ITEMS: u64 = 100_000;
+    fn count(x: u64) -> u64 {
+        let runs = RUNS.get().unwrap();
+        runs.add(0, 1);
+        runs.add(1, x);
+        if x % 10_000 == 7 {
+            std::process::abort();
+        }
+        x
+    }
+    let runs = Tally::new();
+    let remember = |runs: Tally| RUNS.set(runs).unwrap();
+    let pool = Pool::builder().processes(2).initializer(remember, runs.clone()).build().unwrap();
+    let error = pool.map(count, 0..ITEMS).unwrap_err();
+    assert_eq!(error.index(), Some(7), "{error}");
+    assert_eq!((runs.get(0), runs.get(1)), (ITEMS, (0..ITEMS).sum()));
 }
 
 /// Waits for a file to be there, or makes it.

@@ -3,11 +3,11 @@
 mod common;
 
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use common::{square, start_library_threads};
+use common::{LONG, square, start_library_threads};
 use mp_pool::{Pool, TaskError};
 use mp_testkit::chaos;
 use mp_testkit::harness::Suite;
@@ -15,6 +15,7 @@ use mp_testkit::harness::Suite;
 fn main() -> ExitCode {
     let trials = mp_testkit::trials![
         close_refuses_and_join_ends,
+        what_is_handed_in_while_it_closes_is_done_or_refused,
         terminate_frees_waiting_callers,
         a_terminated_pool_brings_no_value_in_anothers_place,
         dropping_a_busy_pool_ends_it,
@@ -35,6 +36,39 @@ fn close_refuses_and_join_ends() {
     assert!(error.pool_error().unwrap().is_closed(), "{error}");
     pool.join();
     assert!(pids.iter().all(|pid| chaos::state(*pid).is_none()));
+}
+
+/// By threads that do not wait for whoever closes it.
+fn what_is_handed_in_while_it_closes_is_done_or_refused() {
+    for round in 0..40 {
+        let pool = Pool::new(2).unwrap();
+        let results = Mutex::new(Vec::new());
+        thread::scope(|scope| {
+            for part in 0..3 {
+                let (pool, results) = (&pool, &results);
+                scope.spawn(move || {
+                    loop {
+                        let result = pool.apply_async(square, part);
+                        let is_refused = result.ready() && pool.apply(square, 1).is_err();
+                        results.lock().unwrap().push((part, result));
+                        if is_refused {
+                            return;
+                        }
+                    }
+                });
+            }
+            thread::sleep(Duration::from_micros(100 * round));
+            if round % 4 == 0 { pool.terminate() } else { pool.close() }
+        });
+        pool.join();
+        for (part, result) in results.into_inner().unwrap() {
+            assert!(result.wait_timeout(LONG), "one was forgotten");
+            match result.get() {
+                Ok(value) => assert_eq!(value, square(part)),
+                Err(error) => assert!(error.pool_error().is_some_and(|error| error.is_closed()), "{error}"),
+            }
+        }
+    }
 }
 
 fn a_terminated_pool_brings_no_value_in_anothers_place() {

@@ -559,3 +559,22 @@ impl Core {
 fn smooth(known: &mut Option<u64>, nanos: u64) {
     *known = Some(known.map_or(nanos, |known| (3 * known + nanos) / 4));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::Rules;
+
+    /// It was handed in when the pool still took work.
+    #[test]
+    fn what_comes_to_an_ended_pool_leaves_nothing_to_do() {
+        let code = Arc::new(Code { bytes: Vec::new(), whole: true, item_width: None, lease: None });
+        let errand = |job| Errand { job, priority: 0, code: Arc::clone(&code), chunk: Chunk::one(7u8) };
+        let mut core = Core::new(Rules::new(1));
+        core.take_in(errand(1));
+        assert!(core.has_work() && core.has_queue());
+        core.give_up(PoolError::from(crate::error::PoolKind::Terminated));
+        core.take_in(errand(2));
+        assert!(!core.has_work() && !core.has_queue());
+    }
+}
