@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ipc_core::{Address, Sender, pipe};
-use mp_manager::{EventProxy, ListProxy, LockProxy, Manager, QueueProxy};
+use mp_manager::{EventProxy, ListProxy, LockProxy, Manager, QueueProxy, SemaphoreProxy};
 use mp_process::{Function, Process};
 use mp_testkit::chaos;
 use mp_testkit::harness::Suite;
@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         a_stopped_server_is_the_calls_deadline,
         one_that_waits_leaves_the_others_alone,
         those_that_sleep_are_woken_beside_one_that_never_does,
+        one_that_calls_seldom_is_answered_beside_many_that_never_stop,
         long_values_and_too_long_ones,
         strangers_get_one_and_no_more_trust,
         one_that_is_idle_is_dropped,
@@ -229,6 +230,42 @@ fn those_that_sleep_are_woken_beside_one_that_never_does() {
     over.set().unwrap();
     hot.join().unwrap();
     assert_eq!(list.len().unwrap(), 8 * 500);
+}
+
+/// Counts its calls in a semaphore.
+fn call_on_and_on((calls, over): (SemaphoreProxy, EventProxy)) {
+    while !over.is_set().unwrap() {
+        (0..64).for_each(|_| calls.release(1).unwrap());
+    }
+}
+
+fn one_that_calls_seldom_is_answered_beside_many_that_never_stop() {
+    let manager = Manager::start().unwrap();
+    let (calls, over) = (manager.semaphore(0).unwrap(), manager.event().unwrap());
+    let start = |_| Process::spawn(call_on_and_on, (calls.clone(), over.clone())).unwrap();
+    let hot: Vec<_> = (0..64).map(start).collect();
+    while calls.available().unwrap() < 64 * 500 {
+        thread::sleep(Duration::from_millis(15));
+    }
+    // Over the socket, and over a ring.
+    for _ in 0..2 {
+        let mut between: Vec<usize> = (0..25).map(|_| answers_between_two_of(&calls)).collect();
+        between.sort_unstable();
+        // The others' time on this processor is among it, so that it is not the same each time.
+        assert!(between[12] < MOST_BETWEEN, "so many others were answered: {between:?}");
+        heat_up(manager.list().unwrap());
+    }
+    over.set().unwrap();
+    hot.into_iter().for_each(|process| process.join().unwrap());
+}
+
+/// Each of the others is answered so often at most between two calls of one that calls seldom.
+const MOST_BETWEEN: usize = 64 * 100;
+
+fn answers_between_two_of(calls: &SemaphoreProxy) -> usize {
+    thread::sleep(Duration::from_millis(15));
+    let before = calls.available().unwrap();
+    calls.available().unwrap() - before
 }
 
 fn long_values_and_too_long_ones() {

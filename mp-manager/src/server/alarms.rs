@@ -19,6 +19,9 @@ pub(crate) enum Alarm {
     Idle { session: u64, ring: u64 },
     /// A reference in a message that nobody has received goes.
     Lost { ticket: u128 },
+    /// Something is wrong in this crate.
+    #[cfg(test)]
+    Panic,
 }
 
 impl Alarm {

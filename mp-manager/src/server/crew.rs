@@ -200,15 +200,16 @@ fn serve(server: &Arc<Server>) {
         }
         server.crew.take_helm();
         let goes_on = loop {
-            let turn = lock(&server.helm).lead(server);
-            match turn {
-                None => break false,
-                Some(Turn::Dash(work)) => {
+            match catch_panic(|| lock(&server.helm).lead(server)) {
+                // Whatever it was, the other clients are served on.
+                Err(_) => {}
+                Ok(None) => break false,
+                Ok(Some(Turn::Dash(work))) => {
                     if !dash(server, work) {
                         break true;
                     }
                 }
-                Some(Turn::Leave(work)) => {
+                Ok(Some(Turn::Leave(work))) => {
                     server.crew.leave_helm();
                     run(server, work);
                     break true;
@@ -242,7 +243,10 @@ fn serve(server: &Arc<Server>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{alarms::Alarm, homes};
     use super::*;
+    use crate::client::{Client, PATIENCE};
+    use crate::wire::{Access, Key, Request};
 
     #[test]
     fn who_takes_the_helm_instead_of_watching_does_not_count_as_watching() {
@@ -251,5 +255,23 @@ mod tests {
         crew.is_watched.store(true, Ordering::SeqCst);
         crew.take_helm();
         assert!(!crew.is_watched.load(Ordering::SeqCst) && !lock(&crew.state).wants_watch);
+    }
+
+    #[test]
+    fn a_panic_of_whoever_is_at_the_helm_ends_nothing() {
+        let serving = crate::Manager::builder().serve().unwrap();
+        let access = Access { address: serving.address().clone(), key: Key::None, epoch: 0 };
+        let client = Client::connect(access, PATIENCE).unwrap();
+        let server = homes::find(client.access().epoch).unwrap();
+        let count = || client.call(Request::Count, PATIENCE, |_| Ok(())).map(drop);
+        // Over the socket, and over a ring.
+        for _ in 0..2 {
+            for _ in 0..3 {
+                server.set_alarm(Instant::now(), Alarm::Panic);
+                count().unwrap();
+            }
+            (0..500).for_each(|_| count().unwrap());
+        }
+        assert_eq!(lock(&server.crew.state).members, 1);
     }
 }

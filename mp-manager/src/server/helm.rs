@@ -12,7 +12,7 @@ use mp_process::catch_panic;
 
 use super::alarms::Alarm;
 use super::requests::Orders;
-use super::ring::Ring;
+use super::ring::{MOST, Ring};
 use super::session::Session;
 use super::table::Hasty;
 use super::work::Work;
@@ -29,14 +29,21 @@ pub(super) struct Helm {
     sessions: HashMap<u64, Arc<Session>>,
     /// Of the clients that have one.
     rings: HashMap<u64, Arc<Ring>>,
-    /// Rings over which something came just now.
+    /// Rings over which something came lately: those at the front are looked at each time, of the
+    /// others a few in turn.
     hot: Vec<Arc<Ring>>,
+    /// The place in the front whose ring is the next to make room for another one.
+    oldest: usize,
+    /// The one of the others that was looked at last.
+    looked_at: usize,
     /// When another client than those last said something.
     others: Instant,
     /// Rings that were answered, and whose clients may sleep: they are woken in this order.
     owed: VecDeque<Arc<Ring>>,
     /// When the next of them is woken, even if others go on without that.
     wake_at: Instant,
+    /// So many are woken the next time that all are silent.
+    group: usize,
     /// How often in a row the kernel was not asked.
     looks: u32,
     /// Those that have said something.
@@ -59,6 +66,31 @@ enum Source {
     Batch(Packet),
 }
 
+/// What a look at the rings has shown.
+#[derive(PartialEq, Eq)]
+enum Seen {
+    /// There is a request.
+    Ready,
+    /// There is none yet: somebody was woken.
+    Woken,
+    /// Nobody says anything, or the bell calls: the thread may sleep.
+    Nothing,
+}
+
+/// The thread at the helm, which lets nobody sleep when it leaves.
+struct Watch<'a> {
+    helm: &'a mut Helm,
+    leaves: bool,
+}
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if self.leaves {
+            self.helm.wake_all();
+        }
+    }
+}
+
 /// What the thread at the helm is to do next.
 pub(super) enum Turn {
     /// Something that may take long: another thread takes the helm.
@@ -77,7 +109,12 @@ const CHORES: u32 = 32;
 
 /// So often in a row rings are looked at before the kernel is asked of all the others.
 const LOOKS: u32 = 64;
-/// How long rings over which something came just now are looked at before all the others are.
+/// So many rings are looked at each time, and so many of the others in turn.
+const FRONT: usize = 16;
+const OTHERS: usize = 8;
+/// A ring over which nothing came while the kernel was asked so often is waited for by the kernel.
+const QUIET: u32 = 256;
+/// How long rings over which something came lately are looked at before the thread sleeps.
 const LINGER: Duration = Duration::from_micros(10);
 /// The same for one, if nobody else has anything to say: then the wait is a sleep. A shorter one
 /// would have the kernel set a timer each time, which costs more than all the rest.
@@ -85,9 +122,12 @@ const LINGER_ALONE: Duration = Duration::from_millis(4);
 /// A client that sleeps beside its answer is woken only so often while others, which look for theirs,
 /// go on calling. It may run on this very processor, and they would give up looking meanwhile: then
 /// each call of all of them costs a wake and two changes of processes.
-const WAKE_EVERY: Duration = Duration::from_micros(100);
-/// If they have said nothing for so long, it is woken at once.
+const WAKE_EVERY: Duration = Duration::from_micros(250);
+/// If they have said nothing for so long, one is woken at once.
 const PAUSE: Duration = Duration::from_micros(2);
+/// It has so long to say something before others are woken, each time twice as many. If all were woken
+/// at once, they would keep each other and this thread from running, and give up looking.
+const WAKING: Duration = Duration::from_micros(20);
 /// The longest that one look at all of them takes.
 const LOOK: Duration = Duration::from_nanos(250);
 /// Who has said nothing for so long has nothing to say.
@@ -107,7 +147,10 @@ impl Helm {
             hot: Vec::new(),
             others: Instant::now(),
             owed: VecDeque::new(),
+            oldest: 0,
+            looked_at: 0,
             wake_at: Instant::now(),
+            group: 1,
             looks: 0,
             ready: VecDeque::new(),
             taken: CHORES,
@@ -118,8 +161,11 @@ impl Helm {
     /// another one is there to take the helm. `None`: the server ends.
     pub(super) fn lead(&mut self, server: &Arc<Server>) -> Option<Turn> {
         let _hasty = Hasty::begin();
-        let turn = self.lead_on(server);
-        self.wake_all();
+        // Also if this panics, nobody is to sleep beside an answer.
+        let mut watch = Watch { helm: self, leaves: true };
+        let turn = watch.helm.lead_on(server);
+        // From a dash it comes back soon.
+        watch.leaves = !matches!(turn, Some(Turn::Dash(_)));
         turn
     }
 
@@ -172,16 +218,20 @@ impl Helm {
     }
 
     fn wait(&mut self, server: &Arc<Server>) {
-        let found = self.look_at_hot(server);
-        if found && self.looks < LOOKS {
+        let seen = self.look_at_hot(server);
+        if seen == Seen::Ready && self.looks < LOOKS {
             self.looks += 1;
             return;
         }
-        if !found {
-            self.wake_all();
-        }
         self.looks = 0;
-        let deadline = if found { Some(Instant::now()) } else { server.alarms.next() };
+        let deadline = if seen == Seen::Nothing {
+            self.wake_all();
+            self.cool(|_| false);
+            server.alarms.next()
+        } else {
+            self.cool(|ring| ring.is_spoken_over(QUIET));
+            Some(Instant::now())
+        };
         // Memory is short for the kernel; there is no other error.
         let ready = self.set.wait_deadline(deadline).unwrap_or_default();
         for key in ready {
@@ -203,6 +253,7 @@ impl Helm {
         if ring.as_ref().is_none_or(|ring| !self.hot.is_empty() && !ring.is_hot.load(Ordering::Relaxed)) {
             self.others = Instant::now();
         }
+        self.group = 1;
         match self.sessions.get(&id) {
             Some(session) if session.takes_requests() && (key & RING == 0 || ring.is_some()) => {
                 let source = ring.map_or(Source::Socket, Source::Ring);
@@ -214,20 +265,21 @@ impl Helm {
     }
 
     /// Whoever has just said something over its ring most likely says more: it is waited for a
-    /// little while without the kernel's help, or the bell's. Whether somebody has.
-    fn look_at_hot(&mut self, server: &Server) -> bool {
+    /// little while without the kernel's help, or the bell's.
+    fn look_at_hot(&mut self, server: &Server) -> Seen {
         let linger = match &self.hot[..] {
-            [] => return false,
+            [] => return Seen::Nothing,
             [_] if self.others.elapsed() > SILENCE && server.crew.is_calm() => LINGER_ALONE,
             // Whoever is to run here does so only while this thread sleeps.
             hot if hot.iter().all(|ring| ring.link().is_peer_here()) => Duration::ZERO,
             _ => LINGER,
         };
-        if linger == LINGER_ALONE {
+        if matches!(linger, LINGER_ALONE | Duration::ZERO) {
             self.wake_all();
         }
         let (mut last, mut looked) = (Instant::now(), Duration::ZERO);
         let until = last + linger;
+        let pause = if self.group == 1 { PAUSE } else { WAKING };
         loop {
             if linger == LINGER_ALONE && !server.has_rung.load(Ordering::Relaxed) {
                 // An end or an error is for whoever receives.
@@ -236,47 +288,92 @@ impl Helm {
             self.look_once();
             let now = Instant::now();
             if !self.ready.is_empty() {
+                self.group = 1;
                 if now >= self.wake_at {
-                    self.wake_one(now);
+                    self.wake_some(1, now);
                 }
-                return true;
+                return Seen::Ready;
             }
-            if now >= until || server.has_rung.load(Ordering::Relaxed) {
-                break;
+            if server.has_rung.load(Ordering::Relaxed) {
+                return Seen::Nothing;
             }
             // Time in which somebody else ran here was no look.
             looked += (now - last).min(LOOK);
             last = now;
-            if looked >= PAUSE && self.wake_one(now) {
-                looked = Duration::ZERO;
+            if looked >= pause && self.wake_some(self.group, now) {
+                self.group = (2 * self.group).min(MOST);
+                return Seen::Woken;
+            }
+            if now >= until && self.owed.is_empty() {
+                self.group = 1;
+                return Seen::Nothing;
             }
             std::hint::spin_loop();
         }
-        self.hot.drain(..).for_each(|ring| ring.is_hot.store(false, Ordering::Relaxed));
-        false
     }
 
     fn look_once(&mut self) {
-        for ring in &self.hot {
-            if ring.is_ready() == Some(true)
-                && let Some(session) = self.sessions.get(&ring.session())
-                && session.takes_requests()
-            {
-                let (session, source) = (Arc::clone(session), Source::Ring(Arc::clone(ring)));
-                self.ready.push_back(Ready { session, source });
+        let front = self.hot.len().min(FRONT);
+        for place in 0..front {
+            self.look_at(place);
+        }
+        for _ in 0..OTHERS.min(self.hot.len() - front) {
+            self.looked_at += 1;
+            if self.looked_at < front || self.looked_at >= self.hot.len() {
+                self.looked_at = front;
+            }
+            if self.look_at(self.looked_at) {
+                self.bring_forward(self.looked_at);
             }
         }
     }
 
-    /// Wakes the client that has slept longest beside its answer; whether there was one to wake.
-    fn wake_one(&mut self, now: Instant) -> bool {
-        while let Some(ring) = self.owed.pop_front() {
-            if ring.pay() {
-                self.wake_at = now + WAKE_EVERY;
-                return true;
-            }
+    fn look_at(&mut self, place: usize) -> bool {
+        let ring = &self.hot[place];
+        if ring.is_ready() == Some(true)
+            && let Some(session) = self.sessions.get(&ring.session())
+            && session.takes_requests()
+        {
+            let (session, source) = (Arc::clone(session), Source::Ring(Arc::clone(ring)));
+            self.ready.push_back(Ready { session, source });
+            return true;
         }
         false
+    }
+
+    fn bring_forward(&mut self, place: usize) {
+        if place >= FRONT {
+            self.hot.swap(self.oldest, place);
+            self.oldest = (self.oldest + 1) % FRONT;
+        }
+    }
+
+    /// Leaves all to the kernel but those that are to stay.
+    fn cool(&mut self, stays: impl Fn(&Ring) -> bool) {
+        self.hot.retain(|ring| {
+            let stays = stays(ring);
+            ring.is_hot.store(stays, Ordering::Relaxed);
+            stays
+        });
+    }
+
+    /// Wakes the clients that have slept longest beside their answers; whether there was one to wake.
+    fn wake_some(&mut self, most: usize, now: Instant) -> bool {
+        let mut woken = 0;
+        while woken < most
+            && let Some(ring) = self.owed.pop_front()
+        {
+            if ring.pay() {
+                woken += 1;
+                if let Some(place) = self.hot.iter().position(|hot| Arc::ptr_eq(hot, &ring)) {
+                    self.bring_forward(place);
+                }
+            }
+        }
+        if woken > 0 {
+            self.wake_at = now + WAKE_EVERY;
+        }
+        woken > 0
     }
 
     fn wake_all(&mut self) {
@@ -298,11 +395,14 @@ impl Helm {
         match (received, source) {
             (Ok(true), Source::Socket) => {}
             (Ok(true), Source::Ring(ring)) => {
-                if ring.will_owe() {
-                    self.owed.push_back(Arc::clone(&ring));
-                }
-                if !ring.is_hot.swap(true, Ordering::Relaxed) {
+                if ring.is_hot.swap(true, Ordering::Relaxed) {
+                    if ring.will_owe() {
+                        self.owed.push_back(ring);
+                    }
+                } else {
+                    // Who calls seldom is woken at once.
                     self.hot.push(ring);
+                    self.bring_forward(self.hot.len() - 1);
                 }
             }
             (_, Source::Batch(batch)) => return self.serve_batch(server, session, batch),
@@ -430,6 +530,8 @@ impl Helm {
                     }
                 }
                 Alarm::Lost { ticket } => server.lose(ticket),
+                #[cfg(test)]
+                Alarm::Panic => panic!("as the test has it"),
                 Alarm::Idle { session, ring } => {
                     if self.keep_ring(server, session, ring) {
                         server.set_alarm(Instant::now() + RING_IDLE, alarm);

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Instant;
 
 use ipc_core::link::{Link, RingLink, RingOptions};
@@ -23,7 +23,7 @@ use crate::error::FaultKind;
 use crate::wire::{self, RING_IDLE};
 
 /// So many clients have one at a time; the others are served over their sockets.
-const MOST: usize = 256;
+pub(super) const MOST: usize = 256;
 /// A longer message goes through in parts.
 const CAPACITY: usize = 32 * 1024;
 
@@ -40,6 +40,8 @@ pub(super) struct Ring {
     is_used: AtomicBool,
     /// Whoever is at the helm looks at it without asking the kernel.
     pub(super) is_hot: AtomicBool,
+    /// How often the kernel was asked since something came over it.
+    silences: AtomicU32,
     /// Whoever is at the helm sees to it that its client wakes up.
     is_listed: AtomicBool,
     /// An answer went over it of which a client that sleeps does not know yet.
@@ -94,6 +96,18 @@ impl Ring {
         is_owed
     }
 
+    /// Whether its client sleeps beside an answer, or something came since this was last asked `most`
+    /// times.
+    pub(super) fn is_spoken_over(&self, most: u32) -> bool {
+        if self.is_listed.load(Ordering::Relaxed) {
+            self.silences.store(0, Ordering::Relaxed);
+            return true;
+        }
+        let silences = self.silences.load(Ordering::Relaxed) + 1;
+        self.silences.store(silences, Ordering::Relaxed);
+        silences < most
+    }
+
     /// Whether an answer of so many bytes may go over it.
     pub(super) fn takes(&self, len: usize) -> bool {
         len as u64 <= self.longest.1
@@ -107,6 +121,7 @@ impl Ring {
             Err(error) => return Err(error),
         }
         self.is_used.store(true, Ordering::Relaxed);
+        self.silences.store(0, Ordering::Relaxed);
         if !self.is_trusted {
             packet.mark_foreign();
         }
@@ -170,6 +185,7 @@ impl Server {
             longest: (self.limits.message, longest),
             is_used: AtomicBool::new(false),
             is_hot: AtomicBool::new(false),
+            silences: AtomicU32::new(0),
             is_owed: AtomicBool::new(false),
             is_listed: AtomicBool::new(false),
         };
