@@ -1,5 +1,6 @@
 //! What a frame looks like.
 
+use crate::codec::fnv1a;
 use crate::sys::cpu;
 
 /// "mpf2": a stream that is not one of ours is noticed at once. Behind it the header has the
@@ -11,8 +12,10 @@ pub(super) const NEXT: u32 = u32::from_le_bytes(*b"mpf4");
 pub(super) const HEAD: usize = 16;
 /// So much a pipe takes whole or not at all (`PIPE_BUF`), and a socket as one buffer.
 pub(super) const CHUNK: usize = 4096;
+/// How long the mark at a chunk's end is.
+pub(super) const MARK: usize = size_of::<u64>();
 /// How much of a message a chunk carries at most.
-pub(super) const PART: usize = CHUNK - HEAD;
+pub(super) const PART: usize = CHUNK - HEAD - MARK;
 /// The shortest frame: a header, and the message's first bytes or zeros.
 pub(super) const UNIT: usize = 64;
 /// However long a message says it is, no more than this is set aside at once.
@@ -46,6 +49,12 @@ pub(super) fn header_of(kind: u32, len: usize, handles: usize) -> [u8; HEAD] {
     head[6..8].copy_from_slice(&(cpu::current() as u16).to_le_bytes());
     head[8..].copy_from_slice(&(len as u64).to_le_bytes());
     head
+}
+
+/// What stands at the end of a chunk with this header. No other chunk can put it there: where the
+/// rest of one is missing, what comes next lies that much further on.
+pub(super) fn mark(head: &[u8]) -> [u8; MARK] {
+    fnv1a(&head[..HEAD]).to_le_bytes()
 }
 
 pub(super) fn parse(head: &[u8; UNIT]) -> Result<Head, &'static str> {

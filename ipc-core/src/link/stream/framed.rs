@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::Limits;
-use super::frame::{CHUNK, FIRST, HEAD, LARGEST_STEP, MAGIC, NEXT, PART, UNIT, header, header_of};
+use super::frame::{CHUNK, FIRST, HEAD, LARGEST_STEP, NEXT, PART, UNIT, header, header_of, mark};
 use super::incoming::Source;
 use super::reading::Reading;
 use super::writing::Writing;
@@ -94,9 +94,9 @@ impl Framed {
         let head = header(len, message.handles().len());
         if written.is_some() {
             small[..HEAD].copy_from_slice(&head);
-            writing.begin(&small, [&[]; 4]);
+            writing.begin(&small, [&[]; 4], &[]);
         } else {
-            writing.begin(&head, message.parts()?);
+            writing.begin(&head, message.parts()?, &[]);
         }
         let result = writing.go(&self.stream, message.handles(), deadline);
         match result {
@@ -131,14 +131,11 @@ impl Framed {
         let mut done = 0;
         loop {
             let missing = len - done;
-            let kind = match done {
-                0 if len <= PART => MAGIC,
-                0 => FIRST,
-                _ => NEXT,
-            };
+            let kind = if done == 0 { FIRST } else { NEXT };
             let here = missing.min(PART);
             let count = if done == 0 { message.handles().len() } else { 0 };
-            writing.begin(&header_of(kind, missing, count), cut_out(message.parts()?, done, here));
+            let head = header_of(kind, missing, count);
+            writing.begin(&head, cut_out(message.parts()?, done, here), &mark(&head));
             let handles = if done == 0 { message.handles() } else { &[] };
             let result = writing.go(&self.stream, handles, deadline);
             if result.is_err() && writing.done > 0 {

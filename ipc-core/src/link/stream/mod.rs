@@ -6,7 +6,9 @@
 //!
 //! Where several processes send, a message is written in chunks that the kernel takes whole
 //! or not at all, so that one who is killed leaves whole chunks behind; a message that does
-//! not go on when the next one begins is dropped.
+//! not go on when the next one begins is dropped. If somebody makes a socket's buffer smaller in
+//! the very moment of a chunk, the kernel takes that in two, and a kill may come between them: a
+//! mark at each chunk's end, which follows from its header, tells such a one.
 
 mod frame;
 mod framed;

@@ -1,6 +1,6 @@
 //! Frames as they come in.
 
-use super::frame::{HEAD, Head, Kind, LARGEST_STEP, PART, UNIT, parse};
+use super::frame::{HEAD, Head, Kind, LARGEST_STEP, MARK, PART, UNIT, mark, parse};
 use super::incoming::{Incoming, Source};
 use crate::Packet;
 use crate::buffer::Buffer;
@@ -81,6 +81,7 @@ impl Reading {
             self.read_head(source, UNIT, UNIT)?;
             let goal = self.begin(&head)?;
             self.read_body(source, goal)?;
+            self.check_mark()?;
             if self.has_whole_message() {
                 return Ok(());
             }
@@ -100,14 +101,14 @@ impl Reading {
             Kind::First => {
                 self.drop_partial();
                 self.partial = Some(Partial { len: head.len, handles: Vec::new(), lost_handles: false });
-                head.len.min(PART)
+                head.len.min(PART) + MARK
             }
             Kind::Next => {
                 let missing = self.partial.as_ref().map(|partial| partial.len - self.body_len);
                 if missing != Some(head.len) {
                     return Err(self.give_up("a part of no message"));
                 }
-                head.len.min(PART)
+                head.len.min(PART) + MARK
             }
         };
         let beside = &self.head[HEAD..HEAD + here.min(UNIT - HEAD)];
@@ -124,6 +125,20 @@ impl Reading {
         if self.partial.take().is_some() {
             self.body_len = 0;
         }
+    }
+
+    /// Takes the mark off a chunk. If it is not there, the chunk's sender was killed in the middle
+    /// of it, and this is what another one sent.
+    fn check_mark(&mut self) -> Result<(), RecvError> {
+        if self.partial.is_none() {
+            return Ok(());
+        }
+        self.body_len -= MARK;
+        if self.body[self.body_len..][..MARK] == mark(&self.head) {
+            return Ok(());
+        }
+        self.give_up("what stands behind a message cut short");
+        Err(RecvError::Cut)
     }
 
     /// Whether the frame that has come was the message's last.

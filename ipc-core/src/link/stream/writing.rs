@@ -20,13 +20,14 @@ pub(super) struct Writing {
 }
 
 impl Writing {
-    pub(super) fn begin(&mut self, head: &[u8], body: [&[u8]; 4]) {
+    pub(super) fn begin(&mut self, head: &[u8], body: [&[u8]; 4], mark: &[u8]) {
         self.done = 0;
         self.rest.clear();
-        let len = head.len() + body.iter().map(|part| part.len()).sum::<usize>();
+        let len = head.len() + body.iter().map(|part| part.len()).sum::<usize>() + mark.len();
         self.rest.reserve_exact(len.max(UNIT));
         self.rest.extend_from_slice(head);
         body.iter().for_each(|part| self.rest.extend_from_slice(part));
+        self.rest.extend_from_slice(mark);
         self.rest.resize(len.max(UNIT), 0);
     }
 

@@ -1,0 +1,157 @@
+//! Clones leave for other processes while others, or they themselves, are in use.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use ipc_core::link::{RingLink, RingOptions};
+use ipc_core::{Address, ConnectOptions, Listener, ListenerOptions, connect_link};
+use ipc_core::{Receiver, RecvError, SendError, Sender, pipe};
+use mp_process::StartMethod;
+use mp_testkit::chaos;
+
+use crate::{LONG, Numbered, SHORT, chatter, each, over, spawn};
+
+pub(crate) fn a_moved_clone_is_gone_and_the_others_are_not() {
+    for (name, (tx, rx)) in each::<u64>() {
+        let (mover, moved) = pipe::<Sender<u64>>().unwrap();
+        let clone = tx.clone();
+        mover.send(&clone).unwrap();
+        assert!(matches!(clone.send(&0), Err(SendError::Moved)), "{name}");
+        assert!(matches!(clone.clone().send(&0), Err(SendError::Moved)), "{name}");
+        assert!(mover.send(&clone).is_err(), "{name}");
+        tx.send(&1).unwrap();
+        let there = moved.recv().unwrap();
+        there.send(&2).unwrap();
+        let another = there.clone();
+        mover.send(&another).unwrap();
+        let third = moved.recv().unwrap();
+        third.send(&3).unwrap();
+        assert_eq!([(); 3].map(|()| rx.recv().unwrap()), [1, 2, 3], "{name}");
+        drop((tx, there));
+        assert!(matches!(rx.recv_timeout(SHORT), Err(RecvError::Timeout)), "{name}: one is left");
+        // The husks of those that moved keep nothing open.
+        mover.send(&third).unwrap();
+        drop(moved.recv().unwrap());
+        assert!(matches!(rx.recv_timeout(LONG), Err(RecvError::Closed)), "{name}");
+        drop((clone, another, third));
+    }
+}
+
+pub(crate) fn a_clone_made_while_the_only_sender_leaves_goes_with_it() {
+    for (name, (tx, rx)) in each::<u64>() {
+        let (mover, moved) = over(RingLink::pipe(RingOptions::default().capacity(4096)).unwrap());
+        // More than the ring takes at once: the sender is on its way until somebody receives.
+        let parcel = (vec![0u8; 100_000], tx);
+        let clone = std::thread::scope(|scope| {
+            let sending = scope.spawn(|| mover.send(&parcel).unwrap());
+            assert!(moved.poll(LONG).unwrap());
+            let clone = parcel.1.clone();
+            let (_, there): (Vec<u8>, Sender<u64>) = moved.recv().unwrap();
+            sending.join().unwrap();
+            assert!(matches!(clone.send(&0), Err(SendError::Moved)), "{name}");
+            there.send(&1).unwrap();
+            clone
+        });
+        assert_eq!(rx.recv_timeout(LONG).unwrap(), 1, "{name}");
+        assert!(matches!(clone.send(&0), Err(SendError::Moved)), "{name}");
+    }
+}
+
+pub(crate) fn a_clone_waits_for_the_only_sender_that_leaves() {
+    for (name, (tx, rx)) in each::<u64>() {
+        let (mover, moved) = over(RingLink::pipe(RingOptions::default().capacity(4096)).unwrap());
+        let (other, others) = pipe::<Sender<u64>>().unwrap();
+        let parcel = (vec![0u8; 100_000], tx);
+        std::thread::scope(|scope| {
+            let sending = scope.spawn(|| mover.send(&parcel).unwrap());
+            assert!(moved.poll(LONG).unwrap());
+            // Were it to leave too, two would send who know nothing of each other.
+            let clone = parcel.1.clone();
+            let cloned = scope.spawn(move || other.send(&clone));
+            assert!(!others.poll(SHORT).unwrap(), "{name}");
+            let (_, there): (Vec<u8>, Sender<u64>) = moved.recv().unwrap();
+            sending.join().unwrap();
+            let refused = cloned.join().unwrap();
+            assert!(matches!(refused, Err(SendError::Encode(_))), "{name}: {refused:?}");
+            there.send(&1).unwrap();
+        });
+        assert_eq!(rx.recv_timeout(LONG).unwrap(), 1, "{name}");
+        assert!(matches!(others.recv_timeout(LONG), Err(RecvError::Closed)), "{name}");
+    }
+}
+
+pub(crate) fn a_sender_stays_while_a_thread_is_in_the_middle_of_a_message() {
+    for (name, (tx, rx)) in each::<Vec<u8>>() {
+        let (mover, moved) = pipe::<Sender<Vec<u8>>>().unwrap();
+        std::thread::scope(|scope| {
+            let sending = scope.spawn(|| tx.send(&vec![7; 10_000_000]).unwrap());
+            assert!(rx.poll(LONG).unwrap());
+            assert!(mover.send(&tx).is_err(), "{name}");
+            assert_eq!(rx.recv_timeout(LONG).unwrap(), [7; 10_000_000], "{name}");
+            sending.join().unwrap();
+        });
+        mover.send(&tx).unwrap();
+        moved.recv_timeout(LONG).unwrap().send(&vec![1]).unwrap();
+        assert_eq!(rx.recv_timeout(LONG).unwrap(), [1], "{name}");
+    }
+}
+
+fn go_on((moved, sender, count): (Receiver<Sender<Numbered>>, u64, u64)) {
+    for tx in moved.iter() {
+        chatter((tx.unwrap(), sender, count));
+    }
+}
+
+pub(crate) fn a_sender_leaves_between_two_messages_of_its_threads(method: StartMethod) {
+    const COUNT: u64 = 30;
+    const ROUNDS: usize = 10;
+    let (mover, moved) = pipe::<Sender<Numbered>>().unwrap();
+    let child = spawn(method, go_on, (moved, 9, COUNT)).unwrap();
+    let mut random = chaos::Rng::new(11);
+    for (name, (tx, rx)) in (0..ROUNDS).flat_map(|_| each()) {
+        let mut expected = HashMap::new();
+        let (tx, mover) = (&tx, &mover);
+        let pause = random.pause(Duration::from_micros(500));
+        let sent: Vec<u64> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..2)
+                .map(|sender| {
+                    scope.spawn(move || {
+                        let all = 0..;
+                        let sent = |number: &u64| match tx.send(&Numbered::new(sender, *number, None)) {
+                            Ok(()) => true,
+                            Err(SendError::Moved) => false,
+                            Err(error) => panic!("{name}: {error}"),
+                        };
+                        all.take_while(sent).count() as u64
+                    })
+                })
+                .collect();
+            scope.spawn(move || {
+                std::thread::sleep(pause);
+                while let Err(error) = mover.send(tx) {
+                    assert!(matches!(error, SendError::Encode(_)), "{name}: {error}");
+                }
+            });
+            for message in rx.iter() {
+                message.unwrap_or_else(|error| panic!("{name}: {error}")).check(&mut expected);
+            }
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let came = |sender: u64| expected.get(&sender).copied().unwrap_or(0);
+        assert_eq!([came(0), came(1), came(9)], [sent[0], sent[1], COUNT], "{name}");
+    }
+    drop(mover);
+    child.join().unwrap();
+}
+
+pub(crate) fn over_tcp_only_the_last_clone_moves() {
+    let everybody = ListenerOptions::new().anyone();
+    let listener = Listener::bind_with(&Address::tcp("127.0.0.1", 0), everybody).unwrap();
+    let tx: Sender<u8> = Sender::over(connect_link(listener.address(), ConnectOptions::new()).unwrap());
+    let (mover, _moved) = pipe::<Sender<u8>>().unwrap();
+    let clone = tx.clone();
+    let error = mover.send(&tx).unwrap_err().to_string();
+    assert!(error.contains("clones"), "{error}");
+    drop(clone);
+    mover.send(&tx).unwrap();
+}
