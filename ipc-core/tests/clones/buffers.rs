@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ipc_core::link::SocketLink;
-use ipc_core::{Receiver, RecvError, SendError, Sender};
+use ipc_core::{Receiver, RecvError, SendError, Sender, pipe};
 use mp_process::StartMethod;
 use mp_testkit::chaos;
 use rustix::net::sockopt;
@@ -122,6 +122,43 @@ pub(crate) fn a_chunk_that_went_out_in_two_is_a_message_cut(method: StartMethod)
             cut += u32::from(receive(&rx, &mut next, |next| next[0] == 3));
             drop(rx);
         });
+    }
+    println!("{cut} of {ROUNDS} were cut");
+}
+
+/// As above, of a sender whose deadline passes between the two: nobody may send behind the first.
+pub(crate) fn a_chunk_given_up_half_way_ends_the_channel() {
+    const ROUNDS: u32 = 200;
+    let mut cut = 0;
+    for _ in 0..ROUNDS {
+        let ((tx, rx), socket) = narrow();
+        let (mover, moved) = pipe::<Sender<Numbered>>().unwrap();
+        mover.send(&tx.clone()).unwrap();
+        let other = moved.recv().unwrap();
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    sockopt::set_socket_send_buffer_size(&socket, 1).unwrap();
+                }
+            });
+            for number in 0..2 {
+                let sent = tx.send_timeout(&of_one_chunk(0, number), Duration::from_millis(3));
+                assert!(matches!(sent, Ok(()) | Err(SendError::Timeout)), "{sent:?}");
+            }
+            is_over.store(true, Ordering::Relaxed);
+        });
+        let error = loop {
+            if let Err(error) = rx.try_recv() {
+                break error;
+            }
+        };
+        let sent = other.try_send(&of_one_chunk(1, 1));
+        match (error, sent) {
+            (RecvError::Timeout, Ok(())) => assert_eq!(rx.recv_timeout(LONG).unwrap().sender, 1),
+            (RecvError::Cut, Err(SendError::Closed)) => cut += 1,
+            other => panic!("{other:?}"),
+        }
     }
     println!("{cut} of {ROUNDS} were cut");
 }
