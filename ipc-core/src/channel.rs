@@ -216,16 +216,42 @@ impl<T: Message> Receiver<T> {
         self.end.poll(deadline::after(timeout))
     }
 
-    /// The values one after the other, until the channel ends.
+    /// The values one after the other, until the channel ends; `for message in &receiver` does the same.
     ///
     /// A message that is not a `T` is an error between values; any other error is the last item.
-    pub fn iter(&self) -> impl Iterator<Item = Result<T, RecvError>> + '_ {
-        let mut over = false;
-        std::iter::from_fn(move || {
-            let next = if over { return None } else { self.recv() };
-            over = !matches!(next, Ok(_) | Err(RecvError::Decode(_)));
-            (!matches!(next, Err(RecvError::Closed))).then_some(next)
-        })
+    pub fn iter(&self) -> Messages<'_, T> {
+        Messages { receiver: self, is_over: false }
+    }
+}
+
+/// The values that come to a [`Receiver`], of which each is waited for; see [`Receiver::iter`].
+pub struct Messages<'a, T> {
+    receiver: &'a Receiver<T>,
+    is_over: bool,
+}
+
+impl<T: Message> Iterator for Messages<'_, T> {
+    type Item = Result<T, RecvError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = if self.is_over { return None } else { self.receiver.recv() };
+        self.is_over = !matches!(next, Ok(_) | Err(RecvError::Decode(_)));
+        (!matches!(next, Err(RecvError::Closed))).then_some(next)
+    }
+}
+
+impl<'a, T: Message> IntoIterator for &'a Receiver<T> {
+    type Item = Result<T, RecvError>;
+    type IntoIter = Messages<'a, T>;
+
+    fn into_iter(self) -> Messages<'a, T> {
+        self.iter()
+    }
+}
+
+impl<T> fmt::Debug for Messages<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Messages").field("is_over", &self.is_over).finish_non_exhaustive()
     }
 }
 

@@ -74,7 +74,7 @@ pub use arena::{Arena, ArenaError, Block, BlockMut};
 pub use asynchronous::ready;
 pub use bulk::Bulk;
 pub use bytemuck;
-pub use channel::{Connection, Receiver, Sender, duplex, pipe};
+pub use channel::{Connection, Messages, Receiver, Sender, duplex, pipe};
 pub use codec::{DecodeError, EncodeError, Message};
 pub use error::{ExportError, RecvError, SendError};
 pub use items::{Reader, Writer};

@@ -165,7 +165,7 @@ fn many_threads_share_both_ends() {
         }
         drop(tx);
         let readers: Vec<_> =
-            (0..3).map(|_| scope.spawn(|| rx.iter().map(Result::unwrap).sum::<u64>())).collect();
+            (0..3).map(|_| scope.spawn(|| (&rx).into_iter().map(Result::unwrap).sum::<u64>())).collect();
         readers.into_iter().map(|reader| reader.join().unwrap()).sum()
     });
     assert_eq!(total, (0..20_000).sum());

@@ -75,7 +75,7 @@ pub use ipc_core::Plain;
 pub use latch::Latch;
 pub use lock::{Guard, Lock};
 pub use once::Once;
-pub use queue::{DoneError, GetError, JoinableQueue, PutError, Queue, QueueBuilder, SimpleQueue};
+pub use queue::{DoneError, GetError, Items, JoinableQueue, PutError, Queue, QueueBuilder, SimpleQueue};
 pub use rlock::{RGuard, RLock};
 pub use rwlock::{ReadGuard, RwLock, WriteGuard};
 pub use semaphore::{BoundedSemaphore, Permit, Semaphore};

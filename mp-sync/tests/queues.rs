@@ -2,10 +2,12 @@
 
 mod common;
 
+use std::num::NonZeroU8;
 use std::time::Duration;
 
 use common::{fork, run};
 use mp_sync::{GetError, JoinableQueue, PutError, Queue, SimpleQueue, Value};
+use serde::{Deserialize, Serialize};
 
 const SHORT: Duration = Duration::from_millis(20);
 const LONG: Duration = Duration::from_secs(10);
@@ -56,6 +58,51 @@ fn a_closed_queue_gives_what_it_has() {
     assert!(consumer.join());
     assert!(queue.put(3).unwrap_err().is_closed());
     assert!(queue.get().unwrap_err().is_closed());
+}
+
+fn a_queue_is_gone_over() {
+    let queue = Queue::<NonZeroU8>::new().unwrap();
+    let consumer = fork(|| {
+        let mut numbers = Vec::new();
+        for item in &queue {
+            numbers.push(item.unwrap().get());
+        }
+        assert_eq!(numbers, [1, 2]);
+    });
+    (1..=2).for_each(|number| queue.put(NonZeroU8::new(number).unwrap()).unwrap());
+    std::thread::sleep(SHORT);
+    queue.close();
+    assert!(consumer.join());
+
+    let (joinable, simple) = (JoinableQueue::new().unwrap(), SimpleQueue::new().unwrap());
+    for number in [-1, 1, -2, 2] {
+        joinable.put(Positive(number)).unwrap();
+        simple.put(Positive(number)).unwrap();
+    }
+    joinable.close();
+    simple.close();
+    let shown = |item: Result<Positive, GetError>| item.map(|Positive(number)| number).unwrap_or(0);
+    assert_eq!((&joinable).into_iter().map(shown).collect::<Vec<_>>(), [0, 1, 0, 2]);
+    assert_eq!((&simple).into_iter().map(shown).collect::<Vec<_>>(), [0, 1, 0, 2]);
+}
+
+/// What is negative can be put, and not got.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(try_from = "i32", into = "i32")]
+struct Positive(i32);
+
+impl From<Positive> for i32 {
+    fn from(positive: Positive) -> Self {
+        positive.0
+    }
+}
+
+impl TryFrom<i32> for Positive {
+    type Error = &'static str;
+
+    fn try_from(number: i32) -> Result<Self, Self::Error> {
+        (number > 0).then_some(Self(number)).ok_or("not above zero")
+    }
 }
 
 fn items_of_any_size_go_through_a_small_queue() {
@@ -170,6 +217,7 @@ fn main() {
         a_reader_killed_inside_get_harms_nobody,
         a_queues_timeouts_hold,
         a_closed_queue_gives_what_it_has,
+        a_queue_is_gone_over,
         items_of_any_size_go_through_a_small_queue,
         a_queue_without_a_bound_is_bounded_by_its_memory,
         handles_on_their_way_are_bounded,

@@ -14,12 +14,14 @@ use crate::timeout;
 
 mod bell;
 mod error;
+mod items;
 mod joinable;
 mod layout;
 mod simple;
 mod store;
 
 pub use error::{DoneError, GetError, PutError};
+pub use items::Items;
 pub use joinable::JoinableQueue;
 pub use simple::SimpleQueue;
 
@@ -176,12 +178,11 @@ impl<T: Message> Queue<T> {
         self.get_with(Patience::Until(timeout::after(timeout)))
     }
 
-    /// Gets items until the queue is closed and empty.
-    pub fn iter(&self) -> impl Iterator<Item = Result<T, GetError>> + '_ {
-        std::iter::from_fn(|| match self.get() {
-            Err(GetError::Closed) => None,
-            other => Some(other),
-        })
+    /// Gets items until the queue is closed and empty; `for item in &queue` does the same.
+    ///
+    /// An item that is not a `T` is an error between items; any other error is the last one.
+    pub fn iter(&self) -> Items<'_, T> {
+        Items::of(self)
     }
 
     fn put_with(&self, item: T, patience: Patience) -> Result<(), PutError<T>> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipc_core::{Arm, Message, Waitable};
 use serde::{Deserialize, Serialize};
 
-use super::{GetError, PutError, Queue};
+use super::{GetError, Items, PutError, Queue};
 
 /// A [`Queue`] with Python's smaller set of methods, and their forms with a timeout.
 ///
@@ -59,6 +59,11 @@ impl<T: Message> SimpleQueue<T> {
     /// See [`GetError`].
     pub fn get(&self) -> Result<T, GetError> {
         self.0.get()
+    }
+
+    /// As [`Queue::iter`].
+    pub fn iter(&self) -> Items<'_, T> {
+        self.0.iter()
     }
 
     /// As [`Queue::get_timeout`].
