@@ -138,7 +138,7 @@ impl Builder {
     /// for visits in 1..=3 {
     ///     let manager = Manager::builder().state(&folder).start()?;
     ///     let counts: DictProxy<String, u32> = manager.durable("counts", |manager| manager.dict())?;
-    ///     let before = counts.get(&"visits".to_owned())?.unwrap_or(0);
+    ///     let before = counts.get("visits")?.unwrap_or(0);
     ///     counts.insert(&"visits".to_owned(), &(before + 1))?;
     ///     assert_eq!(before + 1, visits);
     ///     // The server ends here, and its objects with it.

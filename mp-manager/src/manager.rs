@@ -52,7 +52,7 @@ impl Manager {
     /// let manager = Manager::start()?;
     /// let scores = manager.dict::<String, u32>()?;
     /// scores.insert(&"ann".to_owned(), &3)?;
-    /// assert_eq!(scores.get(&"ann".to_owned())?, Some(3));
+    /// assert_eq!(scores.get("ann")?, Some(3));
     /// # Ok::<(), mp_manager::ManagerError>(())
     /// ```
     pub fn start() -> Result<Self, ManagerError> {

@@ -1,6 +1,7 @@
 //! Lists, dictionaries, sets, namespaces, values and arrays.
 
 use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use mp_manager::{DictProxy, ListProxy, Manager, QueueProxy};
@@ -13,6 +14,7 @@ fn main() -> ExitCode {
         a_list_is_sorted_in_the_server,
         lists_in_lists_are_references,
         a_dict_in_order,
+        what_is_looked_for_is_borrowed,
         update_is_one_step,
         a_dict_of_lists,
         objects_made_by_an_update_stay,
@@ -115,22 +117,39 @@ fn a_dict_in_order() {
     assert!(dict.is_empty().unwrap() && dict.pop_last().unwrap().is_none());
 }
 
+fn what_is_looked_for_is_borrowed() {
+    let manager = Manager::start().unwrap();
+    let dict = manager.dict::<(u8, String), Vec<u8>>().unwrap();
+    dict.insert(&(1, "a".to_owned()), &vec![1]).unwrap();
+    assert_eq!(dict.get(&(1, "a".to_owned())).unwrap(), Some(vec![1]));
+    let paths = manager.dict::<PathBuf, u8>().unwrap();
+    paths.insert(&PathBuf::from("/a"), &1).unwrap();
+    assert_eq!(paths.get_async(Path::new("/a")).unwrap().get().unwrap(), Some(1));
+    assert!(paths.contains_key(Path::new("/a")).unwrap() && !paths.contains_key(Path::new("/b")).unwrap());
+    assert_eq!(paths.remove(Path::new("/a")).unwrap(), Some(1));
+    let list = manager.list_from(&[vec![1u16], vec![2, 300]]).unwrap();
+    assert_eq!(list.position(&[2u16, 300][..]).unwrap(), Some(1));
+    assert_eq!(list.count(&[300u16][..]).unwrap(), 0);
+    let set = manager.set_from(&["x".to_owned()]).unwrap();
+    assert!(set.contains("x").unwrap() && !set.remove("y").unwrap() && set.remove("x").unwrap());
+}
+
 fn update_is_one_step() {
     let manager = Manager::start().unwrap();
     let dict = manager.dict::<String, u64>().unwrap();
     let value = manager.value(&0u64).unwrap();
     let work = |(dict, value): (DictProxy<String, u64>, mp_manager::ValueProxy<u64>)| {
         for _ in 0..200 {
-            dict.update(&"hits".to_owned(), |hits, by| *hits.get_or_insert(0) += by, 1).unwrap();
+            dict.update("hits", |hits, by| *hits.get_or_insert(0) += by, 1).unwrap();
             value.update(|value, by: u64| *value += by, 1).unwrap();
         }
     };
     let children: Vec<_> =
         (0..3).map(|_| Process::spawn(work, (dict.clone(), value.clone())).unwrap()).collect();
     children.into_iter().for_each(|child| child.join().unwrap());
-    assert_eq!(dict.get(&"hits".to_owned()).unwrap(), Some(600));
+    assert_eq!(dict.get("hits").unwrap(), Some(600));
     assert_eq!(value.get().unwrap(), 600);
-    dict.update(&"hits".to_owned(), |hits, ()| *hits = None, ()).unwrap();
+    dict.update("hits", |hits, ()| *hits = None, ()).unwrap();
     assert!(dict.is_empty().unwrap());
     let list = manager.list_from(&[1, 2]).unwrap();
     assert_eq!(list.update(1, |value, by: i32| std::mem::replace(value, by), 7).unwrap(), 2);
@@ -145,11 +164,11 @@ fn a_dict_of_lists() {
     dict.insert(&"list".to_owned(), &list).unwrap();
     drop(list);
     let push = |dict: DictProxy<String, ListProxy<u8>>| {
-        dict.get(&"list".to_owned()).unwrap().unwrap().push(&2).unwrap();
+        dict.get("list").unwrap().unwrap().push(&2).unwrap();
     };
     Process::spawn(push, dict.clone()).unwrap().join().unwrap();
-    assert_eq!(dict.get(&"list".to_owned()).unwrap().unwrap().to_vec().unwrap(), [1, 2]);
-    dict.update(&"list".to_owned(), |list, ()| list.as_ref().unwrap().push(&3).unwrap(), ()).unwrap();
+    assert_eq!(dict.get("list").unwrap().unwrap().to_vec().unwrap(), [1, 2]);
+    dict.update("list", |list, ()| list.as_ref().unwrap().push(&3).unwrap(), ()).unwrap();
     assert_eq!(dict.values().unwrap()[0].len().unwrap(), 3);
     drop(dict);
     // The thread that ran the function may hold the list a moment longer than its caller waits.

@@ -251,12 +251,12 @@ fn a_dict(method: StartMethod) {
         for (key, value) in [("a", 1), ("b", 2), ("c", 3)] {
             dict.insert(&key.to_owned(), &value).unwrap();
         }
-        dict.remove(&"b".to_owned()).unwrap()
+        dict.remove("b").unwrap()
     };
     assert_eq!(in_a_child(method, change, dict.clone()), Some(2));
     assert_eq!(dict.keys().unwrap(), ["a", "c"]);
     assert_eq!(dict.values().unwrap(), [1, 3]);
-    assert_eq!(dict.get(&"b".to_owned()).unwrap(), None);
+    assert_eq!(dict.get("b").unwrap(), None);
     assert_eq!(dict.get_or_insert(&"d".to_owned(), &4).unwrap(), 4);
     assert_eq!(dict.len().unwrap(), 3);
 }

@@ -62,27 +62,27 @@ impl ObjectRef {
     }
 }
 
-/// Writes methods in both forms. A body makes the [`Ask`]; what it returns is the type of the value.
+/// Writes methods in both forms, with what is generic and what is asked of it in brackets. A body makes the [`Ask`]; what it returns is the type of the value.
 macro_rules! calls {
     ($(
         $(#[$meta:meta])*
-        pub fn $name:ident | $later:ident $(<$life:lifetime>)? $(<$type:ident : $bound:path>)? (
+        pub fn $name:ident | $later:ident $([$($generic:tt)+])? (
             &$self:ident $(, $argument:ident : $of:ty)* $(,)?
-        ) $(-> $value:ty)? $(where $($bounded:ty : $wanted:path),+)? $body:block
+        ) $(-> $value:ty)? $(where [$($wanted:tt)+])? $body:block
     )*) => {$(
         $(#[$meta])*
-        pub fn $name $(<$life>)? $(<$type: $bound>)? (
+        pub fn $name $(<$($generic)+>)? (
             &$self $(, $argument: $of)*
         ) -> Result<$crate::builtin::calls::or_unit!($($value)?), $crate::ManagerError>
-        $(where $($bounded: $wanted),+)? {
+        $(where $($wanted)+)? {
             $body.wait()
         }
 
         #[doc = concat!("Sends [`", stringify!($name), "`](Self::", stringify!($name), "), whose value is fetched later.")]
-        pub fn $later $(<$life>)? $(<$type: $bound>)? (
+        pub fn $later $(<$($generic)+>)? (
             &$self $(, $argument: $of)*
         ) -> Result<$crate::AsyncReply<$crate::builtin::calls::or_unit!($($value)?)>, $crate::ManagerError>
-        $(where $($bounded: $wanted),+)? {
+        $(where $($wanted)+)? {
             $body.send()
         }
     )*};

@@ -1,5 +1,6 @@
 //! A dictionary, which keeps the order in which keys came.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::sync::Arc;
@@ -207,7 +208,9 @@ impl BuiltIn for Dict {
 crate::__proxy! {
     /// A dictionary in a manager, made by [`Manager::dict`].
     ///
-    /// Keys are compared as they are encoded, and stand in the order in which they came.
+    /// Keys are compared as they are encoded, and stand in the order in which they came. As in a
+    /// `HashMap`, a key is looked up in any form that it can be borrowed in, a `str` for a `String`; a
+    /// form of one's own must be encoded as the key is.
     pub struct DictProxy [K, V]
 }
 
@@ -242,12 +245,12 @@ impl<K: Message, V: Message> DictProxy<K, V> {
         }
 
         /// The value of a key, if it is there.
-        pub fn get | get_async(&self, key: &K) -> Option<V> {
+        pub fn get | get_async[Q: Serialize + ?Sized](&self, key: &Q) -> Option<V> where [K: Borrow<Q>] {
             self.object.ask(Call::Get(self.object.raw(key)?.bytes), kept)
         }
 
         /// Whether a key is there.
-        pub fn contains_key | contains_key_async(&self, key: &K) -> bool {
+        pub fn contains_key | contains_key_async[Q: Serialize + ?Sized](&self, key: &Q) -> bool where [K: Borrow<Q>] {
             self.object.ask(Call::Contains(self.object.raw(key)?.bytes), plain)
         }
 
@@ -264,13 +267,13 @@ impl<K: Message, V: Message> DictProxy<K, V> {
 
         /// Sets many, as one step.
         #[doc(alias = "update")]
-        pub fn extend | extend_async<'a>(&self, items: impl IntoIterator<Item = (&'a K, &'a V)>) {
+        pub fn extend | extend_async['a](&self, items: impl IntoIterator<Item = (&'a K, &'a V)>) {
             self.object.ask(Call::Extend(pairs(self.object.epoch(), items)?), plain)
         }
 
         /// Takes a key out; its value.
         #[doc(alias = "pop")]
-        pub fn remove | remove_async(&self, key: &K) -> Option<V> {
+        pub fn remove | remove_async[Q: Serialize + ?Sized](&self, key: &Q) -> Option<V> where [K: Borrow<Q>] {
             self.object.ask(Call::Remove(self.object.raw(key)?.bytes), kept)
         }
 
@@ -324,26 +327,32 @@ impl<K: Message, V: Message> DictProxy<K, V> {
     /// # let manager = mp_manager::Manager::start()?;
     /// let hits = manager.dict::<String, u32>()?;
     /// let hit = |count: &mut Option<u32>, by: u32| *count.insert(count.unwrap_or(0) + by);
-    /// assert_eq!(hits.update(&"page".to_owned(), hit, 1)?, 1);
-    /// assert_eq!(hits.update(&"page".to_owned(), hit, 2)?, 3);
+    /// assert_eq!(hits.update("page", hit, 1)?, 1);
+    /// assert_eq!(hits.update("page", hit, 2)?, 3);
     /// # Ok::<(), mp_manager::ManagerError>(())
     /// ```
-    pub fn update<A: Message, R: Message>(
+    pub fn update<Q: Serialize + ?Sized, A: Message, R: Message>(
         &self,
-        key: &K,
+        key: &Q,
         function: fn(&mut Option<V>, A) -> R,
         arg: A,
-    ) -> Result<R, ManagerError> {
+    ) -> Result<R, ManagerError>
+    where
+        K: Borrow<Q>,
+    {
         change::entry(&self.object, self.object.raw(key)?, function, arg)?.wait()
     }
 
     /// Sends [`update`](Self::update), whose value is fetched later.
-    pub fn update_async<A: Message, R: Message>(
+    pub fn update_async<Q: Serialize + ?Sized, A: Message, R: Message>(
         &self,
-        key: &K,
+        key: &Q,
         function: fn(&mut Option<V>, A) -> R,
         arg: A,
-    ) -> Result<AsyncReply<R>, ManagerError> {
+    ) -> Result<AsyncReply<R>, ManagerError>
+    where
+        K: Borrow<Q>,
+    {
         change::entry(&self.object, self.object.raw(key)?, function, arg)?.send()
     }
 }

@@ -1,5 +1,6 @@
 //! A list, and an array: a list whose length does not change.
 
+use std::borrow::Borrow;
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
@@ -371,7 +372,7 @@ impl<T: Message> ListProxy<T> {
         }
 
         /// Adds values at the end, as one step.
-        pub fn extend | extend_async<'a>(&self, values: impl IntoIterator<Item = &'a T>) {
+        pub fn extend | extend_async['a](&self, values: impl IntoIterator<Item = &'a T>) {
             self.object.ask(Call::Push(raws(self.object.epoch(), values)?), altered)
         }
 
@@ -392,23 +393,23 @@ impl<T: Message> ListProxy<T> {
         }
 
         /// Takes the first value out that is equal; where it was.
-        pub fn remove | remove_async(&self, value: &T) -> Option<usize> {
+        pub fn remove | remove_async[Q: Serialize + ?Sized](&self, value: &Q) -> Option<usize> where [T: Borrow<Q>] {
             self.object.ask(Call::Remove(self.object.raw(value)?), found)
         }
 
         /// Where the first value stands that is equal.
         #[doc(alias = "index")]
-        pub fn position | position_async(&self, value: &T) -> Option<usize> {
+        pub fn position | position_async[Q: Serialize + ?Sized](&self, value: &Q) -> Option<usize> where [T: Borrow<Q>] {
             self.object.ask(Call::Find(self.object.raw(value)?), found)
         }
 
         /// Whether a value is there.
-        pub fn contains | contains_async(&self, value: &T) -> bool {
+        pub fn contains | contains_async[Q: Serialize + ?Sized](&self, value: &Q) -> bool where [T: Borrow<Q>] {
             self.object.ask(Call::Find(self.object.raw(value)?), is_found)
         }
 
         /// How often a value is there.
-        pub fn count | count_async(&self, value: &T) -> usize {
+        pub fn count | count_async[Q: Serialize + ?Sized](&self, value: &Q) -> usize where [T: Borrow<Q>] {
             self.object.ask(Call::Count(self.object.raw(value)?), number)
         }
 
@@ -435,7 +436,7 @@ impl<T: Message> ListProxy<T> {
         }
 
         /// Sorts the list in the server, as one step. For processes of the manager's own tree.
-        pub fn sort | sort_async(&self) where T: Ord {
+        pub fn sort | sort_async(&self) where [T: Ord] {
             change::arrange(&self.object, Function::new(sorted::<T>))?
         }
     }

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use ipc_core::{DecodeError, EncodeError, Message, Packet};
+use serde::Serialize;
 
 use crate::context;
 use crate::durable::Verb;
@@ -152,7 +153,7 @@ fn keep_all(table: &Arc<Table>, raws: Vec<Raw>) -> Result<Vec<Kept>, Fault> {
 }
 
 /// Encodes a value to be kept in the manager `epoch`, with what is in it.
-fn raw<T: Message>(epoch: u128, value: &T) -> Result<Raw, ManagerError> {
+fn raw<T: Serialize + ?Sized>(epoch: u128, value: &T) -> Result<Raw, ManagerError> {
     let mut packet = Packet::new();
     let (written, leases) = context::collecting(epoch, || packet.append(value));
     written.map_err(Kind::Encode)?;
@@ -183,7 +184,7 @@ fn unraw<T: Message>(bytes: &[u8], trusted: bool) -> Result<T, DecodeError> {
 }
 
 impl ObjectRef {
-    fn raw<T: Message>(&self, value: &T) -> Result<Raw, ManagerError> {
+    fn raw<T: Serialize + ?Sized>(&self, value: &T) -> Result<Raw, ManagerError> {
         raw(self.epoch(), value)
     }
 }

@@ -99,13 +99,13 @@ impl NamespaceProxy {
         /// The value of a name, if it has one; of another type than it was set with, it is
         /// an error or another value.
         #[doc(alias = "getattr")]
-        pub fn get | get_async<T: Message>(&self, name: &str) -> Option<T> {
+        pub fn get | get_async[T: Message](&self, name: &str) -> Option<T> {
             self.object.ask(Call::Get(name.to_owned()), kept)
         }
 
         /// Gives a name a value.
         #[doc(alias = "setattr")]
-        pub fn set | set_async<T: Message>(&self, name: &str, value: &T) {
+        pub fn set | set_async[T: Serialize + ?Sized](&self, name: &str, value: &T) {
             self.object.ask(Call::Set(name.to_owned(), self.object.raw(value)?), plain)
         }
 

@@ -1,5 +1,6 @@
 //! A set.
 
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
@@ -164,7 +165,7 @@ impl<T: Message> SetProxy<T> {
         }
 
         /// Whether a value is there.
-        pub fn contains | contains_async(&self, value: &T) -> bool {
+        pub fn contains | contains_async[Q: Serialize + ?Sized](&self, value: &Q) -> bool where [T: Borrow<Q>] {
             self.object.ask(Call::Contains(self.object.raw(value)?.bytes), is_one)
         }
 
@@ -176,31 +177,31 @@ impl<T: Message> SetProxy<T> {
 
         /// Takes a value out; whether it was there.
         #[doc(alias = "discard")]
-        pub fn remove | remove_async(&self, value: &T) -> bool {
+        pub fn remove | remove_async[Q: Serialize + ?Sized](&self, value: &Q) -> bool where [T: Borrow<Q>] {
             self.object.ask(Call::Remove(vec![self.object.raw(value)?.bytes]), is_one)
         }
 
         /// Puts values in, as one step; how many were new.
         #[doc(alias = "update")]
-        pub fn extend | extend_async<'a>(&self, values: impl IntoIterator<Item = &'a T>) -> usize {
+        pub fn extend | extend_async['a](&self, values: impl IntoIterator<Item = &'a T>) -> usize {
             self.object.ask(Call::Insert(raws(self.object.epoch(), values)?), count)
         }
 
         /// Takes values out, as one step; how many were there.
         #[doc(alias = "difference_update")]
-        pub fn remove_all | remove_all_async<'a>(&self, values: impl IntoIterator<Item = &'a T>) -> usize {
+        pub fn remove_all | remove_all_async['a](&self, values: impl IntoIterator<Item = &'a T>) -> usize {
             self.object.ask(Call::Remove(self.bytes(values)?), count)
         }
 
         /// Takes all values out but these, as one step; how many went.
         #[doc(alias = "intersection_update")]
-        pub fn retain_all | retain_all_async<'a>(&self, values: impl IntoIterator<Item = &'a T>) -> usize {
+        pub fn retain_all | retain_all_async['a](&self, values: impl IntoIterator<Item = &'a T>) -> usize {
             self.object.ask(Call::Retain(self.bytes(values)?), count)
         }
 
         /// Takes those out that are there and puts the others in, as one step.
         #[doc(alias = "symmetric_difference_update")]
-        pub fn toggle_all | toggle_all_async<'a>(&self, values: impl IntoIterator<Item = &'a T>) {
+        pub fn toggle_all | toggle_all_async['a](&self, values: impl IntoIterator<Item = &'a T>) {
             self.object.ask(Call::Toggle(raws(self.object.epoch(), values)?), no_value::<u64>)
         }
 
