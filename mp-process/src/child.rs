@@ -214,7 +214,7 @@ impl State {
         };
         if let Some(status) = status {
             self.listen();
-            self.status = Some(self.explained(status));
+            self.status = Some(self.explained(status, memory::was_one_killed));
             self.end = None;
             self.link = None;
             self.told = None;
@@ -223,9 +223,9 @@ impl State {
     }
 
     /// With what can be known of memory.
-    fn explained(&self, status: ExitStatus) -> ExitStatus {
+    fn explained(&self, status: ExitStatus, was_one_killed: impl FnOnce() -> bool) -> ExitStatus {
         match status.signal() {
-            Some(KILLED) if !self.is_signalled && memory::was_one_killed() => {
+            Some(KILLED) if !self.is_signalled && was_one_killed() => {
                 status.for_want_of_memory(OutOfMemory::Killed)
             }
             Some(ABORTED) if self.is_limited && !self.overflowed && self.last.is_none() => {
@@ -331,5 +331,32 @@ impl Waitable for Sentinel {
         if let Some(handle) = self.0.as_deref() {
             arm.readable(handle);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn child() -> Child {
+        let (link, _) = SocketLink::pair().unwrap();
+        let born = Born { pid: 1, end: None, relay: None, told: None };
+        Child::new(Started { born, link }, String::new(), false, false, 0)
+    }
+
+    fn explanation(child: &Child) -> Option<OutOfMemory> {
+        let killed = Ending::Signaled { signal: KILLED, core_dumped: false };
+        child.state().explained(ExitStatus::new(killed), || true).out_of_memory()
+    }
+
+    #[test]
+    fn who_was_killed_from_here_did_not_die_for_want_of_memory() {
+        assert_eq!(explanation(&child()), Some(OutOfMemory::Killed));
+        let killed = child();
+        killed.signal(Request::Kill).unwrap();
+        assert_eq!(explanation(&killed), None);
+        let killed = child();
+        killed.kill_tree().unwrap();
+        assert_eq!(explanation(&killed), None);
     }
 }

@@ -1,11 +1,16 @@
 //! Servers of forks in which something was prepared.
 
+use std::cell::Cell;
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::process::{self, ExitCode};
 use std::sync::Mutex;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ipc_core::Handle;
 use mp_process::{ForkServer, Process, ProcessError, StartMethod};
 use mp_testkit::chaos::{self, descendants};
 use mp_testkit::harness::Suite;
@@ -18,6 +23,7 @@ fn main() -> ExitCode {
         two_servers_do_not_know_each_other,
         a_panic_of_the_preparation_is_an_error,
         an_exit_of_the_preparation_is_an_error,
+        what_the_preparation_has_for_the_exit_is_not_for_children,
         threads_left_behind_are_an_error,
         a_dead_server_is_replaced_and_prepared_again,
         children_outlive_the_handle_of_their_server,
@@ -102,6 +108,51 @@ fn refused(prepare: fn(())) -> ProcessError {
 fn a_panic_of_the_preparation_is_an_error() {
     let error = refused(|()| panic!("no tables")).to_string();
     assert!(error.contains("no tables") && error.contains("fork_server.rs"), "{error}");
+}
+
+/// Writes where a child's output leads.
+struct Tells;
+
+impl Drop for Tells {
+    fn drop(&mut self) {
+        let _ = writeln!(std::io::stdout(), "a value of the server was dropped");
+    }
+}
+
+thread_local! {
+    static TELLS: Cell<Option<Tells>> = const { Cell::new(None) };
+}
+
+extern "C" fn tell() {
+    let _ = writeln!(std::io::stdout(), "a handler of the server ran");
+}
+
+fn what_the_preparation_has_for_the_exit_is_not_for_children() {
+    if cfg!(not(target_env = "gnu")) {
+        return;
+    }
+    let register = |()| {
+        TELLS.set(Some(Tells));
+        // SAFETY: the handler has the signature asked for.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::atexit(tell);
+        }
+    };
+    let server = ForkServer::start(register, ()).unwrap();
+    let path = std::env::temp_dir().join(format!("told-{}", process::id()));
+    // Values are spared where the function returns.
+    let exit = |()| {
+        std::mem::forget(TELLS.take());
+        process::exit(3)
+    };
+    for end in [|()| (), exit] {
+        let output = Handle::from(OwnedFd::from(File::create(&path).unwrap()));
+        let child = Process::builder().fork_server(&server).stdout(output).spawn::<(), ()>(end, ()).unwrap();
+        let ended = child.join();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "", "{ended:?}");
+    }
+    fs::remove_file(&path).unwrap();
 }
 
 fn an_exit_of_the_preparation_is_an_error() {

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::{builder, spawn};
-use ipc_core::wait;
+use ipc_core::{Sender, pipe, wait};
 use mp_process::{Process, StartMethod, current_process};
 use streams::{stream, text};
 
@@ -19,7 +19,9 @@ common::tests![
     values_of_threads_of_the_parent_are_not_dropped,
     values_of_threads_of_the_child_are_dropped,
     what_c_code_has_written_is_flushed,
+    children_of_a_child_are_awaited_when_it_leaves,
     exit_status_says_how,
+    the_peak_of_memory_is_its_own,
 ];
 
 fn main() -> std::process::ExitCode {
@@ -135,6 +137,39 @@ fn what_c_code_has_written_is_flushed(method: StartMethod) {
         let text = text(reader);
         assert!(text.contains("by C.") && text.contains("by Rust."), "{text}");
         assert_eq!(text.len(), 13, "{text}");
+    }
+}
+
+fn children_of_a_child_are_awaited_when_it_leaves(method: StartMethod) {
+    // This process has such children itself.
+    spawn(method, |()| (), ()).unwrap().join().unwrap();
+    let start = |(told, exits): (Sender<u8>, bool)| {
+        let late = |told: Sender<u8>| {
+            thread::sleep(Duration::from_millis(200));
+            told.send(&7).unwrap();
+        };
+        drop(Process::spawn(late, told).unwrap());
+        if exits {
+            std::process::exit(3);
+        }
+    };
+    for exits in [false, true] {
+        let (told, tell) = pipe().unwrap();
+        let ended = spawn(method, start, (told, exits)).unwrap().join();
+        assert_eq!(ended.err().and_then(|error| error.exit_code()), exits.then_some(3));
+        assert_eq!(tell.recv_timeout(Duration::from_secs(20)).unwrap(), 7);
+    }
+}
+
+fn the_peak_of_memory_is_its_own(method: StartMethod) {
+    const LARGE: u64 = 200 << 20;
+    drop(std::hint::black_box(vec![1u8; LARGE as usize]));
+    let small = spawn(method, |()| (), ()).unwrap();
+    wait(&[&small.sentinel()], None).unwrap();
+    // One that executes the program again begins with the peak of this process.
+    match small.peak_memory() {
+        None => assert_ne!(method, StartMethod::Fork),
+        Some(peak) => assert!(method != StartMethod::Spawn && (1..LARGE).contains(&peak), "{peak}"),
     }
 }
 

@@ -8,8 +8,8 @@
 //!
 //! # Safety
 //! The functions registered take what they are declared with, and what they run does not
-//! unwind. `exit` and `__cxa_finalize` are called by the only thread of its process; `_exit`
-//! has no conditions.
+//! unwind. `exit` is called by the only thread of its process, `__cxa_finalize` by one that exits
+//! already; `_exit` has no conditions.
 
 #![allow(unsafe_code)]
 
@@ -57,13 +57,18 @@ pub(super) fn forks_without_earlier_handlers() {
 
 /// Ends this process.
 pub(crate) fn now(code: i32) -> ! {
-    if !IS_FORK.load(Ordering::Relaxed) || !is_alone() {
+    if !IS_FORK.load(Ordering::Relaxed) {
+        std::process::exit(code);
+    }
+    if last_handler::IS_KNOWN {
+        LEAVES_WITH.store(code, Ordering::Relaxed);
+    }
+    if !is_alone() {
         // This copes with threads that hold the lock of the output.
         std::process::exit(code);
     }
     if last_handler::IS_KNOWN {
         flush();
-        LEAVES_WITH.store(code, Ordering::Relaxed);
         // SAFETY: see the head of this file.
         unsafe { libc::exit(code) }
     }
