@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::{SHORT, child_that, eventually, fork, run};
-use mp_sync::{Barrier, BarrierError, Queue, RwLock, Semaphore};
+use common::{Child, LONG, SHORT, child_that, eventually, fork, run};
+use mp_sync::{AcquireError, Barrier, BarrierError, Permit, Queue, RwLock, Semaphore};
 
 /// A consumer waits at the head of the others, and a producer at the head of the producers.
 fn one_who_is_stopped_in_a_queue_holds_up_nobody_who_only_tries() {
@@ -63,20 +63,43 @@ fn a_stopped_process_holds_up_no_permits() {
 }
 
 /// The permit is given back while one waits behind the one that was stopped.
-fn a_stopped_process_holds_up_no_permits_for_longer_than_a_timeout() {
-    let seats = Semaphore::new(0).unwrap();
-    let [first, second] = [(); 2].map(|()| {
-        let child = fork(|| drop(seats.acquire_timeout(75 * SHORT).unwrap()));
-        eventually("it waits", || child.times_awoken() > 0 && !child.is_runnable());
-        std::thread::sleep(SHORT);
-        child
-    });
+fn a_stopped_process_holds_up_no_permits_for_those_behind_it() {
+    let acquire: [for<'a> fn(&'a Semaphore) -> Acquired<'a>; 2] =
+        [Semaphore::acquire, |seats| seats.acquire_timeout(20 * LONG)];
+    for acquire in acquire {
+        let seats = Semaphore::new(0).unwrap();
+        let (first, second) = (one_who_waits(&seats, acquire), one_who_waits(&seats, acquire));
+        first.stop();
+        seats.release(1).unwrap();
+        eventually("it looks for itself", || second.has_ended());
+        assert!(second.join());
+        first.go_on();
+        assert!(first.join());
+    }
+}
+
+/// One who died held the permit while the one who would notice it is stopped.
+fn a_stopped_process_holds_up_no_permits_of_the_dead() {
+    let seats = Semaphore::new(1).unwrap();
+    let holder = child_that(|_| std::mem::forget(seats.acquire().unwrap()));
+    let (first, second) =
+        (one_who_waits(&seats, Semaphore::acquire), one_who_waits(&seats, Semaphore::acquire));
     first.stop();
-    seats.release(1).unwrap();
-    assert!(second.join(), "the permit is there");
+    holder.kill();
+    eventually("it looks for itself", || second.has_ended());
+    assert!(second.join());
     first.go_on();
     assert!(first.join());
 }
+
+fn one_who_waits(seats: &Semaphore, acquire: for<'a> fn(&'a Semaphore) -> Acquired<'a>) -> Child {
+    let child = fork(|| drop(acquire(seats).unwrap()));
+    eventually("it waits", || child.times_awoken() > 0 && !child.is_runnable());
+    std::thread::sleep(SHORT);
+    child
+}
+
+type Acquired<'a> = Result<Permit<'a>, AcquireError>;
 
 /// One of the last turn has not gone yet, as it was stopped, so that there is no seat.
 fn a_turn_that_is_not_free_in_time_breaks_the_barrier() {
@@ -103,7 +126,8 @@ fn main() {
         one_who_is_stopped_in_a_queue_holds_up_nobody_who_only_tries,
         one_who_is_stopped_as_it_begins_to_read_holds_up_nobody_who_only_tries,
         a_stopped_process_holds_up_no_permits,
-        a_stopped_process_holds_up_no_permits_for_longer_than_a_timeout,
+        a_stopped_process_holds_up_no_permits_for_those_behind_it,
+        a_stopped_process_holds_up_no_permits_of_the_dead,
         a_turn_that_is_not_free_in_time_breaks_the_barrier,
     ]);
 }

@@ -104,8 +104,23 @@ impl<'a> RobustMutex<'a> {
     /// See [`LockFailure`].
     #[inline]
     pub fn lock(self, deadline: Option<Instant>) -> Result<Acquired, LockFailure> {
+        self.lock_unless(deadline, || false)
+    }
+
+    /// As [`lock`](Self::lock), and asks `is_over` after 20 ms, and then less and less often down
+    /// to every 320 ms, whether there is something to wait for yet: if not, it is as if the
+    /// deadline had passed.
+    ///
+    /// # Errors
+    /// See [`LockFailure`].
+    #[inline]
+    pub fn lock_unless(
+        self,
+        deadline: Option<Instant>,
+        is_over: impl FnMut() -> bool,
+    ) -> Result<Acquired, LockFailure> {
         // SAFETY: `at` was promised an initialised mutex.
-        self.count(|mutex| unsafe { sys::lock(mutex, deadline) })
+        self.count(|mutex| unsafe { sys::lock(mutex, deadline, is_over) })
     }
 
     /// Locks it if nobody holds it.

@@ -41,11 +41,15 @@ pub(crate) unsafe fn init(mutex: *mut u8) -> io::Result<()> {
 /// # Safety
 /// `mutex` was initialised by [`init`] and stays mapped while it is held.
 #[inline]
-pub(crate) unsafe fn lock(mutex: *mut u8, deadline: Option<Instant>) -> Result<Acquired, LockFailure> {
+pub(crate) unsafe fn lock(
+    mutex: *mut u8,
+    deadline: Option<Instant>,
+    is_over: impl FnMut() -> bool,
+) -> Result<Acquired, LockFailure> {
     // SAFETY: the caller's promise.
     unsafe {
         match libc::pthread_mutex_trylock(mutex.cast()) {
-            libc::EBUSY => lock_contended(mutex.cast(), deadline),
+            libc::EBUSY => lock_contended(mutex.cast(), deadline, is_over),
             code => acquired(mutex.cast(), code),
         }
     }
@@ -70,13 +74,14 @@ const LEFT: u32 = 0x7f;
 unsafe fn lock_contended(
     mutex: *mut pthread_mutex_t,
     deadline: Option<Instant>,
+    is_over: impl FnMut() -> bool,
 ) -> Result<Acquired, LockFailure> {
     let left = IN_VAIN.load(Ordering::Relaxed) & LEFT;
     if left > 0 {
         let _ = IN_VAIN
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |word| (word & LEFT > 0).then(|| word - 1));
         // SAFETY: the caller's promise.
-        return unsafe { lock_slowly(mutex, deadline) };
+        return unsafe { lock_slowly(mutex, deadline, is_over) };
     }
     for look in 0..LOOKS {
         (0..1 << look).for_each(|_| std::hint::spin_loop());
@@ -93,7 +98,7 @@ unsafe fn lock_contended(
     let pause = (2 * (IN_VAIN.load(Ordering::Relaxed) / (LEFT + 1)) + 1).min(LEFT);
     IN_VAIN.store(pause * (LEFT + 1) + pause, Ordering::Relaxed);
     // SAFETY: as above.
-    unsafe { lock_slowly(mutex, deadline) }
+    unsafe { lock_slowly(mutex, deadline, is_over) }
 }
 
 /// How long to sleep on a mutex at first, and how long at most, before it is looked at again.
@@ -109,13 +114,15 @@ const SLEEP: [Duration; 2] = [Duration::from_millis(20), Duration::from_millis(3
 unsafe fn lock_slowly(
     mutex: *mut pthread_mutex_t,
     deadline: Option<Instant>,
+    mut is_over: impl FnMut() -> bool,
 ) -> Result<Acquired, LockFailure> {
     let [mut sleep, longest] = SLEEP;
     loop {
         let soon = Instant::now() + sleep;
         // SAFETY: the caller's promise.
         let code = unsafe { lock_until(mutex, deadline.map_or(soon, |deadline| deadline.min(soon))) };
-        if code != libc::ETIMEDOUT || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        let is_late = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        if code != libc::ETIMEDOUT || is_late() || is_over() {
             // SAFETY: as above.
             return unsafe { acquired(mutex, code) };
         }

@@ -17,7 +17,11 @@ pub(crate) unsafe fn init(_mutex: *mut u8) -> io::Result<()> {
 
 /// # Safety
 /// None is needed.
-pub(crate) unsafe fn lock(_mutex: *mut u8, _deadline: Option<Instant>) -> Result<Acquired, LockFailure> {
+pub(crate) unsafe fn lock(
+    _mutex: *mut u8,
+    _deadline: Option<Instant>,
+    _is_over: impl FnMut() -> bool,
+) -> Result<Acquired, LockFailure> {
     unsupported().map_err(LockFailure::Io)
 }
 
