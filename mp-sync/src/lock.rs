@@ -18,8 +18,8 @@ use crate::timeout;
 /// # If a process dies
 /// The lock of one that dies holding it goes to the next, as
 /// [`LockError::OwnerDied`], with the guard. Everybody after it is told the same,
-/// until one calls [`Guard::mark_sound`]. A process that dies while it waits
-/// disturbs nobody.
+/// until one calls [`Guard::mark_sound`]. A process that dies while it waits, or as it
+/// asks who holds the lock, disturbs nobody.
 ///
 /// # Limits
 /// A thread may hold 2,000 locks at a time, because the kernel releases no more
@@ -200,6 +200,7 @@ mod tests {
     use std::sync::atomic::Ordering;
 
     use super::*;
+    use crate::RLock;
 
     #[test]
     fn a_dead_holder_is_gone_whoever_has_its_number() {
@@ -222,6 +223,41 @@ mod tests {
             assert!(shown.contains("owner: None"), "{shown}");
         });
         assert!(matches!(lock.lock(), Err(LockError::OwnerDied(_))), "it is told all the same");
+    }
+
+    /// A thread that ends as if it had been killed: the kernel lets go for it.
+    fn die_after(lock: &Lock, work: fn(&Lock)) {
+        std::thread::scope(|scope| scope.spawn(|| work(lock)).join().unwrap());
+    }
+
+    #[test]
+    fn one_who_dies_on_its_way_in_or_out_has_changed_nothing() {
+        let lock = Lock::new().unwrap();
+        // So does one that asks who holds the lock.
+        die_after(&lock, |lock| assert!(lock.slot.mutex().try_lock().is_ok()));
+        assert!(lock.lock().is_ok());
+        die_after(&lock, |lock| {
+            std::mem::forget(lock.lock().unwrap());
+            lock.slot.head().owner.store(0, Ordering::Relaxed);
+        });
+        assert!(lock.lock().is_ok());
+    }
+
+    #[test]
+    fn a_second_death_hides_no_first_one() {
+        let lock = Lock::new().unwrap();
+        die_after(&lock, |lock| std::mem::forget(lock.lock().unwrap()));
+        die_after(&lock, |lock| assert!(lock.slot.mutex().try_lock().is_ok()));
+        assert!(matches!(lock.lock(), Err(LockError::OwnerDied(_))));
+        let rlock = RLock::new().unwrap();
+        std::thread::scope(|scope| {
+            let hold = || (0..2).for_each(|_| std::mem::forget(rlock.lock().unwrap()));
+            scope.spawn(hold).join().unwrap();
+        });
+        assert_eq!(rlock.owner(), None, "who asks finds the dead one");
+        let Err(LockError::OwnerDied(guard)) = rlock.lock() else { panic!("the owner died") };
+        drop(guard);
+        assert!(!rlock.is_locked(), "what the dead one held is not held again");
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 use std::time::{Duration, Instant};
 
 use ipc_core::raw::{Acquired, LockFailure, ProcessId, ThreadId, fork_generation};
@@ -240,6 +240,8 @@ impl RwLock {
             return Err(refusal.into());
         }
         self.words().writing.store(1, Ordering::Relaxed);
+        // ORDERING: see `robust::lock`.
+        compiler_fence(Ordering::SeqCst);
         let guard = WriteGuard { lock: self, stays: PhantomData };
         if robust::is_sound(&self.slot) { Ok(guard) } else { Err(LockError::OwnerDied(guard)) }
     }
@@ -420,7 +422,8 @@ impl Drop for ReadGuard<'_> {
 impl Drop for WriteGuard<'_> {
     fn drop(&mut self) {
         if robust::is_mine(&self.lock.slot) {
-            self.lock.words().writing.store(0, Ordering::Relaxed);
+            // ORDERING: after all that the lock guards was changed.
+            self.lock.words().writing.store(0, Ordering::Release);
             self.lock.unlock_gate();
         }
     }

@@ -38,6 +38,29 @@ fn one_who_waits_for_a_lock_gets_it_when_its_holder_dies() {
     assert!(waiter.join());
 }
 
+/// It takes the lock's mutex for a moment, and is killed there at times.
+fn one_who_is_killed_as_it_asks_who_holds_a_lock_was_no_owner() {
+    let (lock, rlock) = (Lock::new().unwrap(), RLock::new().unwrap());
+    let user = fork(|| {
+        loop {
+            drop(lock.lock().expect("nobody died who held it"));
+            drop(rlock.lock().expect("nobody died who held it"));
+        }
+    });
+    for _ in 0..3000 {
+        let asker = child_that(|ready| {
+            ready.set();
+            loop {
+                _ = lock.is_locked();
+                _ = rlock.owner();
+            }
+        });
+        common::pause(Duration::from_micros(40));
+        assert!(asker.kill());
+    }
+    assert!(user.kill());
+}
+
 fn a_lock_taken_twice_by_one_thread_is_an_error() {
     let lock = Lock::new().unwrap();
     let guard = lock.lock().unwrap();
@@ -713,6 +736,7 @@ fn main() {
     run(tests![
         a_dead_owner_is_told_until_the_state_is_marked_sound,
         one_who_waits_for_a_lock_gets_it_when_its_holder_dies,
+        one_who_is_killed_as_it_asks_who_holds_a_lock_was_no_owner,
         a_lock_taken_twice_by_one_thread_is_an_error,
         more_locks_than_the_kernel_releases_are_an_error,
         a_forked_copy_of_a_guard_is_nothing,

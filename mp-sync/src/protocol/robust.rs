@@ -2,9 +2,12 @@
 //!
 //! The mutex is made consistent as soon as a death is found, so that no way out
 //! of a function makes it unusable. That the guarded state may be half changed is
-//! our own mark, which stays until somebody says that the state is sound.
+//! our own mark, which stays until somebody says that the state is sound. It is set
+//! where the dead one had written down that it holds the lock, as it does before it
+//! changes anything: one that died on its way in or out, or as it asked who holds the
+//! lock, has left the state whole.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, compiler_fence};
 use std::time::{Duration, Instant};
 
 use ipc_core::raw::{Acquired, LockFailure, RobustMutex, ThreadId};
@@ -30,19 +33,34 @@ pub(crate) fn lock(slot: &Slot, patience: Patience) -> Result<bool, LockFailure>
         Patience::Until(deadline) => slot.mutex().lock(deadline)?,
     };
     let head = slot.head();
-    head.owner.store(ThreadId::current().to_word(), Ordering::Relaxed);
     if acquired == Acquired::OwnerDied {
+        bury_owner(slot);
+    }
+    head.owner.store(ThreadId::current().to_word(), Ordering::Relaxed);
+    // ORDERING: as before a signal in this thread, which is what its death is: nothing that the
+    // lock guards is changed before.
+    compiler_fence(Ordering::SeqCst);
+    Ok(head.mark.load(Ordering::Relaxed) == SOUND)
+}
+
+/// With the mutex taken from a dead one: whether it held the lock, as it had written down.
+#[cold]
+fn bury_owner(slot: &Slot) {
+    let head = slot.head();
+    if head.owner.load(Ordering::Relaxed) != 0 {
+        // ORDERING: before the dead one is forgotten, as this thread may die too.
         head.mark.store(UNSOUND, Ordering::Relaxed);
         head.again.store(0, Ordering::Relaxed);
+        head.owner.store(0, Ordering::Release);
     }
-    Ok(head.mark.load(Ordering::Relaxed) == SOUND)
 }
 
 /// Unlocks; nothing happens if this thread does not hold it, as in a forked child.
 #[inline]
 pub(crate) fn unlock(slot: &Slot) {
     if is_mine(slot) {
-        slot.head().owner.store(0, Ordering::Relaxed);
+        // ORDERING: after all that the lock guards was changed; see `lock`.
+        slot.head().owner.store(0, Ordering::Release);
         slot.mutex().unlock();
     }
 }
@@ -70,9 +88,15 @@ pub(crate) fn mark_unsound(slot: &Slot) {
 /// Who holds it, as of now.
 pub(crate) fn owner(slot: &Slot) -> Option<ThreadId> {
     let owner = ThreadId::from_word(slot.head().owner.load(Ordering::Relaxed))?;
-    // The numbers of one who has died may be another one's by now: the mutex knows.
-    if !is_mine(slot) && lock(slot, Patience::None).is_ok() {
-        unlock(slot);
+    // The numbers of one who has died may be another one's by now: the mutex knows. It is
+    // taken without a word about it, as nothing is changed.
+    if !is_mine(slot)
+        && let Ok(acquired) = slot.mutex().try_lock()
+    {
+        if acquired == Acquired::OwnerDied {
+            bury_owner(slot);
+        }
+        slot.mutex().unlock();
         return None;
     }
     Some(owner)
