@@ -363,7 +363,7 @@ fn reachable_by(job: &Job) -> Builder {
 }
 
 /// Fewer calls than after which a client gets its way through shared memory.
-const SELDOM: usize = 48;
+const SELDOM: usize = 12;
 
 /// By client after client, of which none calls often enough for another way than its socket.
 fn by_plain_socket(job: &Job) -> Result<Answer, Failure> {

@@ -5,10 +5,11 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::time::{Duration, Instant};
 
 use ipc_core::{
-    AcceptError, Address, ConnectError, ConnectOptions, Listener, ListenerOptions, connect_link, wait,
+    AcceptError, Address, ConnectError, ConnectOptions, Listener, ListenerOptions, RecvError, connect,
+    connect_link, wait,
 };
 
-use crate::{LATE, Outcome, SOON, Talk, bound, bound_tcp, call};
+use crate::{LATE, Outcome, SOON, Talk, bound, bound_tcp, call, key};
 
 pub(crate) fn of_accept() -> Outcome {
     let listener = bound(ListenerOptions::new())?;
@@ -17,6 +18,34 @@ pub(crate) fn of_accept() -> Outcome {
     assert!(matches!(listener.accept_timeout::<(), ()>(SOON), Err(AcceptError::Timeout)));
     assert!(begun.elapsed() >= SOON);
     Ok(())
+}
+
+/// Longer than a wait that is a read may take by itself.
+const LONG: Duration = Duration::from_millis(1500);
+
+pub(crate) fn of_long_waits_for_a_message() -> Outcome {
+    for listener in [bound(with_key())?, bound_tcp(with_key())?] {
+        let client: Talk = connect(listener.address(), ConnectOptions::new().authkey(key("long")))?;
+        let server: Talk = listener.accept_timeout(LATE)?;
+        let begun = Instant::now();
+        assert!(matches!(client.recv_timeout(LONG), Err(RecvError::Timeout)));
+        assert!(begun.elapsed() >= LONG);
+        std::thread::scope(|scope| -> Outcome {
+            let receiver = scope.spawn(|| (client.recv_timeout(LATE), client.recv()));
+            for text in ["in time", "at any time"] {
+                std::thread::sleep(LONG);
+                server.send(&text.to_owned())?;
+            }
+            let (in_time, at_any_time) = receiver.join().unwrap();
+            assert_eq!((in_time?, at_any_time?), ("in time".to_owned(), "at any time".to_owned()));
+            Ok(())
+        })?;
+    }
+    Ok(())
+}
+
+fn with_key() -> ListenerOptions {
+    ListenerOptions::new().authkey(key("long"))
 }
 
 pub(crate) fn of_connect() -> Outcome {

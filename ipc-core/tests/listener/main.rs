@@ -57,6 +57,7 @@ fn main() -> ExitCode {
         peers::something_else_answers,
         deadlines::of_accept,
         deadlines::of_connect,
+        deadlines::of_long_waits_for_a_message,
         deadlines::of_connect_to_a_full_queue,
         deadlines::a_listener_that_comes_later,
         deadlines::wait_takes_listeners,

@@ -6,7 +6,7 @@ use crate::deadline;
 use crate::error::RecvError;
 use crate::link::patience::Patience;
 use crate::sys::poll::poll;
-use crate::sys::stream::Stream;
+use crate::sys::stream::{NAP, Stream};
 use crate::sys::{Handle, cpu};
 
 /// How long a wait looks again and again before it sleeps: longer than a wake-up takes,
@@ -20,6 +20,13 @@ pub(super) struct Source<'a> {
     pub(super) deadline: Option<Instant>,
     /// Whether a wait may look for some time before it sleeps.
     pub(super) polls: bool,
+}
+
+impl Source<'_> {
+    fn may_sleep_reading(&self) -> bool {
+        let Some(deadline) = self.deadline else { return true };
+        deadline.saturating_duration_since(Instant::now()) > NAP && self.stream.naps()
+    }
 }
 
 /// What came beside the bytes, and what earlier waits were like.
@@ -38,14 +45,15 @@ impl Incoming {
     pub(super) fn read(&mut self, source: &Source<'_>, into: &mut [u8]) -> Result<usize, RecvError> {
         // Where the peer was last seen on this CPU, looking would only keep it from running.
         let looks = source.polls && self.patience.looks() && self.peer_cpu != Some(cpu::current() as u16);
-        // One that neither looks nor has a deadline sleeps in the very call that reads.
-        if (looks || source.deadline.is_some())
+        // One that neither looks nor has a deadline soon sleeps in the very call that reads.
+        let sleeps_reading = source.may_sleep_reading();
+        if (looks || !sleeps_reading)
             && let Some(read) = self.look(source, into, looks)?
         {
             return Ok(read);
         }
         loop {
-            if source.deadline.is_none()
+            if sleeps_reading
                 && let Some(read) =
                     source.stream.read_waiting(into, &mut self.handles, &mut self.lost_handles)?
             {

@@ -158,7 +158,7 @@ pub(crate) fn tcp_stream(stream: TcpStream) -> io::Result<Stream> {
     let handle: Handle = OwnedFd::from(stream).into();
     sockopt::set_socket_keepalive(&handle, true)?;
     sockopt::set_tcp_keepidle(&handle, ASK_AFTER)?;
-    Ok(Stream::tcp(handle))
+    Ok(Stream::own_tcp(handle))
 }
 
 /// Who is at the other end of a local stream.

@@ -6,6 +6,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev2};
 use rustix::net::{
@@ -28,7 +29,12 @@ pub(crate) struct Stream {
     kind: Kind,
     /// A write that nobody will read would bring a signal which ends the program.
     is_loud: bool,
+    /// Whether a read that waits ends by itself after [`NAP`], once that was asked for.
+    naps: OnceLock<bool>,
 }
+
+/// How long a read that waits takes at most, where the kernel was told so.
+pub(crate) const NAP: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -52,15 +58,20 @@ impl Stream {
     }
 
     pub(crate) fn socket(handle: Handle) -> Self {
-        Self { handle, kind: Kind::Socket, is_loud: false }
+        Self { handle, kind: Kind::Socket, is_loud: false, naps: OnceLock::new() }
     }
 
     pub(crate) fn tcp(handle: Handle) -> Self {
-        Self { handle, kind: Kind::Tcp, is_loud: false }
+        Self { handle, kind: Kind::Tcp, is_loud: false, naps: OnceLock::from(false) }
+    }
+
+    /// One that was made here, whose reads may be told to [nap](Self::naps).
+    pub(crate) fn own_tcp(handle: Handle) -> Self {
+        Self { naps: OnceLock::new(), ..Self::tcp(handle) }
     }
 
     pub(crate) fn pipe(handle: Handle) -> Self {
-        Self { handle, kind: Kind::Pipe, is_loud: !is_ignored() }
+        Self { handle, kind: Kind::Pipe, is_loud: !is_ignored(), naps: OnceLock::new() }
     }
 
     pub(crate) fn passes_handles(&self) -> bool {
@@ -113,8 +124,15 @@ impl Stream {
         self.read(into, handles, lost, RecvFlags::DONTWAIT)
     }
 
+    /// Whether [`read_waiting`](Self::read_waiting) ends after [`NAP`], so that one with a deadline may
+    /// call it. The kernel is told so of TCP sockets that were made here: another one is its maker's.
+    pub(crate) fn naps(&self) -> bool {
+        let tell = || sockopt::set_socket_timeout(&self.handle, sockopt::Timeout::Recv, Some(NAP)).is_ok();
+        self.kind == Kind::Tcp && *self.naps.get_or_init(tell)
+    }
+
     /// As [`try_read`](Self::try_read), but waits for something to read; `None` if a signal
-    /// came, or the stream was made so that nobody waits at it.
+    /// came, the stream was made so that nobody waits at it, or it [naps](Self::naps).
     pub(crate) fn read_waiting(
         &self,
         into: &mut [u8],

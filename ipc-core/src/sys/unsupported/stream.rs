@@ -1,8 +1,11 @@
 use std::io;
+use std::time::Duration;
 
 use super::handle::Handle;
 use super::poll::Interest;
 use super::unsupported;
+
+pub(crate) const NAP: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(crate) struct Stream(Handle);
@@ -62,6 +65,10 @@ impl Stream {
         _handles: &mut Vec<Handle>,
         _lost: &mut bool,
     ) -> io::Result<Option<usize>> {
+        self.0.never()
+    }
+
+    pub(crate) fn naps(&self) -> bool {
         self.0.never()
     }
 
