@@ -185,5 +185,11 @@ mod tests {
         assert!(error.contains("no shared memory of 18446744073709551615 bytes"), "{error}");
         let error = crate::Arena::new(usize::MAX).unwrap_err().to_string();
         assert!(error.contains("no arena of"), "{error}");
+        for size in [usize::MAX, usize::MAX / 2 + 1, usize::MAX - 4096] {
+            let errors = [SharedMemory::anonymous(size).unwrap_err(), crate::Arena::new(size).unwrap_err()];
+            assert!(errors.iter().all(|error| error.to_string().contains("ask for as much")), "{errors:?}");
+        }
+        // What no more than the system refuses.
+        assert!(crate::Arena::new(usize::MAX / 2 - (1 << 20)).is_err());
     }
 }

@@ -118,9 +118,8 @@ impl Arena {
     /// What the system says: no address space, no descriptors.
     pub fn new(size: usize) -> io::Result<Self> {
         let pages = size.max(1).checked_next_multiple_of(PAGE);
-        let whole = pages.and_then(|size| size.checked_add(PAGE)).ok_or(io::ErrorKind::InvalidInput.into());
-        let region = whole.and_then(|whole| Ok((whole, Region::create(whole)?)));
-        let (whole, region) = region.map_err(|error| {
+        let whole = pages.and_then(|size| size.checked_add(PAGE)).unwrap_or(usize::MAX);
+        let region = Region::create(whole).map_err(|error| {
             with_reason(format_args!("no arena of {size} bytes can be had, a smaller one may"), error)
         })?;
         block::sign(&region);

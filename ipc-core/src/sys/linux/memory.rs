@@ -36,8 +36,12 @@ pub(crate) struct Segment {
 impl Segment {
     /// Zeroed memory of `len` bytes, which the kernel supplies page by page as it is touched.
     pub(crate) fn create(len: usize) -> io::Result<Self> {
+        if len > isize::MAX as usize {
+            let reason = "it is more than a process can have: ask for as much as is used at one time";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+        }
         let fd = memfd_create(c"ipc-core", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-        ftruncate(&fd, u64::try_from(len).map_err(|_| io::ErrorKind::InvalidInput)?)?;
+        ftruncate(&fd, len as u64)?;
         fcntl_add_seals(&fd, SEALS)?;
         Ok(Self { handle: fd.into(), len })
     }
