@@ -1,0 +1,111 @@
+//! Barriers, and those who die, come late, or give them up.
+
+mod common;
+
+use std::sync::atomic::Ordering::SeqCst;
+
+use common::{Child, LONG, SHORT, eventually, fork, run};
+use mp_sync::{Barrier, BarrierError, SharedAtomicU64};
+
+fn a_barrier_lets_all_go_with_one_leader() {
+    let barrier = Barrier::new(3).unwrap();
+    let (leaders, actions) = (SharedAtomicU64::new(0).unwrap(), SharedAtomicU64::new(0).unwrap());
+    let work = || {
+        for _ in 0..200 {
+            let turn = barrier.wait_with(|| _ = actions.fetch_add(1, SeqCst)).unwrap();
+            leaders.fetch_add(u64::from(turn.is_leader()), SeqCst);
+        }
+    };
+    let children = [fork(work), fork(work)];
+    work();
+    assert!(children.into_iter().all(Child::join));
+    assert_eq!((leaders.load(SeqCst), actions.load(SeqCst), barrier.n_waiting()), (200, 200, 0));
+}
+
+fn a_barrier_breaks_when_one_who_waits_dies() {
+    let barrier = Barrier::new(3).unwrap();
+    let victim = fork(|| drop(barrier.wait()));
+    let other = fork(|| assert!(matches!(barrier.wait(), Err(BarrierError::Broken))));
+    eventually("two wait", || barrier.n_waiting() == 2);
+    std::thread::sleep(5 * SHORT);
+    victim.kill();
+    assert!(other.join());
+    assert!(barrier.is_broken());
+    assert!(matches!(barrier.wait(), Err(BarrierError::Broken)));
+    barrier.reset().unwrap();
+    assert!(!barrier.is_broken());
+    assert!(matches!(barrier.wait_timeout(SHORT), Err(BarrierError::Timeout)));
+    assert!(barrier.is_broken());
+}
+
+fn a_barrier_is_not_filled_by_the_dead() {
+    for _ in 0..20 {
+        let barrier = Barrier::new(2).unwrap();
+        let victim = fork(|| drop(barrier.wait()));
+        eventually("it waits", || barrier.n_waiting() == 1);
+        victim.kill();
+        assert!(matches!(barrier.wait(), Err(BarrierError::Broken)));
+    }
+}
+
+fn a_barrier_is_used_by_more_than_its_parties() {
+    let (barrier, passes) = (Barrier::new(2).unwrap(), SharedAtomicU64::new(0).unwrap());
+    let others: Vec<Child> = (0..5)
+        .map(|_| {
+            fork(|| {
+                while barrier.wait().is_ok() {
+                    passes.fetch_add(1, SeqCst);
+                }
+            })
+        })
+        .collect();
+    eventually("all pass", || passes.load(SeqCst) > 2000);
+    barrier.abort().unwrap();
+    assert!(others.into_iter().all(Child::join));
+}
+
+fn an_aborted_barrier_fails_those_who_wait() {
+    let barrier = Barrier::new(2).unwrap();
+    let waiter = fork(|| assert!(matches!(barrier.wait(), Err(BarrierError::Broken))));
+    eventually("it waits", || barrier.n_waiting() == 1);
+    barrier.abort().unwrap();
+    assert!(waiter.join());
+}
+
+fn an_aborted_barrier_is_reset() {
+    let barrier = Barrier::new(2).unwrap();
+    barrier.abort().unwrap();
+    assert!(matches!(barrier.wait(), Err(BarrierError::Broken)));
+    barrier.reset().unwrap();
+    let other = fork(|| assert!(barrier.wait().is_ok()));
+    barrier.wait().unwrap();
+    assert!(other.join());
+}
+
+fn an_action_waits_up_to_a_timeout() {
+    let barrier = Barrier::new(2).unwrap();
+    let timed_out = barrier.wait_with_timeout(SHORT, || unreachable!("not all have come"));
+    assert!(matches!(timed_out, Err(BarrierError::Timeout)));
+    barrier.reset().unwrap();
+    let actions = SharedAtomicU64::new(0).unwrap();
+    let come = || _ = barrier.wait_with_timeout(LONG, || _ = actions.fetch_add(1, SeqCst)).unwrap();
+    let other = fork(come);
+    come();
+    assert!(other.join());
+    assert_eq!(actions.load(SeqCst), 1);
+}
+
+fn main() {
+    macro_rules! tests {
+        ($($name:ident),* $(,)?) => { &[$((stringify!($name), $name as fn())),*] };
+    }
+    run(tests![
+        a_barrier_lets_all_go_with_one_leader,
+        a_barrier_breaks_when_one_who_waits_dies,
+        a_barrier_is_not_filled_by_the_dead,
+        a_barrier_is_used_by_more_than_its_parties,
+        an_aborted_barrier_fails_those_who_wait,
+        an_aborted_barrier_is_reset,
+        an_action_waits_up_to_a_timeout,
+    ]);
+}
