@@ -21,6 +21,7 @@ common::tests![
     what_no_system_takes_is_refused_in_words,
     the_end_of_the_cpu_time_is_told_in_words,
     streams_are_given,
+    streams_lead_nowhere_or_where_those_of_the_parent_lead,
     limits_and_niceness_are_given,
     arguments_are_given_or_refused,
     another_executable_is_started_if_it_is_of_this_build,
@@ -89,6 +90,30 @@ fn streams_are_given(method: StartMethod) {
         builder(method).stdin(Handle::from(OwnedFd::from(input))).stdout(stdout).stderr(Stdio::null());
     child.spawn(copy, ()).unwrap().join().unwrap();
     assert_eq!(text(reader), "from above!\n");
+}
+
+fn streams_lead_nowhere_or_where_those_of_the_parent_lead(method: StartMethod) {
+    let below = |(method, inherits): (StartMethod, bool)| {
+        let leads =
+            |()| ["0", "1", "2"].map(|number| fs::read_link(format!("/proc/self/fd/{number}")).unwrap());
+        let child = builder(method).stdout(Stdio::null());
+        let child = if inherits { child.stdin(Stdio::inherit()) } else { child };
+        child.spawn(leads, ()).unwrap().join().unwrap()
+    };
+    for inherits in [false, true] {
+        let (input, _output) = pipe().unwrap();
+        let (_reader, stdout) = stream();
+        let (_reader, stderr) = stream();
+        let child = builder(method).stdin(Handle::from(OwnedFd::from(input))).stdout(stdout).stderr(stderr);
+        let [stdin, stdout, stderr] = child
+            .spawn(below, (method, inherits))
+            .unwrap()
+            .join()
+            .unwrap()
+            .map(|lead| lead.display().to_string());
+        assert_eq!((stdin != "/dev/null", stdout.as_str()), (inherits, "/dev/null"), "{stdin}");
+        assert!(stderr.starts_with("pipe:"), "{stderr}");
+    }
 }
 
 fn limits_and_niceness_are_given(method: StartMethod) {

@@ -18,6 +18,7 @@ common::tests![
     servers_of_many_arguments_are_not_kept,
     an_argument_is_dropped_here_once_it_is_sent,
     a_child_has_few_handles,
+    a_child_has_no_link_but_its_own,
 ];
 
 fn main() -> std::process::ExitCode {
@@ -113,5 +114,26 @@ fn a_child_has_few_handles(method: StartMethod) {
         assert!(counts.iter().all(|count| *count == first), "{first} {counts:?}");
         // Some more may have been inherited from whoever runs the tests.
         assert!(first <= 6 + 3, "{first}");
+    }
+}
+
+fn sockets((): ()) -> usize {
+    let all = fs::read_dir("/proc/self/fd").unwrap();
+    let leads = all.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+    leads.filter(|lead| lead.to_string_lossy().starts_with("socket:")).count()
+}
+
+fn a_child_has_no_link_but_its_own(method: StartMethod) {
+    let here = sockets(());
+    let alone = spawn(method, sockets, ()).unwrap().join().unwrap();
+    if method == StartMethod::Fork {
+        assert_eq!(alone, here + 1);
+    }
+    let sleep = |()| thread::sleep(Duration::from_secs(600));
+    let siblings: Vec<_> = (0..3).map(|_| spawn(method, sleep, ()).unwrap()).collect();
+    assert_eq!(spawn(method, sockets, ()).unwrap().join().unwrap(), alone);
+    for sibling in siblings {
+        sibling.kill().unwrap();
+        assert_eq!(sibling.join().unwrap_err().signal(), Some(9));
     }
 }
