@@ -39,6 +39,7 @@ pub(crate) struct Opening {
     name: String,
     method: StartMethod,
     allowance: usize,
+    polls: bool,
     wires: Option<Wires>,
     setup: Option<Arc<Mutex<Packet>>>,
     farewell: Option<Arc<Mutex<Packet>>>,
@@ -65,11 +66,12 @@ enum Reach {
 }
 
 impl Opening {
-    pub(crate) fn new(name: &str, method: StartMethod, rules: &Rules, allowance: usize) -> Self {
+    pub(crate) fn new(name: &str, method: StartMethod, rules: &Rules, allowance: usize, polls: bool) -> Self {
         Self {
             name: name.to_owned(),
             method,
             allowance,
+            polls,
             wires: rules.wires.clone(),
             setup: rules.setup.clone(),
             farewell: rules.farewell.clone(),
@@ -101,6 +103,7 @@ impl Opening {
             has_farewell: self.farewell.is_some(),
             time_limit: self.time_limit,
             allowance: self.allowance,
+            polls: self.polls,
             measures: self.measures,
             measures_before: self.measures_before,
         };

@@ -43,7 +43,9 @@ impl Driver {
             usize::MAX => budget,
             _ => budget::share(budget, rules.processes, place),
         };
-        (id, Opening::new(&id.to_string(), method, rules, allowance))
+        // Of many that come up together, each that polled would keep the next from coming.
+        let polls = rules.processes <= self.cpus;
+        (id, Opening::new(&id.to_string(), method, rules, allowance, polls))
     }
 
     /// A worker is there.

@@ -57,6 +57,8 @@ pub(crate) struct Equipment {
     pub(crate) time_limit: Option<Duration>,
     /// How many processes the pools in its tasks may have.
     pub(crate) allowance: usize,
+    /// Polls for its first task before it sleeps; each task says it of the next.
+    pub(crate) polls: bool,
     /// Tells how much memory it has after its tasks.
     pub(crate) measures: bool,
     /// Tells how much memory it has before each task.
@@ -73,9 +75,9 @@ pub(crate) enum Line {
 
 /// The function that worker processes run.
 pub(crate) fn serve(equipment: Equipment) {
-    let Equipment { line, board, has_setup, has_farewell, time_limit, allowance, measures, measures_before } =
+    let Equipment { line, board, has_setup, has_farewell, time_limit, measures, measures_before, .. } =
         equipment;
-    budget::begin_worker(allowance);
+    budget::begin_worker(equipment.allowance);
     let (link, is_foreign) = match line {
         Line::Ring(link) => (link, false),
         // A panic here ends the worker, and its parent learns of it.
@@ -91,6 +93,9 @@ pub(crate) fn serve(equipment: Equipment) {
     };
     // This process ends with the pool's: nobody need watch for that.
     link.link().leave_unwatched();
+    if !equipment.polls {
+        link.set_polling(Polling::Off);
+    }
     let mut packet = Packet::new();
     let mut state: Box<dyn Any> = Box::new(());
     if has_setup {
