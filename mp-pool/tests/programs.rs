@@ -82,6 +82,21 @@ fn workers_end_with_their_killed_owner(method: &'static str) {
     }
 }
 
+/// The library's threads are known by their names, which one that was just started on a busy
+/// machine has yet to take.
+fn await_names() {
+    let main = std::fs::read_to_string("/proc/self/comm").unwrap();
+    let is_nameless = |task: &std::path::Path| {
+        let is_other = !task.ends_with(std::process::id().to_string());
+        is_other && std::fs::read_to_string(task.join("comm")).is_ok_and(|name| name == main)
+    };
+    let begun = Instant::now();
+    while std::fs::read_dir("/proc/self/task").unwrap().any(|task| is_nameless(&task.unwrap().path())) {
+        assert!(begun.elapsed() < LIMIT / 2, "a thread of the program's");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// Forks while tasks are handed in, queued and under way, and while the pool's own thread is
 /// in the middle of anything.
 fn fork_amid(method: StartMethod) {
@@ -91,6 +106,7 @@ fn fork_amid(method: StartMethod) {
     for round in 0..20u64 {
         results.extend((0..500).map(|x| pool.apply_async(square, 1000 * round + x)));
         let (theirs, result) = (Arc::clone(&pool), pool.apply_async(square, 3));
+        await_names();
         let child = Process::fork(move || {
             let told = theirs.apply(square, 5).unwrap_err().pool_error().unwrap().is_forked()
                 && theirs.map(square, 0..9).unwrap_err().pool_error().unwrap().is_forked()
@@ -104,6 +120,7 @@ fn fork_amid(method: StartMethod) {
             theirs.terminate();
             (told, theirs.pids().len(), theirs.stats().workers.len())
         });
+        await_names();
         // One of its own is as good as any.
         let own = Pool::builder().processes(1).start_method(StartMethod::Fork).build().unwrap();
         let squares: Vec<_> = (0..50).map(|x| own.apply_async(square, x)).collect();
