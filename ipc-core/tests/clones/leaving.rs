@@ -155,3 +155,17 @@ pub(crate) fn over_tcp_only_the_last_clone_moves() {
     drop(clone);
     mover.send(&tx).unwrap();
 }
+
+pub(crate) fn a_sender_whose_message_is_refused_stays() {
+    for (name, (tx, rx)) in each::<u64>() {
+        let (mover, moved) = over(RingLink::pipe(RingOptions::default().capacity(4096)).unwrap());
+        // No room is left for any other message.
+        while mover.try_send(&(vec![0u8; 100], None::<Sender<u64>>)).is_ok() {}
+        let parcel = (vec![0u8; 100], Some(tx));
+        assert!(matches!(mover.try_send(&parcel), Err(SendError::Timeout)), "{name}");
+        let tx = parcel.1.as_ref().unwrap();
+        tx.send_timeout(&1, LONG).unwrap();
+        assert_eq!(rx.recv_timeout(LONG).unwrap(), 1, "{name}");
+        drop(moved);
+    }
+}
