@@ -37,7 +37,7 @@ static TESTKIT: Rule = Rule {
 };
 
 static SHIPPED: Rule = Rule {
-    says: "a shipped crate has a version, a description, a licence, README.md and CHANGELOG.md; \
+    says: "a shipped crate has a version, a description, a licence and its texts, README.md and CHANGELOG.md; \
            all others are 0.0.0 and unpublished",
     written: "ARCHITECTURE.md, \"House rules\"",
 };
@@ -90,8 +90,10 @@ fn shipped(member: &Crate, problems: &mut Vec<Problem>) {
             problems.push(at(&SHIPPED, member, &format!("has no {key}")));
         }
     }
-    if !member.folder.join("README.md").is_file() {
-        problems.push(at(&SHIPPED, member, "has no README.md"));
+    for file in ["README.md", "LICENSE-MIT", "LICENSE-APACHE"] {
+        if !member.folder.join(file).is_file() {
+            problems.push(at(&SHIPPED, member, &format!("has no {file}")));
+        }
     }
     let version = member.manifest.value("package", "version");
     let version = version.unwrap_or_default().trim_matches('"');
