@@ -90,4 +90,4 @@ pub use plain::{Plain, item_width};
 pub use sys::Handle;
 pub use transfer::{decoding_from_own_tree, encoding_message, outside_messages};
 pub use wait::{Arm, Waitable, wait, wait_deadline};
-pub use wait_set::{Room, WaitSet};
+pub use wait_set::{PeerEnd, Room, WaitSet};

@@ -98,6 +98,47 @@ impl<L: Link> Waitable for Room<L> {
     }
 }
 
+/// Something to wait for that is ready when a link's peer has ended the connection, and not when
+/// it has said something.
+///
+/// A connection over TCP tells of it.
+///
+/// # Examples
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Duration;
+/// use ipc_core::link::TcpLink;
+/// use ipc_core::{Handle, Packet, PeerEnd, wait};
+/// use ipc_core::link::Link;
+///
+/// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// let far = std::net::TcpStream::connect(listener.local_addr()?)?;
+/// let link = TcpLink::from_handle(Handle::from(std::os::fd::OwnedFd::from(far)));
+/// let near = TcpLink::from_handle(Handle::from(std::os::fd::OwnedFd::from(listener.accept()?.0)));
+/// let end = PeerEnd::of(Arc::new(link)).expect("a connection over TCP tells");
+/// near.send(&mut Packet::new(), None)?;
+/// assert!(wait(&[&end], Some(Duration::ZERO))?.is_empty(), "a message is no end");
+/// drop(near);
+/// assert_eq!(wait(&[&end], None)?, [0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct PeerEnd<L>(L);
+
+impl<L: Link> PeerEnd<L> {
+    /// That of the peer of `link`, if the link tells of it ([`Link::arm_end`]).
+    pub fn of(link: L) -> Option<Self> {
+        let tells = link.arm_end(&mut Arm::default());
+        tells.then_some(Self(link))
+    }
+}
+
+impl<L: Link> Waitable for PeerEnd<L> {
+    fn arm<'a>(&'a self, arm: &mut Arm<'a>) {
+        self.0.arm_end(arm);
+    }
+}
+
 /// Numbers are given to things in the order in which they come, and never again.
 #[derive(Default)]
 struct State {

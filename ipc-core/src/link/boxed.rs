@@ -73,6 +73,10 @@ macro_rules! forward {
                 (**self).arm_room(arm)
             }
 
+            fn arm_end<'a>(&'a self, arm: &mut Arm<'a>) -> bool {
+                (**self).arm_end(arm)
+            }
+
             fn set_polling(&self, polling: Polling) {
                 (**self).set_polling(polling);
             }

@@ -166,6 +166,12 @@ pub trait Link: Send + Sync + fmt::Debug {
         false
     }
 
+    /// Names the handle that becomes ready when the peer has ended the connection, and not when
+    /// it has sent something; `false` if nothing does, which is the default. For [`PeerEnd`](crate::PeerEnd).
+    fn arm_end<'a>(&'a self, _arm: &mut Arm<'a>) -> bool {
+        false
+    }
+
     /// How long a wait may poll before it sleeps. A link that cannot poll ignores it.
     fn set_polling(&self, _polling: Polling) {}
 

@@ -87,6 +87,11 @@ impl Link for TcpLink {
         true
     }
 
+    fn arm_end<'a>(&'a self, arm: &mut Arm<'a>) -> bool {
+        arm.push(self.framed.stream.ended());
+        true
+    }
+
     fn set_polling(&self, polling: Polling) {
         self.framed.set_polling(polling);
     }

@@ -39,6 +39,15 @@ impl<'a> Interest<'a> {
         self.flags.contains(PollFlags::OUT)
     }
 
+    /// The peer sends no more, or is gone; what it has sent does not count.
+    pub(crate) fn ended(handle: &'a impl AsFd) -> Self {
+        Self { fd: handle.as_fd(), flags: PollFlags::RDHUP }
+    }
+
+    pub(super) fn is_end(&self) -> bool {
+        self.flags.contains(PollFlags::RDHUP)
+    }
+
     /// The kernel reports a hang-up always; nothing else is asked for.
     pub(crate) fn hangup(handle: &'a impl AsFd) -> Self {
         Self { fd: handle.as_fd(), flags: PollFlags::empty() }

@@ -30,7 +30,7 @@ pub(crate) struct Set(Handle);
 pub(crate) struct Place {
     /// What its owner knows it by.
     fd: RawFd,
-    is_for_room: bool,
+    flags: EventFlags,
     kind: Kind,
 }
 
@@ -47,7 +47,7 @@ enum Kind {
 impl Place {
     /// Whether it is this very interest's.
     pub(crate) fn is_of(&self, interest: Interest<'_>) -> bool {
-        self.fd == interest.fd().as_raw_fd() && self.is_for_room == interest.is_writable()
+        self.fd == interest.fd().as_raw_fd() && self.flags == flags(interest)
     }
 
     /// Whether it is ready at any time, and never reported.
@@ -85,7 +85,7 @@ impl Set {
             }
             Err(error) => return Err(error.into()),
         };
-        Ok(Place { fd: interest.fd().as_raw_fd(), is_for_room: interest.is_writable(), kind })
+        Ok(Place { fd: interest.fd().as_raw_fd(), flags: flags(interest), kind })
     }
 
     /// Reports it no more.
@@ -114,5 +114,6 @@ fn flags(interest: Interest<'_>) -> EventFlags {
     let mut flags = EventFlags::empty();
     flags.set(EventFlags::IN, interest.is_readable());
     flags.set(EventFlags::OUT, interest.is_writable());
+    flags.set(EventFlags::RDHUP, interest.is_end());
     flags
 }

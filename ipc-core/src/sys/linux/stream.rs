@@ -94,6 +94,10 @@ impl Stream {
         Interest::writable(&self.handle)
     }
 
+    pub(crate) fn ended(&self) -> Interest<'_> {
+        Interest::ended(&self.handle)
+    }
+
     /// Sees to it that `chunk` bytes are taken whole or not at all, also where somebody has
     /// chosen a smaller buffer for the socket: the kernel splits what is longer than half of it.
     pub(crate) fn take_whole(&self, chunk: usize) -> io::Result<()> {

@@ -51,6 +51,10 @@ impl Stream {
         self.0.never()
     }
 
+    pub(crate) fn ended(&self) -> Interest<'_> {
+        self.0.never()
+    }
+
     pub(crate) fn take_whole(&self, _chunk: usize) -> io::Result<()> {
         self.0.never()
     }
