@@ -114,6 +114,41 @@ impl Builder {
         self
     }
 
+    /// How long a client over TCP is waited for whose connection was cut: half a minute unless set,
+    /// and not at all if it is zero.
+    ///
+    /// It is one that [connects again](Manager::reconnect). For so long it keeps what it holds, locks
+    /// and permits included, and when it is back in time all is as if there had been no cut: calls
+    /// that were under way have their answers, and nothing is done twice or lost. Of a process that
+    /// was killed over there the cut is all that is seen, so what it held is free for others only then.
+    /// A client on this machine has no time of grace, because its end is seen.
+    ///
+    /// At most 1,024 clients are waited for at a time, and at most 256 MiB of answers kept for them;
+    /// beyond that a cut is an end.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// use ipc_core::Address;
+    /// use mp_manager::{LockProxy, Manager, Reconnect};
+    ///
+    /// let address = Address::tcp("127.0.0.1", 0);
+    /// let server =
+    ///     Manager::builder().address(address).authkey("secret").grace(Duration::from_secs(60)).serve()?;
+    /// let client = Manager::connect(server.address(), "secret")?;
+    /// // From here on a cut that is mended within a minute is not seen.
+    /// let client = client.reconnect(Reconnect::within(Duration::from_secs(60)));
+    /// let lock: LockProxy = client.lock()?;
+    /// let guard = lock.lock()?;
+    /// # drop(guard);
+    /// # Ok::<(), mp_manager::ManagerError>(())
+    /// ```
+    #[must_use]
+    pub fn grace(mut self, time: Duration) -> Self {
+        self.limits.grace = time;
+        self
+    }
+
     /// Lets clients of other programs create objects of a type; those of a started
     /// manager's own tree need no such leave.
     #[must_use]
@@ -341,17 +376,20 @@ impl From<WireKey> for Key {
 }
 
 #[derive(Serialize, Deserialize)]
-struct WireLimits([usize; 6]);
+struct WireLimits([usize; 6], Duration);
 
 impl From<&Limits> for WireLimits {
     fn from(limits: &Limits) -> Self {
-        Self([limits.objects, limits.clients, limits.threads, limits.calls, limits.backlog, limits.message])
+        let counts =
+            [limits.objects, limits.clients, limits.threads, limits.calls, limits.backlog, limits.message];
+        Self(counts, limits.grace)
     }
 }
 
 impl From<WireLimits> for Limits {
-    fn from(WireLimits([objects, clients, threads, calls, backlog, message]): WireLimits) -> Self {
-        Self { objects, clients, threads, calls, backlog, message }
+    fn from(WireLimits(counts, grace): WireLimits) -> Self {
+        let [objects, clients, threads, calls, backlog, message] = counts;
+        Self { objects, clients, threads, calls, backlog, message, grace }
     }
 }
 

@@ -55,7 +55,8 @@
 //! unless it was given a [folder](Builder::state). Then those that were made
 //! [durable](Manager::make_durable) are there again when one is started with the same folder, with
 //! all that was answered. Clients [connect again](Manager::reconnect) by themselves if they are
-//! told to.
+//! told to. Over TCP that also mends cuts of the network, within a
+//! [time of grace](Builder::grace): nothing is lost or done twice.
 //!
 //! # Who is trusted
 //! A server that was [started](Manager::start) takes functions from its own tree of
@@ -85,6 +86,7 @@ mod manager;
 mod object_ref;
 mod proxy;
 mod reconnect;
+mod said;
 // The proxy of the names is for this crate alone.
 #[cfg(feature = "named")]
 #[allow(dead_code, unreachable_pub)]

@@ -110,6 +110,11 @@ impl Manager {
     /// that waits: for an item, for one. What the client held is gone with the old manager: a
     /// guard of a lock is one of nothing.
     ///
+    /// Over TCP the manager may still be there when the connection is cut. Then this client comes back
+    /// by itself within the [time of grace](crate::Builder::grace), and all is as if there had been no
+    /// cut: what it holds, calls under way, and calls that wait. Calls are sent late meanwhile, or are
+    /// errors at their deadlines; those may have run. This asks the manager once, and so waits for its answer.
+    ///
     /// A proxy that was found is equal to what it was equal to before. The key of a started manager
     /// is of no use for another one, so both are started with one that was
     /// [chosen](crate::Builder::authkey). Proxies in messages do not take the policy along.

@@ -244,8 +244,17 @@ impl ObjectRef {
     /// drop find it done, unless the manager is stuck.
     pub(crate) fn tell<A: Message>(&self, method: u64, args: &A) {
         let hasty = self.clone().with_timeout(self.patience.min(PARTING));
-        // The manager gives back what its clients hold when they end.
-        let _ = hasty.exchange(method, None, |packet| packet.append_item(args));
+        let client = match self.lease.route() {
+            Route::Client(client) if self.found.is_none() && client.lasts() => Some(client),
+            _ => None,
+        };
+        let told = client.is_none_or(|client| !client.is_cut())
+            && hasty.exchange(method, None, |packet| packet.append_item(args)).is_ok();
+        // The manager gives back what its clients hold when they end. One that may come back has it
+        // told then; being told twice, the object lets go once.
+        if let Some(client) = client.filter(|_| !told) {
+            client.call_later(self.id(), method, |packet| packet.append_item(args));
+        }
     }
 
     pub(crate) fn epoch(&self) -> u128 {

@@ -46,7 +46,7 @@ impl Reconnect {
     }
 
     /// Tries until something comes of it that is not to be tried again.
-    fn go_on<R>(
+    pub(crate) fn go_on<R>(
         &self,
         mut attempt: impl FnMut(Duration) -> Result<R, ManagerError>,
         is_passing: impl Fn(&ManagerError) -> bool,
@@ -94,6 +94,7 @@ struct Path {
 impl Way {
     pub(crate) fn new(client: &Arc<Client>, policy: Reconnect) -> Self {
         let access = Access { epoch: 0, ..client.access().clone() };
+        client.last(&policy);
         let path = Mutex::new(Path { client: Arc::clone(client), error: None });
         Self { access, policy, path, rounds: AtomicU64::new(0) }
     }
@@ -104,6 +105,10 @@ impl Way {
         let mut path = lock(&self.path);
         if path.client.is_usable() {
             return Ok(Arc::clone(&path.client));
+        }
+        if let Some(why) = path.client.take_lost() {
+            // It was sought as long as the policy says.
+            return Err(Kind::Lost(why).into());
         }
         if self.rounds.load(Ordering::Relaxed) != before
             && let Some(error) = &path.error
@@ -116,6 +121,7 @@ impl Way {
         self.rounds.fetch_add(1, Ordering::Relaxed);
         match found {
             Ok(client) => {
+                client.last(&self.policy);
                 *path = Path { client: Arc::clone(&client), error: None };
                 Ok(client)
             }

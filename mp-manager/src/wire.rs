@@ -3,8 +3,15 @@
 //! A request is a [`Head`] and, for some, arguments behind it. An answer is what
 //! its kind says, with a [`Tail`] at the end that is read first: which objects
 //! stand in a value is known only once it is written.
+//!
+//! A client over TCP may ask with [`Request::Last`] to be waited for when the connection is cut. From
+//! there on both sides number the messages of each direction, from one, without writing the numbers:
+//! the client all that it sends after the request, the server all after the [`Ticket`] but fillers. Each
+//! keeps what the other has not said with `Heard` to have come. A new connection that begins with
+//! [`Request::Resume`] goes on with the session: it says how many messages of the server's have come, the
+//! answer how many of the client's, and both send again what is missing, in order, before anything new.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use ipc_core::{Address, AuthKey, Connection, EncodeError, Packet};
@@ -94,6 +101,36 @@ pub(crate) enum Request {
     },
     /// How long the log is, and how many objects are durable.
     State,
+    /// The client comes back when the connection is cut: answered by [`Ticket`]. What it sends from
+    /// now on is counted.
+    Last,
+    /// The first one of a connection in the place of one that was cut; `heard` messages came over
+    /// that. Answered by [`Resumed`].
+    Resume {
+        version: u16,
+        epoch: u128,
+        ticket: Ticket,
+        heard: u64,
+    },
+    /// So many messages have come: they need not be kept any more.
+    Heard {
+        count: u64,
+    },
+    /// The client ends, and does not come back.
+    Leave,
+}
+
+/// Who comes back with it is who went.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Ticket {
+    pub(crate) session: u64,
+    pub(crate) token: u128,
+}
+
+/// A client has come back: so many of its messages have come before.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Resumed {
+    pub(crate) heard: u64,
 }
 
 /// How long a caller waits, in microseconds.
@@ -129,6 +166,25 @@ pub(crate) enum AnswerKind {
     Ring,
     /// Several answers, which come before this as packets.
     Batch,
+    /// A [`Ticket`]: what follows is counted.
+    Ticket,
+    /// So many requests as the number of the call says have come.
+    Heard,
+}
+
+/// A message from a server that means nothing, and is not counted.
+pub(crate) fn filler() -> Packet {
+    let mut packet = Packet::new();
+    let tail = Tail { call: 0, kind: AnswerKind::Waiting, objects: Vec::new() };
+    // Nothing in it can refuse to be encoded.
+    let _ = packet.append_tail(&tail);
+    packet
+}
+
+/// Whether it is a [`filler`].
+pub(crate) fn is_filler(packet: &Packet) -> bool {
+    static FILLER: LazyLock<Vec<u8>> = LazyLock::new(|| filler().bytes().to_vec());
+    packet.bytes() == *FILLER
 }
 
 /// A way through shared memory to a client that calls often.

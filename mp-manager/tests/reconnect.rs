@@ -175,13 +175,14 @@ impl Cable {
     }
 }
 
-/// Runs in a process of its own, which takes threads and sockets along.
+/// There is no time of grace. Runs in a process of its own, which takes threads and sockets along.
 fn a_connection_that_is_cut_loses_what_it_held() {
     Process::spawn(cut, ()).unwrap().join().unwrap();
 }
 
 fn cut((): ()) {
-    let server = Manager::builder().address(Address::tcp("127.0.0.1", 0)).authkey(KEY).serve().unwrap();
+    let builder = Manager::builder().address(Address::tcp("127.0.0.1", 0)).authkey(KEY);
+    let server = builder.grace(Duration::ZERO).serve().unwrap();
     let near = Manager::connect(server.address(), KEY).unwrap();
     let list: ListProxy<u64> = near.list().unwrap();
     near.publish("list", &list).unwrap();

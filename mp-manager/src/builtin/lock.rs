@@ -186,8 +186,12 @@ impl LockGuard {
     /// # Errors
     /// See [`ManagerError`].
     pub fn release(mut self) -> Result<(), ManagerError> {
-        let hold = std::mem::take(&mut self.hold);
-        self.object.ask(Call::Release { hold }, plain).wait()
+        let released = self.object.ask(Call::Release { hold: self.hold }, plain).wait();
+        // Whether it was is not known after some errors; the drop says it again, which does no harm.
+        if !released.as_ref().is_err_and(ManagerError::may_have_run) {
+            self.hold = 0;
+        }
+        released
     }
 }
 

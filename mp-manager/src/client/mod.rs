@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use ipc_core::link::{Link, Outgoing};
+use ipc_core::link::Outgoing;
 use ipc_core::raw::fork_generation;
 use ipc_core::{ConnectOptions, EncodeError, Handle, Packet, RecvError, SendError, connect_link_with};
 
@@ -20,13 +20,16 @@ use crate::context;
 use crate::error::{Kind, ManagerError};
 use crate::lease::{Lease, Route};
 use crate::object_ref::Reply;
-use crate::wire::{Access, AnswerKind, Request, Tail, VERSION, Welcome, request};
+use crate::wire::{Access, AnswerKind, Patience, Request, Tail, VERSION, Welcome, request};
 
 mod fast;
+mod keeper;
+mod line;
 #[cfg(test)]
 mod tests;
 mod waiting;
 
+use line::Line;
 use waiting::Waiting;
 
 /// How long a call may take unless its proxy says otherwise.
@@ -46,7 +49,7 @@ const SLICE: Duration = Duration::from_millis(2);
 /// A connection.
 pub(crate) struct Client {
     access: Access,
-    link: Box<dyn Link>,
+    line: Line,
     waiting: Waiting,
     /// What could not be sent at once goes before what is sent next.
     unsent: Mutex<Vec<Packet>>,
@@ -85,10 +88,11 @@ impl Client {
         let mut hello = request(begun.call, Request::Hello { version: VERSION }).map_err(Kind::Encode)?;
         let link = connect_link_with(&access.address, options(&access, timeout), &mut hello);
         let link = link.map_err(Kind::Connect)?;
+        let line = Line::over(link);
         let mut client = Self {
             access: access.clone(),
-            link,
-            waiting: Waiting::default(),
+            waiting: Waiting::over(&line),
+            line,
             unsent: Mutex::default(),
             last_call: AtomicU64::new(begun.call),
             generation: fork_generation(),
@@ -114,12 +118,20 @@ impl Client {
         if self.is_inherited() {
             return false;
         }
-        if self.link.poll(Some(Instant::now())).unwrap_or(true) {
+        self.look();
+        if let Some(far) = self.line.far() {
+            far.settle();
+        }
+        self.waiting.is_open()
+    }
+
+    /// Takes in what has come, if nobody else does.
+    fn look(&self) {
+        if self.line.has_news() {
             let read = |packet: &mut Packet, until| self.read(packet, until);
             let unasked = self.waiting.read_some(Some(Instant::now()), read);
             unasked.into_iter().for_each(|object| self.release(object));
         }
-        self.waiting.is_open()
     }
 
     /// Whether a fork has it from its parent, whose connection it is.
@@ -187,7 +199,7 @@ impl Client {
         asked: Request,
         write: impl FnOnce(&mut Packet) -> Result<(), EncodeError>,
     ) -> Result<(Packet, Begun, Vec<Arc<Lease>>), ManagerError> {
-        let call = self.last_call.fetch_add(1, Ordering::Relaxed) + 1;
+        let call = self.next_call();
         let object = if let Request::Call { object, .. } = asked { object } else { 0 };
         let begun = Begun { call, object };
         let mut packet = request(call, asked).map_err(Kind::Encode)?;
@@ -198,6 +210,10 @@ impl Client {
             self.ask_for_ring(call);
         }
         Ok((packet, begun, arguments))
+    }
+
+    fn next_call(&self) -> u64 {
+        self.last_call.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     pub(crate) fn finish(
@@ -344,7 +360,7 @@ impl Client {
     /// Sends over the ring, if there is one, or the socket.
     fn put(&self, once: &mut Once, deadline: Option<Instant>) -> Result<(), SendError> {
         let fast = &self.waiting.fast;
-        let Some((ring, at)) = fast.outlet() else { return self.link.send(once, deadline) };
+        let Some((ring, at)) = fast.outlet() else { return self.line.send(once, deadline) };
         let len = once.packet.bytes().len();
         if len as u64 > ring.longest {
             let text = format!("it is {len} bytes long, and the manager takes at most {}", ring.longest);
@@ -354,12 +370,12 @@ impl Client {
         match ring.link.link().send(once, deadline) {
             Ok(()) if fast.sent(at) && !self.waiting.keep_late(&mut once.packet, has_ends, &ring) => {
                 once.taken = false;
-                self.link.send(once, deadline)
+                self.line.send(once, deadline)
             }
             // The server is gone, or has dropped the ring: the socket knows.
             Err(SendError::Closed) if !once.taken => {
                 fast.stop_sending();
-                self.link.send(once, deadline)
+                self.line.send(once, deadline)
             }
             other => other,
         }
@@ -381,12 +397,12 @@ impl Client {
                 Err(error) => return Err(error),
             }
         }
-        self.link.recv(packet, deadline)
+        self.line.recv(packet, deadline)
     }
 
     /// This process calls often: from now on over shared memory, if the manager is on this machine.
     fn ask_for_ring(&self, call: u64) {
-        let can = self.link.capabilities();
+        let can = self.line.capabilities();
         let fast = &self.waiting.fast;
         let gate = (can.passes_handles && can.local).then(|| fast.close_gate()).flatten();
         if gate.is_none() {
@@ -395,14 +411,14 @@ impl Client {
         // References that come meanwhile are given back when others may send again.
         let given_up = Mutex::new(Vec::new());
         let asked_at = fast.now();
-        let asked = self.last_call.fetch_add(1, Ordering::Relaxed) + 1;
+        let asked = self.next_call();
         let until = Instant::now().checked_add(fast::PATIENCE);
         let Ok(packet) = request(asked, Request::Ring { longest: LONGEST as u64 }) else { return };
         if self.waiting.enter(asked).is_err() {
             return;
         }
         let mut once = Once { packet, taken: false };
-        if self.flush(until).and_then(|()| self.link.send(&mut once, until)).is_ok() {
+        if self.flush(until).and_then(|()| self.line.send(&mut once, until)).is_ok() {
             // Whether it comes or not, calls go on; one that comes late is only listened to.
             let read = |packet: &mut Packet, until| self.read(packet, until);
             let unasked = |objects| lock(&given_up).extend::<Vec<u64>>(objects);
@@ -412,6 +428,21 @@ impl Client {
         fast.asked(call, asked_at);
         drop(gate);
         given_up.into_inner().unwrap_or_default().into_iter().for_each(|object| self.release(object));
+    }
+
+    /// Calls a method that has no answer; if it cannot be sent soon, with the next call.
+    pub(crate) fn call_later(
+        &self,
+        object: u64,
+        method: u64,
+        write: impl FnOnce(&mut Packet) -> Result<(), EncodeError>,
+    ) {
+        let call = request(0, Request::Call { object, method, patience: Patience::default() });
+        if let Ok(mut packet) = call
+            && write(&mut packet).is_ok()
+        {
+            self.post(packet);
+        }
     }
 
     /// Gives a reference back.
@@ -508,7 +539,13 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Drop for Client {
     fn drop(&mut self) {
         if self.is_inherited() {
-            self.link.detach();
+            self.line.detach();
+        } else if self.line.far().is_some_and(|far| far.lasts()) {
+            if let Ok(packet) = request(0, Request::Leave) {
+                // A manager that does not take it waits for this client in vain, for a time.
+                let _ = self.line.send(&mut Once { packet, taken: false }, slice(None));
+            }
+            keeper::ring();
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Barrier;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
-use ipc_core::link::Capabilities;
+use ipc_core::link::{Capabilities, Link};
 use ipc_core::{Arm, Connection};
 
 use super::*;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use ipc_core::{Packet, RecvError};
 
 use super::fast::Fast;
+use super::line::{Far, Line};
 use super::lock;
 use crate::error::{Kind, ManagerError};
 use crate::wire::{AnswerKind, Head, Ring, Tail};
@@ -17,6 +18,7 @@ use crate::wire::{AnswerKind, Head, Ring, Tail};
 pub(super) struct Waiting {
     state: Mutex<State>,
     pub(super) fast: Fast,
+    far: Option<Arc<Far>>,
 }
 
 #[derive(Debug, Default)]
@@ -49,6 +51,10 @@ enum Found {
 }
 
 impl Waiting {
+    pub(super) fn over(line: &Line) -> Self {
+        Self { far: line.far().map(Arc::clone), ..Self::default() }
+    }
+
     pub(super) fn enter(&self, call: u64) -> Result<(), ManagerError> {
         let mut state = lock(&self.state);
         if let Some(why) = &state.closed {
@@ -266,6 +272,20 @@ impl Waiting {
             && let Ok(ring) = packet.read()
         {
             self.fast.install(ring);
+        }
+        if let Some(far) = &self.far {
+            match tail.kind {
+                AnswerKind::Heard => {
+                    far.was_heard(tail.call);
+                    return Vec::new();
+                }
+                AnswerKind::Ticket => {
+                    if let Ok(ticket) = packet.read_item() {
+                        far.admit(ticket);
+                    }
+                }
+                _ => {}
+            }
         }
         lock(&self.state).lay(packet, tail)
     }

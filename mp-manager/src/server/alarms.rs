@@ -22,6 +22,8 @@ pub(crate) enum Alarm {
     /// Something is wrong in this crate.
     #[cfg(test)]
     Panic,
+    /// A client whose connection was cut has not come back.
+    Grace { session: u64, turn: u64 },
 }
 
 impl Alarm {

@@ -11,6 +11,7 @@ use ipc_core::{Arm, Listener, Packet, RecvError, WaitSet, Waitable};
 use mp_process::catch_panic;
 
 use super::alarms::Alarm;
+use super::grace::Claim;
 use super::requests::Orders;
 use super::ring::{MOST, Ring};
 use super::session::Session;
@@ -18,6 +19,7 @@ use super::table::Hasty;
 use super::work::Work;
 use super::{Server, crew};
 use crate::client::lock;
+use crate::error::FaultKind;
 use crate::wire::RING_IDLE;
 
 /// What the thread at the helm has before it.
@@ -427,6 +429,7 @@ impl Helm {
         mut batch: Packet,
     ) -> Option<Work> {
         let Ok(packet) = batch.read_packet() else {
+            session.give_up_waiting();
             self.put_out(server, &session);
             return None;
         };
@@ -448,11 +451,46 @@ impl Helm {
                 self.ready.push_back(Ready { session, source: Source::Batch(batch) });
                 None
             }
+            Ok(Ok(Orders::Resume(claim))) => {
+                self.resume(server, &session, &claim);
+                None
+            }
             _ => {
+                session.give_up_waiting();
                 self.put_out(server, &session);
                 None
             }
         }
+    }
+
+    /// Gives the connection of a new client to one that was here before, if it is that.
+    fn resume(&mut self, server: &Arc<Server>, session: &Arc<Session>, claim: &Claim) {
+        let known = self.sessions.get(&claim.ticket.session).filter(|_| claim.epoch == server.access.epoch);
+        let (known, link) = (known.cloned(), session.link());
+        if let (Some(known), Some(link)) = (&known, link) {
+            self.set.remove(session.id());
+            self.set.remove(known.id());
+            if let Some(was_kept) = known.resume(link, claim) {
+                server.wait_no_more(was_kept);
+                self.sessions.remove(&session.id());
+                server.end_session(session.id());
+                server.flush_later(known.id());
+                return;
+            }
+            self.listen_to(known);
+        }
+        let why = if claim.epoch == server.access.epoch {
+            "the manager does not know the connection before any more: it was away for longer than the time of grace"
+        } else {
+            "another manager is at the address by now"
+        };
+        session.turn_away(claim.call, FaultKind::Refused(why.to_owned()));
+        self.put_out(server, session);
+    }
+
+    /// A session that is listened to already, or has no connection, stays as it is.
+    fn listen_to(&self, session: &Session) -> bool {
+        session.link().is_none_or(|link| self.set.add(session.id(), Arc::new(link)).is_ok())
     }
 
     /// Parts with a client before anything else is taken.
@@ -475,7 +513,7 @@ impl Helm {
         for id in std::mem::take(&mut *lock(&server.flushed)) {
             if let Some(session) = self.sessions.get(&id) {
                 // One that was not even taken out is there already.
-                let _ = self.set.add(id, Arc::clone(session));
+                self.listen_to(session);
             }
             if let Some(ring) = self.rings.get(&id) {
                 let _ = self.set.add(id | RING, Arc::clone(ring));
@@ -515,6 +553,9 @@ impl Helm {
             Alarm::GiveUp { session, call, .. } => {
                 server.session(session).is_some_and(|session| session.awaits(call))
             }
+            Alarm::Grace { session, turn } => {
+                server.session(session).is_some_and(|session| session.is_away_since(turn))
+            }
             _ => true,
         });
         while let Some(alarm) = server.alarms.due() {
@@ -527,6 +568,13 @@ impl Helm {
                 Alarm::Hear { session, period } => {
                     if server.session(session).is_some_and(|session| session.tell_waiting(period)) {
                         server.set_alarm(Instant::now() + period, alarm);
+                    }
+                }
+                Alarm::Grace { session, turn } => {
+                    let session = server.session(session);
+                    if let Some(session) = session.filter(|session| session.is_away_since(turn)) {
+                        session.give_up_waiting();
+                        lock(&server.ending).push(session.id());
                     }
                 }
                 Alarm::Lost { ticket } => server.lose(ticket),
@@ -552,13 +600,13 @@ impl Helm {
     fn let_in(&mut self, server: &Arc<Server>) {
         let Some(listener) = &self.listener else { return };
         while let Ok(accepted) = listener.accept_link(Some(Instant::now())) {
-            if self.sessions.len() >= server.limits.clients {
+            if self.sessions.len() >= server.limits.clients + server.grace.clients() {
                 continue;
             }
             let id = server.last_session.fetch_add(1, Ordering::Relaxed) + 1;
             let session = Session::new(id, accepted.into_link(), server.access.is_tree(), server);
             // Without memory for it in the kernel it is put out.
-            if self.set.add(id, Arc::clone(&session)).is_ok() {
+            if self.listen_to(&session) {
                 lock(&server.sessions).insert(id, Arc::clone(&session));
                 self.sessions.insert(id, Arc::clone(&session));
                 // Its hello came with the end of the handshake.
@@ -574,8 +622,15 @@ impl Helm {
             return;
         }
         for id in ending {
+            let session = self.sessions.get(&id);
+            if session.is_some_and(|session| session.is_seen_to()) {
+                continue;
+            }
             self.drop_ring(server, id);
             self.set.remove(id);
+            if self.sessions.get(&id).is_some_and(|session| server.wait_for(session)) {
+                continue;
+            }
             self.sessions.remove(&id);
             server.end_session(id);
         }

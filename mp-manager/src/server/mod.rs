@@ -34,6 +34,7 @@ mod answer;
 pub(crate) mod builtin;
 mod crew;
 mod flights;
+pub(crate) mod grace;
 mod helm;
 mod home_call;
 pub(crate) mod homes;
@@ -48,6 +49,7 @@ use alarms::{Alarm, Alarms};
 pub(crate) use answer::{Answer, CallKey, HeldAnswer, NotRead};
 use crew::Crew;
 use flights::Flights;
+use grace::Grace;
 use helm::Helm;
 pub(crate) use home_call::{HomeCall, begin_at_home};
 pub(crate) use object::{Hosted, Object, Shelf, Shelved};
@@ -68,11 +70,21 @@ pub(crate) struct Limits {
     pub(crate) backlog: usize,
     /// The longest request and answer.
     pub(crate) message: usize,
+    /// How long a client over TCP is waited for whose connection was cut.
+    pub(crate) grace: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { objects: 1 << 20, clients: 16_384, threads: 32, calls: 4096, backlog: 4096, message: 64 << 20 }
+        Self {
+            objects: 1 << 20,
+            clients: 16_384,
+            threads: 32,
+            calls: 4096,
+            backlog: 4096,
+            message: 64 << 20,
+            grace: grace::GRACE,
+        }
     }
 }
 
@@ -83,6 +95,7 @@ pub(crate) struct Server {
     table: Arc<Table>,
     names: Mutex<HashMap<String, u64>>,
     flights: Flights,
+    grace: Grace,
     pub(crate) sessions: Mutex<HashMap<u64, Arc<Session>>>,
     last_session: AtomicU64,
     alarms: Alarms,
@@ -135,6 +148,7 @@ impl Server {
             registered,
             names: Mutex::default(),
             flights: Flights::default(),
+            grace: Grace::default(),
             sessions: Mutex::default(),
             last_session: AtomicU64::new(0),
             alarms: Alarms::default(),
@@ -231,6 +245,7 @@ impl Server {
     /// Gives back what a client held, at once.
     fn end_session(&self, id: u64) {
         let Some(session) = lock(&self.sessions).remove(&id) else { return };
+        self.wait_no_more(session.drop_link());
         let estate = session.end();
         for object in estate.touched {
             if let Some(object) = self.table.get(object)
@@ -280,6 +295,7 @@ impl Server {
                     lock(&self.flushed).push(id);
                     self.ring();
                 } else if since.elapsed() > UNREAD {
+                    session.give_up_waiting();
                     self.end_later(id);
                 } else {
                     lock(&self.flushing).sessions.push((id, since));

@@ -6,6 +6,7 @@ use ipc_core::Packet;
 use mp_process::Function;
 
 use super::answer::Answer;
+use super::grace::Claim;
 use super::object::Call;
 use super::session::Session;
 use super::work::Work;
@@ -28,6 +29,8 @@ pub(super) enum Orders {
     Work(Work),
     /// All of these requests.
     Batch(Packet),
+    /// A client that was here before has come back.
+    Resume(Claim),
 }
 
 /// How many proxies of one client's may be on their way.
@@ -43,10 +46,23 @@ impl Server {
         mut packet: Packet,
     ) -> Result<Orders, Nonsense> {
         let Head { call, request } = packet.read().map_err(|_| Nonsense)?;
-        if !session.is_greeted() && !matches!(request, Request::Hello { version: VERSION }) {
+        let is_first =
+            matches!(request, Request::Hello { version: VERSION } | Request::Resume { version: VERSION, .. });
+        if !session.is_greeted() && !is_first {
             return Err(Nonsense);
         }
         match request {
+            Request::Resume { epoch, ticket, heard, .. } if !session.is_greeted() => {
+                return Ok(Orders::Resume(Claim { call, epoch, ticket, heard }));
+            }
+            Request::Resume { .. } => return Err(Nonsense),
+            Request::Heard { count } => {
+                return if session.was_heard(count) { Ok(Orders::Done) } else { Err(Nonsense) };
+            }
+            Request::Leave => {
+                session.give_up_waiting();
+                return Err(Nonsense);
+            }
             Request::Release { object } => {
                 if session.take_back(object) {
                     self.table.lower(object);
@@ -136,6 +152,7 @@ impl Server {
                 }
             }
             Request::Count => answer.say(&(self.table.len() as u64)),
+            Request::Last => self.let_last(session, answer),
             Request::Ring { longest } => self.give_ring(session, longest, answer),
             Request::List => answer.say(&self.table.list()),
             Request::Describe { object } => {
@@ -144,7 +161,12 @@ impl Server {
                 reply::<Vec<MethodInfo>>(answer, object.map(methods));
             }
             // They have no answer and were seen to before.
-            Request::Release { .. } | Request::Cancel { .. } | Request::Batch => {}
+            Request::Release { .. }
+            | Request::Cancel { .. }
+            | Request::Batch
+            | Request::Resume { .. }
+            | Request::Heard { .. }
+            | Request::Leave => {}
         }
         None
     }

@@ -3,29 +3,36 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use ipc_core::link::{Capabilities, Link};
-use ipc_core::{Arm, EncodeError, Packet, RecvError, SendError, Waitable};
+use ipc_core::{EncodeError, Packet, RecvError, SendError};
 
 use super::Server;
+use super::grace::{Claim, Lasting};
 use super::ring::Ring;
 use super::table::Table;
 use crate::client::{Once, at_once, lock};
 use crate::error::FaultKind;
-use crate::wire::{self, AnswerKind, Tail};
+use crate::said::Said;
+use crate::wire::{self, AnswerKind, Resumed, Tail, Ticket, filler};
 
 /// So many bytes of answers go in one message; more go in several.
 const TOGETHER: usize = 64 * 1024;
 
 /// Answers that a client does not read are kept up to this many bytes; then it goes.
 const UNREAD: usize = 64 << 20;
+/// The same for answers of which it does not say that they have come.
+const UNHEARD: usize = 2 * UNREAD;
 
 /// One connected client.
 pub(crate) struct Session {
     id: u64,
-    link: Box<dyn Link>,
+    /// `None` while it is waited for a client whose connection was cut.
+    link: RwLock<Option<Arc<dyn Link>>>,
+    /// What outlives the connection, if it is one that lasts.
+    lasting: OnceLock<Lasting>,
     trusted: bool,
     table: Arc<Table>,
     server: Weak<Server>,
@@ -71,9 +78,36 @@ struct Outbox {
     /// Answers that go together, while more are expected.
     corked: Option<Vec<Packet>>,
     corked_bytes: usize,
+    /// What the client may not have yet, if it comes back when the connection is cut.
+    said: Option<Said>,
+    /// How often it was cut or came back.
+    turn: u64,
+    /// The client is waited for.
+    is_away: bool,
+    /// So many bytes were counted as kept for it meanwhile.
+    kept: usize,
+}
+
+/// What became of an answer.
+enum Posted {
+    Done,
+    /// It does not go over the link.
+    Refused,
+    /// The client does not take more now.
+    Choked,
+    /// The connection is cut, and the answer is kept.
+    Cut,
+    /// Nothing more goes to this client.
+    Over,
 }
 
 impl Outbox {
+    fn say(&mut self, message: Option<Vec<u8>>) {
+        if let (Some(said), Some(message)) = (&mut self.said, message) {
+            said.push(&message);
+        }
+    }
+
     fn send(&self, socket: &dyn Link, once: &mut Once, until: Option<Instant>) -> Result<(), SendError> {
         match &self.ring {
             Some(ring) if !ring.takes(once.packet.bytes().len()) => {
@@ -97,7 +131,8 @@ impl Session {
     pub(crate) fn new(id: u64, link: Box<dyn Link>, trusted: bool, server: &Arc<Server>) -> Arc<Self> {
         Arc::new(Self {
             id,
-            link,
+            link: RwLock::new(Some(link.into())),
+            lasting: OnceLock::new(),
             trusted,
             table: Arc::clone(server.table()),
             server: Arc::downgrade(server),
@@ -132,15 +167,39 @@ impl Session {
 
     /// Takes what has come, if it is a whole request.
     pub(crate) fn receive(&self, packet: &mut Packet) -> Result<bool, RecvError> {
-        match self.link.recv(packet, at_once()) {
-            Ok(()) => Ok(true),
-            Err(RecvError::Timeout) => Ok(false),
-            Err(error) => Err(error),
+        let Some(link) = self.link() else { return Ok(false) };
+        match link.recv(packet, at_once()) {
+            Ok(()) => {}
+            Err(RecvError::Timeout) => return Ok(false),
+            Err(error) => {
+                if matches!(error, RecvError::Closed | RecvError::Cut | RecvError::Io(_)) {
+                    self.note_cut();
+                } else {
+                    self.give_up_waiting();
+                }
+                return Err(error);
+            }
         }
+        if let Some(count) = self.lasting.get().and_then(|lasting| lasting.note(packet)) {
+            self.tell_heard(count);
+        }
+        Ok(true)
+    }
+
+    pub(super) fn link(&self) -> Option<Arc<dyn Link>> {
+        self.link.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_link(&self, link: Option<Arc<dyn Link>>) {
+        *self.link.write().unwrap_or_else(PoisonError::into_inner) = link;
+    }
+
+    fn send(&self, once: &mut Once, until: Option<Instant>) -> Result<(), SendError> {
+        self.link().map_or(Err(SendError::Closed), |link| link.send(once, until))
     }
 
     pub(super) fn capabilities(&self) -> Capabilities {
-        self.link.capabilities()
+        self.link().map_or(Capabilities::BYTES, |link| link.capabilities())
     }
 
     /// Answers a call with a ring, over which all answers go from then on; `false` if the client
@@ -156,7 +215,7 @@ impl Session {
             return false;
         }
         let mut once = Once { packet, taken: false };
-        let sent = self.link.send(&mut once, at_once());
+        let sent = self.send(&mut once, at_once());
         if sent.is_err() && !once.taken {
             return false;
         }
@@ -270,9 +329,13 @@ impl Session {
 
     /// Tells the client which calls still wait; whether to go on with it.
     pub(crate) fn tell_waiting(&self, period: Duration) -> bool {
+        let is_away = self.is_away();
         let mut state = lock(&self.state);
         if state.hear != Some(period) {
             return false;
+        }
+        if is_away {
+            return true;
         }
         let parked = state.calls.iter().filter(|(_, open)| open.parked);
         let calls: Vec<u64> = parked.map(|(call, _)| *call).collect();
@@ -380,37 +443,74 @@ impl Session {
     }
 
     fn post_now(&self, mut outbox: MutexGuard<'_, Outbox>, packet: Packet) -> bool {
-        if self.choked.load(Ordering::Relaxed) {
-            outbox.bytes += packet.bytes().len();
-            outbox.packets.push_back(packet);
-            if outbox.bytes > UNREAD {
-                drop(outbox);
-                self.give_out();
-                return false;
+        let posted = self.put(&mut outbox, packet);
+        drop(outbox);
+        match posted {
+            Posted::Done => return true,
+            Posted::Refused => return false,
+            Posted::Choked => {
+                if let Some(server) = self.server.upgrade() {
+                    server.flush_later(self.id);
+                }
+                return true;
             }
-            return true;
+            Posted::Cut => {}
+            Posted::Over => self.give_up_waiting(),
         }
+        self.give_out();
+        matches!(posted, Posted::Cut)
+    }
+
+    /// Sends an answer, or keeps it until it can be sent.
+    fn put(&self, outbox: &mut Outbox, packet: Packet) -> Posted {
+        let len = packet.bytes().len();
+        let message = outbox.said.as_ref().map(|_| packet.bytes().to_vec());
+        let is_stuck = outbox.is_away || self.choked.load(Ordering::Relaxed);
+        if message.is_some() && is_stuck && (packet.handle_count() > 0 || packet.moves_ends()) {
+            return Posted::Refused;
+        }
+        if outbox.is_away {
+            outbox.say(message);
+            let server = self.server.upgrade();
+            if !server.is_some_and(|server| server.grace.keep(len)) {
+                return Posted::Over;
+            }
+            outbox.kept += len;
+            return Posted::Done;
+        }
+        if outbox.said.as_ref().is_some_and(|said| said.bytes() > UNHEARD) {
+            return Posted::Over;
+        }
+        if is_stuck {
+            outbox.say(message);
+            outbox.bytes += len;
+            outbox.packets.push_back(packet);
+            return if outbox.bytes > UNREAD { Posted::Over } else { Posted::Done };
+        }
+        let Some(link) = self.link() else { return Posted::Over };
         let mut once = Once { packet, taken: false };
-        match outbox.send(&*self.link, &mut once, at_once()) {
-            Ok(()) => true,
+        match outbox.send(&*link, &mut once, at_once()) {
+            Ok(()) => {
+                outbox.say(message);
+                Posted::Done
+            }
             Err(SendError::Timeout) => {
+                outbox.say(message);
                 // One that is sent in part is completed by the next: an empty one, if need be.
                 let packet = if once.taken { filler() } else { once.packet };
                 outbox.bytes += packet.bytes().len();
                 outbox.packets.push_back(packet);
                 self.choked.store(true, Ordering::Relaxed);
-                drop(outbox);
-                if let Some(server) = self.server.upgrade() {
-                    server.flush_later(self.id);
-                }
-                true
+                Posted::Choked
             }
-            Err(SendError::Encode(_) | SendError::NoHandles { .. }) => false,
-            Err(_) => {
-                drop(outbox);
-                self.give_out();
-                false
+            Err(SendError::Encode(_) | SendError::NoHandles { .. }) => Posted::Refused,
+            Err(_) if message.is_some() => {
+                outbox.say(message);
+                // While the outbox is locked: nobody comes back in between.
+                self.note_cut();
+                Posted::Cut
             }
+            Err(_) => Posted::Over,
         }
     }
 
@@ -418,36 +518,51 @@ impl Session {
     /// Only one thread does, and others only add meanwhile.
     pub(crate) fn flush(&self, slice: Duration) -> bool {
         let until = Instant::now().checked_add(slice);
+        let Some(link) = self.link() else { return true };
         if std::mem::take(&mut lock(&self.outbox).is_cut)
-            && matches!(self.link.flush(until), Err(SendError::Timeout))
+            && matches!(link.flush(until), Err(SendError::Timeout))
         {
             lock(&self.outbox).is_cut = true;
             return false;
         }
         loop {
             let mut outbox = lock(&self.outbox);
+            if outbox.is_away {
+                return true;
+            }
             let Some(packet) = outbox.packets.pop_front() else {
                 self.choked.store(false, Ordering::Relaxed);
                 return true;
             };
             let len = packet.bytes().len();
             let mut once = Once { packet, taken: false };
-            let sent = outbox.ring.clone();
+            let (ring, turn, link) = (outbox.ring.clone(), outbox.turn, self.link());
             drop(outbox);
-            let sent = match sent {
-                Some(ring) => ring.link().send(&mut once, until),
-                None => self.link.send(&mut once, until),
+            let sent = match (ring, link) {
+                (Some(ring), _) => ring.link().send(&mut once, until),
+                (None, Some(link)) => link.send(&mut once, until),
+                (None, None) => Err(SendError::Closed),
             };
             let mut outbox = lock(&self.outbox);
+            if outbox.turn != turn {
+                // All that is missing stands in the outbox again.
+                continue;
+            }
             match sent {
                 Ok(()) => outbox.bytes = outbox.bytes.saturating_sub(len),
                 Err(SendError::Timeout) => {
                     outbox.packets.push_front(if once.taken { filler() } else { once.packet });
                     return false;
                 }
-                Err(_) => {
-                    // Nobody can tell the callers apart any more: the client's end tells them all.
+                Err(error) => {
+                    // Nobody can tell the callers apart any more: the client's end tells them all,
+                    // unless it comes back and gets them again.
                     outbox.packets.clear();
+                    if matches!(error, SendError::Closed | SendError::Io(_)) {
+                        self.note_cut();
+                    } else {
+                        self.give_up_waiting();
+                    }
                     drop(outbox);
                     self.give_out();
                 }
@@ -462,6 +577,130 @@ impl Session {
         }
     }
 
+    /// The client comes back when the connection is cut: its ticket goes as the answer to a call, and
+    /// what is said after that is counted. `false` if it is not to, or does already.
+    pub(super) fn last(&self, call: u64, token: u128) -> bool {
+        let mut outbox = lock(&self.outbox);
+        let mut packet = Packet::new();
+        let tail = Tail { call, kind: AnswerKind::Ticket, objects: Vec::new() };
+        let written = packet.append_item(&Ticket { session: self.id, token });
+        if written.and_then(|()| packet.append_tail(&tail)).is_err()
+            || outbox.corked.is_some()
+            || self.lasting.set(Lasting::new(token)).is_err()
+        {
+            return false;
+        }
+        lock(&self.state).calls.remove(&call);
+        let posted = self.put(&mut outbox, packet);
+        outbox.said = Some(Said::default());
+        drop(outbox);
+        match posted {
+            Posted::Choked => {
+                if let Some(server) = self.server.upgrade() {
+                    server.flush_later(self.id);
+                }
+            }
+            Posted::Done => {}
+            _ => {
+                self.give_up_waiting();
+                self.give_out();
+            }
+        }
+        true
+    }
+
+    /// So many of its messages have come to the client; `false` if that cannot be.
+    pub(super) fn was_heard(&self, count: u64) -> bool {
+        lock(&self.outbox).said.as_mut().is_some_and(|said| said.forget_up_to(count))
+    }
+
+    /// Says that so many of the client's have come.
+    fn tell_heard(&self, count: u64) {
+        let mut packet = Packet::new();
+        let tail = Tail { call: count, kind: AnswerKind::Heard, objects: Vec::new() };
+        if packet.append_tail(&tail).is_ok() {
+            self.post_now(lock(&self.outbox), packet);
+        }
+    }
+
+    /// Whether it is waited for the client.
+    fn is_away(&self) -> bool {
+        self.lasting.get().is_some() && lock(&self.outbox).is_away
+    }
+
+    /// Whether nothing is to be done about an end that somebody has noticed: it is waited for the
+    /// client already, or that has come back meanwhile.
+    pub(super) fn is_seen_to(&self) -> bool {
+        let Some(lasting) = self.lasting.get() else { return false };
+        !lasting.is_over.load(Ordering::Relaxed)
+            && (self.is_away() || !lasting.is_cut.load(Ordering::Relaxed))
+    }
+
+    /// The same, since that turn.
+    pub(super) fn is_away_since(&self, turn: u64) -> bool {
+        let outbox = lock(&self.outbox);
+        outbox.is_away && outbox.turn == turn
+    }
+
+    fn note_cut(&self) {
+        if let Some(lasting) = self.lasting.get() {
+            lasting.is_cut.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// It is not waited for this client, if it goes.
+    pub(super) fn give_up_waiting(&self) {
+        if let Some(lasting) = self.lasting.get() {
+            lasting.is_over.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The connection has ended: which turn that is, and how much is kept, if it is to be waited for.
+    pub(super) fn suspend(&self) -> Option<(u64, usize)> {
+        let lasting = self.lasting.get()?;
+        if !lasting.is_cut.load(Ordering::Relaxed) || lasting.is_over.load(Ordering::Relaxed) {
+            return None;
+        }
+        let mut outbox = lock(&self.outbox);
+        let bytes = outbox.said.as_ref()?.bytes();
+        outbox.packets.clear();
+        outbox.turn += 1;
+        (outbox.bytes, outbox.kept, outbox.is_away) = (0, bytes, true);
+        self.set_link(None);
+        Some((outbox.turn, bytes))
+    }
+
+    /// The client is here again, over this link; how much was kept for it, if it was missed. `None`: it
+    /// is not the one.
+    pub(super) fn resume(&self, link: Arc<dyn Link>, claim: &Claim) -> Option<Option<usize>> {
+        let lasting = self.lasting.get().filter(|lasting| lasting.is_its(claim.ticket.token))?;
+        let mut outbox = lock(&self.outbox);
+        if lasting.is_over.load(Ordering::Relaxed) || !outbox.said.as_mut()?.forget(claim.heard) {
+            return None;
+        }
+        let mut welcome = Packet::new();
+        let tail = Tail { call: claim.call, kind: AnswerKind::Value, objects: Vec::new() };
+        welcome.append_item(&Resumed { heard: lasting.heard() }).ok()?;
+        welcome.append_tail(&tail).ok()?;
+        let packets: VecDeque<Packet> =
+            std::iter::once(welcome).chain(outbox.said.as_ref()?.messages()).collect();
+        outbox.bytes = packets.iter().map(|packet| packet.bytes().len()).sum();
+        outbox.packets = packets;
+        outbox.turn += 1;
+        let was_away = std::mem::take(&mut outbox.is_away);
+        lasting.is_cut.store(false, Ordering::Relaxed);
+        self.choked.store(true, Ordering::Relaxed);
+        self.set_link(Some(link));
+        Some(was_away.then(|| std::mem::take(&mut outbox.kept)))
+    }
+
+    /// Lets go of the connection; how much was kept for the client, if it was missed.
+    pub(super) fn drop_link(&self) -> Option<usize> {
+        let mut outbox = lock(&self.outbox);
+        self.set_link(None);
+        std::mem::take(&mut outbox.is_away).then(|| std::mem::take(&mut outbox.kept))
+    }
+
     /// The client has ended: what it held is to be given back.
     pub(crate) fn end(&self) -> Estate {
         let mut state = lock(&self.state);
@@ -471,29 +710,6 @@ impl Session {
             calls: state.calls.drain().map(|(call, open)| (call, open.object)).collect(),
             touched: std::mem::take(&mut state.touched),
         }
-    }
-}
-
-/// A message that means nothing.
-fn filler() -> Packet {
-    let mut packet = Packet::new();
-    let tail = Tail { call: 0, kind: AnswerKind::Waiting, objects: Vec::new() };
-    // Nothing in it can refuse to be encoded.
-    let _ = packet.append_tail(&tail);
-    packet
-}
-
-impl Waitable for Session {
-    fn is_ready(&self) -> Option<bool> {
-        Link::is_ready(&self.link)
-    }
-
-    fn arm<'a>(&'a self, arm: &mut Arm<'a>) {
-        Link::arm(&self.link, arm);
-    }
-
-    fn disarm(&self) {
-        Link::disarm(&self.link);
     }
 }
 

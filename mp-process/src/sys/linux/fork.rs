@@ -26,7 +26,7 @@ use super::{boot, end, leave, signals, spawn};
 /// How the names of threads begin that this library starts, and that run none of the
 /// program's functions. The last is what a thread finds itself called that a fork of
 /// the server starts (`watch.rs`).
-const OURS: [&str; 5] = ["ipc-core-", "mp-spawner", "mp-pool", "mp-logs", SERVER_NAME];
+const OURS: [&str; 6] = ["ipc-core-", "mp-spawner", "mp-pool", "mp-keeper", "mp-logs", SERVER_NAME];
 
 /// For how long a thread is listed that was joined, or has not taken its name yet.
 const SETTLING: Duration = Duration::from_millis(50);

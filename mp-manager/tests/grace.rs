@@ -1,0 +1,533 @@
+//! Clients over a network that is cut.
+
+use std::collections::BTreeMap;
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ipc_core::{Address, Receiver, Sender, pipe};
+use mp_manager::{
+    DictProxy, EventProxy, ListProxy, LockProxy, Manager, ManagerError, QueueProxy, Reconnect, SemaphoreProxy,
+};
+use mp_process::Process;
+use mp_testkit::chaos::Rng;
+use mp_testkit::harness::{Suite, soak_time};
+use serde::{Deserialize, Serialize};
+
+/// Each runs in a process of its own, which takes the cable's threads and sockets along.
+macro_rules! apart {
+    ($($test:ident),* $(,)?) => {
+        mod apart {
+            $(pub(crate) fn $test() {
+                mp_process::Process::spawn(|()| super::$test(), ()).unwrap().join().unwrap();
+            })*
+        }
+        fn main() -> ExitCode {
+            Suite::new(mp_testkit::trials![$(apart::$test),*]).warm_up(warm_up).run()
+        }
+    };
+}
+
+apart![
+    a_lock_is_still_held_after_a_cut_and_released_once,
+    who_does_not_come_back_has_nothing_after_the_grace_and_not_before,
+    a_call_in_the_middle_has_its_answer,
+    a_call_that_waits_goes_on_waiting,
+    what_is_dropped_meanwhile_is_given_back_once,
+    answers_that_nobody_has_read_come_again,
+    a_killed_client_is_waited_for,
+    a_client_that_ends_is_not_waited_for,
+    without_a_policy_nobody_is_waited_for,
+    without_a_grace_nobody_is_waited_for,
+    a_manager_in_the_place_of_the_one_before_is_another_one,
+    a_manager_that_ends_waits_for_nobody,
+    long_values_over_cuts,
+    a_thousand_cuts,
+];
+
+fn warm_up() {
+    Manager::start().unwrap().list::<u8>().unwrap().push(&1).unwrap();
+    Process::spawn(|()| (), ()).unwrap().join().unwrap();
+}
+
+const KEY: &[u8] = b"a key for all servers";
+const LONG: Duration = Duration::from_secs(20);
+const GRACE: Duration = Duration::from_millis(1500);
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Tally(BTreeMap<u64, u64>);
+
+#[mp_manager::object]
+#[allow(unreachable_pub)]
+impl Tally {
+    pub fn new() -> Self {
+        Self(BTreeMap::new())
+    }
+
+    /// Says how often it was called with this number.
+    pub fn add(&mut self, number: u64) -> u64 {
+        let count = self.0.entry(number).or_default();
+        *count += 1;
+        *count
+    }
+
+    pub fn add_slowly(&mut self, number: u64, begun: EventProxy) -> u64 {
+        begun.set().unwrap();
+        thread::sleep(Duration::from_millis(300));
+        self.add(number)
+    }
+
+    pub fn most(&self) -> u64 {
+        self.0.values().copied().max().unwrap_or_default()
+    }
+
+    pub fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+}
+
+/// Passes on what comes between clients and a server, until it is cut.
+struct Cable {
+    port: u16,
+    lines: Arc<Mutex<Vec<TcpStream>>>,
+    /// Nobody gets through, until it is mended.
+    is_down: Arc<AtomicBool>,
+}
+
+impl Cable {
+    fn to(server: &Address) -> Self {
+        let Address::Tcp { port: to, .. } = *server else { panic!("{server} is not one of TCP") };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (port, lines) = (listener.local_addr().unwrap().port(), Arc::<Mutex<Vec<TcpStream>>>::default());
+        let is_down = Arc::new(AtomicBool::new(false));
+        let (known, down) = (Arc::clone(&lines), Arc::clone(&is_down));
+        thread::spawn(move || {
+            for client in listener.incoming() {
+                let client = client.unwrap();
+                if down.load(Ordering::SeqCst) {
+                    continue;
+                }
+                let Ok(server) = TcpStream::connect(("127.0.0.1", to)) else { continue };
+                let mut known = known.lock().unwrap();
+                for (mut from, mut to) in [(&client, &server), (&server, &client)]
+                    .map(|(from, to)| (from.try_clone().unwrap(), to.try_clone().unwrap()))
+                {
+                    thread::spawn(move || {
+                        let _ = std::io::copy(&mut from, &mut to);
+                        let _ = to.shutdown(Shutdown::Both);
+                    });
+                }
+                known.extend([client, server]);
+            }
+        });
+        Self { port, lines, is_down }
+    }
+
+    fn address(&self) -> Address {
+        Address::tcp("127.0.0.1", self.port)
+    }
+
+    fn cut(&self) {
+        self.lines.lock().unwrap().drain(..).for_each(|line| drop(line.shutdown(Shutdown::Both)));
+    }
+
+    fn tear(&self) {
+        self.is_down.store(true, Ordering::SeqCst);
+        self.cut();
+    }
+
+    fn mend(&self) {
+        self.is_down.store(false, Ordering::SeqCst);
+    }
+}
+
+/// A server in this process, one who sees it without a cable, and one at its end.
+struct Scene {
+    server: mp_manager::ManagerServer,
+    near: Manager,
+    far: Manager,
+    cable: Cable,
+}
+
+fn scene() -> Scene {
+    scene_with(GRACE)
+}
+
+fn scene_with(grace: Duration) -> Scene {
+    let builder = Manager::builder().address(Address::tcp("127.0.0.1", 0)).authkey(KEY).grace(grace);
+    let server = builder.register::<Tally>().serve().unwrap();
+    let near = Manager::connect(server.address(), KEY).unwrap();
+    let cable = Cable::to(server.address());
+    let far = Manager::connect(&cable.address(), KEY).unwrap().reconnect(policy());
+    Scene { server, near, far, cable }
+}
+
+fn policy() -> Reconnect {
+    Reconnect::within(LONG).pauses(Duration::from_millis(5), Duration::from_millis(20))
+}
+
+impl Scene {
+    /// The same lock from both sides.
+    fn lock(&self) -> (LockProxy, LockProxy) {
+        self.near.publish("lock", &self.near.lock().unwrap()).unwrap();
+        (self.near.find("lock").unwrap(), self.far.find("lock").unwrap())
+    }
+}
+
+fn soon(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < LONG, "{what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn a_lock_is_still_held_after_a_cut_and_released_once() {
+    let scene = scene();
+    let (near, far) = scene.lock();
+    let own: ListProxy<u8> = scene.far.list_from(&[1, 2]).unwrap();
+    for _ in 0..5 {
+        let guard = far.lock().unwrap();
+        scene.cable.cut();
+        // Longer than the grace: it has come back by itself, while nobody asked anything.
+        assert!(near.lock_timeout(GRACE + Duration::from_millis(500)).unwrap().is_none());
+        assert_eq!(own.to_vec().unwrap(), [1, 2]);
+        drop(guard);
+        let guard = near.try_lock().unwrap().expect("it was released");
+        assert!(far.try_lock().unwrap().is_none());
+        scene.cable.cut();
+        assert!(far.try_lock().unwrap().is_none(), "released twice");
+        drop(guard);
+    }
+    drop(own);
+    soon("references stay", || scene.near.object_count().unwrap() == 1);
+}
+
+fn who_does_not_come_back_has_nothing_after_the_grace_and_not_before() {
+    let scene = scene();
+    let (near, far) = scene.lock();
+    let own: ListProxy<u8> = scene.far.list_from(&[1, 2]).unwrap();
+    let guard = far.lock().unwrap();
+    scene.cable.tear();
+    let torn = Instant::now();
+    thread::sleep(GRACE / 2);
+    assert!(near.try_lock().unwrap().is_none(), "it did not wait");
+    assert_eq!(scene.near.object_count().unwrap(), 2);
+    drop(near.lock_timeout(LONG).unwrap().expect("it waits for ever"));
+    assert!(torn.elapsed() >= GRACE * 9 / 10);
+    soon("references stay", || scene.near.object_count().unwrap() == 1);
+    // It comes too late, which is said in words, and lets go of nothing.
+    let held = near.lock().unwrap();
+    let late = thread::spawn(move || own.len());
+    scene.cable.mend();
+    let error = late.join().unwrap().unwrap_err();
+    assert!(error.is_gone() && error.to_string().contains("time of grace"), "{error}");
+    drop(guard);
+    assert!(near.is_locked().unwrap());
+    drop(held);
+    // What it finds by its name goes on.
+    drop(far.lock().unwrap());
+}
+
+fn a_call_in_the_middle_has_its_answer() {
+    let scene = scene();
+    let tally = TallyProxy::create(&scene.far).unwrap();
+    scene.far.publish("tally", &tally).unwrap();
+    for number in 0..5 {
+        let begun: EventProxy = scene.near.event().unwrap();
+        scene.near.publish("begun", &begun).unwrap();
+        let (tally, its) = (tally.clone(), scene.far.find::<EventProxy>("begun").unwrap());
+        let caller = thread::spawn(move || tally.add_slowly(number, its));
+        assert!(begun.wait_timeout(LONG).unwrap());
+        if number % 2 == 0 {
+            scene.cable.cut()
+        } else {
+            scene.cable.tear()
+        }
+        thread::sleep(Duration::from_millis(if number == 3 { 500 } else { 50 }));
+        scene.cable.mend();
+        assert_eq!(caller.join().unwrap().unwrap(), 1);
+    }
+    assert_eq!((tally.most().unwrap(), tally.len().unwrap()), (1, 5));
+}
+
+fn a_call_that_waits_goes_on_waiting() {
+    let scene = scene();
+    let queue: QueueProxy<u64> = scene.near.queue().unwrap();
+    scene.near.publish("queue", &queue).unwrap();
+    let far: QueueProxy<u64> = scene.far.find("queue").unwrap();
+    for item in 0..5 {
+        let waits = far.clone();
+        let waiter = thread::spawn(move || waits.get());
+        thread::sleep(Duration::from_millis(50));
+        scene.cable.tear();
+        thread::sleep(Duration::from_millis(50));
+        // Given to a caller who is not there just now.
+        queue.put(&item).unwrap();
+        scene.cable.mend();
+        assert_eq!(waiter.join().unwrap().unwrap(), item);
+        assert!(queue.is_empty().unwrap());
+    }
+}
+
+fn what_is_dropped_meanwhile_is_given_back_once() {
+    let scene = scene();
+    let (near, far) = scene.lock();
+    let permits: SemaphoreProxy = scene.far.semaphore(2).unwrap();
+    for _ in 0..3 {
+        let own: Vec<ListProxy<u8>> = (0..50).map(|_| scene.far.list().unwrap()).collect();
+        let guards = (far.lock().unwrap(), permits.acquire().unwrap(), permits.acquire().unwrap());
+        assert_eq!(scene.near.object_count().unwrap(), 52);
+        scene.cable.tear();
+        soon("the cut is not seen", || scene.near.object_count().is_ok());
+        drop((own, guards));
+        assert!(near.is_locked().unwrap());
+        scene.cable.mend();
+        soon("references stay", || scene.near.object_count().unwrap() == 2);
+        soon("the lock stays", || !near.is_locked().unwrap());
+        assert_eq!(permits.available().unwrap(), 2);
+    }
+}
+
+fn answers_that_nobody_has_read_come_again() {
+    let scene = scene();
+    let list: ListProxy<u64> = scene.far.list().unwrap();
+    for round in 0..5 {
+        let pushes: Vec<_> = (0..200u64).map(|x| list.push_async(&(round * 200 + x)).unwrap()).collect();
+        let lens: Vec<_> = (0..50).map(|_| list.len_async().unwrap()).collect();
+        scene.cable.cut();
+        pushes.into_iter().for_each(|push| push.get().unwrap());
+        lens.into_iter().for_each(|len| assert_eq!(len.get().unwrap() as u64, (round + 1) * 200));
+    }
+    assert_eq!(list.to_vec().unwrap(), (0..1000).collect::<Vec<_>>());
+}
+
+fn a_killed_client_is_waited_for() {
+    let scene = scene();
+    let (near, _) = scene.lock();
+    let (tx, rx) = pipe().unwrap();
+    let hold = |(address, tx): (Address, Sender<()>)| {
+        let far = Manager::connect(&address, KEY).unwrap().reconnect(policy());
+        let _guard = far.find::<LockProxy>("lock").unwrap().lock().unwrap();
+        let _own: ListProxy<u8> = far.list().unwrap();
+        tx.send(&()).unwrap();
+        thread::sleep(Duration::from_secs(100));
+    };
+    let child = Process::spawn(hold, (scene.server.address().clone(), tx)).unwrap();
+    rx.recv().unwrap();
+    child.kill().unwrap();
+    let killed = Instant::now();
+    assert!(child.join().is_err());
+    assert!(near.try_lock().unwrap().is_none());
+    drop(near.lock_timeout(LONG).unwrap().expect("a dead client holds it for ever"));
+    assert!(killed.elapsed() >= GRACE * 9 / 10);
+    soon("references stay", || scene.near.object_count().unwrap() == 1);
+}
+
+fn a_client_that_ends_is_not_waited_for() {
+    // A grace that no test waits for.
+    let scene = scene_with(Duration::from_secs(3600));
+    let (near, far) = scene.lock();
+    let other = Manager::connect(&scene.cable.address(), KEY).unwrap().reconnect(policy());
+    let its: LockProxy = other.find("lock").unwrap();
+    std::mem::forget(its.lock().unwrap());
+    drop(far);
+    assert!(near.try_lock().unwrap().is_none());
+    drop((its, other));
+    // The forgotten guard keeps the connection: only its process can end it.
+    let lives = |address: Address| {
+        let far = Manager::connect(&address, KEY).unwrap().reconnect(policy());
+        let list: ListProxy<u8> = far.list().unwrap();
+        list.push(&1).unwrap();
+    };
+    Process::spawn(lives, scene.cable.address()).unwrap().join().unwrap();
+    soon("references stay", || scene.near.object_count().unwrap() == 1);
+}
+
+fn without_a_policy_nobody_is_waited_for() {
+    let scene = scene_with(Duration::from_secs(3600));
+    let (near, _) = scene.lock();
+    let plain = Manager::connect(&scene.cable.address(), KEY).unwrap();
+    let its: LockProxy = plain.find("lock").unwrap();
+    let guard = its.lock().unwrap();
+    scene.cable.cut();
+    drop(near.lock_timeout(LONG).unwrap().expect("it is waited for"));
+    assert!(its.is_locked().unwrap_err().is_gone());
+    drop(guard);
+}
+
+fn without_a_grace_nobody_is_waited_for() {
+    let scene = scene_with(Duration::ZERO);
+    let (near, far) = scene.lock();
+    let guard = far.lock().unwrap();
+    scene.cable.cut();
+    drop(near.lock_timeout(LONG).unwrap().expect("it is waited for"));
+    while let Err(error) = far.is_locked() {
+        assert!(error.is_gone(), "{error}");
+    }
+    drop(guard);
+    drop(far.lock_timeout(LONG).unwrap().unwrap());
+}
+
+fn a_manager_in_the_place_of_the_one_before_is_another_one() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let start = || {
+        let builder = Manager::builder().address(Address::tcp("127.0.0.1", port)).authkey(KEY);
+        builder.register::<Tally>().start().unwrap()
+    };
+    let server = start();
+    let far = Manager::connect(server.address(), KEY).unwrap().reconnect(policy());
+    let list: ListProxy<u8> = far.list().unwrap();
+    server.publish("event", &server.event().unwrap()).unwrap();
+    let event: EventProxy = far.find("event").unwrap();
+    let waits = event.clone();
+    let waiter = thread::spawn(move || waits.wait());
+    thread::sleep(Duration::from_millis(100));
+    server.shutdown(LONG).unwrap();
+    let server = start();
+    server.publish("event", &server.event().unwrap()).unwrap();
+    // What was under way is not asked again, and says why.
+    let error = waiter.join().unwrap().unwrap_err();
+    assert!(error.may_have_run() && error.to_string().contains("another manager"), "{error}");
+    let error = list.len().unwrap_err();
+    assert!(error.is_gone() && !error.may_have_run(), "{error}");
+    assert!(!event.is_set().unwrap());
+}
+
+fn a_manager_that_ends_waits_for_nobody() {
+    let scene = scene_with(Duration::from_secs(3600));
+    let (_, far) = scene.lock();
+    std::mem::forget(far.lock().unwrap());
+    scene.cable.tear();
+    thread::sleep(Duration::from_millis(100));
+    assert!(scene.server.shutdown(LONG));
+}
+
+fn long_values_over_cuts() {
+    let scene = scene();
+    let dict: DictProxy<u64, Vec<u8>> = scene.far.dict().unwrap();
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let users: Vec<_> = (0..3u64)
+            .map(|number| {
+                let dict = dict.clone();
+                scope.spawn(move || {
+                    for round in 0..15u8 {
+                        let value = vec![round; 1_500_000];
+                        dict.insert(&number, &value).unwrap();
+                        assert!(dict.get(&number).unwrap().unwrap() == value);
+                    }
+                })
+            })
+            .collect();
+        scope.spawn(|| {
+            let mut rng = Rng::announced("long_values_over_cuts");
+            while !is_over.load(Ordering::SeqCst) {
+                thread::sleep(Duration::from_millis(40 + rng.below(60) as u64));
+                scene.cable.cut();
+            }
+        });
+        let ended: Vec<_> = users.into_iter().map(|user| user.join()).collect();
+        is_over.store(true, Ordering::SeqCst);
+        ended.into_iter().for_each(|ended| ended.unwrap());
+    });
+}
+
+/// Clients in processes of their own do all there is to do, while the cable is cut again and again.
+fn a_thousand_cuts() {
+    let scene = scene_with(Duration::from_secs(60));
+    let cuts = if soak_time() > Duration::from_secs(5) { 1000 } else { 150 };
+    let counter = scene.near.value(&0u64).unwrap();
+    scene.near.publish("counter", &counter).unwrap();
+    scene.near.publish("lock", &scene.near.lock().unwrap()).unwrap();
+    scene.near.publish("permits", &scene.near.semaphore(2).unwrap()).unwrap();
+    let queue: QueueProxy<u64> = scene.near.queue().unwrap();
+    scene.near.publish("queue", &queue).unwrap();
+    let tally = TallyProxy::create(&scene.far).unwrap();
+    scene.far.publish("tally", &tally).unwrap();
+    let before = scene.near.object_count().unwrap();
+    let clients: Vec<_> = (0..3u64)
+        .map(|number| {
+            let ((tx, stop), (ready, is_ready)) = (pipe::<()>().unwrap(), pipe().unwrap());
+            let client = Process::spawn(live, (scene.cable.address(), number, stop, ready)).unwrap();
+            is_ready.recv().unwrap();
+            (client, tx)
+        })
+        .collect();
+    let mut rng = Rng::announced("a_thousand_cuts");
+    for _ in 0..cuts {
+        thread::sleep(Duration::from_millis(1 + rng.below(25) as u64));
+        if rng.below(5) == 0 {
+            scene.cable.tear();
+            thread::sleep(Duration::from_millis(rng.below(30) as u64));
+            scene.cable.mend();
+        } else {
+            scene.cable.cut();
+        }
+    }
+    let done: u64 = clients
+        .into_iter()
+        .map(|(client, stop)| {
+            let _ = stop.send(&());
+            client.join().unwrap()
+        })
+        .sum();
+    assert!(done > 0);
+    // Each round was done once, and nothing is left of it.
+    assert_eq!(counter.get().unwrap(), done);
+    assert_eq!((tally.len().unwrap(), tally.most().unwrap()), (done, 1));
+    assert_eq!(queue.len().unwrap(), 0);
+    let lock: LockProxy = scene.near.find("lock").unwrap();
+    let permits: SemaphoreProxy = scene.near.find("permits").unwrap();
+    soon("references stay", || scene.near.object_count().unwrap() == before);
+    assert!(!lock.is_locked().unwrap());
+    assert_eq!(permits.available().unwrap(), 2);
+}
+
+/// Its rounds, until it is stopped.
+fn live((address, number, stop, ready): (Address, u64, Receiver<()>, Sender<()>)) -> u64 {
+    static DONE: AtomicU64 = AtomicU64::new(0);
+    let work = || -> Result<(), ManagerError> {
+        let far = Manager::connect(&address, KEY)?.reconnect(policy());
+        let counter: mp_manager::ValueProxy<u64> = far.find("counter")?;
+        let (lock, permits): (LockProxy, SemaphoreProxy) = (far.find("lock")?, far.find("permits")?);
+        let queue: QueueProxy<u64> = far.find("queue")?;
+        let tally: TallyProxy = far.find("tally")?;
+        ready.send(&()).unwrap();
+        thread::scope(|scope| {
+            let threads: Vec<_> = (0..2u64)
+                .map(|thread| {
+                    let (far, counter, lock, permits) = (&far, &counter, &lock, &permits);
+                    let (queue, tally, stop) = (&queue, &tally, &stop);
+                    scope.spawn(move || -> Result<(), ManagerError> {
+                        let mut round = 0;
+                        while matches!(stop.poll(Duration::ZERO), Ok(false)) {
+                            // Not one step, so that the lock is needed.
+                            let guard = lock.lock()?;
+                            counter.set(&(counter.get()? + 1))?;
+                            drop(guard);
+                            let permit = permits.acquire()?;
+                            queue.put(&round)?;
+                            queue.get()?;
+                            drop(permit);
+                            let own: ListProxy<u64> = far.list_from(&[1, 2, 3])?;
+                            let later = own.push_async(&4)?;
+                            assert_eq!(tally.add((number * 2 + thread) << 32 | round)?, 1);
+                            later.get()?;
+                            assert_eq!(own.len()?, 4);
+                            round += 1;
+                            DONE.fetch_add(1, Ordering::SeqCst);
+                        }
+                        Ok(())
+                    })
+                })
+                .collect();
+            threads.into_iter().try_for_each(|thread| thread.join().unwrap())
+        })
+    };
+    work().unwrap_or_else(|error| panic!("{error}"));
+    DONE.load(Ordering::SeqCst)
+}
