@@ -6,8 +6,8 @@
 //! body    what it tells, of which object, a name and its length, and the rest
 //! ```
 //!
-//! Numbers are little-endian. A frame whose checksum does not hold was cut off in the middle of a
-//! write, and ends the log.
+//! Numbers are little-endian. A frame whose checksum does not hold, and behind which no whole one
+//! stands, was cut off in the middle of a write, and ends the log. Before whole ones it is damage.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -45,6 +45,13 @@ pub(super) struct Frame<'a> {
 
 const BEFORE_BODY: usize = 8;
 const BEFORE_NAME: usize = 11;
+
+/// So many bytes are looked through at a time for a frame behind one that is not whole.
+const WINDOW: usize = 1 << 20;
+/// What looks like a frame is read up to so many bytes in all.
+const MOST_READ: u64 = 8 << 30;
+/// No object has such a number.
+const NO_OBJECT: u64 = 1 << 48;
 
 impl<'a> Frame<'a> {
     /// Adds the frame to `bytes`; `false` if it is too long for one.
@@ -98,6 +105,18 @@ pub(super) struct Place {
     pub(super) len: u64,
 }
 
+/// Whether a frame may begin like this, of which not more than `left` bytes are there; how long it is.
+fn may_begin(bytes: &[u8], left: u64) -> Option<u64> {
+    let (head, rest) = bytes.split_first_chunk::<BEFORE_BODY>()?;
+    let [tells, o, b, j, e, c, t, s, number, n, m] = *rest.first_chunk::<BEFORE_NAME>()?;
+    let [len @ .., _, _, _, _] = *head;
+    let body = u64::from(u32::from_le_bytes(len));
+    let name = BEFORE_NAME as u64 + u64::from(u16::from_le_bytes([n, m]));
+    let is_known = matches!(tells, 1..=5) && u64::from_le_bytes([o, b, j, e, c, t, s, number]) < NO_OBJECT;
+    let all = BEFORE_BODY as u64 + body;
+    (is_known && name <= body && all <= left).then_some(all)
+}
+
 /// Reads frames one after the other, up to the first that is not whole.
 #[derive(Debug)]
 pub(super) struct Frames {
@@ -120,8 +139,19 @@ impl Frames {
         self.at
     }
 
-    /// The next frame, if it is whole.
+    /// The next frame; `None` at the end, which may be one that was cut off.
     pub(super) fn next(&mut self) -> Result<Option<(Place, Frame<'_>)>, ReadError> {
+        let Some(place) = self.read_whole()? else {
+            return if self.is_followed()? { Err(ReadError::Broken(self.at)) } else { Ok(None) };
+        };
+        // Its checksum holds: it was written like this.
+        let frame = Frame::parse(&self.body).ok_or(ReadError::Unknown(place.at))?;
+        self.at += place.len;
+        Ok(Some((place, frame)))
+    }
+
+    /// Reads what stands at the place, if that is a whole frame.
+    fn read_whole(&mut self) -> io::Result<Option<Place>> {
         let left = self.len - self.at;
         let mut head = [0; BEFORE_BODY];
         if left < head.len() as u64 {
@@ -137,14 +167,39 @@ impl Frames {
         }
         self.body.resize(len as usize, 0);
         self.file.read_exact(&mut self.body)?;
-        if crc32fast::hash(&self.body) != u32::from_le_bytes(sum) {
-            return Ok(None);
+        let is_whole = crc32fast::hash(&self.body) == u32::from_le_bytes(sum);
+        Ok(is_whole.then_some(Place { at: self.at, len: BEFORE_BODY as u64 + u64::from(len) }))
+    }
+
+    /// Whether a whole frame begins anywhere behind the place: then what stands there is not the rest of
+    /// a write that was cut off. Where it would begin is not to be told from a length that is damaged.
+    fn is_followed(&mut self) -> io::Result<bool> {
+        let mut window = Vec::new();
+        let mut read = 0;
+        let mut begin = self.at + 1;
+        while begin < self.len {
+            window.clear();
+            self.file.seek(SeekFrom::Start(begin))?;
+            let most = WINDOW + BEFORE_BODY + BEFORE_NAME - 1;
+            self.file.by_ref().take(most as u64).read_to_end(&mut window)?;
+            for (at, bytes) in (begin..self.len).zip((0..WINDOW).map_while(|at| window.get(at..))) {
+                let Some(len) = may_begin(bytes, self.len - at) else { continue };
+                read += len;
+                // In doubt nothing is thrown away.
+                if read > MOST_READ || self.is_whole_at(at, len)? {
+                    return Ok(true);
+                }
+            }
+            begin += WINDOW as u64;
         }
-        let place = Place { at: self.at, len: BEFORE_BODY as u64 + u64::from(len) };
-        // Its checksum holds: it was written like this.
-        let frame = Frame::parse(&self.body).ok_or(ReadError::Unknown(place.at))?;
-        self.at += place.len;
-        Ok(Some((place, frame)))
+        Ok(false)
+    }
+
+    fn is_whole_at(&mut self, at: u64, len: u64) -> io::Result<bool> {
+        self.file.seek(SeekFrom::Start(at))?;
+        self.body.clear();
+        self.file.by_ref().take(len).read_to_end(&mut self.body)?;
+        Ok(Frame::whole(&self.body).is_some())
     }
 }
 
@@ -156,6 +211,9 @@ pub(super) enum ReadError {
     /// What stands there says nothing that this version knows.
     #[error("at byte {0} stands what this version does not know")]
     Unknown(u64),
+    /// What stands there was changed after it was written: whole frames stand behind it.
+    #[error("what stands at byte {0} is damaged")]
+    Broken(u64),
 }
 
 #[cfg(test)]
@@ -203,13 +261,51 @@ mod tests {
         assert_eq!(count(&zeroed), 2);
     }
 
+    /// Where the first frame is damaged, if that is said.
+    fn damage(bytes: &[u8]) -> Option<u64> {
+        let mut frames = Frames::of(file(bytes)).unwrap();
+        loop {
+            match frames.next() {
+                Ok(Some(_)) => {}
+                Ok(None) => return None,
+                Err(ReadError::Broken(at)) => return Some(at),
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
     #[test]
-    fn a_bit_that_has_changed_ends_the_log() {
-        let bytes = two();
+    fn a_bit_that_has_changed_ends_the_log_in_the_last_frame_only() {
+        let mut bytes = two();
+        let second = bytes.len() / 2;
         for bit in 0..bytes.len() * 8 {
-            let mut changed = bytes.clone();
-            changed[bit / 8] ^= 1 << (bit % 8);
-            assert!(count(&changed) < 2, "{bit}");
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            if bit / 8 < second {
+                assert_eq!(damage(&bytes), Some(HEAD), "{bit}");
+            } else {
+                assert_eq!(count(&bytes), 1, "{bit}");
+            }
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+
+    #[test]
+    fn whole_frames_are_found_however_far_behind_the_damage() {
+        let two = two();
+        for zeros in [1, 4096, WINDOW - 20, WINDOW - 1, WINDOW, WINDOW + 7, 2 * WINDOW] {
+            let bytes = [&two[..], &vec![0; zeros], &two].concat();
+            assert_eq!(damage(&bytes), Some(HEAD + two.len() as u64), "{zeros}");
+            // The same where the second of them, too, was cut off.
+            let bytes = &bytes[..bytes.len() - 1];
+            assert_eq!(damage(bytes), Some(HEAD + two.len() as u64), "{zeros}");
+        }
+    }
+
+    #[test]
+    fn what_only_looks_like_frames_is_cut_off() {
+        for byte in 0..=u8::MAX {
+            let bytes = [two(), vec![byte; 100_000]].concat();
+            assert_eq!(count(&bytes), 2, "{byte}");
         }
     }
 

@@ -501,7 +501,7 @@ fn check_head(file: &mut File, folder: &Path) -> Result<(), StateError> {
     }
 }
 
-/// Looks through a log, and cuts off what is not whole.
+/// Looks through a log, and cuts off the rest of a write that was not whole.
 fn look(file: &File, folder: &Path) -> Result<(Found, u64), StateError> {
     let failed = |error| StateError::io(folder, error);
     let log = File::open(folder.join(LOG)).map_err(failed)?;
@@ -535,6 +535,7 @@ pub(super) fn unread(folder: &Path, error: ReadError) -> StateError {
     match error {
         ReadError::Io(error) => StateError::io(folder, error),
         ReadError::Unknown(at) => damaged(folder, at, "this version does not know it"),
+        ReadError::Broken(at) => damaged(folder, at, "its checksum does not hold, and whole steps follow it"),
     }
 }
 

@@ -191,6 +191,34 @@ pub(crate) fn what_cannot_be_done_again_is_an_error_of_the_start() {
     is_refused_at(&folder, &other, at, "this version");
 }
 
+pub(crate) fn damage_in_the_middle_is_an_error_and_a_cut_at_the_end_is_not() {
+    let folder = Folder::new();
+    let manager = folder.start();
+    let list: ListProxy<u64> = keep(&manager, "list", manager.list().unwrap());
+    (0..20).for_each(|x| list.push(&x).unwrap());
+    drop((list, manager));
+    let whole = log(&folder);
+    let all = frames(&whole);
+    let mut rng = Rng::announced("damage_in_the_middle");
+    // Every part of a frame: its length, its checksum, its body.
+    for part in [0, 3, 4, 7, 8, 9, 18, 19] {
+        let frame = all.len() / 3 + rng.below(all.len() / 2);
+        let mut flipped = whole.clone();
+        flipped[all[frame].0 + part] ^= 1 << rng.below(8);
+        is_refused_at(&folder, &flipped, all[frame].0, "checksum");
+        // A torn end beside it hides nothing.
+        is_refused_at(&folder, &flipped[..flipped.len() - 1], all[frame].0, "checksum");
+        let mut flipped = whole.clone();
+        let last = all.last().unwrap().0;
+        flipped[last + part] ^= 1 << rng.below(8);
+        fs::write(folder.0.join("log"), &flipped).unwrap();
+        let manager = folder.start();
+        let list: ListProxy<u64> = manager.find("list").unwrap();
+        assert_eq!(list.to_vec().unwrap(), (0..19).collect::<Vec<_>>(), "{part}");
+        assert_eq!(fs::read(folder.0.join("log.cut")).unwrap(), flipped[last..]);
+    }
+}
+
 pub(crate) fn what_failed_is_in_no_log() {
     let folder = Folder::new();
     let manager = folder.start();

@@ -39,6 +39,7 @@ fn main() -> ExitCode {
         logs::a_folder_of_something_else_is_an_error,
         logs::a_log_that_was_cut_off_anywhere_comes_back_as_far_as_it_goes,
         logs::what_cannot_be_done_again_is_an_error_of_the_start,
+        logs::damage_in_the_middle_is_an_error_and_a_cut_at_the_end_is_not,
         logs::what_failed_is_in_no_log,
         logs::a_log_is_written_anew_while_it_grows,
         logs::a_log_that_is_written_anew_is_whole_at_each_moment,
