@@ -10,6 +10,9 @@ use ipc_core::Packet;
 /// So many messages, or bytes, that have come are told of.
 const TELL_AFTER: (u64, usize) = (32, 64 * 1024);
 
+/// About as much memory as a message takes beside its bytes.
+const EACH: usize = 64;
+
 /// Messages that the other side may not have yet.
 #[derive(Debug, Default)]
 pub(crate) struct Said {
@@ -20,9 +23,14 @@ pub(crate) struct Said {
 }
 
 impl Said {
-    pub(crate) fn push(&mut self, message: &[u8]) {
-        self.bytes += message.len();
-        self.messages.push_back(message.to_vec());
+    pub(crate) fn push(&mut self, message: Vec<u8>) {
+        self.bytes += Self::cost(message.len());
+        self.messages.push_back(message);
+    }
+
+    /// How much memory is counted for a message.
+    pub(crate) fn cost(len: usize) -> usize {
+        len + EACH
     }
 
     /// So many have come to the other side; `false` if that cannot be.
@@ -32,7 +40,7 @@ impl Said {
             return false;
         }
         for message in self.messages.drain(..(heard - self.heard) as usize) {
-            self.bytes -= message.len();
+            self.bytes -= Self::cost(message.len());
         }
         self.heard = heard;
         true
@@ -49,6 +57,7 @@ impl Said {
         self.heard + self.messages.len() as u64
     }
 
+    /// How much memory they take, about.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -101,7 +110,7 @@ mod tests {
 
     fn said(count: u8) -> Said {
         let mut said = Said::default();
-        (0..count).for_each(|x| said.push(&[x; 10]));
+        (0..count).for_each(|x| said.push(vec![x; 10]));
         said
     }
 
@@ -109,7 +118,7 @@ mod tests {
     fn what_has_come_is_forgotten_and_all_else_is_sent_again() {
         let mut said = said(5);
         assert!(said.forget(2) && said.forget(2));
-        assert_eq!((said.count(), said.messages().count(), said.bytes()), (5, 3, 30));
+        assert_eq!((said.count(), said.messages().count(), said.bytes()), (5, 3, 3 * Said::cost(10)));
         let again: Vec<u8> = said.messages().map(|packet| packet.bytes()[0]).collect();
         assert_eq!(again, [2, 3, 4]);
         assert_eq!(said.message(3).unwrap().bytes(), [3; 10]);
@@ -126,7 +135,7 @@ mod tests {
         for heard in [0, 1, 6, u64::MAX] {
             assert!(!said.forget(heard), "{heard}");
         }
-        assert_eq!((said.count(), said.messages().count(), said.bytes()), (5, 3, 30));
+        assert_eq!((said.count(), said.messages().count(), said.bytes()), (5, 3, 3 * Said::cost(10)));
     }
 
     #[test]

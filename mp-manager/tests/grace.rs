@@ -44,6 +44,7 @@ apart![
     without_a_grace_nobody_is_waited_for,
     a_manager_in_the_place_of_the_one_before_is_another_one,
     a_manager_that_ends_waits_for_nobody,
+    more_than_a_client_may_leave_unread_is_kept_for_one_that_was_away,
     long_values_over_cuts,
     a_thousand_cuts,
 ];
@@ -278,9 +279,10 @@ fn what_is_dropped_meanwhile_is_given_back_once() {
     let (near, far) = scene.lock();
     let permits: SemaphoreProxy = scene.far.semaphore(2).unwrap();
     for _ in 0..3 {
-        let own: Vec<ListProxy<u8>> = (0..50).map(|_| scene.far.list().unwrap()).collect();
+        // So many that none may hold up the thread that drops it.
+        let own: Vec<ListProxy<u8>> = (0..300).map(|_| scene.far.list().unwrap()).collect();
         let guards = (far.lock().unwrap(), permits.acquire().unwrap(), permits.acquire().unwrap());
-        assert_eq!(scene.near.object_count().unwrap(), 52);
+        assert_eq!(scene.near.object_count().unwrap(), 302);
         scene.cable.tear();
         soon("the cut is not seen", || scene.near.object_count().is_ok());
         drop((own, guards));
@@ -404,6 +406,30 @@ fn a_manager_that_ends_waits_for_nobody() {
     scene.cable.tear();
     thread::sleep(Duration::from_millis(100));
     assert!(scene.server.shutdown(LONG));
+}
+
+fn more_than_a_client_may_leave_unread_is_kept_for_one_that_was_away() {
+    const LONG_ONES: u64 = 80;
+    const SHORT_ONES: u64 = 300;
+    let scene = scene_with(LONG);
+    let queue: QueueProxy<(u64, Vec<u8>)> = scene.near.queue().unwrap();
+    scene.near.publish("queue", &queue).unwrap();
+    let far: QueueProxy<(u64, Vec<u8>)> = scene.far.find("queue").unwrap();
+    let gets: Vec<_> = (0..LONG_ONES + SHORT_ONES).map(|_| far.get_async().unwrap()).collect();
+    // All of them wait there.
+    assert!(far.is_empty().unwrap());
+    scene.cable.tear();
+    (0..LONG_ONES).for_each(|item| queue.put(&(item, vec![7; 1 << 20])).unwrap());
+    scene.cable.mend();
+    // While it is given those, there are more.
+    (LONG_ONES..LONG_ONES + SHORT_ONES).for_each(|item| {
+        queue.put(&(item, Vec::new())).unwrap();
+        thread::sleep(Duration::from_millis(1));
+    });
+    for (expected, get) in (0..).zip(gets) {
+        let (item, value) = get.get().unwrap();
+        assert_eq!((item, value.len()), (expected, if item < LONG_ONES { 1 << 20 } else { 0 }));
+    }
 }
 
 fn long_values_over_cuts() {

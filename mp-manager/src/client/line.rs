@@ -256,12 +256,12 @@ impl Far {
             result.map_err(cut)?;
         }
         let message = once.packet.bytes().to_vec();
-        if said.bytes() + message.len() > MOST && said.bytes() > 0 {
+        if said.bytes() + Said::cost(message.len()) > MOST && said.bytes() > 0 {
             return Err(SendError::Timeout);
         }
         let result = link.send(once, until);
         if once.taken {
-            said.push(&message);
+            said.push(message);
             *sent += 1;
         }
         result.map_err(cut)

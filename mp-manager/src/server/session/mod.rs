@@ -10,13 +10,15 @@ use ipc_core::link::{Capabilities, Link};
 use ipc_core::{EncodeError, Packet, RecvError, SendError};
 
 use super::Server;
-use super::grace::{Claim, Lasting};
+use super::grace::Lasting;
 use super::ring::Ring;
 use super::table::Table;
 use crate::client::{Once, at_once, lock};
 use crate::error::FaultKind;
 use crate::said::Said;
-use crate::wire::{self, AnswerKind, Resumed, Tail, Ticket, filler};
+use crate::wire::{self, AnswerKind, Tail, filler};
+
+mod resume;
 
 /// So many bytes of answers go in one message; more go in several.
 const TOGETHER: usize = 64 * 1024;
@@ -104,17 +106,7 @@ enum Posted {
 impl Outbox {
     fn say(&mut self, message: Option<Vec<u8>>) {
         if let (Some(said), Some(message)) = (&mut self.said, message) {
-            said.push(&message);
-        }
-    }
-
-    fn send(&self, socket: &dyn Link, once: &mut Once, until: Option<Instant>) -> Result<(), SendError> {
-        match &self.ring {
-            Some(ring) if !ring.takes(once.packet.bytes().len()) => {
-                Err(EncodeError::new::<Packet>("it is longer than the client takes").into())
-            }
-            Some(ring) => ring.send(once, until),
-            None => socket.send(once, until),
+            said.push(message);
         }
     }
 }
@@ -167,8 +159,8 @@ impl Session {
 
     /// Takes what has come, if it is a whole request.
     pub(crate) fn receive(&self, packet: &mut Packet) -> Result<bool, RecvError> {
-        let Some(link) = self.link() else { return Ok(false) };
-        match link.recv(packet, at_once()) {
+        let Some(received) = self.over_link(|link| link.recv(packet, at_once())) else { return Ok(false) };
+        match received {
             Ok(()) => {}
             Err(RecvError::Timeout) => return Ok(false),
             Err(error) => {
@@ -190,16 +182,21 @@ impl Session {
         self.link.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Does something with the connection that does not wait.
+    fn over_link<R>(&self, act: impl FnOnce(&dyn Link) -> R) -> Option<R> {
+        self.link.read().unwrap_or_else(PoisonError::into_inner).as_deref().map(act)
+    }
+
     fn set_link(&self, link: Option<Arc<dyn Link>>) {
         *self.link.write().unwrap_or_else(PoisonError::into_inner) = link;
     }
 
-    fn send(&self, once: &mut Once, until: Option<Instant>) -> Result<(), SendError> {
-        self.link().map_or(Err(SendError::Closed), |link| link.send(once, until))
+    fn send_at_once(&self, once: &mut Once) -> Result<(), SendError> {
+        self.over_link(|link| link.send(once, at_once())).unwrap_or(Err(SendError::Closed))
     }
 
     pub(super) fn capabilities(&self) -> Capabilities {
-        self.link().map_or(Capabilities::BYTES, |link| link.capabilities())
+        self.over_link(|link| link.capabilities()).unwrap_or(Capabilities::BYTES)
     }
 
     /// Answers a call with a ring, over which all answers go from then on; `false` if the client
@@ -215,7 +212,7 @@ impl Session {
             return false;
         }
         let mut once = Once { packet, taken: false };
-        let sent = self.send(&mut once, at_once());
+        let sent = self.send_at_once(&mut once);
         if sent.is_err() && !once.taken {
             return false;
         }
@@ -469,27 +466,36 @@ impl Session {
         if message.is_some() && is_stuck && (packet.handle_count() > 0 || packet.moves_ends()) {
             return Posted::Refused;
         }
-        if outbox.is_away {
-            outbox.say(message);
-            let server = self.server.upgrade();
-            if !server.is_some_and(|server| server.grace.keep(len)) {
-                return Posted::Over;
-            }
-            outbox.kept += len;
-            return Posted::Done;
-        }
         if outbox.said.as_ref().is_some_and(|said| said.bytes() > UNHEARD) {
             return Posted::Over;
+        }
+        if outbox.is_away {
+            let bytes = Said::cost(len);
+            outbox.say(message);
+            let server = self.server.upgrade();
+            if !server.is_some_and(|server| server.grace.keep(bytes)) {
+                return Posted::Over;
+            }
+            outbox.kept += bytes;
+            return Posted::Done;
         }
         if is_stuck {
             outbox.say(message);
             outbox.bytes += len;
             outbox.packets.push_back(packet);
-            return if outbox.bytes > UNREAD { Posted::Over } else { Posted::Done };
+            // What is kept until it was heard has its own bound, and all that is missing stands here.
+            let is_full = outbox.said.is_none() && outbox.bytes > UNREAD;
+            return if is_full { Posted::Over } else { Posted::Done };
         }
-        let Some(link) = self.link() else { return Posted::Over };
         let mut once = Once { packet, taken: false };
-        match outbox.send(&*link, &mut once, at_once()) {
+        let sent = match &outbox.ring {
+            Some(ring) if !ring.takes(len) => {
+                Err(EncodeError::new::<Packet>("it is longer than the client takes").into())
+            }
+            Some(ring) => ring.send(&mut once, at_once()),
+            None => self.send_at_once(&mut once),
+        };
+        match sent {
             Ok(()) => {
                 outbox.say(message);
                 Posted::Done
@@ -575,130 +581,6 @@ impl Session {
         if let Some(server) = self.server.upgrade() {
             server.end_later(self.id);
         }
-    }
-
-    /// The client comes back when the connection is cut: its ticket goes as the answer to a call, and
-    /// what is said after that is counted. `false` if it is not to, or does already.
-    pub(super) fn last(&self, call: u64, token: u128) -> bool {
-        let mut outbox = lock(&self.outbox);
-        let mut packet = Packet::new();
-        let tail = Tail { call, kind: AnswerKind::Ticket, objects: Vec::new() };
-        let written = packet.append_item(&Ticket { session: self.id, token });
-        if written.and_then(|()| packet.append_tail(&tail)).is_err()
-            || outbox.corked.is_some()
-            || self.lasting.set(Lasting::new(token)).is_err()
-        {
-            return false;
-        }
-        lock(&self.state).calls.remove(&call);
-        let posted = self.put(&mut outbox, packet);
-        outbox.said = Some(Said::default());
-        drop(outbox);
-        match posted {
-            Posted::Choked => {
-                if let Some(server) = self.server.upgrade() {
-                    server.flush_later(self.id);
-                }
-            }
-            Posted::Done => {}
-            _ => {
-                self.give_up_waiting();
-                self.give_out();
-            }
-        }
-        true
-    }
-
-    /// So many of its messages have come to the client; `false` if that cannot be.
-    pub(super) fn was_heard(&self, count: u64) -> bool {
-        lock(&self.outbox).said.as_mut().is_some_and(|said| said.forget_up_to(count))
-    }
-
-    /// Says that so many of the client's have come.
-    fn tell_heard(&self, count: u64) {
-        let mut packet = Packet::new();
-        let tail = Tail { call: count, kind: AnswerKind::Heard, objects: Vec::new() };
-        if packet.append_tail(&tail).is_ok() {
-            self.post_now(lock(&self.outbox), packet);
-        }
-    }
-
-    /// Whether it is waited for the client.
-    fn is_away(&self) -> bool {
-        self.lasting.get().is_some() && lock(&self.outbox).is_away
-    }
-
-    /// Whether nothing is to be done about an end that somebody has noticed: it is waited for the
-    /// client already, or that has come back meanwhile.
-    pub(super) fn is_seen_to(&self) -> bool {
-        let Some(lasting) = self.lasting.get() else { return false };
-        !lasting.is_over.load(Ordering::Relaxed)
-            && (self.is_away() || !lasting.is_cut.load(Ordering::Relaxed))
-    }
-
-    /// The same, since that turn.
-    pub(super) fn is_away_since(&self, turn: u64) -> bool {
-        let outbox = lock(&self.outbox);
-        outbox.is_away && outbox.turn == turn
-    }
-
-    fn note_cut(&self) {
-        if let Some(lasting) = self.lasting.get() {
-            lasting.is_cut.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// It is not waited for this client, if it goes.
-    pub(super) fn give_up_waiting(&self) {
-        if let Some(lasting) = self.lasting.get() {
-            lasting.is_over.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// The connection has ended: which turn that is, and how much is kept, if it is to be waited for.
-    pub(super) fn suspend(&self) -> Option<(u64, usize)> {
-        let lasting = self.lasting.get()?;
-        if !lasting.is_cut.load(Ordering::Relaxed) || lasting.is_over.load(Ordering::Relaxed) {
-            return None;
-        }
-        let mut outbox = lock(&self.outbox);
-        let bytes = outbox.said.as_ref()?.bytes();
-        outbox.packets.clear();
-        outbox.turn += 1;
-        (outbox.bytes, outbox.kept, outbox.is_away) = (0, bytes, true);
-        self.set_link(None);
-        Some((outbox.turn, bytes))
-    }
-
-    /// The client is here again, over this link; how much was kept for it, if it was missed. `None`: it
-    /// is not the one.
-    pub(super) fn resume(&self, link: Arc<dyn Link>, claim: &Claim) -> Option<Option<usize>> {
-        let lasting = self.lasting.get().filter(|lasting| lasting.is_its(claim.ticket.token))?;
-        let mut outbox = lock(&self.outbox);
-        if lasting.is_over.load(Ordering::Relaxed) || !outbox.said.as_mut()?.forget(claim.heard) {
-            return None;
-        }
-        let mut welcome = Packet::new();
-        let tail = Tail { call: claim.call, kind: AnswerKind::Value, objects: Vec::new() };
-        welcome.append_item(&Resumed { heard: lasting.heard() }).ok()?;
-        welcome.append_tail(&tail).ok()?;
-        let packets: VecDeque<Packet> =
-            std::iter::once(welcome).chain(outbox.said.as_ref()?.messages()).collect();
-        outbox.bytes = packets.iter().map(|packet| packet.bytes().len()).sum();
-        outbox.packets = packets;
-        outbox.turn += 1;
-        let was_away = std::mem::take(&mut outbox.is_away);
-        lasting.is_cut.store(false, Ordering::Relaxed);
-        self.choked.store(true, Ordering::Relaxed);
-        self.set_link(Some(link));
-        Some(was_away.then(|| std::mem::take(&mut outbox.kept)))
-    }
-
-    /// Lets go of the connection; how much was kept for the client, if it was missed.
-    pub(super) fn drop_link(&self) -> Option<usize> {
-        let mut outbox = lock(&self.outbox);
-        self.set_link(None);
-        std::mem::take(&mut outbox.is_away).then(|| std::mem::take(&mut outbox.kept))
     }
 
     /// The client has ended: what it held is to be given back.
