@@ -32,7 +32,10 @@ pub(crate) enum Kind {
     Fault(Fault),
     #[error("the call could not be sent: {0}")]
     Encode(EncodeError),
-    #[error("the answer could not be decoded: {0}")]
+    #[error(
+        "the manager's answer could not be decoded: {0}; the proxy is to be of the object's type, and the manager's \
+         program of the same version as this one"
+    )]
     Decode(DecodeError),
     #[error("the manager could not be reached: {0}")]
     Connect(ConnectError),
@@ -77,7 +80,10 @@ pub(crate) enum FaultKind {
     Busy(String),
     #[error("a method called back into the object that runs it, which would never end")]
     Reentrant,
-    #[error("the arguments could not be decoded in the manager: {0}")]
+    #[error(
+        "the arguments could not be decoded in the manager: {0}; the proxy is to be of the object's type, and the \
+         manager's program of the same version as the caller's"
+    )]
     Arguments(String),
     #[error("the value could not be sent back: {0}")]
     Reply(String),

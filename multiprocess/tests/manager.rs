@@ -12,7 +12,8 @@ use common::{LONG, SHORT, spawn, suite};
 use multiprocess::ipc::{Address, AuthKey};
 use multiprocess::manager::{
     self, ArrayProxy, BarrierProxy, ConditionProxy, DictProxy, EventProxy, JoinableQueueProxy, ListProxy,
-    LockProxy, Manager, NamespaceProxy, QueueProxy, RLockProxy, SemaphoreProxy, SetProxy, ValueProxy,
+    LockProxy, Manager, NamespaceProxy, QueueProxy, RLockProxy, Reconnect, SemaphoreProxy, SetProxy,
+    ValueProxy,
 };
 use multiprocess::{Error, Event, PoolProxy, StartMethod};
 
@@ -37,6 +38,7 @@ suite! {
         a_server_that_was_killed_is_an_error_at_once,
         a_child_connects_by_address_and_key,
         values_of_each_kind_come_back_over_tcp,
+        a_client_that_comes_back_and_its_children,
     ],
     plain: [
         a_server_in_this_process_serves_children,
@@ -99,6 +101,33 @@ fn an_object_of_ones_own(method: StartMethod) {
     let children: Vec<_> = (0..2).map(|_| spawn(method, add, counter.clone()).unwrap()).collect();
     children.into_iter().for_each(|child| child.join().unwrap());
     assert_eq!(counter.get().unwrap(), 240);
+}
+
+/// A thread watches the connection of such a client: a fork beside it has one of its own.
+fn a_client_that_comes_back_and_its_children(method: StartMethod) {
+    const KEY: &str = "a key";
+    fn far(address: &Address) -> Manager {
+        Manager::connect(address, KEY).unwrap().reconnect(Reconnect::within(LONG))
+    }
+    let builder = Manager::builder().address(Address::tcp("127.0.0.1", 0)).authkey(KEY).grace(LONG * 100);
+    let server = builder.start().unwrap();
+    let manager = far(server.address());
+    manager.publish("lock", &manager.lock().unwrap()).unwrap();
+    let lock: LockProxy = manager.find("lock").unwrap();
+    let tries = |address: Address| {
+        let manager = far(&address);
+        let lock: LockProxy = manager.find("lock").unwrap();
+        (lock.is_locked().unwrap(), lock.try_lock().unwrap().is_some())
+    };
+    for _ in 0..2 {
+        let guard = lock.lock().unwrap();
+        assert_eq!(in_a_child(method, tries, server.address().clone()), (true, false));
+        // Its end was not this process's.
+        assert!(lock.is_locked().unwrap());
+        drop(guard);
+        assert_eq!(in_a_child(method, tries, server.address().clone()), (false, true));
+        assert!(!lock.is_locked().unwrap());
+    }
 }
 
 fn an_event(method: StartMethod) {

@@ -294,7 +294,7 @@ impl Client {
                     return Err(Kind::Encode(EncodeError::new::<Packet>(error)).into());
                 }
                 Err(error) => {
-                    let why = self.waiting.close(&error.to_string());
+                    let why = self.waiting.close(&unsendable(&error));
                     // Of what was not taken whole nothing runs.
                     return Err(if began { Kind::InFlight(why) } else { Kind::Gone(why) }.into());
                 }
@@ -330,6 +330,10 @@ impl Client {
         if self.is_inherited() {
             return;
         }
+        if self.is_cut() {
+            self.keep(packet);
+            return;
+        }
         let deadline = Instant::now().checked_add(RELEASE);
         let mut once = Once { packet, taken: false };
         let Some(_gate) = self.waiting.fast.try_pass_gate() else {
@@ -338,7 +342,17 @@ impl Client {
         };
         let sent = self.flush(deadline).and_then(|()| self.put(&mut once, deadline));
         if matches!(sent, Err(SendError::Timeout | SendError::Reentrant)) && !once.taken {
-            lock(&self.unsent).push(once.packet);
+            self.keep(once.packet);
+        }
+    }
+
+    /// Keeps what is sent with the next call. Who comes back after a cut sends it before that, and may
+    /// have looked before it was here.
+    fn keep(&self, packet: Packet) {
+        lock(&self.unsent).push(packet);
+        if self.lasts() && !self.is_cut() {
+            // If there is no room, a call waits for some, and sends this before it.
+            let _ = self.flush(at_once());
         }
     }
 
@@ -478,6 +492,24 @@ pub(crate) fn at_once() -> Option<Instant> {
 fn slice(deadline: Option<Instant>) -> Option<Instant> {
     let end = Instant::now() + SLICE;
     Some(deadline.map_or(end, |deadline| deadline.min(end)))
+}
+
+/// What a caller is told of a manager that takes and says nothing any more.
+const GONE: &str = "it has ended, or the connection to it was cut; connect again when it is there again, or have \
+                    `Manager::reconnect` do so";
+
+fn unsendable(error: &SendError) -> String {
+    match error {
+        SendError::Closed => GONE.to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn unreadable(error: &RecvError) -> String {
+    match error {
+        RecvError::Closed | RecvError::Cut => GONE.to_owned(),
+        other => other.to_string(),
+    }
 }
 
 /// References that a fork got for itself, in the place of its parent's; they stay

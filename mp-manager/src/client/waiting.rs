@@ -9,7 +9,7 @@ use ipc_core::{Packet, RecvError};
 
 use super::fast::Fast;
 use super::line::{Far, Line};
-use super::lock;
+use super::{lock, unreadable};
 use crate::error::{Kind, ManagerError};
 use crate::wire::{AnswerKind, Head, Ring, Tail};
 
@@ -151,7 +151,7 @@ impl Waiting {
                     match read(&mut packet, until) {
                         Ok(()) => unasked(self.file(packet)),
                         Err(RecvError::Timeout) => {}
-                        Err(error) => drop(self.close(&error.to_string())),
+                        Err(error) => drop(self.close(&unreadable(&error))),
                     }
                 }
             }
@@ -179,7 +179,7 @@ impl Waiting {
                     match read(&mut packet, until) {
                         Ok(()) => unasked(self.file(packet)),
                         Err(RecvError::Timeout) => {}
-                        Err(error) => drop(self.close(&error.to_string())),
+                        Err(error) => drop(self.close(&unreadable(&error))),
                     }
                 }
                 Ok(Found::Sleep(Some(until))) => {
@@ -228,7 +228,7 @@ impl Waiting {
                 Ok(()) => unasked.extend(self.file(packet)),
                 Err(RecvError::Timeout) => break,
                 Err(error) => {
-                    drop(self.close(&error.to_string()));
+                    drop(self.close(&unreadable(&error)));
                     break;
                 }
             }
