@@ -120,11 +120,14 @@ impl Builder {
     /// It is one that [connects again](Manager::reconnect). For so long it keeps what it holds, locks
     /// and permits included, and when it is back in time all is as if there had been no cut: calls
     /// that were under way have their answers, and nothing is done twice or lost. Of a process that
-    /// was killed over there the cut is all that is seen, so what it held is free for others only then.
+    /// was killed over there the cut is all that is seen, so what it held is free for others only then;
+    /// the same goes for one that calls `exit` without having dropped its manager and proxies. An item of
+    /// a queue that was given to a client while it was away is lost if that does not come back.
     /// A client on this machine has no time of grace, because its end is seen.
     ///
-    /// At most 1,024 clients are waited for at a time, and at most 256 MiB of answers kept for them;
-    /// beyond that a cut is an end.
+    /// At most 1,024 clients are waited for at a time, and at most 256 MiB of answers kept for them, of
+    /// which 128 MiB for one; beyond that a cut is an end. A client that is there and does not say that
+    /// its answers have come is put out when there are 128 MiB of them.
     ///
     /// # Examples
     /// ```

@@ -34,6 +34,7 @@ macro_rules! apart {
 apart![
     a_lock_is_still_held_after_a_cut_and_released_once,
     who_does_not_come_back_has_nothing_after_the_grace_and_not_before,
+    each_cut_has_a_grace_of_its_own,
     a_call_in_the_middle_has_its_answer,
     a_call_that_waits_goes_on_waiting,
     what_is_dropped_meanwhile_is_given_back_once,
@@ -231,6 +232,24 @@ fn who_does_not_come_back_has_nothing_after_the_grace_and_not_before() {
     drop(held);
     // What it finds by its name goes on.
     drop(far.lock().unwrap());
+}
+
+fn each_cut_has_a_grace_of_its_own() {
+    let grace = 2 * GRACE;
+    let scene = scene_with(grace);
+    let (near, far) = scene.lock();
+    let guard = far.lock().unwrap();
+    scene.cable.tear();
+    thread::sleep(grace * 2 / 3);
+    scene.cable.mend();
+    assert!(far.is_locked().unwrap());
+    scene.cable.tear();
+    // The time of the first one ends meanwhile.
+    thread::sleep(grace * 2 / 3);
+    assert!(near.try_lock().unwrap().is_none());
+    scene.cable.mend();
+    drop(guard);
+    soon("the lock stays", || !near.is_locked().unwrap());
 }
 
 fn a_call_in_the_middle_has_its_answer() {

@@ -466,7 +466,9 @@ impl Helm {
     /// Gives the connection of a new client to one that was here before, if it is that.
     fn resume(&mut self, server: &Arc<Server>, session: &Arc<Session>, claim: &Claim) {
         let known = self.sessions.get(&claim.ticket.session).filter(|_| claim.epoch == server.access.epoch);
-        let (known, link) = (known.cloned(), session.link());
+        // Who comes back comes over TCP, as before.
+        let link = session.link().filter(|link| !link.capabilities().local);
+        let known = known.cloned();
         if let (Some(known), Some(link)) = (&known, link) {
             self.set.remove(session.id());
             self.set.remove(known.id());

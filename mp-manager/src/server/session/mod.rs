@@ -576,13 +576,6 @@ impl Session {
         }
     }
 
-    /// Has the server end the session.
-    fn give_out(&self) {
-        if let Some(server) = self.server.upgrade() {
-            server.end_later(self.id);
-        }
-    }
-
     /// The client has ended: what it held is to be given back.
     pub(crate) fn end(&self) -> Estate {
         let mut state = lock(&self.state);

@@ -92,6 +92,13 @@ impl Session {
         }
     }
 
+    /// Has the server end the session, or wait for the client.
+    pub(super) fn give_out(&self) {
+        if let Some(server) = self.server.upgrade() {
+            server.end_later(self.id);
+        }
+    }
+
     /// The connection has ended: which turn that is, and how much is kept, if it is to be waited for.
     pub(in crate::server) fn suspend(&self) -> Option<(u64, usize)> {
         let lasting = self.lasting.get()?;
