@@ -53,7 +53,8 @@ impl Incoming {
             return Ok(read);
         }
         loop {
-            if sleeps_reading
+            // The deadline may have come near.
+            if source.may_sleep_reading()
                 && let Some(read) =
                     source.stream.read_waiting(into, &mut self.handles, &mut self.lost_handles)?
             {
