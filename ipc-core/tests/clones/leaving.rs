@@ -84,10 +84,10 @@ pub(crate) fn a_sender_stays_while_a_thread_is_in_the_middle_of_a_message() {
     for (name, (tx, rx)) in each::<Vec<u8>>() {
         let (mover, moved) = pipe::<Sender<Vec<u8>>>().unwrap();
         std::thread::scope(|scope| {
-            let sending = scope.spawn(|| tx.send(&vec![7; 10_000_000]).unwrap());
+            let sending = scope.spawn(|| tx.send(&vec![7; 2_500_000]).unwrap());
             assert!(rx.poll(LONG).unwrap());
             assert!(mover.send(&tx).is_err(), "{name}");
-            assert_eq!(rx.recv_timeout(LONG).unwrap(), [7; 10_000_000], "{name}");
+            assert_eq!(rx.recv_timeout(LONG).unwrap(), [7; 2_500_000], "{name}");
             sending.join().unwrap();
         });
         mover.send(&tx).unwrap();
@@ -104,7 +104,7 @@ fn go_on((moved, sender, count): (Receiver<Sender<Numbered>>, u64, u64)) {
 
 pub(crate) fn a_sender_leaves_between_two_messages_of_its_threads(method: StartMethod) {
     const COUNT: u64 = 30;
-    const ROUNDS: usize = 10;
+    const ROUNDS: usize = 5;
     let (mover, moved) = pipe::<Sender<Numbered>>().unwrap();
     let child = spawn(method, go_on, (moved, 9, COUNT)).unwrap();
     let mut random = chaos::Rng::new(11);

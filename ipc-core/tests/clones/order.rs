@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::{LONG, Numbered, SENDERS, chatter, chatter_for_ever, each, end, spawn};
 
 pub(crate) fn each_senders_messages_come_whole_and_in_order(method: StartMethod) {
-    const COUNT: u64 = 200;
+    /// Each length comes twice.
+    const COUNT: u64 = 80;
     for (name, (tx, rx)) in each() {
         let handles = tx.capabilities().passes_handles;
         let start = |sender| spawn(method, chatter, (tx.clone(), sender, COUNT)).unwrap();
@@ -96,8 +97,8 @@ pub(crate) fn a_receiver_moves_while_many_send(method: StartMethod) {
         let mut expected = HashMap::new();
         let (mover, moved) = pipe::<Receiver<Numbered>>().unwrap();
         let mut rx = rx;
-        for _ in 0..20 {
-            (0..30).for_each(|_| rx.recv_timeout(LONG).unwrap().check(&mut expected));
+        for _ in 0..10 {
+            (0..20).for_each(|_| rx.recv_timeout(LONG).unwrap().check(&mut expected));
             mover.send(&rx).unwrap();
             rx = moved.recv().unwrap();
         }
