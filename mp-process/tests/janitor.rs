@@ -163,8 +163,12 @@ fn names_left_on_purpose_stay() {
 fn a_killed_child_leaves_nothing_to_its_parent() {
     for method in ["spawn", "forkserver", "fork"] {
         let mut owner = Owner::start(method);
-        let child: u32 = owner.tells("child").parse().unwrap();
-        let names = owner.names();
+        // Parent and child tell as they come to it.
+        let mut lines = [(); 3].map(|()| owner.lines.next().unwrap().unwrap());
+        lines.sort_unstable_by_key(|line| line.starts_with("name"));
+        let child = lines[0].strip_prefix("child ").unwrap().parse().unwrap();
+        let names = [&lines[1], &lines[2]].map(|line| PathBuf::from(line.strip_prefix("name ").unwrap()));
+        assert!(names.iter().all(|name| name.exists()), "{names:?}");
         mp_testkit::chaos::kill(child).unwrap();
         go(&names);
         assert!(owner.program.try_wait().unwrap().is_none(), "{method}: the parent lives");
