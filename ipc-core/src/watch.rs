@@ -11,6 +11,7 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
+use crate::raw;
 use crate::sys::poll::Interest;
 use crate::sys::process;
 use crate::sys::set::Set;
@@ -179,10 +180,8 @@ impl Watcher {
     fn run(&'static self) -> io::Result<()> {
         let mut state = self.lock();
         if !state.runs {
-            std::thread::Builder::new()
-                .name("ipc-core-watch".into())
-                .stack_size(128 * 1024)
-                .spawn(|| self.watch())?;
+            let thread = std::thread::Builder::new().name("ipc-core-watch".into()).stack_size(128 * 1024);
+            raw::start_thread(thread, || self.watch())?;
             state.runs = true;
         }
         Ok(())

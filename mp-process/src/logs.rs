@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use ipc_core::raw;
 use ipc_core::{DecodeError, EncodeError, Handle, Packet};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use serde::{Deserialize, Serialize};
@@ -226,11 +227,11 @@ fn open_hub() -> io::Result<(&'static Handle, Handle)> {
     Ok((ours, theirs))
 }
 
-static BUSY: Mutex<()> = Mutex::new(());
+static BUSY: raw::PerProcess<Mutex<()>> = raw::PerProcess::new(Mutex::new(()), |_| Mutex::new(()));
 
 /// Held while the program's logger runs here, so that no fork comes in between.
 pub(crate) fn busy() -> MutexGuard<'static, ()> {
-    BUSY.lock().unwrap_or_else(PoisonError::into_inner)
+    BUSY.here().lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Gives what has come to the program's logger: that of a child that has ended. A logger
@@ -243,7 +244,7 @@ pub(crate) fn deliver() {
     let Some(hub) = HUB.with(|hub| hub.as_ref().map(|(ours, _)| *ours)) else { return };
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
-        if let Ok(_busy) = BUSY.try_lock() {
+        if let Ok(_busy) = BUSY.here().try_lock() {
             return deliver_from(hub, || Instant::now() < deadline);
         }
         std::thread::sleep(Duration::from_micros(100));

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::ends::End;
 use crate::error::SendError;
-use crate::{Packet, deadline};
+use crate::{Packet, deadline, raw};
 
 /// After so long the thread asks whether anybody still wants it: at first, and at most.
 const ASK: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(10));
@@ -39,10 +39,8 @@ impl Drop for Wanted {
 pub(super) async fn send(end: Arc<End>, packet: Packet) -> Result<(), SendError> {
     let wanted = Wanted(Arc::default());
     let errand = Arc::clone(&wanted.0);
-    std::thread::Builder::new()
-        .name("ipc-core-send".into())
-        .stack_size(128 * 1024)
-        .spawn(move || errand.finish(try_long(&errand, &end, packet)))?;
+    let thread = std::thread::Builder::new().name("ipc-core-send".into()).stack_size(128 * 1024);
+    raw::start_thread(thread, move || errand.finish(try_long(&errand, &end, packet)))?;
     poll_fn(|context| wanted.0.poll(context)).await
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::handshake::{Terms, introduce};
 use super::{Address, ConnectError, ConnectOptions};
 use crate::link::{Link, SocketLink, TcpLink};
+use crate::raw;
 use crate::sys::socket;
 use crate::sys::stream::Stream;
 use crate::{Connection, Message, Packet, deadline};
@@ -153,7 +154,7 @@ pub(super) fn resolve(host: &str, port: u16, deadline: Option<Instant>) -> io::R
     }
     let (answer, answers) = mpsc::sync_channel(1);
     let host = host.to_owned();
-    std::thread::Builder::new().name("ipc-core-lookup".into()).spawn(move || {
+    raw::start_thread(std::thread::Builder::new().name("ipc-core-lookup".into()), move || {
         // Nobody waits for it any more after the deadline.
         let _ = answer.send((host.as_str(), port).to_socket_addrs().map(Iterator::collect));
     })?;

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::link::Link;
+use crate::raw;
 use crate::sys::poll::poll;
 use crate::sys::process;
 use crate::sys::socket::Listening;
@@ -155,7 +156,8 @@ impl Listener {
             queue: Arc::clone(&queue),
             is_over: Arc::clone(&is_over),
         };
-        let thread = std::thread::Builder::new().name("ipc-core-door".into()).spawn(|| door.keep())?;
+        let thread = std::thread::Builder::new().name("ipc-core-door".into());
+        let thread = raw::start_thread(thread, || door.keep())?;
         Ok(Self {
             address: chosen.map_or_else(|| address.clone(), Address::from),
             listening,

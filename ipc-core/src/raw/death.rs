@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::region::WeakRegion;
 use super::roll::shared_watch;
-use super::{ProcessId, Region, fork_generation, wake};
+use super::{ProcessId, Region, fork_generation, start_thread, wake};
 use crate::sys::companion::{Companion, Packet};
 use crate::sys::poll::poll;
 use crate::sys::process::Watch;
@@ -125,8 +125,8 @@ impl Office {
     fn desk(&'static self) -> io::Result<MutexGuard<'static, Desk>> {
         let mut desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
         if !desk.is_served {
-            let name = "ipc-core-deaths".to_owned();
-            std::thread::Builder::new().name(name).spawn(move || self.serve())?;
+            let thread = std::thread::Builder::new().name("ipc-core-deaths".to_owned());
+            start_thread(thread, move || self.serve())?;
             desk.is_served = true;
         }
         Ok(desk)

@@ -12,6 +12,7 @@
 //! * [`DeathNotice`]: have a word bumped and its sleepers woken when a process ends;
 //! * [`Post`]: handles on their way from any process to any other;
 //! * [`PerProcess`]: what each process has one of, also in the child of a fork;
+//! * [`start_thread`]: a thread of the library's own, of which a fork is told;
 //! * [`hand_over`]: drop what a fork goes on with;
 //! * [`keep_names_by`]: be told of the names that a process makes, to remove them after it;
 //! * [`serialize_error`], [`deserialize_error`]: errors of values, whose text is not lost.
@@ -30,6 +31,7 @@ mod post;
 mod region;
 mod robust;
 mod roll;
+mod threads;
 
 pub use crate::names::{NameKeeper, OwnedName, keep_names_by};
 pub use crate::transfer::{deserialize_error, serialize_error};
@@ -42,6 +44,7 @@ pub use post::{Post, PostError};
 pub use region::Region;
 pub use robust::{Acquired, LockFailure, MAX_HELD, RobustMutex};
 pub use roll::Roll;
+pub use threads::{start_thread, threads_are_starting};
 #[cfg(test)]
 pub(crate) use {region::map_and_hold, roll::ask_and_hold};
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use ipc_core::link::{Link, PipeLink};
-use ipc_core::raw::PerProcess;
+use ipc_core::raw::{PerProcess, start_thread};
 use ipc_core::{Packet, Waitable, connect_link_with, wait};
 
 use super::{Client, PATIENCE, lock, options};
@@ -92,7 +92,7 @@ fn is_passing(error: &ManagerError) -> bool {
 fn come_back_later(client: &Weak<Client>, policy: &Reconnect) -> bool {
     let (client, policy) = (Weak::clone(client), policy.clone());
     let thread = std::thread::Builder::new().name("mp-keeper-resume".into()).stack_size(256 << 10);
-    thread.spawn(move || come_back(&client, &policy)).is_ok()
+    start_thread(thread, move || come_back(&client, &policy)).is_ok()
 }
 
 fn come_back(client: &Weak<Client>, policy: &Reconnect) {
@@ -142,7 +142,7 @@ fn watch(client: &Arc<Client>) {
     // Without a thread, the next call notices it.
     let Ok((bell, ear)) = PipeLink::pair() else { return };
     let thread = std::thread::Builder::new().name("mp-keeper".into()).stack_size(256 << 10);
-    if thread.spawn(move || wait_for_cuts(&Arc::new(ear))).is_ok() {
+    if start_thread(thread, move || wait_for_cuts(&Arc::new(ear))).is_ok() {
         watch.bell = Some(bell);
     }
 }

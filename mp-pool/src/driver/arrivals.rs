@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ipc_core::raw::start_thread;
 use mp_process::{Process, catch_panic};
 
 use super::burial::{END_GRACE, end_now};
@@ -77,7 +78,7 @@ impl Driver {
         let driver = self.this.upgrade().ok_or(PoolKind::Closed)?;
         let process = newcomer.as_ref().map(|newcomer| Arc::clone(newcomer.process()));
         let thread = std::thread::Builder::new().name("mp-pool-door".into()).stack_size(256 << 10);
-        thread.spawn(move || driver.meet(place, id, &opening, newcomer))?;
+        start_thread(thread, move || driver.meet(place, id, &opening, newcomer))?;
         state.core.set_on_its_way(place, true);
         state.arrivals.push(Arrival { id, process });
         Ok(())

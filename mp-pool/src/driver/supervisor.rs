@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use ipc_core::raw::start_thread;
+
 use super::locked::Locked;
 use super::{Driver, State};
 use crate::chunks::Chunk;
@@ -148,7 +150,8 @@ impl Driver {
             let driver = self.this.upgrade();
             let thread = std::thread::Builder::new().name("mp-pool".into()).stack_size(256 << 10);
             // Without a thread, callers that wait drive all the same.
-            state.supervised = driver.is_some_and(|driver| thread.spawn(move || driver.supervise()).is_ok());
+            state.supervised =
+                driver.is_some_and(|driver| start_thread(thread, move || driver.supervise()).is_ok());
         }
         self.wake_supervisor(state);
     }

@@ -21,6 +21,7 @@ use std::ptr;
 use std::sync::{Mutex, PoisonError};
 
 use ipc_core::Handle;
+use ipc_core::raw::PerProcess;
 
 use super::signals;
 
@@ -95,10 +96,16 @@ struct Call {
 #[repr(align(64))]
 struct Stack([u8; 32 << 10]);
 
+impl Stack {
+    const fn new() -> Mutex<Self> {
+        Mutex::new(Self([0; 32 << 10]))
+    }
+}
+
 impl Call {
     fn make(&mut self) -> io::Result<(libc::pid_t, OwnedFd)> {
-        static STACK: Mutex<Stack> = Mutex::new(Stack([0; 32 << 10]));
-        let mut stack = STACK.lock().unwrap_or_else(PoisonError::into_inner);
+        static STACK: PerProcess<Mutex<Stack>> = PerProcess::new(Stack::new(), |_| Stack::new());
+        let mut stack = STACK.here().lock().unwrap_or_else(PoisonError::into_inner);
         let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD | libc::SIGCHLD;
         let mut end: c_int = -1;
         // SAFETY: see the head of this file. The stack grows down from its end, `self`

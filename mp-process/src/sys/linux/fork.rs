@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use ipc_core::Handle;
 use ipc_core::link::SocketLink;
+use ipc_core::raw::threads_are_starting;
 use rustix::io::Errno;
 use rustix::process::getpid;
 use rustix::thread::{UnshareFlags, unshare_unsafe};
@@ -28,8 +29,10 @@ use super::{boot, end, leave, signals, spawn};
 /// the server starts (`watch.rs`).
 const OURS: [&str; 6] = ["ipc-core-", "mp-spawner", "mp-pool", "mp-keeper", "mp-logs", SERVER_NAME];
 
-/// For how long a thread is listed that was joined, or has not taken its name yet.
+/// For how long a thread of the program may take to end that has nothing left to do, as one of a scope.
 const SETTLING: Duration = Duration::from_millis(50);
+/// For how long one of this library's may take that has not taken its name yet.
+const NAMING: Duration = Duration::from_secs(20);
 
 /// The names of the threads of this process beside the calling one that are not
 /// this library's.
@@ -37,10 +40,20 @@ pub(crate) fn threads_of_the_program() -> io::Result<Vec<String>> {
     if is_alone() {
         return Ok(Vec::new());
     }
-    let deadline = Instant::now() + SETTLING;
+    settled(foreign_threads, threads_are_starting)
+}
+
+/// What stays of `foreign` threads, once none of the library's is to take its name.
+fn settled(
+    foreign: impl Fn() -> io::Result<Vec<String>>,
+    are_starting: impl Fn() -> bool,
+) -> io::Result<Vec<String>> {
+    let begun = Instant::now();
     loop {
-        let names = foreign_threads()?;
-        if names.is_empty() || Instant::now() >= deadline {
+        // Asked first: one that takes its name in between is no stranger.
+        let patience = if are_starting() { NAMING } else { SETTLING };
+        let names = foreign()?;
+        if names.is_empty() || begun.elapsed() >= patience {
             return Ok(names);
         }
         std::thread::sleep(Duration::from_millis(1));
@@ -67,13 +80,25 @@ fn foreign_threads() -> io::Result<Vec<String>> {
         if task.file_name() == *own {
             continue;
         }
-        // A thread that has ended meanwhile has no name any more.
-        let Ok(name) = fs::read_to_string(task.path().join("comm")) else { continue };
-        if !OURS.iter().any(|prefix| name.starts_with(prefix)) {
-            names.push(name.trim_end().to_owned());
+        // A thread that has ended meanwhile has no state any more.
+        let Ok(state) = fs::read(task.path().join("stat")) else { continue };
+        let (name, is_ending) = name_and_end(&String::from_utf8_lossy(&state));
+        if !is_ending && !OURS.iter().any(|prefix| name.starts_with(prefix)) {
+            names.push(name);
         }
     }
     Ok(names)
+}
+
+/// What a thread is called, and whether it has run its last: one that was joined may be listed for
+/// as long as it takes the kernel to put it away.
+fn name_and_end(state: &str) -> (String, bool) {
+    /// `PF_EXITING` among the flags, which are the seventh word behind the name; see proc_pid_stat(5).
+    const EXITING: u64 = 4;
+    let Some((head, tail)) = state.rsplit_once(')') else { return (String::new(), false) };
+    let name = head.split_once('(').map_or("", |(_, name)| name).to_owned();
+    let flags = tail.split_whitespace().nth(6).and_then(|flags| flags.parse::<u64>().ok());
+    (name, flags.is_some_and(|flags| flags & EXITING != 0))
 }
 
 /// Forks this process; the child runs `live`.
@@ -136,4 +161,82 @@ pub(super) fn fork_process() -> io::Result<Forked> {
             }
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::per_process::PerProcess;
+
+    #[test]
+    fn a_thread_that_is_slow_to_take_its_name_is_no_stranger() {
+        let begun = Instant::now();
+        let is_late = || begun.elapsed() > 4 * SETTLING;
+        let foreign = || Ok(if is_late() { Vec::new() } else { vec!["program".to_owned()] });
+        assert!(settled(foreign, || !is_late()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_thread_named_between_two_looks_is_no_stranger() {
+        let looks = Cell::new(0);
+        let foreign = || {
+            looks.set(looks.get() + 1);
+            std::thread::sleep(2 * SETTLING);
+            Ok(if looks.get() == 1 { vec!["program".to_owned()] } else { Vec::new() })
+        };
+        assert!(settled(foreign, || looks.get() == 0).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_stranger_is_named_beside_them() {
+        let begun = Instant::now();
+        let foreign = || Ok(vec!["stranger".to_owned()]);
+        assert_eq!(settled(foreign, || begun.elapsed() < 2 * SETTLING).unwrap(), ["stranger"]);
+    }
+
+    #[test]
+    fn a_thread_that_ends_is_told_from_one_that_runs() {
+        let line = |flags: u64| format!("7 (a) (b c) R 1 2 3 4 -1 {flags} 0 0");
+        assert_eq!(name_and_end(&line(0x40_0040)), ("a) (b c".to_owned(), false));
+        assert_eq!(name_and_end(&line(0x40_0044)), ("a) (b c".to_owned(), true));
+        assert!(!name_and_end("").1);
+    }
+
+    /// A raw fork beside a thread that holds what there is one of in a process: the child has that
+    /// thread's mutexes, and not the thread.
+    #[test]
+    fn a_raw_fork_waits_for_no_thread_of_its_parent() {
+        static ONE: PerProcess<u32> = PerProcess::new();
+        let gate = spawn::keep_forks_out();
+        let status = ONE.with(|one| {
+            *one = 5;
+            // SAFETY: the child takes nothing that other threads of this test program hold, and leaves.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                // SAFETY: the call takes a number; the default action of the signal ends a child that hangs.
+                unsafe { libc::alarm(10) };
+                let is_left_alone = ONE.inherited(|_| ()).is_none() && ONE.with(|one| *one) == 0;
+                drop(spawn::keep_forks_out());
+                // SAFETY: the call takes a number.
+                unsafe { libc::_exit(i32::from(!is_left_alone)) };
+            }
+            let mut status = -1;
+            // SAFETY: the call writes the status.
+            unsafe { libc::waitpid(child, &raw mut status, 0) };
+            status
+        });
+        drop(gate);
+        assert_eq!(status, 0);
+    }
+
+    #[test]
+    fn a_joined_thread_is_not_listed() {
+        for _ in 0..500 {
+            let name = "is-joined".to_owned();
+            std::thread::Builder::new().name(name.clone()).spawn(|| ()).unwrap().join().unwrap();
+            assert!(!foreign_threads().unwrap().contains(&name));
+        }
+    }
 }

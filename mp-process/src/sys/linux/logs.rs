@@ -4,6 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use ipc_core::Handle;
+use ipc_core::raw;
 
 use super::signals;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -42,5 +43,6 @@ pub(crate) fn recv(socket: &Handle, into: &mut [u8]) -> Option<usize> {
 
 /// Starts a thread in which no handler of the program's signals runs.
 pub(crate) fn start_thread(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    signals::blocked(|| std::thread::Builder::new().name(name.to_owned()).spawn(run)).map(drop)
+    let thread = std::thread::Builder::new().name(name.to_owned());
+    signals::blocked(|| raw::start_thread(thread, run)).map(drop)
 }

@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ipc_core::Handle;
 use ipc_core::link::SocketLink;
+use ipc_core::raw::{self, start_thread};
 use rustix::process::getpid;
 use rustix::thread::gettid;
 
@@ -92,8 +93,8 @@ fn explain(launch: &Launch, error: io::Error) -> io::Error {
 
 /// Held while the spawner works: a fork in between would copy half-done work.
 pub(super) fn keep_forks_out() -> MutexGuard<'static, ()> {
-    static GATE: Mutex<()> = Mutex::new(());
-    GATE.lock().unwrap_or_else(PoisonError::into_inner)
+    static GATE: raw::PerProcess<Mutex<()>> = raw::PerProcess::new(Mutex::new(()), |_| Mutex::new(()));
+    GATE.here().lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 type Job = Box<dyn FnOnce() + Send>;
@@ -117,8 +118,9 @@ fn with_spawner(job: impl FnOnce() + Send + 'static) -> io::Result<()> {
 
 fn start_spawner() -> io::Result<Sender<Job>> {
     let (jobs, queue) = channel::<Job>();
+    let thread = std::thread::Builder::new().name("mp-spawner".into()).stack_size(256 << 10);
     signals::blocked(|| {
-        std::thread::Builder::new().name("mp-spawner".into()).stack_size(256 << 10).spawn(move || {
+        start_thread(thread, move || {
             for job in queue {
                 job();
             }
