@@ -10,8 +10,10 @@
 //! }
 //! ```
 
+use std::any::Any;
 use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -32,48 +34,120 @@ const SOON: Duration = Duration::from_millis(20);
 const LATE: Duration = Duration::from_secs(60);
 
 /// Runs the suite over links that `make` supplies: what the first end sends, the
-/// second receives. Where the second can send as well, it is tried both ways.
+/// second receives. Where the second can send as well, it is tried both ways. `make` is
+/// called for each check, and both of its ends stay in this process.
 ///
-/// Peers that die, and that write nonsense, are left to tests of the link's own.
+/// It takes some seconds. A check that hangs is ended after two minutes, and the whole
+/// test with it: what each thread waits for is printed then. Peers that die, and that
+/// write nonsense, are left to tests of the link's own.
 ///
 /// # Panics
-/// If the link breaks one of the promises of [`Link`].
+/// If the link breaks one of the promises of [`Link`]: the text says which.
 pub fn conformance(make: impl Fn() -> Ends) {
-    for (name, check) in CHECKS {
-        let _watchdog = Watchdog::arm(name, LIMIT);
+    for check in CHECKS {
+        let _watchdog = Watchdog::arm(check.0, LIMIT);
         let (sender, receiver) = make();
         let both_ways = receiver.capabilities().sends && sender.capabilities().receives;
-        check(sender, receiver);
+        run(check, "from the first end to the second", sender, receiver);
         if both_ways {
             let (receiver, sender) = make();
-            check(sender, receiver);
+            run(check, "from the second end to the first", sender, receiver);
         }
     }
 }
 
-type Check = (&'static str, fn(Box<dyn Link>, Box<dyn Link>));
+/// Runs one check, and says which promise it was about if it fails.
+fn run((name, promise, check): &Check, way: &str, sender: Box<dyn Link>, receiver: Box<dyn Link>) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| check(sender, receiver))) {
+        panic!(
+            "the link breaks a promise of `Link`, in the check \"{name}\", {way}\n  promised: {promise}\n  seen: {}",
+            text(&*panic)
+        );
+    }
+}
+
+fn text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without a text")
+}
+
+/// Its name, the promise that it is about, and how it is tried.
+type Check = (&'static str, &'static str, fn(Box<dyn Link>, Box<dyn Link>));
 
 const CHECKS: &[Check] = &[
-    ("capabilities", capabilities),
-    ("order", order),
-    ("boundaries", boundaries),
-    ("sizes", sizes),
-    ("short buffers", short_buffers),
-    ("receive deadlines", receive_deadlines),
-    ("messages that arrive bit by bit", slow_arrival),
-    ("send deadlines", send_deadlines),
-    ("poll", poll),
-    ("wait", waiting),
-    ("refused messages", refused),
-    ("what a message is told", told),
-    ("the sender's end", end_of_sender),
-    ("the receiver's end", end_of_receiver),
-    ("threads", threads),
-    ("handles", handles),
+    (
+        "capabilities",
+        "the link does what its `capabilities` say, and answers `WrongDirection` to the rest",
+        capabilities,
+    ),
+    ("order", "messages arrive in order, each once", order),
+    (
+        "boundaries",
+        "messages arrive whole, neither joined nor split, and an empty one is a message too",
+        boundaries,
+    ),
+    ("sizes", "messages of every length arrive unchanged", sizes),
+    (
+        "short buffers",
+        "a message longer than `recv_at_most` is to take is `BufferTooShort` with its length, and stays",
+        short_buffers,
+    ),
+    (
+        "receive deadlines",
+        "a receive waits until its deadline, then it is `Timeout`; one in the past looks once",
+        receive_deadlines,
+    ),
+    (
+        "messages that arrive bit by bit",
+        "what has come of a message at a receive's deadline is kept for the next receive",
+        slow_arrival,
+    ),
+    (
+        "send deadlines",
+        "a send waits while the link is full, until its deadline; its message then has not begun, is \
+         completed by the next send, or is withdrawn",
+        send_deadlines,
+    ),
+    (
+        "flush",
+        "`flush` completes a message that a deadline cut: pools and managers send without waiting, and \
+         finish by it",
+        flushing,
+    ),
+    ("poll", "`poll` waits for a message and takes nothing, and `is_ready` does not contradict it", poll),
+    ("wait", "what `arm` names becomes ready with a message, and with the end of the peer", waiting),
+    (
+        "refused messages",
+        "a message that refuses to be encoded is `SendError::Encode`, and the link is as it was",
+        refused,
+    ),
+    (
+        "what a message is told",
+        "a message is told `sent` once if the link has taken it, also one that a deadline cut and that \
+         is to be completed, and `unsent` if the link has not",
+        told,
+    ),
+    (
+        "the sender's end",
+        "everything that was sent arrives, then every receive is `Closed`, and `poll` sees that",
+        end_of_sender,
+    ),
+    (
+        "the receiver's end",
+        "a send is `Closed` once the receiver has gone, also one that waits for room",
+        end_of_receiver,
+    ),
+    ("threads", "threads may share an end: no message is lost, doubled or mixed with another", threads),
+    (
+        "handles",
+        "handles arrive with their message, in order; where the link passes none, they are `NoHandles`",
+        handles,
+    ),
 ];
 
 fn capabilities(sender: Box<dyn Link>, receiver: Box<dyn Link>) {
-    assert!(sender.capabilities().sends && receiver.capabilities().receives);
+    assert!(sender.capabilities().sends, "the sender says that it cannot send");
+    assert!(receiver.capabilities().receives, "the receiver says that it cannot receive");
     if !receiver.capabilities().sends {
         let result = receiver.send(&mut Packet::new(), in_past());
         assert!(matches!(result, Err(SendError::WrongDirection)), "{result:?}");
@@ -160,7 +234,7 @@ fn receive_deadlines(sender: Box<dyn Link>, receiver: Box<dyn Link>) {
     let begun = Instant::now();
     let result = receiver.recv(&mut Packet::new(), after(SOON));
     assert!(matches!(result, Err(RecvError::Timeout)), "{result:?}");
-    assert!(begun.elapsed() >= SOON);
+    assert!(begun.elapsed() >= SOON, "it did not wait until its deadline");
     send(&*sender, b"kept");
     assert!(receiver.poll(after(LATE)).unwrap());
     assert_eq!(try_recv(&*receiver).unwrap(), b"kept");
@@ -197,7 +271,7 @@ fn send_deadlines(sender: Box<dyn Link>, receiver: Box<dyn Link>) {
         match sender.send(&mut packet(&message(sent)), after(SOON)) {
             Ok(()) => sent += 1,
             Err(error) => {
-                assert!(begun.elapsed() >= SOON);
+                assert!(begun.elapsed() >= SOON, "it did not wait until its deadline: {error:?}");
                 break error;
             }
         }
@@ -218,19 +292,54 @@ fn send_deadlines(sender: Box<dyn Link>, receiver: Box<dyn Link>) {
     });
 }
 
+fn flushing(sender: Box<dyn Link>, receiver: Box<dyn Link>) {
+    let mut sent = 0;
+    let last = loop {
+        let mut message = Told { bytes: pattern(300_000), ..Told::default() };
+        match sender.send(&mut message, in_past()) {
+            Ok(()) => sent += 1,
+            Err(error) => {
+                assert!(matches!(error, SendError::Timeout), "a send to a full link: {error:?}");
+                break message;
+            }
+        }
+        assert!(sent < 1 << 20, "the link is never full");
+    };
+    let (arrived, end) = thread::scope(|scope| {
+        let (sender, receiver) = (sender, &*receiver);
+        let receiving = scope.spawn(move || {
+            let mut packet = Packet::new();
+            let mut arrived = 0;
+            loop {
+                match receiver.recv(&mut packet, after(LATE)) {
+                    Ok(()) => arrived += 1,
+                    Err(error) => return (arrived, error),
+                }
+            }
+        });
+        sender.flush(after(LATE)).unwrap();
+        // No further send completes it.
+        drop(sender);
+        receiving.join().unwrap()
+    });
+    assert!(matches!(end, RecvError::Closed), "after a flush and the sender's end: {end:?}");
+    assert!(arrived >= sent + last.sent, "a message that was told `sent` did not arrive");
+    assert!(arrived <= sent + 1, "a message arrived twice");
+}
+
 fn poll(sender: Box<dyn Link>, receiver: Box<dyn Link>) {
     let begun = Instant::now();
-    assert!(!receiver.poll(after(SOON)).unwrap());
-    assert!(begun.elapsed() >= SOON);
+    assert!(!receiver.poll(after(SOON)).unwrap(), "it saw a message before one was sent");
+    assert!(begun.elapsed() >= SOON, "it did not wait until its deadline");
     for round in 0..100u32 {
         send(&*sender, &round.to_le_bytes());
         for _ in 0..3 {
-            assert!(receiver.poll(after(LATE)).unwrap());
-            assert_ne!(Link::is_ready(&*receiver), Some(false));
+            assert!(receiver.poll(after(LATE)).unwrap(), "it did not see a message");
+            assert_ne!(Link::is_ready(&*receiver), Some(false), "a message waits");
         }
         assert_eq!(try_recv(&*receiver).unwrap(), round.to_le_bytes(), "a poll ate it");
-        assert!(!receiver.poll(in_past()).unwrap());
-        assert_ne!(Link::is_ready(&*receiver), Some(true));
+        assert!(!receiver.poll(in_past()).unwrap(), "it saw a message that was taken");
+        assert_ne!(Link::is_ready(&*receiver), Some(true), "the message was taken");
     }
 }
 
@@ -253,14 +362,14 @@ impl Waitable for One<'_> {
 
 fn waiting(sender: Box<dyn Link>, receiver: Box<dyn Link>) {
     let one = One(&*receiver);
-    assert!(wait(&[&one], Some(SOON)).unwrap().is_empty());
+    assert!(wait(&[&one], Some(SOON)).unwrap().is_empty(), "ready before anything was sent");
     for round in 0..200u32 {
         thread::scope(|scope| {
             let waiter = scope.spawn(|| wait(&[&one], Some(LATE)).unwrap());
             // At times before the other sleeps, at times after.
             thread::sleep(Duration::from_micros(u64::from(round % 5) * 50));
             send(&*sender, &round.to_le_bytes());
-            assert_eq!(waiter.join().unwrap(), [0]);
+            assert_eq!(waiter.join().unwrap(), [0], "a waiter was not woken by a message");
         });
         assert_eq!(try_recv(&*receiver).unwrap(), round.to_le_bytes());
     }
@@ -473,13 +582,19 @@ fn packet(bytes: &[u8]) -> Packet {
     packet
 }
 
+#[track_caller]
 fn send(link: &dyn Link, bytes: &[u8]) {
-    link.send(&mut packet(bytes), after(LATE)).unwrap();
+    if let Err(error) = link.send(&mut packet(bytes), after(LATE)) {
+        panic!("a send of {} bytes: {error:?}", bytes.len());
+    }
 }
 
+#[track_caller]
 fn recv(link: &dyn Link) -> Vec<u8> {
     let mut packet = Packet::new();
-    link.recv(&mut packet, after(LATE)).unwrap();
+    if let Err(error) = link.recv(&mut packet, after(LATE)) {
+        panic!("a receive of what was sent: {error:?}");
+    }
     packet.bytes().to_vec()
 }
 
