@@ -120,7 +120,19 @@ pub struct Connection<A, B> {
 }
 
 impl<T: Message> Sender<T> {
-    /// Sends over a link of your choice.
+    /// Sends over a link of your choice. The other end says the same type: nothing else
+    /// tells it, and a message of another one is an error when it is received.
+    ///
+    /// ```
+    /// use ipc_core::link::SocketLink;
+    /// use ipc_core::{Receiver, Sender};
+    ///
+    /// let (a, b) = SocketLink::pair()?;
+    /// let (tx, rx) = (Sender::<u32>::over(a), Receiver::<u32>::over(b));
+    /// tx.send(&7)?;
+    /// assert_eq!(rx.recv()?, 7);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn over(link: impl Link + 'static) -> Self {
         Self::from_end(Arc::new(End::new(Box::new(link))))
     }

@@ -6,6 +6,31 @@
 //! | [`PipeLink`] | one | no | a kernel pipe: two descriptors and no memory |
 //! | [`SocketLink`] | both | yes | a local stream socket |
 //! | [`TcpLink`] | both | no | a connection over the network |
+//!
+//! # A transport of your own
+//! Six methods of [`Link`] have to be written: [`capabilities`](Link::capabilities),
+//! [`send`](Link::send), [`recv_at_most`](Link::recv_at_most), [`poll`](Link::poll),
+//! [`arm`](Link::arm), and [`flush`](Link::flush) wherever a send can leave a part of
+//! its message behind. Over something that carries bytes and has a descriptor:
+//!
+//! * The stream does not block; whoever finds nothing sleeps in
+//!   [`wait_deadline`](crate::wait_deadline), on a [`Handle`] to it for reading, and for writing on a
+//!   [`Waitable`](crate::Waitable) of a line, which calls [`Arm::writable`].
+//! * Each direction has a turn, since threads may share an end: a mutex whose lock gives up at a
+//!   deadline. What of a message has come, and what of one has not gone, is kept under it.
+//! * `send` takes the turn, sends what an earlier one left, asks the message for its
+//!   [`bytes`](Outgoing::bytes) and after that for its [`handles`](Outgoing::handles): if there are
+//!   any and the link passes none, it is [`SendError::NoHandles`]. A message whose last part is
+//!   kept for later has been taken: it is told [`sent`](Outgoing::sent), though the call is
+//!   [`SendError::Timeout`].
+//! * `recv_at_most` [clears](Packet::clear) the packet once the message is whole, and
+//!   [fills](Packet::extend_bytes) it.
+//! * If more is read than one message, [`is_ready`](Link::is_ready) says so: the handle that `arm`
+//!   names does not know of it.
+//!
+//! The crate `mp-testkit` has a suite that tries all of it, and the folder `example-links` of this
+//! crate's repository two such links, to copy from. [`Sender::over`](crate::Sender::over) and its
+//! kin make typed ends of a link; `Builder::transport` of `mp-pool` reaches workers over it.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -78,9 +103,10 @@ pub trait Link: Send + Sync + fmt::Debug {
 
     /// Sends one message.
     ///
-    /// Blocks while the link is full. Asks `message` for what it is, and then tells it once what
+    /// Blocks while the link is full. Asks `message` for what it is, and then tells it what
     /// became of it: [`sent`](Outgoing::sent), or with an error that withdraws it
     /// [`unsent`](Outgoing::unsent). Until then the ends that stand in it are out of use.
+    /// One that is cut by the deadline, and will be completed, has been sent.
     ///
     /// # Errors
     /// See [`SendError`].
@@ -153,6 +179,10 @@ pub trait Link: Send + Sync + fmt::Debug {
 
     /// Completes a message that an earlier [`send`](Self::send) began and did not
     /// finish before its deadline, if there is one.
+    ///
+    /// By default it does nothing, which is right only for a link whose `send` never leaves a
+    /// part behind: pools and managers send with a deadline in the past and finish by this, and
+    /// without it their peers would wait for the rest for ever.
     ///
     /// # Errors
     /// As [`send`](Self::send).
