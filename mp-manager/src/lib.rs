@@ -19,7 +19,7 @@
 //! }
 //!
 //! fn main() -> Result<(), mp_manager::ManagerError> {
-//!     mp_process::init();
+//!     mp_manager::init(); // in a child this does the child's work and never returns
 //!     let manager = Manager::start()?;
 //!     let counter = CounterProxy::create(&manager, 40)?;
 //!     assert_eq!(counter.increment(2)?, 42); // runs in the server
@@ -93,6 +93,9 @@ mod said;
 mod segments;
 mod server;
 mod wire;
+
+/// What a program with a manager calls first, and what its test files write instead.
+pub use mp_process::{init, test_support};
 
 pub use async_reply::AsyncReply;
 pub use batch::Batch;

@@ -6,7 +6,7 @@
 //! use mp_pool::Pool;
 //!
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     mp_process::init();
+//!     mp_pool::init(); // in a worker this does the worker's work and never returns
 //!     let pool = Pool::new(2)?;
 //!     let squares: Vec<u64> = pool.map(|x: u64| x * x, 0..100)?;
 //!     assert_eq!(squares[99], 9801);
@@ -71,6 +71,9 @@ mod wait;
 mod wire;
 mod work;
 mod worker;
+
+/// What a program with a pool calls first, and what its test files write instead.
+pub use mp_process::{init, test_support};
 
 pub use async_result::{AsyncResult, CallbackHandle};
 pub use builder::Builder;

@@ -28,8 +28,8 @@ impl fmt::Debug for ProcessError {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Kind {
     #[error(
-        "this program has not called `init()`: add `multiprocess::init();` (or `mp_process::init();`) as the first \
-         line of `main`, or `multiprocess::test_support!();` at the root of a test file, because a child is this \
+        "this program has not called `init()`: add `multiprocess::init();` (or that of `mp_process`, `mp_pool` or \
+         `mp_manager`) as the first line of `main`, or `multiprocess::test_support!();` at the root of a test file, because a child is this \
          program started again and turns off there"
     )]
     NotInitialised,
