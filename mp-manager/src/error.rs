@@ -13,9 +13,17 @@ use crate::durable::StateError;
 ///
 /// Its text says what happened and what can be done; the predicates tell the
 /// kinds apart.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[error(transparent)]
 pub struct ManagerError(Box<Kind>);
+
+/// The text, which is what `main` shows of an error that it returns, and `unwrap`
+/// of one that it met.
+impl fmt::Debug for ManagerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Kind {
