@@ -3,7 +3,32 @@
 use std::fmt;
 use std::io;
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 /// Whatever can go wrong, for programs whose functions return one error.
+///
+/// A function that runs in another process may return it too. Its text travels, and
+/// not its kind: it arrives as [`Error::Told`].
+///
+/// ```
+/// use multiprocess::{Process, Queue};
+///
+/// fn fill(queue: Queue<u32>) -> multiprocess::Result<()> {
+///     queue.put(1)?;
+///     Ok(())
+/// }
+///
+/// fn main() -> multiprocess::Result<()> {
+///     multiprocess::init();
+///     let queue = Queue::new()?;
+///     // One `?` for the process, one for what its function returned.
+///     Process::spawn(fill, queue.clone())?.join()??;
+///     queue.close();
+///     let error = Process::spawn(fill, queue)?.join()?.unwrap_err();
+///     println!("{error}");
+///     Ok(())
+/// }
+/// ```
 #[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -40,12 +65,37 @@ pub enum Error {
     /// No connection was made.
     #[error(transparent)]
     Connect(#[from] ipc_core::ConnectError),
+    /// A text is no address.
+    #[error(transparent)]
+    Address(#[from] ipc_core::AddressError),
+    /// An arena has no room.
+    #[error(transparent)]
+    Arena(#[from] ipc_core::ArenaError),
+    /// A list in shared memory refused.
+    #[cfg(feature = "named")]
+    #[error(transparent)]
+    List(#[from] ipc_core::ListError),
     /// A lock, a shared value or a queue refused.
     #[error(transparent)]
     Sync(#[from] mp_sync::Error),
     /// The system refused.
     #[error(transparent)]
     Io(#[from] io::Error),
+    /// A function in another process returned an [`Error`], of which this is the text.
+    #[error("{0}")]
+    Told(String),
+}
+
+impl Serialize for Error {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.to_string().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Error {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self::Told)
+    }
 }
 
 // A `main` that returns an error has it printed in this form: it should say what

@@ -34,6 +34,7 @@ suite! {
         a_child_finds_no_handles_of_others,
         exit_codes_are_told,
         a_panic_is_an_error_and_not_a_print,
+        an_error_that_a_child_returns_keeps_its_text,
         kill_on_drop_ends_a_child_with_its_handle,
         a_child_writes_where_it_is_told,
         a_child_passes_its_queue_to_a_grandchild,
@@ -254,6 +255,20 @@ fn a_panic_is_an_error_and_not_a_print(method: StartMethod) {
     let error: multiprocess::ProcessError = Process::<()>::join(child).unwrap_err();
     assert_eq!(error.panic().unwrap().message(), "no 1");
     assert_eq!(std::io::read_to_string(reader).unwrap(), "");
+}
+
+fn an_error_that_a_child_returns_keeps_its_text(method: StartMethod) {
+    fn get(queue: Queue<u8>) -> multiprocess::Result<u8> {
+        Ok(queue.get()?)
+    }
+    let queue = Queue::new().unwrap();
+    queue.put(7).unwrap();
+    assert_eq!(spawn(method, get, queue.clone()).unwrap().join().unwrap().unwrap(), 7);
+    queue.close();
+    let here = multiprocess::Error::from(queue.get().unwrap_err());
+    let told = spawn(method, get, queue).unwrap().join().unwrap().unwrap_err();
+    assert!(matches!(told, multiprocess::Error::Told(_)));
+    assert_eq!(told.to_string(), here.to_string());
 }
 
 fn kill_on_drop_ends_a_child_with_its_handle(method: StartMethod) {
