@@ -19,13 +19,28 @@ pub fn item_width<T: 'static>() -> Option<usize> {
 
 /// Plain data: any bits are a value, and a value is only its bits.
 ///
-/// Numbers and arrays of them are plain, and structures of plain fields by
-/// `#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]` with `#[repr(C)]`
-/// (the crate is exported as [`bytemuck`](crate::bytemuck)). `bool`, `char`,
-/// enums and references are not.
+/// Numbers and arrays of them are plain, and structures of plain fields that derive
+/// `Pod` and `Zeroable`; `bool`, `char`, enums and references are not. The crate
+/// [`bytemuck`](crate::bytemuck) is exported here and above, where the derives must be
+/// told its place; a program that has `bytemuck` among its own dependencies leaves that line out.
+///
+/// ```
+/// use ipc_core::bytemuck; // or `multiprocess::sync::bytemuck`
+///
+/// #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
+/// #[bytemuck(crate = "ipc_core::bytemuck")] // the same place
+/// #[repr(C)]
+/// struct Point {
+///     x: f64,
+///     y: f64,
+/// }
+///
+/// fn is_plain<T: ipc_core::Plain>() {}
+/// is_plain::<Point>();
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not plain data that processes can share",
-    note = "use numbers, arrays of them, or a `#[repr(C)]` structure that derives `bytemuck::Pod` and `bytemuck::Zeroable`"
+    note = "use numbers, arrays of them, or a `#[repr(C)]` structure that derives `bytemuck::Pod` and `bytemuck::Zeroable`; the documentation of `Plain` has one"
 )]
 pub trait Plain: bytemuck::Pod + Send + Sync {}
 

@@ -41,6 +41,10 @@
 //! memory is outside of what can be promised. An object is taken only from a
 //! message of a process of this tree.
 
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmePrograms;
+
 mod atomic;
 mod barrier;
 mod binary_semaphore;
