@@ -430,19 +430,19 @@ fn a_manager_that_ends_waits_for_nobody() {
 fn more_than_a_client_may_leave_unread_is_kept_for_one_that_was_away() {
     const LONG_ONES: u64 = 80;
     const SHORT_ONES: u64 = 300;
-    let scene = scene_with(LONG);
-    let queue: QueueProxy<(u64, Vec<u8>)> = scene.near.queue().unwrap();
+    let scene = scene_with(3 * LONG);
+    let queue: QueueProxy<(u64, String)> = scene.near.queue().unwrap();
     scene.near.publish("queue", &queue).unwrap();
-    let far: QueueProxy<(u64, Vec<u8>)> = scene.far.find("queue").unwrap();
+    let far: QueueProxy<(u64, String)> = scene.far.find("queue").unwrap();
     let gets: Vec<_> = (0..LONG_ONES + SHORT_ONES).map(|_| far.get_async().unwrap()).collect();
     // All of them wait there.
     assert!(far.is_empty().unwrap());
     scene.cable.tear();
-    (0..LONG_ONES).for_each(|item| queue.put(&(item, vec![7; 1 << 20])).unwrap());
+    (0..LONG_ONES).for_each(|item| queue.put(&(item, "7".repeat(1 << 20))).unwrap());
     scene.cable.mend();
     // While it is given those, there are more.
     (LONG_ONES..LONG_ONES + SHORT_ONES).for_each(|item| {
-        queue.put(&(item, Vec::new())).unwrap();
+        queue.put(&(item, String::new())).unwrap();
         thread::sleep(Duration::from_millis(1));
     });
     for (expected, get) in (0..).zip(gets) {
