@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ipc_core::link::{Link, PipeLink};
 use ipc_core::{Arm, Listener, Packet, RecvError, WaitSet, Waitable};
@@ -12,8 +12,9 @@ use mp_process::catch_panic;
 
 use super::alarms::Alarm;
 use super::grace::Claim;
+use super::hot::{Hot, Seen};
 use super::requests::Orders;
-use super::ring::{MOST, Ring};
+use super::ring::Ring;
 use super::session::Session;
 use super::table::Hasty;
 use super::work::Work;
@@ -31,21 +32,7 @@ pub(super) struct Helm {
     sessions: HashMap<u64, Arc<Session>>,
     /// Of the clients that have one.
     rings: HashMap<u64, Arc<Ring>>,
-    /// Rings over which something came lately: those at the front are looked at each time, of the
-    /// others a few in turn.
-    hot: Vec<Arc<Ring>>,
-    /// The place in the front whose ring is the next to make room for another one.
-    oldest: usize,
-    /// The one of the others that was looked at last.
-    looked_at: usize,
-    /// When another client than those last said something.
-    others: Instant,
-    /// Rings that were answered, and whose clients may sleep: they are woken in this order.
-    owed: VecDeque<Arc<Ring>>,
-    /// When the next of them is woken, even if others go on without that.
-    wake_at: Instant,
-    /// So many are woken the next time that all are silent.
-    group: usize,
+    hot: Hot,
     /// How often in a row the kernel was not asked.
     looks: u32,
     /// Those that have said something.
@@ -68,17 +55,6 @@ enum Source {
     Batch(Packet),
 }
 
-/// What a look at the rings has shown.
-#[derive(PartialEq, Eq)]
-enum Seen {
-    /// There is a request.
-    Ready,
-    /// There is none yet: somebody was woken.
-    Woken,
-    /// Nobody says anything, or the bell calls: the thread may sleep.
-    Nothing,
-}
-
 /// The thread at the helm, which lets nobody sleep when it leaves.
 struct Watch<'a> {
     helm: &'a mut Helm,
@@ -88,7 +64,7 @@ struct Watch<'a> {
 impl Drop for Watch<'_> {
     fn drop(&mut self) {
         if self.leaves {
-            self.helm.wake_all();
+            self.helm.hot.wake_all();
         }
     }
 }
@@ -111,30 +87,6 @@ const CHORES: u32 = 32;
 
 /// So often in a row rings are looked at before the kernel is asked of all the others.
 const LOOKS: u32 = 64;
-/// So many rings are looked at each time, and so many of the others in turn.
-const FRONT: usize = 16;
-const OTHERS: usize = 8;
-/// A ring over which nothing came while the kernel was asked so often is waited for by the kernel.
-const QUIET: u32 = 256;
-/// How long rings over which something came lately are looked at before the thread sleeps.
-const LINGER: Duration = Duration::from_micros(10);
-/// The same for one, if nobody else has anything to say: then the wait is a sleep. A shorter one
-/// would have the kernel set a timer each time, which costs more than all the rest.
-const LINGER_ALONE: Duration = Duration::from_millis(4);
-/// A client that sleeps beside its answer is woken only so often while others, which look for theirs,
-/// go on calling. It may run on this very processor, and they would give up looking meanwhile: then
-/// each call of all of them costs a wake and two changes of processes.
-const WAKE_EVERY: Duration = Duration::from_micros(250);
-/// If they have said nothing for so long, one is woken at once.
-const PAUSE: Duration = Duration::from_micros(2);
-/// It has so long to say something before others are woken, each time twice as many. If all were woken
-/// at once, they would keep each other and this thread from running, and give up looking.
-const WAKING: Duration = Duration::from_micros(20);
-/// The longest that one look at all of them takes.
-const LOOK: Duration = Duration::from_nanos(250);
-/// Who has said nothing for so long has nothing to say.
-const SILENCE: Duration = Duration::from_millis(10);
-
 impl Helm {
     pub(super) fn new(listener: Listener, ear: PipeLink) -> io::Result<Self> {
         let (set, listener, ear) = (WaitSet::new()?, Arc::new(listener), Arc::new(Ear(ear)));
@@ -146,13 +98,7 @@ impl Helm {
             ear,
             sessions: HashMap::new(),
             rings: HashMap::new(),
-            hot: Vec::new(),
-            others: Instant::now(),
-            owed: VecDeque::new(),
-            oldest: 0,
-            looked_at: 0,
-            wake_at: Instant::now(),
-            group: 1,
+            hot: Hot::new(),
             looks: 0,
             ready: VecDeque::new(),
             taken: CHORES,
@@ -213,25 +159,25 @@ impl Helm {
             return false;
         }
         if self.ready.is_empty() && self.looks < LOOKS {
-            self.look_once();
-            self.looks += u32::from(!self.ready.is_empty());
+            let (sessions, ready) = (&self.sessions, &mut self.ready);
+            self.looks += u32::from(self.hot.look_once(|ring| take(sessions, ready, ring)));
         }
         !self.ready.is_empty()
     }
 
     fn wait(&mut self, server: &Arc<Server>) {
-        let seen = self.look_at_hot(server);
+        let (sessions, ready) = (&self.sessions, &mut self.ready);
+        let seen = self.hot.look(server, |ring| take(sessions, ready, ring));
         if seen == Seen::Ready && self.looks < LOOKS {
             self.looks += 1;
             return;
         }
         self.looks = 0;
         let deadline = if seen == Seen::Nothing {
-            self.wake_all();
-            self.cool(|_| false);
+            self.hot.cool_all();
             server.alarms.next()
         } else {
-            self.cool(|ring| ring.is_spoken_over(QUIET));
+            self.hot.cool_some();
             Some(Instant::now())
         };
         // Memory is short for the kernel; there is no other error.
@@ -240,7 +186,7 @@ impl Helm {
             match key {
                 EAR => self.hear(server),
                 LISTENER => {
-                    self.others = Instant::now();
+                    self.hot.note_other();
                     self.let_in(server);
                 }
                 client => self.note(client),
@@ -252,10 +198,7 @@ impl Helm {
     fn note(&mut self, key: u64) {
         let id = key & !RING;
         let ring = if key & RING == 0 { None } else { self.rings.get(&id).cloned() };
-        if ring.as_ref().is_none_or(|ring| !self.hot.is_empty() && !ring.is_hot.load(Ordering::Relaxed)) {
-            self.others = Instant::now();
-        }
-        self.group = 1;
+        self.hot.note(ring.as_deref());
         match self.sessions.get(&id) {
             Some(session) if session.takes_requests() && (key & RING == 0 || ring.is_some()) => {
                 let source = ring.map_or(Source::Socket, Source::Ring);
@@ -263,124 +206,6 @@ impl Helm {
             }
             // It is listened to again when it has read its answers.
             _ => drop(self.set.remove(key)),
-        }
-    }
-
-    /// Whoever has just said something over its ring most likely says more: it is waited for a
-    /// little while without the kernel's help, or the bell's.
-    fn look_at_hot(&mut self, server: &Server) -> Seen {
-        let linger = match &self.hot[..] {
-            [] => return Seen::Nothing,
-            [_] if self.others.elapsed() > SILENCE && server.crew.is_calm() => LINGER_ALONE,
-            // Whoever is to run here does so only while this thread sleeps.
-            hot if hot.iter().all(|ring| ring.link().is_peer_here()) => Duration::ZERO,
-            _ => LINGER,
-        };
-        if matches!(linger, LINGER_ALONE | Duration::ZERO) {
-            self.wake_all();
-        }
-        let (mut last, mut looked) = (Instant::now(), Duration::ZERO);
-        let until = last + linger;
-        let pause = if self.group == 1 { PAUSE } else { WAKING };
-        loop {
-            if linger == LINGER_ALONE && !server.has_rung.load(Ordering::Relaxed) {
-                // An end or an error is for whoever receives.
-                let _ = self.hot[0].link().poll(Some(until));
-            }
-            self.look_once();
-            let now = Instant::now();
-            if !self.ready.is_empty() {
-                self.group = 1;
-                if now >= self.wake_at {
-                    self.wake_some(1, now);
-                }
-                return Seen::Ready;
-            }
-            if server.has_rung.load(Ordering::Relaxed) {
-                return Seen::Nothing;
-            }
-            // Time in which somebody else ran here was no look.
-            looked += (now - last).min(LOOK);
-            last = now;
-            if looked >= pause && self.wake_some(self.group, now) {
-                self.group = (2 * self.group).min(MOST);
-                return Seen::Woken;
-            }
-            if now >= until && self.owed.is_empty() {
-                self.group = 1;
-                return Seen::Nothing;
-            }
-            std::hint::spin_loop();
-        }
-    }
-
-    fn look_once(&mut self) {
-        let front = self.hot.len().min(FRONT);
-        for place in 0..front {
-            self.look_at(place);
-        }
-        for _ in 0..OTHERS.min(self.hot.len() - front) {
-            self.looked_at += 1;
-            if self.looked_at < front || self.looked_at >= self.hot.len() {
-                self.looked_at = front;
-            }
-            if self.look_at(self.looked_at) {
-                self.bring_forward(self.looked_at);
-            }
-        }
-    }
-
-    fn look_at(&mut self, place: usize) -> bool {
-        let ring = &self.hot[place];
-        if ring.is_ready() == Some(true)
-            && let Some(session) = self.sessions.get(&ring.session())
-            && session.takes_requests()
-        {
-            let (session, source) = (Arc::clone(session), Source::Ring(Arc::clone(ring)));
-            self.ready.push_back(Ready { session, source });
-            return true;
-        }
-        false
-    }
-
-    fn bring_forward(&mut self, place: usize) {
-        if place >= FRONT {
-            self.hot.swap(self.oldest, place);
-            self.oldest = (self.oldest + 1) % FRONT;
-        }
-    }
-
-    /// Leaves all to the kernel but those that are to stay.
-    fn cool(&mut self, stays: impl Fn(&Ring) -> bool) {
-        self.hot.retain(|ring| {
-            let stays = stays(ring);
-            ring.is_hot.store(stays, Ordering::Relaxed);
-            stays
-        });
-    }
-
-    /// Wakes the clients that have slept longest beside their answers; whether there was one to wake.
-    fn wake_some(&mut self, most: usize, now: Instant) -> bool {
-        let mut woken = 0;
-        while woken < most
-            && let Some(ring) = self.owed.pop_front()
-        {
-            if ring.pay() {
-                woken += 1;
-                if let Some(place) = self.hot.iter().position(|hot| Arc::ptr_eq(hot, &ring)) {
-                    self.bring_forward(place);
-                }
-            }
-        }
-        if woken > 0 {
-            self.wake_at = now + WAKE_EVERY;
-        }
-        woken > 0
-    }
-
-    fn wake_all(&mut self) {
-        for ring in self.owed.drain(..) {
-            ring.pay();
         }
     }
 
@@ -396,17 +221,7 @@ impl Helm {
         };
         match (received, source) {
             (Ok(true), Source::Socket) => {}
-            (Ok(true), Source::Ring(ring)) => {
-                if ring.is_hot.swap(true, Ordering::Relaxed) {
-                    if ring.will_owe() {
-                        self.owed.push_back(ring);
-                    }
-                } else {
-                    // Who calls seldom is woken at once.
-                    self.hot.push(ring);
-                    self.bring_forward(self.hot.len() - 1);
-                }
-            }
+            (Ok(true), Source::Ring(ring)) => self.hot.heat(ring),
             (_, Source::Batch(batch)) => return self.serve_batch(server, session, batch),
             (Ok(false), _) => return None,
             (Err(RecvError::Closed | RecvError::Cut), Source::Ring(_)) => {
@@ -526,7 +341,7 @@ impl Helm {
     /// The client and the server go back to the socket.
     fn drop_ring(&mut self, server: &Server, id: u64) {
         self.set.remove(id | RING);
-        self.hot.retain(|ring| ring.session() != id);
+        self.hot.remove(id);
         let is_others = |ready: &Ready| !matches!(&ready.source, Source::Ring(ring) if ring.session() == id);
         self.ready.retain(is_others);
         self.rings.remove(&id);
@@ -652,6 +467,15 @@ impl Helm {
         self.sessions.clear();
         lock(&server.backlog).clear();
     }
+}
+
+/// Has the request that came over a ring be the next, if it is to be taken now.
+fn take(sessions: &HashMap<u64, Arc<Session>>, ready: &mut VecDeque<Ready>, ring: &Arc<Ring>) -> bool {
+    let session = sessions.get(&ring.session()).filter(|session| session.takes_requests());
+    session.is_some_and(|session| {
+        ready.push_back(Ready { session: Arc::clone(session), source: Source::Ring(Arc::clone(ring)) });
+        true
+    })
 }
 
 /// Objects of users' types that fell here, to be dropped by a thread that may take long.

@@ -38,6 +38,7 @@ pub(crate) mod grace;
 mod helm;
 mod home_call;
 pub(crate) mod homes;
+mod hot;
 mod object;
 mod requests;
 mod ring;
