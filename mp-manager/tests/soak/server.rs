@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,19 +10,9 @@ use ipc_core::{Address, Receiver, Sender, pipe};
 use mp_manager::{DictProxy, ListProxy, Manager, ManagerError, QueueProxy, ValueProxy};
 use mp_process::Process;
 use mp_testkit::chaos::Rng;
-use mp_testkit::harness::{Suite, soak_time};
+use mp_testkit::harness::soak_time;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
-
-fn main() -> ExitCode {
-    let trials = mp_testkit::trials![what_was_acknowledged_is_there_after_kills];
-    Suite::new(trials).warm_up(warm_up).run()
-}
-
-/// The threads that start processes and watch peers keep a few handles for good.
-fn warm_up() {
-    Manager::start().unwrap().list::<u8>().unwrap().push(&1).unwrap();
-}
 
 const KEY: &[u8] = b"a key for all servers";
 const CLIENTS: u64 = 4;
@@ -74,7 +63,7 @@ fn start(address: &Address, folder: &Path) -> Manager {
     builder.start().unwrap()
 }
 
-fn what_was_acknowledged_is_there_after_kills() {
+pub(crate) fn what_was_acknowledged_is_there_after_kills() {
     let folder = std::env::temp_dir().join(format!("mp-soak-{}", std::process::id()));
     let address = Address::auto_file().unwrap();
     let mut rng = Rng::announced("what_was_acknowledged");
