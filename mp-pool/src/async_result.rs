@@ -5,13 +5,14 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::mpsc::TryRecvError;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use ipc_core::Message;
 
 use crate::core::{JobId, Reply};
-use crate::driver::Driver;
+use crate::driver::{Driver, run_another, runs_callbacks};
 use crate::error::{PoolError, TaskError, TaskKind};
 use crate::scope::{End, Note};
 use crate::threads::Slot;
@@ -166,8 +167,8 @@ impl<T> AsyncResult<T> {
         // The scope waits for as long as somebody has this.
         let pending = self.note.take().map(|note| note.await_callback());
         let run = move |result| {
-            let run = std::panic::AssertUnwindSafe(|| callback(result));
-            let _ = tell.send(std::panic::catch_unwind(run).map_err(|payload| text(&*payload)));
+            let ended = mp_process::catch_panic(|| callback(result));
+            let _ = tell.send(ended.map_err(|panic| panic.message().to_owned()));
             drop(pending);
         };
         match (std::mem::replace(&mut self.source, Source::Nowhere), self.known.take()) {
@@ -247,11 +248,6 @@ impl<T> End for Job<T> {
     }
 }
 
-fn text(payload: &(dyn std::any::Any + Send)) -> String {
-    let text = payload.downcast_ref::<&str>().map(ToString::to_string);
-    text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic".to_owned())
-}
-
 impl<T: Unpin> Future for AsyncResult<T> {
     type Output = Result<T, TaskError>;
 
@@ -286,11 +282,19 @@ impl<T> fmt::Debug for AsyncResult<T> {
 pub struct CallbackHandle(std::sync::mpsc::Receiver<Result<(), String>>);
 
 impl CallbackHandle {
-    /// Waits until the callback has run.
+    /// Waits until the callback has run. In a callback, of which one runs at a time, those that
+    /// are due run meanwhile on its thread.
     ///
     /// # Errors
     /// What it said when it panicked.
     pub fn join(self) -> Result<(), String> {
+        while runs_callbacks() {
+            match self.0.try_recv() {
+                Err(TryRecvError::Empty) => run_another(),
+                Err(TryRecvError::Disconnected) => break,
+                Ok(ended) => return ended,
+            }
+        }
         self.0.recv().unwrap_or_else(|_| Err("the callback was never called".to_owned()))
     }
 }

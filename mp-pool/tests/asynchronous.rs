@@ -5,8 +5,8 @@ mod common;
 use std::future::Future;
 use std::pin::pin;
 use std::process::ExitCode;
-use std::sync::OnceLock;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         ready_and_successful_tell,
         a_callback_gets_the_result,
         a_callback_that_panics_harms_nobody,
+        a_callback_may_wait_for_others,
         callbacks_hear_of_the_pools_end,
         a_future_is_awaited,
         a_waker_may_use_the_pool,
@@ -159,6 +160,38 @@ fn a_callback_that_panics_harms_nobody() {
     let good = pool.apply_async(square, 1).on_done(|result| assert_eq!(result.unwrap(), 1));
     good.join().unwrap();
     assert_eq!(pool.apply(square, 4).unwrap(), 16);
+}
+
+/// They all run on one thread, so that one which waits has the others run meanwhile.
+fn a_callback_may_wait_for_others() {
+    let pool = Arc::new(Pool::new(2).unwrap());
+    let (tx, rx) = channel();
+    let theirs = Arc::clone(&pool);
+    let outer = pool.apply_async(square, 2).on_done(move |four| {
+        let later = |x, tx: Sender<u64>| {
+            theirs.apply_async(square, x).on_done(move |result| tx.send(result.unwrap()).unwrap())
+        };
+        let quick = later(four.unwrap(), tx.clone());
+        let slow = theirs.apply_async(nap, 100).on_done(move |result| tx.send(result.unwrap()).unwrap());
+        quick.join().unwrap();
+        slow.join().unwrap();
+        let bad = theirs.apply_async(square, 1).on_done(|_| panic!("within"));
+        assert_eq!(bad.join().unwrap_err(), "within");
+        // One that has run already is told as well.
+        let done = theirs.apply_async(nap, 0).on_done(|_| ());
+        theirs.apply_async(nap, 20).on_done(|_| ()).join().unwrap();
+        done.join().unwrap();
+    });
+    assert!(rx.iter().eq([16, 100]));
+    outer.join().unwrap();
+    // Of a pool that ends meanwhile it is told as well.
+    let theirs = Arc::clone(&pool);
+    let outer = pool.apply_async(square, 2).on_done(move |_| {
+        let heard = theirs.apply_async(nap, 600_000).on_done(|result| assert!(result.is_err()));
+        theirs.terminate();
+        heard.join().unwrap();
+    });
+    outer.join().unwrap();
 }
 
 fn callbacks_hear_of_the_pools_end() {

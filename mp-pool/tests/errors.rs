@@ -21,6 +21,8 @@ fn main() -> ExitCode {
         every_way_to_fail_is_its_own_error,
         an_argument_that_does_not_encode_is_that_items_error,
         a_decoding_that_panics_is_that_items_error,
+        a_decoding_that_leaves_bytes_harms_no_other,
+        whatever_is_thrown_is_that_items_error,
     ];
     Suite::new(trials).warm_up(start_library_threads).run()
 }
@@ -206,6 +208,58 @@ fn a_decoding_that_panics_is_that_items_error() {
     assert_eq!(outcomes[9].as_ref().unwrap().0, 9);
     let error = pool.map(|trap: Trap| trap.0, (0..10).map(Trap)).unwrap_err();
     assert!(error.is_undecodable() && error.index() == Some(3), "{error}");
+}
+
+/// Reads less than was written, and refuses some.
+#[derive(Debug, PartialEq)]
+struct Careless(u32);
+
+impl Serialize for Careless {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.0, "what nobody reads").serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Careless {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = u32::deserialize(deserializer)?;
+        if number % 10 == 7 { Err(serde::de::Error::custom("a seven")) } else { Ok(Self(number)) }
+    }
+}
+
+fn a_decoding_that_leaves_bytes_harms_no_other() {
+    let pool = Pool::new(2).unwrap();
+    let arguments = pool.imap(|it: Careless| it.0, (0..100).map(Careless)).chunk_size(9);
+    let values = pool.imap(Careless, 0..100).chunk_size(9).map(|value| value.map(|it| it.0));
+    for (at, outcome) in (0..).zip(arguments).chain((0..).zip(values)) {
+        match outcome {
+            Ok(value) => assert!(value == at && at % 10 != 7, "{value} at {at}"),
+            Err(error) => assert!(error.index() == Some(at as usize), "{error} at {at}"),
+        }
+    }
+}
+
+/// Cannot even be dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        std::panic::panic_any(Bomb);
+    }
+}
+
+fn whatever_is_thrown_is_that_items_error() {
+    let pool = Pool::new(2).unwrap();
+    let throw = |x: u32| if x % 5 == 1 { std::panic::panic_any(Bomb) } else { x };
+    let pids = pool.pids();
+    for (x, outcome) in (0..40).zip(pool.imap(throw, 0..40).chunk_size(3)) {
+        assert_eq!(outcome.as_ref().is_err_and(TaskError::is_panic), x % 5 == 1, "{x}: {outcome:?}");
+    }
+    assert_eq!(pool.pids(), pids, "a worker fell with it");
+    // Thrown by a callback it is told, and the next ones are called.
+    let thrown = pool.apply_async(square, 1).on_done(|_| std::panic::panic_any(Bomb));
+    assert!(thrown.join().unwrap_err().contains("not text"));
+    pool.apply_async(square, 1).on_done(|_| ()).join().unwrap();
 }
 
 /// Why an order was refused.

@@ -4,6 +4,7 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         threads_use_a_pool_whose_workers_come_and_go,
     ];
     let methods = [("spawn", StartMethod::Spawn), ("forkserver", StartMethod::ForkServer)];
+    trials.extend(variants("workers_are_killed_while_the_pool_is_resized", methods, kill_and_resize));
     trials.extend(variants("a_pool_grows_and_shrinks_while_it_works", methods, grow_and_shrink));
     Suite::new(trials).warm_up(start_library_threads).run()
 }
@@ -178,6 +180,39 @@ fn an_idle_worker_that_is_killed_is_not_missed() {
 fn hold(tally: Tally) {
     tally.add(0, 1);
     tally.await_at_least(1, 1);
+}
+
+/// Every call ends, and then the pool is as large as it was last asked to be.
+fn kill_and_resize(method: StartMethod) {
+    let pool = Pool::builder().processes(2).start_method(method).retries(1000).build().unwrap();
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                pool.pids().into_iter().take(2).for_each(|pid| drop(chaos::kill(pid)));
+                thread::sleep(Duration::from_millis(15));
+            }
+        });
+        let mapping = scope.spawn(|| {
+            for _ in 0..10 {
+                assert_eq!(pool.map(square, 0..2000).unwrap()[9], 81);
+                assert_eq!(pool.apply(nap, 1).unwrap(), 1);
+            }
+        });
+        for processes in [5, 1, 3, 2, 6, 1, 4].into_iter().cycle().take(28) {
+            pool.resize(processes).unwrap();
+            thread::sleep(Duration::from_millis(5));
+        }
+        let mapped = mapping.join();
+        is_over.store(true, Ordering::Relaxed);
+        mapped.unwrap();
+    });
+    pool.resize(3).unwrap();
+    let begun = Instant::now();
+    while pool.pids().len() != 3 {
+        assert!(begun.elapsed() < LONG, "{} workers", pool.pids().len());
+        assert_eq!(pool.map(square, 0..100).unwrap()[9], 81);
+    }
 }
 
 fn urgent_tasks_come_first() {

@@ -25,6 +25,8 @@ fn main() -> ExitCode {
         imap_unordered_brings_all,
         a_late_value_can_be_asked_for_again,
         an_imap_dropped_midway_leaves_the_pool_usable,
+        an_imap_dropped_amid_deaths_leaves_the_pool_usable,
+        calls_of_one_pool_feed_each_other,
         an_input_may_wait_for_what_its_last_item_does,
         any_chunk_size_is_taken,
         many_threads_share_a_pool,
@@ -185,6 +187,47 @@ fn an_imap_dropped_midway_leaves_the_pool_usable() {
         let taken = pool.imap_unordered(square, 0..).take(10).count();
         assert_eq!(taken, 10);
         assert_eq!(pool.apply(square, 3).unwrap(), 9);
+    }
+}
+
+fn an_imap_dropped_amid_deaths_leaves_the_pool_usable() {
+    let fatal = |x: u64| {
+        if x % 7 == 6 {
+            std::process::abort();
+        }
+        vec![x as u8; 100_000]
+    };
+    for retries in [0, 1] {
+        let pool = Pool::builder().processes(2).retries(retries).build().unwrap();
+        for taken in 0..12 {
+            let mut values = pool.imap_unordered(fatal, 0..);
+            (0..taken).for_each(|_| drop(values.next().unwrap()));
+            if taken % 3 == 0 {
+                // As a loop is left by a panic.
+                let left = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+                    let _values = values;
+                    std::panic::resume_unwind(Box::new("enough"));
+                }));
+                assert!(left.is_err());
+            }
+            assert_eq!(pool.map(square, 0..100).unwrap()[9], 81);
+        }
+    }
+}
+
+/// What one call brings is the input of the next, and all go to the same workers.
+fn calls_of_one_pool_feed_each_other() {
+    for workers in [1, 3] {
+        let pool = Pool::new(workers).unwrap();
+        for size in [1, 7, 1000] {
+            let first = pool.imap(|x: u64| x + 1, 0..300).chunk_size(size).map(Result::unwrap);
+            let second = pool.imap_unordered(|x: u64| 2 * x, first).map(Result::unwrap);
+            let mut third: Vec<_> = pool.imap(|x: u64| x - 1, second).map(Result::unwrap).collect();
+            third.sort_unstable();
+            assert!(third.into_iter().eq((0..300).map(|x| 2 * x + 1)));
+        }
+        let inner = pool.imap(square, 0..1000).map(Result::unwrap);
+        assert_eq!(pool.map(square, inner).unwrap()[9], 81 * 81);
     }
 }
 

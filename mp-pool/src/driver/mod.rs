@@ -42,7 +42,7 @@ mod atomic {
     pub(super) use std::sync::atomic::{AtomicBool, Ordering, fence};
 }
 
-pub(crate) use supervisor::{run_elsewhere, runs_callbacks};
+pub(crate) use supervisor::{run_another, run_elsewhere, runs_callbacks};
 
 /// A pool's state and its workers, shared by all who use it.
 #[derive(Debug)]

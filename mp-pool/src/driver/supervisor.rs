@@ -1,8 +1,9 @@
 //! The thread that drives for asynchronous jobs while no caller does, and the one
 //! that runs callbacks. Both start when first needed and end with the pool.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::Waker;
@@ -224,24 +225,42 @@ pub(crate) fn run_elsewhere(call: Call) {
     let sender = calls.get_or_insert_with(|| {
         let (sender, queue) = channel();
         // Without a thread the queue goes, and the callbacks with it.
-        let _ = std::thread::Builder::new().name("mp-callbacks".into()).spawn(move || run_all(&queue));
+        let _ = std::thread::Builder::new().name("mp-callbacks".into()).spawn(move || run_all(queue));
         sender
     });
     let _ = sender.send(call);
 }
 
 thread_local! {
-    static RUNS_CALLBACKS: Cell<bool> = const { Cell::new(false) };
+    /// Of the thread that runs callbacks: those that are to be run.
+    static QUEUE: RefCell<Option<Rc<Receiver<Call>>>> = const { RefCell::new(None) };
 }
 
 /// Whether this is the thread that runs callbacks.
 pub(crate) fn runs_callbacks() -> bool {
-    RUNS_CALLBACKS.get()
+    QUEUE.with_borrow(Option::is_some)
 }
 
-fn run_all(queue: &Receiver<Call>) {
-    RUNS_CALLBACKS.set(true);
-    for call in queue {
-        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(call));
+/// How long a callback that waits for another one looks for the next, before it looks whether
+/// that one will never be called.
+const NEXT_CALL: Duration = Duration::from_millis(20);
+
+/// On the thread that runs callbacks: runs the next one, if one comes soon. One that waits for
+/// another would wait for ever if that one had to wait for its end.
+pub(crate) fn run_another() {
+    let Some(queue) = QUEUE.with_borrow(Option::clone) else { return };
+    if let Ok(call) = queue.recv_timeout(NEXT_CALL) {
+        run_call(call);
     }
+}
+
+fn run_all(queue: Receiver<Call>) {
+    let queue = Rc::new(queue);
+    QUEUE.set(Some(Rc::clone(&queue)));
+    queue.iter().for_each(run_call);
+}
+
+fn run_call(call: Call) {
+    // What a callback throws may panic again when it is dropped.
+    let _ = mp_process::catch_panic(call);
 }
