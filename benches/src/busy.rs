@@ -105,10 +105,18 @@ pub fn run_skewed((task, seed, count): (Task, u64, u64)) -> u64 {
     (0..times).map(|time| task.run(seed + time)).fold(0, u64::wrapping_add)
 }
 
-/// Measured once, as the best of a few tries, which is what an undisturbed task takes.
-fn rounds_per_microsecond() -> u64 {
-    static ROUNDS: OnceLock<u64> = OnceLock::new();
-    *ROUNDS.get_or_init(|| {
+/// Tells a contestant how much work a microsecond is, so that all have the same.
+pub const ROUNDS: &str = "BENCH_ROUNDS_PER_MICROSECOND";
+
+/// What the environment says; else measured once, as the best of a few tries, which is what an
+/// undisturbed task takes.
+#[must_use]
+pub fn rounds_per_microsecond() -> u64 {
+    static ROUNDS_HERE: OnceLock<u64> = OnceLock::new();
+    *ROUNDS_HERE.get_or_init(|| {
+        if let Some(told) = env::var(ROUNDS).ok().and_then(|told| told.parse().ok()) {
+            return told;
+        }
         let task = Task { rounds: 1_000_000 };
         let try_once = || {
             let begin = Instant::now();

@@ -5,6 +5,7 @@ mod common;
 use std::future::Future;
 use std::pin::pin;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Wake, Waker};
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
         get_timeout_can_be_asked_again,
         more_tasks_than_the_workers_hold_are_done_while_nobody_waits,
         what_is_handed_in_is_done_while_nobody_asks,
+        what_is_handed_in_amid_a_call_is_done,
         ready_and_successful_tell,
         a_callback_gets_the_result,
         a_callback_that_panics_harms_nobody,
@@ -120,6 +122,34 @@ fn what_is_handed_in_is_done_while_nobody_asks() {
         tally.add(2, 1);
         assert!(caller.join().unwrap().is_ok());
         assert!(results.into_iter().all(|result| result.get().is_ok()));
+    });
+}
+
+/// Who hands it in does not wait for one who looks at the pool, and then nobody comes any more.
+fn what_is_handed_in_amid_a_call_is_done() {
+    const ROUNDS: u64 = 3000;
+    let pool = Pool::new(1).unwrap();
+    let (tally, round) = (Tally::new(), AtomicU64::new(0));
+    let count = |tally: Tally| {
+        tally.add(0, 1);
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for next in 1..=ROUNDS {
+                while round.load(Ordering::Acquire) < next {
+                    thread::yield_now();
+                }
+                let _ = pool.stats();
+            }
+        });
+        let mut results = Vec::new();
+        for next in 1..=ROUNDS {
+            let argument = tally.clone();
+            round.store(next, Ordering::Release);
+            (0..next % 64 * 16).for_each(|_| std::hint::spin_loop());
+            results.push(pool.apply_async(count, argument));
+            tally.await_at_least(0, next);
+        }
     });
 }
 

@@ -93,7 +93,7 @@ fn grow_and_shrink(method: StartMethod) {
 
 fn a_sleeping_caller_hears_of_new_workers() {
     let pool = Pool::new(1).unwrap();
-    let stuck = pool.apply_async(nap, 20_000);
+    let stuck = pool.apply_async(nap, 600_000);
     let tally = Tally::new();
     thread::scope(|scope| {
         let quick = scope.spawn(|| {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::options::Options;
+use crate::busy;
 use crate::contest::Answer;
 use crate::rows::{By, Row};
 
@@ -34,6 +35,7 @@ impl Contestant {
         let mut command = Command::new(&program);
         command.args(words).args([question, row.mode.name(), &number.to_string()]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
+        command.env(busy::ROUNDS, busy::rounds_per_microsecond().to_string());
         let child = command.spawn();
         let mut child = child.map_err(|error| format!("{}: {error}", program.display()))?;
         let asks = child.stdin.take().ok_or("no input")?;
