@@ -321,3 +321,27 @@ impl fmt::Debug for Far {
         f.debug_struct("Far").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use ipc_core::link::PipeLink;
+
+    use super::*;
+    use crate::wire::filler;
+
+    #[test]
+    fn what_is_counted_are_the_messages_of_the_link_that_is_there() {
+        let (link, _other) = PipeLink::pair().unwrap();
+        let far = Far::over(Arc::new(link));
+        let heard = || far.claim().unwrap().1;
+        far.admit(Ticket { session: 1, token: 2 });
+        let message = request(1, Request::Count).unwrap();
+        assert!(matches!(far.note(0, &message), Note::Taken(None)));
+        assert_eq!(heard(), 1);
+        assert!(matches!(far.note(0, &filler()), Note::Taken(None)));
+        assert_eq!(heard(), 1);
+        // Over a link before this one: it is sent again.
+        assert!(matches!(far.note(1, &message), Note::Late));
+        assert_eq!(heard(), 1);
+    }
+}
