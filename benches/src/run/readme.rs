@@ -113,6 +113,8 @@ fn is_rival(system: &System) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::contest::Answer;
     use crate::rows::Row;
@@ -141,5 +143,51 @@ mod tests {
         let text = short(&[Outcome { row, ours: measured(2.0), others }]);
         let line = "| lock and unlock | 2.00 µs | 20.0 µs | 10.0 | good 4.00 µs | 2.00 |";
         assert_eq!(text.lines().last(), Some(line));
+    }
+
+    const README: &str = include_str!("../../README.md");
+    const REASONS: &str = "## Where the time goes in what is not met\n";
+
+    /// Rows of a table of which something is not met.
+    fn not_met(readme: &str) -> BTreeSet<&str> {
+        let cells =
+            readme.lines().filter(|line| line.starts_with("| ")).map(|line| line.split('|').map(str::trim));
+        let rows = cells.filter_map(|mut cells| {
+            let row = cells.clone().nth(2)?;
+            cells.nth_back(1).filter(|verdict| verdict.starts_with("not met")).map(|_| row)
+        });
+        rows.collect()
+    }
+
+    /// Names in backquotes, each of a row or, with a star at its end, of all that begin so.
+    fn names(text: &str) -> Vec<&str> {
+        text.split('`').skip(1).step_by(2).collect()
+    }
+
+    fn is_named(row: &str, names: &[&str]) -> bool {
+        names.iter().any(|name| match name.strip_suffix('*') {
+            Some(beginning) => beginning.contains('/') && row.starts_with(beginning),
+            None => row == *name,
+        })
+    }
+
+    #[test]
+    fn what_is_not_met_has_its_reason() {
+        let (_, reasons) = README.split_once(REASONS).expect("the part with the reasons");
+        let reasons = names(reasons);
+        let (_, measured) = README.split_once(BEGIN).expect("a table");
+        let (measured, _) = measured.split_once(END).expect("a table's end");
+        let without: Vec<&str> =
+            not_met(measured).into_iter().filter(|row| !is_named(row, &reasons)).collect();
+        assert!(without.is_empty(), "not met, and not a word about where the time goes: {without:?}");
+    }
+
+    #[test]
+    fn rows_that_are_not_met_are_found() {
+        let table = "| goal | row | mode | |\n|---|---|---|---|\n| M1 | ipc/a | hot | met |\n\
+                     | M2 | ipc/b | hot | not met (bound: 1.00) |\n|  | ipc/c | hot | |\n| M3 | ipc/d | hot | not met |\n";
+        assert_eq!(not_met(table), BTreeSet::from(["ipc/b", "ipc/d"]));
+        let names = names("- `ipc/b`, `process/*`, `*`: because of `futex`");
+        assert_eq!(["ipc/b", "process/fork", "ipc/d"].map(|row| is_named(row, &names)), [true, true, false]);
     }
 }
