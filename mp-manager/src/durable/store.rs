@@ -47,16 +47,7 @@ pub(crate) struct Store {
 #[derive(Debug, Default)]
 struct Held {
     answers: Vec<HeldAnswer>,
-    /// The thread that waits for them is woken when there are so many.
-    wanted: usize,
     ends: bool,
-}
-
-/// What was brought to the disk at once.
-#[derive(Debug, Clone, Copy, Default)]
-struct Group {
-    answers: usize,
-    took: Duration,
 }
 
 pub(super) struct Log {
@@ -94,9 +85,6 @@ pub(super) struct Found {
 
 /// A shorter log is never written anew.
 const SHORT: u64 = 4 << 20;
-/// So long at most clients are waited for whose changes may go to the disk together: how long they take
-/// to call again has nothing to do with how slow the disk is.
-const GATHERING: Duration = Duration::from_millis(1);
 /// A server that was killed just now may still hold the folder.
 const PARTING: Duration = Duration::from_secs(1);
 
@@ -293,11 +281,8 @@ impl Store {
             return Some(answer);
         }
         held.answers.push(answer);
-        let are_enough = held.answers.len() >= held.wanted;
         drop(held);
-        if are_enough {
-            self.wake.notify_one();
-        }
+        self.wake.notify_one();
         None
     }
 
@@ -309,12 +294,15 @@ impl Store {
 
     /// The life of a thread: one write to the disk for all answers that have come meanwhile.
     fn bring_to_disk(&self) {
-        let mut last = Group::default();
         loop {
-            let (answers, ends) = self.next_group(last);
-            let (begun, count) = (Instant::now(), answers.len());
+            let (answers, ends) = {
+                let mut held = lock(&self.held);
+                while held.answers.is_empty() && !held.ends {
+                    held = self.wake.wait(held).unwrap_or_else(PoisonError::into_inner);
+                }
+                (std::mem::take(&mut held.answers), held.ends)
+            };
             let sent = self.sync();
-            last = Group { answers: count, took: begun.elapsed() };
             let send = |answer: HeldAnswer| match &sent {
                 Ok(()) => answer.deliver(),
                 Err(fault) => answer.fail(fault.clone()),
@@ -324,29 +312,6 @@ impl Store {
                 return;
             }
         }
-    }
-
-    /// Waits for answers, and for whether nothing comes after them.
-    ///
-    /// Those that were answered just now most likely call again. If the first of them had a write of its
-    /// own, the others would wait for that and for theirs; so they are waited for, at most as long as
-    /// the last write took. Who calls alone is waited for by nobody.
-    fn next_group(&self, last: Group) -> (Vec<HeldAnswer>, bool) {
-        let mut held = lock(&self.held);
-        held.wanted = held.answers.len() + last.answers;
-        let until = Instant::now() + last.took.min(GATHERING);
-        while held.answers.len() < held.wanted && !held.ends {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            held = self.wake.wait_timeout(held, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
-        held.wanted = 1;
-        while held.answers.is_empty() && !held.ends {
-            held = self.wake.wait(held).unwrap_or_else(PoisonError::into_inner);
-        }
-        (std::mem::take(&mut held.answers), held.ends)
     }
 
     fn sync(&self) -> Result<(), Fault> {
@@ -360,10 +325,6 @@ impl Store {
             let log = lock(&self.log);
             (log.file.try_clone(), self.appended.load(Ordering::Acquire))
         };
-        // ORDERING: see `append`.
-        if self.synced.load(Ordering::Acquire) >= end {
-            return Ok(());
-        }
         match file.and_then(|file| file.sync_data()) {
             Ok(()) => {
                 // ORDERING: see `append`.
