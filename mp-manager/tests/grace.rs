@@ -14,7 +14,7 @@ use mp_manager::{
 };
 use mp_process::Process;
 use mp_testkit::chaos::Rng;
-use mp_testkit::harness::{Suite, soak_time};
+use mp_testkit::harness::{Suite, Trial, soak_time};
 use serde::{Deserialize, Serialize};
 
 /// Each runs in a process of its own, which takes the cable's threads and sockets along.
@@ -26,7 +26,8 @@ macro_rules! apart {
             })*
         }
         fn main() -> ExitCode {
-            Suite::new(mp_testkit::trials![$(apart::$test),*]).warm_up(warm_up).run()
+            let trials = vec![$(Trial::new(stringify!($test), apart::$test)),*];
+            Suite::new(trials).warm_up(warm_up).run()
         }
     };
 }

@@ -17,6 +17,8 @@ use crate::workspace::Workspace;
 
 /// Where the table stands.
 const TABLE: &str = "docs/parity.md";
+/// The same file, where the facade's documentation takes it from.
+const DOCUMENTED: &str = "multiprocess/docs/parity.md";
 
 /// The crate whose suites a test without a crate's name belongs to.
 const FACADE: &str = "multiprocess";
@@ -50,6 +52,9 @@ impl fmt::Display for Counts {
 pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
     let text = workspace.read(Path::new(TABLE))?;
     let (counts, mut problems) = read(&text);
+    if workspace.read(Path::new(DOCUMENTED))? != text {
+        problems.push(format!(" {DOCUMENTED} is another one: make it a link to {TABLE}"));
+    }
     let tests = tests(workspace)?;
     problems.extend(names(&text).filter_map(|(line, name)| missing(workspace, &tests, line, name)));
     for problem in &problems {
