@@ -42,6 +42,10 @@ impl TcpLink {
     }
 
     /// The socket itself.
+    ///
+    /// Where this crate has made it, by [`connect`](crate::connect) or a listener, its reads may end after a second
+    /// without anything (`SO_RCVTIMEO`), as which [`recv`](crate::link::Link::recv) goes on: whoever reads from a
+    /// duplicate gets `WouldBlock` then.
     #[must_use]
     pub fn handle(&self) -> &Handle {
         self.framed.stream.handle()
