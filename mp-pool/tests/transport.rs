@@ -515,6 +515,10 @@ impl Link for Slow {
     fn arm<'a>(&'a self, arm: &mut Arm<'a>) {
         self.link.arm(arm);
     }
+
+    fn flush(&self, deadline: Option<Instant>) -> Result<(), SendError> {
+        self.link.flush(deadline)
+    }
 }
 
 #[derive(Debug)]

@@ -10,8 +10,8 @@
 //! # A transport of your own
 //! Six methods of [`Link`] have to be written: [`capabilities`](Link::capabilities),
 //! [`send`](Link::send), [`recv_at_most`](Link::recv_at_most), [`poll`](Link::poll),
-//! [`arm`](Link::arm), and [`flush`](Link::flush) wherever a send can leave a part of
-//! its message behind. Over something that carries bytes and has a descriptor:
+//! [`arm`](Link::arm), and [`flush`](Link::flush), which has nothing to do where a send leaves no
+//! part of its message behind. Over something that carries bytes and has a descriptor:
 //!
 //! * The stream does not block; whoever finds nothing sleeps in
 //!   [`wait_deadline`](crate::wait_deadline), on a [`Handle`] to it for reading, and for writing on a
@@ -180,15 +180,13 @@ pub trait Link: Send + Sync + fmt::Debug {
     /// Completes a message that an earlier [`send`](Self::send) began and did not
     /// finish before its deadline, if there is one.
     ///
-    /// By default it does nothing, which is right only for a link whose `send` never leaves a
-    /// part behind: pools and managers send with a deadline in the past and finish by this, and
-    /// without it their peers would wait for the rest for ever.
+    /// Pools and managers send with a deadline in the past and finish by this: a link that forgets it
+    /// lets their peers wait for the rest for ever. `Ok(())` is right for a link whose `send` never
+    /// leaves a part of a message behind, and for no other.
     ///
     /// # Errors
     /// As [`send`](Self::send).
-    fn flush(&self, _deadline: Option<Instant>) -> Result<(), SendError> {
-        Ok(())
-    }
+    fn flush(&self, deadline: Option<Instant>) -> Result<(), SendError>;
 
     /// Names the handle that becomes ready when there is room to send; `false` if
     /// nothing does, which is the default.

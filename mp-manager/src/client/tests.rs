@@ -43,6 +43,10 @@ impl Link for Dropped {
     }
 
     fn arm<'a>(&'a self, _: &mut Arm<'a>) {}
+
+    fn flush(&self, _: Option<Instant>) -> Result<(), SendError> {
+        Ok(())
+    }
 }
 
 /// Calls over a ring that is dropped before the request lies in it; `meanwhile` runs between.

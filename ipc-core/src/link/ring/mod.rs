@@ -286,6 +286,11 @@ impl Link for RingLink {
         }
     }
 
+    fn flush(&self, _: Option<Instant>) -> Result<(), SendError> {
+        // What a deadline cuts is withdrawn.
+        Ok(())
+    }
+
     fn set_polling(&self, polling: Polling) {
         self.common.set_polls(polling == Polling::Adaptive);
     }
