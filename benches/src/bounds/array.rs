@@ -12,7 +12,7 @@ use std::ptr;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous, munmap};
 
 use super::ring::{Ring, Wait};
-use crate::clock::{pin, stay_away, time_prepared};
+use crate::clock::{pin, time_prepared};
 use crate::contest::{Answer, Failure, Job};
 use crate::kernel::Fork;
 use crate::payload::{FIRST, LAST, check, message, set_number};
@@ -21,7 +21,7 @@ use crate::rows::array::{array, sum};
 pub(super) fn measure(name: &str, job: &Job) -> Result<Answer, Failure> {
     match name {
         "ring" => ring(job, job.number, Wait::Hybrid),
-        "wake" => ring(job, 8, Wait::Futex),
+        "wake" => wake(job),
         "read" => {
             pin(job.mode.processors()[1])?;
             let items = array(job.number);
@@ -64,8 +64,47 @@ fn copy_to_large_pages(from: &[f64]) -> rustix::io::Result<()> {
     }
 }
 
+/// A word goes there, and one comes back, between two processes of which one has filled an array before
+/// that and the other one has slept meanwhile, and before it has read one: so it is with whoever sends it.
+fn wake(job: &Job) -> Result<Answer, Failure> {
+    let (there, back) = (Ring::new(Wait::Futex)?, Ring::new(Wait::Futex)?);
+    let [own, other] = job.mode.processors();
+    let items = array(job.number);
+    let mut filled = items.clone();
+    let peer = Fork::run(|| {
+        pin(other).expect("a processor");
+        let mut received = message(8);
+        loop {
+            back.write(&[1]);
+            there.read(&mut received);
+            back.write(&[1]);
+            if check(&received) == LAST {
+                return;
+            }
+            black_box(sum(black_box(&items)));
+        }
+    })?;
+    pin(own)?;
+    let bytes = RefCell::new(message(8));
+    let prepare = |turn| {
+        back.read(&mut [0]);
+        filled.copy_from_slice(black_box(&items));
+        set_number(&mut bytes.borrow_mut(), FIRST + turn);
+        Ok(())
+    };
+    let send = || {
+        there.write(&bytes.borrow());
+        back.read(&mut [0]);
+        Ok(())
+    };
+    let answer = time_prepared(job.budget, prepare, send)?;
+    set_number(&mut bytes.borrow_mut(), LAST);
+    there.write(&bytes.borrow());
+    peer.join()?;
+    Ok(answer)
+}
+
 /// `len` bytes go there, and one comes back; another one before, when there is no more to be checked.
-/// Where both sides sleep, they have done so for long before.
 fn ring(job: &Job, len: usize, wait: Wait) -> Result<Answer, Failure> {
     let (there, back) = (Ring::new(wait)?, Ring::new(wait)?);
     let [own, other] = job.mode.processors();
@@ -86,9 +125,6 @@ fn ring(job: &Job, len: usize, wait: Wait) -> Result<Answer, Failure> {
     let prepare = |turn| {
         back.read(&mut [0]);
         set_number(&mut bytes.borrow_mut(), FIRST + turn);
-        if wait == Wait::Futex {
-            stay_away();
-        }
         Ok(())
     };
     let send = || {

@@ -21,7 +21,7 @@ trait Way {
 }
 
 pub(super) fn roundtrip(name: &str, job: &Job) -> Result<Answer, Failure> {
-    let (there, back) = (way(name)?, way(name)?);
+    let [there, back] = ways(name)?;
     let [own, other] = job.mode.processors();
     let len = job.number;
     let peer = Fork::run(|| {
@@ -52,7 +52,7 @@ pub(super) fn roundtrip(name: &str, job: &Job) -> Result<Answer, Failure> {
 /// Messages for each second: this process writes for as long as it may, and the other
 /// one says when it has read the last.
 pub(super) fn stream(name: &str, job: &Job) -> Result<Answer, Failure> {
-    let (there, back) = (way(name)?, way(name)?);
+    let [there, back] = ways(name)?;
     let [own, other] = job.mode.processors();
     let mut bytes = message(job.number);
     let mut read_bytes = message(job.number);
@@ -84,18 +84,26 @@ pub(super) fn stream(name: &str, job: &Job) -> Result<Answer, Failure> {
     Ok(Answer::of(rate))
 }
 
-fn way(name: &str) -> Result<Box<dyn Way>, Failure> {
+/// There and back. A connection is one socket for both: a reader that waits at it is woken also when the
+/// other one makes room, which two sockets would hide.
+fn ways(name: &str) -> Result<[Box<dyn Way>; 2], Failure> {
     Ok(match name {
-        "spin" => Box::new(Ring::new(Wait::Spin)?),
-        "hybrid" => Box::new(Ring::new(Wait::Hybrid)?),
-        "futex" => Box::new(Ring::new(Wait::Futex)?),
-        "pipe" => Box::new(Stream::from(pipe()?)),
+        "spin" => rings(Wait::Spin)?,
+        "hybrid" => rings(Wait::Hybrid)?,
+        "futex" => rings(Wait::Futex)?,
+        "pipe" => [Box::new(Stream::from(pipe()?)), Box::new(Stream::from(pipe()?))],
         "socket" => {
             let (family, kind) = (AddressFamily::UNIX, SocketType::STREAM);
-            Box::new(Stream::from(socketpair(family, kind, SocketFlags::empty(), None)?))
+            let (a, b) = socketpair(family, kind, SocketFlags::empty(), None)?;
+            let back = Stream { reader: a.try_clone()?, writer: b.try_clone()? };
+            [Box::new(Stream { reader: b, writer: a }), Box::new(back)]
         }
         _ => return Err(format!("no way is called {name}").into()),
     })
+}
+
+fn rings(wait: Wait) -> Result<[Box<dyn Way>; 2], Failure> {
+    Ok([Box::new(Ring::new(wait)?), Box::new(Ring::new(wait)?)])
 }
 
 impl Way for Ring {
