@@ -9,9 +9,9 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use crate::raw;
+use crate::raw::{self, Settled};
 use crate::sys::poll::Interest;
 use crate::sys::process;
 use crate::sys::set::Set;
@@ -120,7 +120,7 @@ struct Watcher {
     next: Link,
 }
 
-type Link = OnceLock<Box<Watcher>>;
+type Link = Settled<Watcher>;
 
 #[derive(Debug, Default)]
 struct State {
@@ -147,7 +147,7 @@ impl fmt::Debug for Entry {
 
 /// The watcher of this process, with its thread.
 fn watcher() -> io::Result<&'static Watcher> {
-    static FIRST: Link = OnceLock::new();
+    static FIRST: Link = Settled::new();
     let mut link = &FIRST;
     let watcher = loop {
         match link.get() {
@@ -155,7 +155,7 @@ fn watcher() -> io::Result<&'static Watcher> {
             Some(inherited) => link = &inherited.next,
             None => {
                 // Another thread's may get there first, which is as good.
-                let _ = link.set(Box::new(Watcher::new()?));
+                link.settle(Watcher::new()?);
             }
         }
     };
@@ -169,7 +169,7 @@ impl Watcher {
             owner: process::current_id(),
             set: Set::new()?,
             state: Mutex::default(),
-            next: OnceLock::new(),
+            next: Settled::new(),
         })
     }
 

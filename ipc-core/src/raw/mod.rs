@@ -12,6 +12,7 @@
 //! * [`DeathNotice`]: have a word bumped and its sleepers woken when a process ends;
 //! * [`Post`]: handles on their way from any process to any other;
 //! * [`PerProcess`]: what each process has one of, also in the child of a fork;
+//! * [`Settled`]: what is made once, and waited for by nobody, also if a fork comes between;
 //! * [`start_thread`]: a thread of the library's own, of which a fork is told;
 //! * [`hand_over`]: drop what a fork goes on with;
 //! * [`keep_names_by`]: be told of the names that a process makes, to remove them after it;
@@ -31,6 +32,7 @@ mod post;
 mod region;
 mod robust;
 mod roll;
+mod settled;
 mod threads;
 
 pub use crate::names::{NameKeeper, OwnedName, keep_names_by};
@@ -44,6 +46,7 @@ pub use post::{Post, PostError};
 pub use region::Region;
 pub use robust::{Acquired, LockFailure, MAX_HELD, RobustMutex};
 pub use roll::Roll;
+pub use settled::Settled;
 pub use threads::{start_thread, threads_are_starting};
 #[cfg(test)]
 pub(crate) use {region::map_and_hold, roll::ask_and_hold};

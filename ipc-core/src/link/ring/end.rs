@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::handshake::ASLEEP_ON_BELL;
@@ -10,6 +10,7 @@ use super::layout::{Lane, Senders, Side};
 use super::post::Post;
 use super::sleep::{self, Sleeper};
 use crate::link::share::Share;
+use crate::raw::Settled;
 use crate::sys::companion::Companion;
 use crate::sys::poll::Interest;
 use crate::sys::{cpu, process};
@@ -37,11 +38,11 @@ pub(super) struct Common {
     followed: AtomicU32,
     ticket: Mutex<Option<Ticket>>,
     /// Where the senders take turns, if other processes send over this end as well.
-    share: OnceLock<Share>,
+    share: Settled<Share>,
     /// Which version of the senders' names is followed.
     heard: AtomicU32,
     /// What wakes those who wait for the bell when one of many senders has died.
-    rattle: OnceLock<(Companion, Companion)>,
+    rattle: Settled<(Companion, Companion)>,
 }
 
 /// One direction of an end.
@@ -65,9 +66,9 @@ impl Common {
             polls: AtomicBool::new(true),
             followed: AtomicU32::new(NOBODY),
             ticket: Mutex::new(None),
-            share: share.map_or_else(OnceLock::new, OnceLock::from),
+            share: share.map_or_else(Settled::new, Settled::from),
             heard: AtomicU32::new(0),
-            rattle: OnceLock::new(),
+            rattle: Settled::new(),
         }
     }
 
@@ -85,7 +86,7 @@ impl Common {
 
     /// Other processes send over this end as well from now on.
     pub(super) fn set_share(&self, share: Share) {
-        let _ = self.share.set(share);
+        self.share.settle(share);
         self.lanes.iter().for_each(|(lane, _)| lane.header().senders.0.open());
         // A peer that sleeps has others to watch now.
         self.wake_peer();
@@ -242,7 +243,7 @@ impl Common {
         self.senders()?;
         if self.rattle.get().is_none() {
             // Without it a wait may sleep over what a sender died with, until the next one sends.
-            let _ = self.rattle.set(Companion::pair().ok()?);
+            self.rattle.settle(Companion::pair().ok()?);
         }
         self.rattle.get().map(|(_, ear)| ear)
     }

@@ -23,13 +23,12 @@ pub(crate) fn generation() -> u32 {
 
 #[cold]
 fn begin() -> u32 {
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(|| {
-        // SAFETY: the handlers only add to numbers, which is safe also in the child of a
-        // process with threads.
-        unsafe { libc::pthread_atfork(Some(around), Some(around), Some(in_child)) };
-        GENERATION.store(1, Ordering::Relaxed);
-    });
+    // Threads that come at one time each do it, and the numbers then change by more than one: a fork in this
+    // very moment would wait in vain for the one thread that does it for all.
+    // SAFETY: the handlers only add to numbers, which is safe also in the child of a
+    // process with threads.
+    unsafe { libc::pthread_atfork(Some(around), Some(around), Some(in_child)) };
+    let _ = GENERATION.compare_exchange(0, 1, Ordering::Relaxed, Ordering::Relaxed);
     GENERATION.load(Ordering::Relaxed)
 }
 

@@ -3,14 +3,14 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::Handle;
 use super::poll::Interest;
-use crate::raw::PerProcess;
+use crate::raw::{PerProcess, Settled};
 
 /// A descriptor that becomes readable when its process ends.
 #[derive(Debug)]
@@ -63,8 +63,8 @@ pub(crate) fn current() -> (u32, u64) {
 
 /// In which space of process ids this process lives: an id says nothing in another one.
 pub(crate) fn id_space() -> u64 {
-    static KNOWN: OnceLock<u64> = OnceLock::new();
-    *KNOWN.get_or_init(|| fs::metadata("/proc/self/ns/pid").map_or(0, |space| space.ino()))
+    static KNOWN: Settled<u64> = Settled::new();
+    *KNOWN.get_or_make(|| fs::metadata("/proc/self/ns/pid").map_or(0, |space| space.ino()))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::path::Path;
-use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
@@ -28,9 +28,12 @@ impl SocketFile {
     /// Calls `listen`, which makes the file. A folder that is not there is made,
     /// for this user alone; a socket where nobody listens any more gives way.
     pub(crate) fn bind<T>(path: &Path, listen: impl Fn() -> io::Result<T>) -> io::Result<(Self, T)> {
-        static ONCE: Once = Once::new();
+        static HAS_SWEPT: AtomicBool = AtomicBool::new(false);
         if let Some(among) = folder_of(path).parent().filter(|_| is_automatic(path)) {
-            ONCE.call_once(|| sweep(among));
+            // Nobody waits for the one who does it.
+            if !HAS_SWEPT.swap(true, Ordering::Relaxed) {
+                sweep(among);
+            }
         }
         loop {
             match Self::try_bind(path, &listen) {

@@ -10,9 +10,9 @@
 use std::ffi::{c_int, c_void};
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
-use std::sync::OnceLock;
 use std::{fs, slice};
 
+use ipc_core::raw::Settled;
 use libc::{PF_X, PT_LOAD, PT_NOTE, dl_phdr_info, size_t};
 
 /// The main program: neither its plug-ins nor its shared libraries.
@@ -26,8 +26,8 @@ pub(crate) struct Image {
 
 impl Image {
     pub(crate) fn current() -> &'static Self {
-        static IMAGE: OnceLock<Image> = OnceLock::new();
-        IMAGE.get_or_init(Self::read)
+        static IMAGE: Settled<Image> = Settled::new();
+        IMAGE.get_or_make(Self::read)
     }
 
     fn read() -> Self {
