@@ -27,7 +27,7 @@ use crate::plain::Plain;
 use crate::raw::{PerProcess, ProcessId, Region, inherited};
 use crate::sys::Handle;
 use crate::sys::memory::PAGE;
-use crate::sys::poll::{Interest, poll};
+use crate::sys::poll::{Interest, poll_one};
 use crate::sys::stream::Stream;
 use crate::transfer::{self, deserialize_error, serialize_error};
 
@@ -172,7 +172,8 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         // Of a maker that was killed the kernel has closed the other end.
-        let is_cut = || poll(&[Interest::hangup(&self.lifeline)], deadline::now()).is_ok_and(|ends| ends[0]);
+        let is_cut =
+            || poll_one(Interest::hangup(&self.lifeline), deadline::now()).is_ok_and(|has_ended| has_ended);
         if has_ended(&self.region) || is_kept(&self.region) && is_cut() {
             forget(&self.region);
         }

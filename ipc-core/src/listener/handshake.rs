@@ -17,7 +17,7 @@ use super::auth::{AuthKey, Greetings, HELLO, Hello, MAGIC, Proof, REFUSED, Role,
 use super::error::ConnectError;
 use crate::link::Limits;
 use crate::sys::cpu;
-use crate::sys::poll::poll;
+use crate::sys::poll::poll_one;
 use crate::sys::stream::Stream;
 
 /// How long a client looks for the listener's word before it sleeps: about as long as a wake-up takes.
@@ -200,7 +200,7 @@ fn hear(
             Some(0) => return Err(ConnectError::Closed),
             Some(count) => filled += count,
             None if look_until.is_some_and(|until| Instant::now() < until) => std::hint::spin_loop(),
-            None if !poll(&[stream.readable()], deadline)?[0] => return Err(ConnectError::Timeout),
+            None if !poll_one(stream.readable(), deadline)? => return Err(ConnectError::Timeout),
             None => {}
         }
         let known = filled.min(magic.len());

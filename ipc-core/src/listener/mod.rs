@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::link::Link;
 use crate::raw;
-use crate::sys::poll::poll;
+use crate::sys::poll::poll_one;
 use crate::sys::process;
 use crate::sys::socket::Listening;
 use crate::sys::stream::Stream;
@@ -245,7 +245,7 @@ impl Listener {
                         return Ok(accepted);
                     }
                 }
-                None if !poll(&[self.bell.readable()], deadline)?[0] => return Err(AcceptError::Timeout),
+                None if !poll_one(self.bell.readable(), deadline)? => return Err(AcceptError::Timeout),
                 None => {}
             }
         }

@@ -94,7 +94,7 @@ impl ProcessId {
 }
 
 pub(super) fn has_fired(watch: &process::Watch) -> bool {
-    crate::sys::poll::poll(&[watch.interest()], crate::deadline::now()).is_ok_and(|fired| fired[0])
+    crate::sys::poll::poll_one(watch.interest(), crate::deadline::now()).is_ok_and(|has_fired| has_fired)
 }
 
 impl fmt::Debug for ProcessId {

@@ -1,6 +1,5 @@
 //! Frames over one stream, and whose turn it is.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -15,9 +14,10 @@ use crate::deadline;
 use crate::error::{ExportError, RecvError, SendError};
 use crate::link::turn::{NoTurn, Turn};
 use crate::link::{Export, ExportKind, Outgoing, PATIENCE, Polling, Share};
+use crate::raw::Settled;
 use crate::sys::Handle;
 use crate::sys::companion::HANDLES_PER_PACKET;
-use crate::sys::poll::poll;
+use crate::sys::poll::poll_one;
 use crate::sys::stream::Stream;
 
 /// Frames over one stream, with what is half done in each direction.
@@ -27,7 +27,7 @@ pub(in crate::link) struct Framed {
     pub(in crate::link) limits: Limits,
     pub(super) polls: AtomicBool,
     /// Where the senders take turns, if other processes write here as well.
-    share: OnceLock<Share>,
+    share: Settled<Share>,
     /// This end has left for another process.
     detached: AtomicBool,
     writing: Turn<Writing>,
@@ -42,12 +42,12 @@ impl Framed {
     pub(in crate::link) fn limited(stream: Stream, limits: Limits) -> Self {
         let reading = Turn::new(Reading::new(limits.receives));
         let polls = AtomicBool::new(true);
-        let (share, detached) = (OnceLock::new(), AtomicBool::new(false));
+        let (share, detached) = (Settled::new(), AtomicBool::new(false));
         Self { stream, limits, polls, share, detached, writing: Turn::new(Writing::default()), reading }
     }
 
     pub(super) fn shared(mut self, share: Option<Share>) -> Self {
-        self.share = share.map_or_else(OnceLock::new, OnceLock::from);
+        self.share = share.map_or_else(Settled::new, Settled::from);
         self
     }
 
@@ -92,13 +92,13 @@ impl Framed {
         self.check_len(len)?;
         self.check_handles(message.handles())?;
         let head = header(len, message.handles().len());
-        if written.is_some() {
+        let result = if written.is_some() {
             small[..HEAD].copy_from_slice(&head);
-            writing.begin(&small, [&[]; 4], &[]);
+            writing.go_at_once(&small, &self.stream, message.handles(), deadline)
         } else {
             writing.begin(&head, message.parts()?, &[]);
-        }
-        let result = writing.go(&self.stream, message.handles(), deadline);
+            writing.go(&self.stream, message.handles(), deadline)
+        };
         match result {
             Ok(()) => message.sent(),
             // Nothing has left: the message is the caller's again.
@@ -201,12 +201,16 @@ impl Framed {
             return Err(RecvError::Moved);
         }
         packet.clear();
+        let polls = self.polls.load(Ordering::Relaxed);
+        let source = Source { stream: &self.stream, deadline, polls };
+        if most == usize::MAX && reading.is_between() && reading.small(&source, packet)? {
+            return Ok(());
+        }
         // A message that begins now is read into the packet's memory, which may be of a kind.
-        if reading.is_between() {
+        if !reading.has_body() {
             std::mem::swap(&mut packet.bytes, &mut reading.body);
         }
-        let polls = self.polls.load(Ordering::Relaxed);
-        let result = reading.frame(&Source { stream: &self.stream, deadline, polls }, most);
+        let result = reading.frame(&source, most);
         if reading.is_between() {
             std::mem::swap(&mut packet.bytes, &mut reading.body);
         }
@@ -219,7 +223,7 @@ impl Framed {
     }
 
     pub(in crate::link) fn poll(&self, deadline: Option<Instant>) -> Result<bool, RecvError> {
-        Ok(poll(&[self.stream.readable()], deadline)?[0])
+        Ok(poll_one(self.stream.readable(), deadline)?)
     }
 
     /// Keeps others from using the stream, which is between two messages.
@@ -270,7 +274,7 @@ impl Framed {
                 return Err(ExportError::Moved);
             }
             if self.share.get().is_none() {
-                let _ = self.share.set(Share::new()?);
+                self.share.settle(Share::new()?);
             }
         }
         Ok(Export {

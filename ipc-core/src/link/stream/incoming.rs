@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::deadline;
 use crate::error::RecvError;
 use crate::link::patience::Patience;
-use crate::sys::poll::poll;
+use crate::sys::poll::poll_one;
 use crate::sys::stream::{NAP, Stream};
 use crate::sys::{Handle, cpu};
 
@@ -23,7 +23,11 @@ pub(super) struct Source<'a> {
 }
 
 impl Source<'_> {
+    /// Whether a wait may be the very call that reads.
     fn may_sleep_reading(&self) -> bool {
+        if self.stream.disturbs_readers() {
+            return false;
+        }
         let Some(deadline) = self.deadline else { return true };
         deadline.saturating_duration_since(Instant::now()) > NAP && self.stream.naps()
     }
@@ -38,7 +42,12 @@ pub(super) struct Incoming {
     /// On which CPU the peer sent its last message, as far as sixteen bits tell.
     pub(super) peer_cpu: Option<u16>,
     patience: Patience,
+    /// So many more waits sleep before they look: what was waited for was not there before.
+    late: u8,
 }
+
+/// After a look in vain, how many waits sleep before they look.
+const LATE: u8 = 16;
 
 impl Incoming {
     /// Waits until something can be read and reads it: how much, and nothing at the end.
@@ -48,6 +57,7 @@ impl Incoming {
         // One that neither looks nor has a deadline soon sleeps in the very call that reads.
         let sleeps_reading = source.may_sleep_reading();
         if (looks || !sleeps_reading)
+            && !self.expects_to_sleep(source, looks)
             && let Some(read) = self.look(source, into, looks)?
         {
             return Ok(read);
@@ -60,13 +70,20 @@ impl Incoming {
             {
                 return Ok(read);
             }
-            if !poll(&[source.stream.readable()], source.deadline)?[0] {
+            if !poll_one(source.stream.readable(), source.deadline)? {
                 return Err(RecvError::Timeout);
             }
             if let Some(read) = self.try_read(source, into)? {
                 return Ok(read);
             }
         }
+    }
+
+    /// Whether a look would most likely be in vain, and so a call of the system too many.
+    fn expects_to_sleep(&mut self, source: &Source<'_>, looks: bool) -> bool {
+        let expects = !looks && self.late > 0 && !deadline::expired(source.deadline);
+        self.late -= u8::from(expects);
+        expects
     }
 
     /// Reads what is there or comes soon.
@@ -79,7 +96,11 @@ impl Incoming {
         if let Some(read) = self.try_read(source, into)? {
             return Ok(Some(read));
         }
-        if !for_long || deadline::expired(source.deadline) {
+        if deadline::expired(source.deadline) {
+            return Ok(None);
+        }
+        if !for_long {
+            self.late = LATE;
             return Ok(None);
         }
         let until = Instant::now() + LOOK_FOR;

@@ -61,6 +61,30 @@ impl Reading {
         self.head_len == 0 && self.partial.is_none()
     }
 
+    /// Whether something of a message has come beside its header.
+    pub(super) fn has_body(&self) -> bool {
+        self.goal.is_some() || self.partial.is_some()
+    }
+
+    /// Takes the next message if it is in one of the shortest frames, as most are, and these have no
+    /// handles; else its header has come.
+    pub(super) fn small(&mut self, source: &Source<'_>, packet: &mut Packet) -> Result<bool, RecvError> {
+        if self.broken.is_some() {
+            return Ok(false);
+        }
+        self.read = 0;
+        self.read_head(source, HEAD, UNIT)?;
+        let head = self.check_head()?;
+        let body = self.head[HEAD..].get(..head.len);
+        let is_whole = self.head_len == UNIT && head.kind == Kind::Whole;
+        match body.filter(|_| is_whole && head.handles == 0 && !self.incoming.lost_handles) {
+            Some(body) => packet.bytes.extend_from_slice(body),
+            None => return Ok(false),
+        }
+        self.head_len = 0;
+        Ok(true)
+    }
+
     /// Reads until `body` holds a whole message.
     pub(super) fn frame(&mut self, source: &Source<'_>, most: usize) -> Result<(), RecvError> {
         if let Some(what) = self.broken {

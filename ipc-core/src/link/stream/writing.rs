@@ -8,7 +8,7 @@ use crate::deadline;
 use crate::error::SendError;
 use crate::sys::Handle;
 use crate::sys::companion::rest_until_received;
-use crate::sys::poll::{Interest, poll};
+use crate::sys::poll::{Interest, poll_one};
 use crate::sys::stream::Stream;
 
 /// A frame of which a part is on the way: the next send completes it first.
@@ -36,6 +36,25 @@ impl Writing {
         if self.rest.is_empty() { Ok(()) } else { self.go(stream, &[], deadline) }
     }
 
+    /// Writes a frame of the shortest length, of which nothing is kept if the stream has room, as it mostly has.
+    pub(super) fn go_at_once(
+        &mut self,
+        frame: &[u8; UNIT],
+        stream: &Stream,
+        handles: &[Handle],
+        deadline: Option<Instant>,
+    ) -> Result<(), SendError> {
+        let done = match write(stream, frame, handles, deadline) {
+            Ok(Some(UNIT)) => return Ok(()),
+            Ok(Some(done)) => done,
+            // Once more, the slow way, which knows of each reason.
+            Ok(None) | Err(_) => 0,
+        };
+        self.begin(frame, [&[]; 4], &[]);
+        self.done = done;
+        self.go(stream, if done == 0 { handles } else { &[] }, deadline)
+    }
+
     /// Writes what is left; the handles go with the first bytes.
     pub(super) fn go(
         &mut self,
@@ -50,11 +69,7 @@ impl Writing {
                 return Err(SendError::Timeout);
             }
             let rest = &self.rest[self.done..];
-            let wrote = match deadline {
-                None => stream.write_waiting(rest, handles),
-                Some(_) => stream.try_write(rest, handles),
-            };
-            match wrote {
+            match write(stream, rest, handles, deadline) {
                 Ok(Some(count)) => {
                     self.done += count;
                     written += count;
@@ -76,8 +91,20 @@ impl Writing {
     }
 }
 
+fn write(
+    stream: &Stream,
+    bytes: &[u8],
+    handles: &[Handle],
+    deadline: Option<Instant>,
+) -> io::Result<Option<usize>> {
+    match deadline {
+        None => stream.write_waiting(bytes, handles),
+        Some(_) => stream.try_write(bytes, handles),
+    }
+}
+
 fn await_stream(interest: Interest<'_>, deadline: Option<Instant>) -> Result<(), SendError> {
-    if poll(&[interest], deadline)?[0] { Ok(()) } else { Err(SendError::Timeout) }
+    if poll_one(interest, deadline)? { Ok(()) } else { Err(SendError::Timeout) }
 }
 
 fn is_closed(error: &io::Error) -> bool {

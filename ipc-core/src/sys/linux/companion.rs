@@ -16,7 +16,7 @@ use rustix::net::{
 };
 
 use super::Handle;
-use super::poll::{Interest, poll};
+use super::poll::{Interest, poll_one};
 
 /// The kernel takes at most this many descriptors with one message (`SCM_MAX_FD`).
 pub(crate) const HANDLES_PER_PACKET: usize = 253;
@@ -99,7 +99,7 @@ impl Companion {
                     }
                 }
                 Err(Errno::AGAIN) => {
-                    if !poll(&[Interest::writable(&self.0)], deadline)?[0] {
+                    if !poll_one(Interest::writable(&self.0), deadline)? {
                         return Err(io::ErrorKind::TimedOut.into());
                     }
                 }

@@ -62,3 +62,10 @@ pub(crate) fn poll(interests: &[Interest<'_>], deadline: Option<Instant>) -> io:
     super::retry(|| rustix::event::poll(&mut fds, super::remaining(deadline).as_ref()))?;
     Ok(fds.iter().map(|fd| !fd.revents().is_empty()).collect())
 }
+
+/// As [`poll`], for one.
+pub(crate) fn poll_one(interest: Interest<'_>, deadline: Option<Instant>) -> io::Result<bool> {
+    let mut fds = [PollFd::from_borrowed_fd(interest.fd, interest.flags)];
+    super::retry(|| rustix::event::poll(&mut fds, super::remaining(deadline).as_ref()))?;
+    Ok(!fds[0].revents().is_empty())
+}

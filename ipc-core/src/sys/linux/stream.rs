@@ -5,7 +5,6 @@
 //! cannot be told so for a pipe: there ours are non-blocking from their creation.
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use rustix::io::{Errno, ReadWriteFlags, preadv2, pwritev2};
@@ -20,6 +19,7 @@ use super::Handle;
 use super::companion::{HANDLES_PER_PACKET, receive_what_came, send_with_handles};
 use super::poll::Interest;
 use super::quiet::{is_ignored, quietly};
+use crate::raw::Settled;
 use std::os::fd::AsFd;
 
 /// One end of a byte stream.
@@ -30,7 +30,7 @@ pub(crate) struct Stream {
     /// A write that nobody will read would bring a signal which ends the program.
     is_loud: bool,
     /// Whether a read that waits ends by itself after [`NAP`], once that was asked for.
-    naps: OnceLock<bool>,
+    naps: Settled<bool>,
 }
 
 /// How long a read that waits takes at most, where the kernel was told so.
@@ -58,20 +58,20 @@ impl Stream {
     }
 
     pub(crate) fn socket(handle: Handle) -> Self {
-        Self { handle, kind: Kind::Socket, is_loud: false, naps: OnceLock::new() }
+        Self { handle, kind: Kind::Socket, is_loud: false, naps: Settled::new() }
     }
 
     pub(crate) fn tcp(handle: Handle) -> Self {
-        Self { handle, kind: Kind::Tcp, is_loud: false, naps: OnceLock::from(false) }
+        Self { handle, kind: Kind::Tcp, is_loud: false, naps: Settled::from(false) }
     }
 
     /// One that was made here, whose reads may be told to [nap](Self::naps).
     pub(crate) fn own_tcp(handle: Handle) -> Self {
-        Self { naps: OnceLock::new(), ..Self::tcp(handle) }
+        Self { naps: Settled::new(), ..Self::tcp(handle) }
     }
 
     pub(crate) fn pipe(handle: Handle) -> Self {
-        Self { handle, kind: Kind::Pipe, is_loud: !is_ignored(), naps: OnceLock::new() }
+        Self { handle, kind: Kind::Pipe, is_loud: !is_ignored(), naps: Settled::new() }
     }
 
     pub(crate) fn passes_handles(&self) -> bool {
@@ -132,7 +132,13 @@ impl Stream {
     /// call it. The kernel is told so of TCP sockets that were made here: another one is its maker's.
     pub(crate) fn naps(&self) -> bool {
         let tell = || sockopt::set_socket_timeout(&self.handle, sockopt::Timeout::Recv, Some(NAP)).is_ok();
-        self.kind == Kind::Tcp && *self.naps.get_or_init(tell)
+        self.kind == Kind::Tcp && *self.naps.get_or_make(tell)
+    }
+
+    /// Whether a read that waits is woken, and sleeps again, also when the peer has made room for what this end
+    /// sent. So it is with local sockets; who polls for something to read sleeps on.
+    pub(crate) fn disturbs_readers(&self) -> bool {
+        self.kind == Kind::Socket
     }
 
     /// As [`try_read`](Self::try_read), but waits for something to read; `None` if a signal
@@ -218,8 +224,8 @@ const NO_PLACE: u64 = u64::MAX;
 /// How a call says that it does not wait at a pipe: nothing, where the kernel has no word for it.
 /// All processes of a machine agree on it.
 fn pipes_are_told() -> ReadWriteFlags {
-    static NO_WAIT: OnceLock<ReadWriteFlags> = OnceLock::new();
-    *NO_WAIT.get_or_init(|| {
+    static NO_WAIT: Settled<ReadWriteFlags> = Settled::new();
+    *NO_WAIT.get_or_make(|| {
         let uname = uname();
         let mut version = uname.release().to_bytes().split(|byte| !byte.is_ascii_digit());
         let mut number = || str::from_utf8(version.next()?).ok()?.parse::<u32>().ok();

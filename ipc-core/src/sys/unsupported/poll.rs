@@ -30,3 +30,7 @@ impl<'a> Interest<'a> {
 pub(crate) fn poll(_interests: &[Interest<'_>], _deadline: Option<Instant>) -> io::Result<Vec<bool>> {
     unsupported()
 }
+
+pub(crate) fn poll_one(_interest: Interest<'_>, _deadline: Option<Instant>) -> io::Result<bool> {
+    unsupported()
+}

@@ -72,6 +72,10 @@ impl Stream {
         self.0.never()
     }
 
+    pub(crate) fn disturbs_readers(&self) -> bool {
+        self.0.never()
+    }
+
     pub(crate) fn naps(&self) -> bool {
         self.0.never()
     }
