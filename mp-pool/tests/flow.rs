@@ -16,6 +16,7 @@ use common::{Tally, start_library_threads};
 fn main() -> ExitCode {
     let trials = mp_testkit::trials![
         what_was_taken_back_does_not_return_to_a_slow_worker,
+        slow_tasks_after_quick_ones_are_with_all_workers,
         slow_items_at_the_end_are_shared_out,
         slow_items_of_one_task_are_shared_out,
         items_after_quick_ones_are_shared_out,
@@ -30,6 +31,24 @@ fn main() -> ExitCode {
 
 fn square(x: u64) -> u64 {
     x * x
+}
+
+/// More workers than most machines have processors.
+const MANY: u32 = 24;
+
+fn slow_tasks_after_quick_ones_are_with_all_workers() {
+    let folder = std::env::temp_dir().join(format!("mp-pool-many-{}", std::process::id()));
+    let path = folder.to_str().unwrap().to_owned();
+    let pool = Pool::new(MANY as usize).unwrap();
+    for round in 0..3 {
+        // These are with a few workers only.
+        pool.imap(square, 0..5000).chunk_size(1).for_each(drop);
+        std::fs::create_dir(&folder).unwrap();
+        let items = vec![(path.clone(), MANY); MANY as usize];
+        let values: Vec<u32> = pool.imap(meet_others, items).chunk_size(1).map(Result::unwrap).collect();
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(values, [MANY; MANY as usize], "round {round}");
+    }
 }
 
 /// Waits until so many are here at once.

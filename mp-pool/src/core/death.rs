@@ -42,6 +42,7 @@ impl Core {
     /// Returns the jobs concerned.
     pub(crate) fn died(&mut self, worker: usize, begun: impl Fn(u32) -> u32, why: &TaskKind) -> Vec<JobId> {
         let Hands { id: worker_id, held, doomed, .. } = std::mem::take(&mut self.workers[worker]);
+        self.crew.retain(|place| *place != worker);
         let verdict = Verdict {
             worker: worker_id,
             why: doomed.as_ref().unwrap_or(why),
@@ -189,7 +190,7 @@ mod tests {
 
     /// A worker that holds a task of ten items, from number 100 of its call on.
     fn with_ten_items(retries: u32) -> Core {
-        let mut core = Core::new(Rules { retries, ..Rules::new(1) });
+        let mut core = Core::new(Rules { retries, ..Rules::new(1) }, 1);
         core.started(0, WorkerId::default());
         core.open_job(JOB, 0);
         let code = Code { bytes: Vec::new(), whole: true, item_width: Some(1), lease: None };

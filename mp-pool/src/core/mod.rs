@@ -15,6 +15,7 @@ use crate::wire::{AnswerHead, ShareId};
 
 use self::queue::Queue;
 
+mod choice;
 mod death;
 mod job;
 mod jobs;
@@ -62,6 +63,8 @@ struct Hands {
     used: u64,
     /// How many tasks it has been given: the turn of the last.
     turns: u32,
+    /// In counts of tasks: when it last answered, or got something to do.
+    heard: u64,
     /// How many answers have come from it.
     answers: u64,
     /// How many had come when it was last looked at for being late, and when that was.
@@ -88,6 +91,8 @@ const NO_JOB: JobId = 0;
 #[derive(Debug)]
 pub(crate) struct Core {
     workers: Vec<Hands>,
+    /// The places of those that hold tasks, in no order.
+    crew: Vec<usize>,
     /// Tasks that no worker holds.
     queue: Queue,
     tasks: HashMap<TaskId, Task, Ids>,
@@ -99,6 +104,8 @@ pub(crate) struct Core {
     next_task: TaskId,
     /// What a task takes a worker, smoothed.
     task_nanos: Option<u64>,
+    /// How many processors there are.
+    pub(crate) cpus: usize,
     /// Workers that ended in a row and brought nothing forward.
     fruitless: u32,
     /// How many tasks have been given out.
@@ -124,14 +131,6 @@ pub(crate) struct Advice {
 
 /// How long a worker that took nothing is left alone, doubled each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
-/// A task that takes a worker longer than this is not given ahead.
-const LONG_TASK: u64 = 5_000_000;
-/// Answers to tasks that take less are not waited for one by one.
-const QUICK_TASK: u64 = 20_000;
-/// Tasks that take less are given ahead, so that the worker has this much to do.
-const WORK_AHEAD: u64 = 200_000;
-/// About what it costs to wake a worker.
-const WAKE_NANOS: u64 = 10_000;
 /// Items that together take less may travel together.
 const BUNDLE_NANOS: u64 = 20_000;
 /// The most items that do.
@@ -139,14 +138,11 @@ const MOST_BUNDLED: usize = 64;
 /// About what a task of a map should take: so much that its cost is nothing beside it, and
 /// little beside what a worker would have to wait for another one's last.
 const CHUNK_NANOS: u64 = 1_000_000;
-/// The most tasks that one worker holds: of the quickest ones so many that it has to do
-/// while nobody looks after it for a while.
-const MOST_HELD: u64 = 128;
-
 impl Core {
-    pub(crate) fn new(rules: Rules) -> Self {
+    pub(crate) fn new(rules: Rules, cpus: usize) -> Self {
         Self {
             workers: (0..rules.processes).map(|_| Hands::default()).collect(),
+            crew: Vec::new(),
             queue: Queue::default(),
             tasks: HashMap::default(),
             jobs: Jobs::default(),
@@ -155,6 +151,7 @@ impl Core {
             rules,
             next_task: 0,
             task_nanos: None,
+            cpus,
             fruitless: 0,
             given: 0,
             shares: Shares::default(),
@@ -229,12 +226,6 @@ impl Core {
         self.next_task
     }
 
-    /// How many tasks of one job should be under way: enough to keep all workers
-    /// busy, and no more.
-    pub(crate) fn appetite(&self) -> usize {
-        self.rules.processes * (self.window() + 1)
-    }
-
     /// How a job's next items should go, by what those before them took.
     pub(crate) fn advice(&self, job: JobId) -> Advice {
         let measured = self.jobs.get(job).map(|job| job.measured).unwrap_or_default();
@@ -262,37 +253,6 @@ impl Core {
     /// The turn of the task that a worker is given next.
     pub(crate) fn next_turn(&self, worker: usize) -> u32 {
         self.workers[worker].turns.wrapping_add(1)
-    }
-
-    /// How many tasks a worker holds at the most.
-    fn window(&self) -> usize {
-        // One that waits behind another would have its time run, or be lost to a
-        // worker that is about to be replaced.
-        if self.rules.is_by_item() || self.rules.tasks_per_child.is_some() {
-            return 1;
-        }
-        match self.task_nanos {
-            None => 2,
-            Some(nanos) if nanos > LONG_TASK => 1,
-            Some(nanos) => (1 + (WORK_AHEAD / nanos.max(1))).clamp(2, MOST_HELD) as usize,
-        }
-    }
-
-    /// The worker that should get the next task, if one should: the least loaded,
-    /// and of about equals the one used last, whose caches are warm. It costs more to
-    /// wake another one than some quick tasks take.
-    pub(crate) fn next_worker(&self, idle_only: bool) -> Option<usize> {
-        let limit = if idle_only { 1 } else { self.window() };
-        (0..self.workers.len())
-            .filter(|place| {
-                let hands = &self.workers[*place];
-                hands.alive && !hands.full && !hands.late && hands.held.len() < limit && !self.is_spent(hands)
-            })
-            .min_by_key(|place| {
-                let hands = &self.workers[*place];
-                let ahead = hands.held.len() as u64 * self.task_nanos.unwrap_or(WAKE_NANOS);
-                (ahead / WAKE_NANOS, u64::MAX - hands.used)
-            })
     }
 
     /// Whether a worker has run as many items as it may, or is to leave.
@@ -363,14 +323,6 @@ impl Core {
             || self.workers.iter().any(|hands| hands.retiring)
     }
 
-    /// Whether the workers have so much to do, of quick tasks, that whoever drives need
-    /// not see each answer at once.
-    pub(crate) fn may_nap(&self) -> bool {
-        self.task_nanos.is_some_and(|nanos| nanos < QUICK_TASK)
-            && !self.rules.is_by_item()
-            && !self.jobs.any_noticed()
-    }
-
     /// Whether tasks wait for a worker.
     pub(crate) fn has_queue(&self) -> bool {
         !self.queue.is_empty()
@@ -419,6 +371,10 @@ impl Core {
         let items = task.items;
         self.given += 1;
         let hands = &mut self.workers[worker];
+        if hands.held.is_empty() {
+            hands.heard = self.given;
+            self.crew.push(worker);
+        }
         hands.turns = turn;
         hands.used = self.given;
         hands.items = hands.items.saturating_add(items);
@@ -439,21 +395,6 @@ impl Core {
         self.put_back(id);
     }
 
-    /// Whether fewer workers are at work than there are CPUs, so that polling takes
-    /// no CPU from any of them.
-    pub(crate) fn may_poll(&self, cpus: usize) -> bool {
-        self.busy() < cpus
-    }
-
-    /// Whether that is so still once a worker has one task more.
-    pub(crate) fn may_poll_after(&self, worker: usize, cpus: usize) -> bool {
-        self.busy() + usize::from(self.workers[worker].held.is_empty()) < cpus
-    }
-
-    fn busy(&self) -> usize {
-        self.workers.iter().filter(|hands| !hands.held.is_empty()).count()
-    }
-
     /// An answer of a worker; the job it concerns. Nonsense is ignored.
     pub(crate) fn answer(&mut self, worker: usize, head: AnswerHead, packet: Packet) -> Option<JobId> {
         let hands = &mut self.workers[worker];
@@ -466,6 +407,7 @@ impl Core {
         self.fruitless = 0;
         (hands.full, hands.late, hands.refusals) = (false, false, 0);
         hands.answers += 1;
+        hands.heard = self.given;
         let by = hands.id;
         let (job, done, first) = (task.job, task.answered == task.items, task.index);
         if job != NO_JOB {
@@ -473,7 +415,8 @@ impl Core {
         }
         if head.busy_nanos > 0 && job != NO_JOB {
             let item_nanos = head.busy_nanos / u64::from(head.items);
-            smooth(&mut self.task_nanos, item_nanos.saturating_mul(u64::from(task.items)));
+            let nanos = item_nanos.saturating_mul(u64::from(task.items));
+            self.task_nanos = Some(choice::smoothed(self.task_nanos, nanos));
             self.jobs.change(job, |job| job.measured.add(head.items, head.busy_nanos));
         }
         if done {
@@ -496,6 +439,9 @@ impl Core {
             hands.held.retain(|held| *held != id);
         }
         hands.deadline = None;
+        if hands.held.is_empty() {
+            self.crew.retain(|place| *place != worker);
+        }
         if self.rules.idle_timeout.is_some() {
             hands.idle_since = Some(Instant::now());
         }
@@ -555,11 +501,6 @@ impl Core {
     }
 }
 
-/// Takes a new reading into account.
-fn smooth(known: &mut Option<u64>, nanos: u64) {
-    *known = Some(known.map_or(nanos, |known| (3 * known + nanos) / 4));
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -570,7 +511,7 @@ mod tests {
     fn what_comes_to_an_ended_pool_leaves_nothing_to_do() {
         let code = Arc::new(Code { bytes: Vec::new(), whole: true, item_width: None, lease: None });
         let errand = |job| Errand { job, priority: 0, code: Arc::clone(&code), chunk: Chunk::one(7u8) };
-        let mut core = Core::new(Rules::new(1));
+        let mut core = Core::new(Rules::new(1), 1);
         core.take_in(errand(1));
         assert!(core.has_work() && core.has_queue());
         core.give_up(PoolError::from(crate::error::PoolKind::Terminated));

@@ -12,7 +12,8 @@ impl Core {
     /// Whether a worker has nothing to do while another has things that wait.
     pub(super) fn is_lopsided(&self) -> bool {
         let waits = |hands: &Hands| hands.alive && hands.held.iter().any(|id| self.may_wait(hands, *id));
-        self.queue.is_empty() && self.next_worker(true).is_some() && self.workers.iter().any(waits)
+        let all_given = self.queue.is_empty() || self.is_sparing();
+        all_given && self.next_worker(true).is_some() && self.workers.iter().any(waits)
     }
 
     /// Whether a task that a worker holds may have something to be taken back.
@@ -51,6 +52,10 @@ impl Core {
                 }
                 _ => hands.watched = Some((hands.answers, now)),
             }
+        }
+        if !late.is_empty() {
+            // What was thought to be quick is not: others are to have it at once.
+            self.takes_long(PATIENCE);
         }
         let since = |place: &usize| self.workers[*place].watched.map(|(_, since)| since + PATIENCE);
         let again = waiting.iter().filter_map(since).min();

@@ -165,10 +165,13 @@ impl Driver {
     }
 
     /// Waits for those that are on their way now, or for the pool's end; not for ever.
-    pub(super) fn await_arrivals(&self, mut state: Locked<'_>) -> Result<(), PoolError> {
+    pub(super) fn await_arrivals(&self, state: Locked<'_>) -> Result<(), PoolError> {
+        self.await_arrivals_until(state, Instant::now() + CONNECT_TIMEOUT + MEETING_GRACE)
+    }
+
+    fn await_arrivals_until(&self, mut state: Locked<'_>, deadline: Instant) -> Result<(), PoolError> {
         let awaited: Vec<WorkerId> = state.arrivals.iter().map(|arrival| arrival.id).collect();
         let are_awaited = |arrivals: &[Arrival]| arrivals.iter().any(|arrival| awaited.contains(&arrival.id));
-        let deadline = Instant::now() + CONNECT_TIMEOUT + MEETING_GRACE;
         while state.core.broken.is_none() && are_awaited(&state.arrivals) {
             if Instant::now() >= deadline {
                 return Err(PoolKind::NoLink(None).into());
@@ -214,5 +217,29 @@ impl State {
 
     fn has_workers(&self) -> bool {
         self.stations.iter().any(Option::is_some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::*;
+    use crate::budget::Seats;
+    use crate::rules::Rules;
+
+    /// Its thread is in a call of the transport that does not return.
+    #[test]
+    fn a_worker_that_neither_comes_nor_fails_is_not_waited_for_without_end() {
+        let driver = Driver::without_workers(Rules::new(1), 1, Seats::take(1)).unwrap();
+        driver.lock().arrivals.push(Arrival { id: WorkerId { pool: 1, number: 1 }, process: None });
+        let (tx, rx) = mpsc::channel();
+        thread::spawn(move || {
+            let deadline = Instant::now() + Duration::from_millis(20);
+            tx.send(driver.await_arrivals_until(driver.lock(), deadline)).unwrap();
+        });
+        let ended = rx.recv_timeout(Duration::from_secs(20)).expect("it waits past its deadline");
+        assert!(ended.unwrap_err().to_string().contains("connect"));
     }
 }

@@ -43,8 +43,7 @@ impl Driver {
             usize::MAX => budget,
             _ => budget::share(budget, rules.processes, place),
         };
-        // Of many that come up together, each that polled would keep the next from coming.
-        let polls = rules.processes <= self.cpus;
+        let polls = state.core.may_poll_at_first();
         (id, Opening::new(&id.to_string(), method, rules, allowance, polls))
     }
 
@@ -154,6 +153,7 @@ impl Driver {
         let places = state.core.places();
         state.stations.resize_with(places, || None);
         state.mute.resize(places, None);
+        state.listened.resize(places, false);
         // Those that did not come before are tried again now.
         state.refusal = None;
         self.pump(&mut state, false);

@@ -26,7 +26,8 @@ impl Driver {
             self.fill(state);
         }
         let (mut unhurried, mut gave) = (Vec::new(), false);
-        while let Some(worker) = state.core.next_worker(false) {
+        while state.core.has_queue() {
+            let Some(worker) = state.core.next_worker(false) else { break };
             let Some(id) = state.core.next_task() else { break };
             let is_large =
                 state.core.task_mut(id).is_some_and(|task| task.packet.bytes().len() > SMALL_FRAME);
@@ -56,7 +57,7 @@ impl Driver {
     }
 
     fn give(&self, state: &mut State, worker: usize, id: TaskId, is_large: bool, hurried: bool) {
-        let poll = state.core.may_poll_after(worker, self.cpus);
+        let poll = state.core.may_poll_after(worker);
         let Some(station) = state.stations[worker].clone() else {
             return state.core.refuse(worker, id);
         };
@@ -91,6 +92,11 @@ impl Driver {
                 state.core.give(worker, id);
                 if !station.board().is_ready() {
                     state.core.is_coming_up(worker);
+                }
+                if state.driven && !state.listened[worker] {
+                    // Who sleeps for all is to listen to this one too.
+                    state.listened[worker] = true;
+                    self.bell.ring();
                 }
             }
             // Full, or dying: its end is noticed by other means.

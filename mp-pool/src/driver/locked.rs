@@ -119,3 +119,80 @@ impl Drop for Locked<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::budget::Seats;
+    use crate::chunks::Chunk;
+    use crate::core::{Code, JobId};
+    use crate::error::PoolKind;
+    use crate::rules::Rules;
+
+    /// A pool none of whose workers has come.
+    struct Empty(Arc<Driver>);
+
+    impl Empty {
+        fn new() -> Self {
+            Self(Driver::without_workers(Rules::new(1), 1, Seats::take(1)).unwrap())
+        }
+
+        fn hand_in(&self) -> thread::JoinHandle<JobId> {
+            let driver = Arc::clone(&self.0);
+            thread::spawn(move || {
+                let code = Code { bytes: Vec::new(), whole: true, item_width: None, lease: None };
+                driver.hand_in(Arc::new(code), Chunk::one(7u8), 0).unwrap()
+            })
+        }
+
+        /// Without taking it in.
+        fn has_taken_in(&self, job: JobId) -> bool {
+            self.0.state().lock().unwrap().core.jobs.get(job).is_some()
+        }
+    }
+
+    impl Drop for Empty {
+        /// Ends the thread that looks after what was handed in.
+        fn drop(&mut self) {
+            self.0
+                .state()
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .give_up(PoolKind::Terminated.into());
+            self.0.supervise.notify_all();
+            self.0.bell.ring();
+        }
+    }
+
+    #[test]
+    fn who_is_about_to_sleep_sees_what_was_handed_in() {
+        let pool = Empty::new();
+        let state = pool.0.lock();
+        // The lock is taken, and whoever has it is to see to this.
+        let job = pool.hand_in().join().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let state = state.wait(&pool.0.arrived, Some(deadline));
+        assert!(Instant::now() < deadline, "it slept over what was handed in");
+        assert!(state.core.jobs.get(job).is_some());
+    }
+
+    #[test]
+    fn who_hands_in_waits_for_one_who_goes_to_sleep() {
+        let pool = Empty::new();
+        let state = pool.0.state().lock().unwrap();
+        assert!(!pool.0.inbox.rest());
+        let handing_in = pool.hand_in();
+        while !pool.0.inbox.has_any() {
+            thread::yield_now();
+        }
+        thread::sleep(Duration::from_millis(50));
+        // As one who sleeps now: it looks no more.
+        drop(state);
+        let job = handing_in.join().unwrap();
+        assert!(pool.has_taken_in(job), "nobody saw it");
+    }
+}

@@ -66,7 +66,6 @@ pub(crate) struct Driver {
     arrived: Condvar,
     /// Wakes who sleeps for all.
     bell: Bell,
-    cpus: usize,
     /// Which one of this process it is, for the names of its workers.
     number: u32,
     /// How many workers were started with the pool: as forks, if it is one of forks.
@@ -87,6 +86,8 @@ struct State {
     refusal: Option<Refusal>,
     /// Somebody sleeps for all.
     driven: bool,
+    /// Whose answers wake him.
+    listened: Vec<bool>,
     /// Jobs whose callers sleep until they are woken.
     sleepers: VecDeque<JobId>,
     supervised: bool,
@@ -126,25 +127,9 @@ const MUTE_GRACE: Duration = Duration::from_secs(1);
 
 impl Driver {
     pub(crate) fn start(mut rules: Rules, cpus: usize) -> Result<Arc<Self>, PoolError> {
-        static POOLS: AtomicU32 = AtomicU32::new(0);
         let seats = Self::seat(&mut rules, cpus);
         let workers = rules.processes;
-        let bell = Bell::new()?;
-        let driver = Arc::new_cyclic(|this| Self {
-            this: Weak::clone(this),
-            inbox: Inbox::new(),
-            is_open: AtomicBool::new(true),
-            next_job: AtomicU64::new(0),
-            state: Mutex::new(State::new(rules, Some(seats))),
-            home: fork_generation(),
-            abroad: OnceLock::new(),
-            supervise: Condvar::new(),
-            arrived: Condvar::new(),
-            bell,
-            cpus,
-            number: POOLS.fetch_add(1, Ordering::Relaxed) + 1,
-            forks: workers as u64,
-        });
+        let driver = Self::without_workers(rules, cpus, seats)?;
         let mut state = driver.lock();
         if state.core.rules.wires.is_some() {
             let started = driver.send_for_all(&mut state);
@@ -161,6 +146,26 @@ impl Driver {
         driver.watch_over(&mut state);
         drop(state);
         Ok(driver)
+    }
+
+    fn without_workers(rules: Rules, cpus: usize, seats: Seats) -> Result<Arc<Self>, PoolError> {
+        static POOLS: AtomicU32 = AtomicU32::new(0);
+        let bell = Bell::new()?;
+        let forks = rules.processes as u64;
+        Ok(Arc::new_cyclic(|this| Self {
+            this: Weak::clone(this),
+            inbox: Inbox::new(),
+            is_open: AtomicBool::new(true),
+            next_job: AtomicU64::new(0),
+            state: Mutex::new(State::new(rules, cpus, Some(seats))),
+            home: fork_generation(),
+            abroad: OnceLock::new(),
+            supervise: Condvar::new(),
+            arrived: Condvar::new(),
+            bell,
+            number: POOLS.fetch_add(1, Ordering::Relaxed) + 1,
+            forks,
+        }))
     }
 
     /// Takes seats for the workers, of which there are as many as seats in a task of another
@@ -192,7 +197,7 @@ impl Driver {
             return &self.state;
         }
         self.abroad.get_or_init(|| {
-            let mut state = State::new(Rules::new(0), None);
+            let mut state = State::new(Rules::new(0), 1, None);
             state.core.closed = true;
             state.give_up(PoolKind::Forked.into());
             Mutex::new(state)
@@ -432,15 +437,10 @@ impl Driver {
         .into_iter()
         .flatten()
         .min();
-        let speaking: Vec<Arc<Station>> = state
-            .stations
-            .iter()
-            .zip(&state.mute)
-            .filter_map(|(station, mute)| station.clone().filter(|_| mute.is_none()))
-            .collect();
+        let speaking = state.listen();
         let all: Vec<Arc<Station>> =
             state.stations.iter().flatten().chain(&state.leaving).map(Arc::clone).collect();
-        let poll = state.core.may_poll(self.cpus);
+        let poll = state.core.may_poll();
         state.driven = true;
         drop(state);
         let one_ended = !(poll && Self::poll(&speaking)) && self.sleep(&speaking, &all, deadline);
@@ -496,10 +496,13 @@ impl Driver {
         state.pumps += 1;
         state.unpumped = 0;
         state.flush();
+        let looks_at_all = one_ended || state.looked.elapsed() > LOOK_EVERY;
         for place in 0..state.stations.len() {
-            came |= self.take_answers(state, place);
+            if looks_at_all || state.core.may_speak(place) {
+                came |= self.take_answers(state, place);
+            }
         }
-        if one_ended || state.looked.elapsed() > LOOK_EVERY {
+        if looks_at_all {
             came |= self.bury(state);
             state.looked = Instant::now();
         }
@@ -584,16 +587,17 @@ impl Driver {
 }
 
 impl State {
-    fn new(rules: Rules, seats: Option<Seats>) -> Self {
+    fn new(rules: Rules, cpus: usize, seats: Option<Seats>) -> Self {
         let workers = rules.processes;
         Self {
-            core: Core::new(rules),
+            core: Core::new(rules, cpus),
             stations: (0..workers).map(|_| None).collect(),
             mute: vec![None; workers],
             leaving: Vec::new(),
             arrivals: Vec::new(),
             refusal: None,
             driven: false,
+            listened: vec![false; workers],
             sleepers: VecDeque::new(),
             supervised: false,
             supervisor: Supervisor::Awake,
@@ -608,6 +612,15 @@ impl State {
             unpumped: 0,
             pumps: 0,
         }
+    }
+
+    /// The workers whose answers are waited for from now on.
+    fn listen(&mut self) -> Vec<Arc<Station>> {
+        let Self { core, stations, mute, listened, .. } = self;
+        listened.clear();
+        listened.extend((0..stations.len()).map(|place| mute[place].is_none() && core.may_speak(place)));
+        let speaking = stations.iter().zip(listened).filter(|(_, listened)| **listened);
+        speaking.filter_map(|(station, _)| station.clone()).collect()
     }
 
     /// Whether a user's link has begun a message and not finished it.

@@ -28,7 +28,7 @@ impl Driver {
         PoolStats {
             workers: core.ledger.places.iter().enumerate().map(worker).collect(),
             slowest: core.ledger.slowest.clone(),
-            cpus: self.cpus,
+            cpus: state.core.cpus,
             answers: core.ledger.places.iter().map(|book| book.answers).sum(),
         }
     }
