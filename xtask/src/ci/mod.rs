@@ -15,8 +15,10 @@ use crate::workspace::Workspace;
 
 use suites::Totals;
 
-/// The platform that is type-checked, so that nothing above `sys/` grows a descriptor.
-const OTHER_PLATFORM: &str = "x86_64-pc-windows-gnu";
+/// The platforms that are type-checked: one without an implementation, so that nothing above `sys/` grows a
+/// descriptor, and one whose processor and C library differ in what `sys/` touches.
+const OTHER_PLATFORMS: [(&str, &str); 2] =
+    [("windows type-check", "x86_64-pc-windows-gnu"), ("aarch64 type-check", "aarch64-unknown-linux-gnu")];
 
 /// Shipped for tests, which know the platform that they run on.
 const LINUX_ONLY: [&str; 1] = ["mp-testkit"];
@@ -59,9 +61,9 @@ fn steps(workspace: &Workspace, totals: &mut Totals) -> Result<(), Failure> {
         builds::run(workspace)
     })?;
     step("models", "xtask/src/loom.rs: mutants must fail", || passed(loom::run(workspace)))?;
-    step("windows type-check", "ARCHITECTURE.md: only sys/ knows the platform", || {
-        other_platform(workspace)
-    })?;
+    for (name, platform) in OTHER_PLATFORMS {
+        step(name, "ARCHITECTURE.md: only sys/ knows the platform", || other_platform(workspace, platform))?;
+    }
     step("oldest compiler", "Cargo.toml, rust-version", || oldest_compiler(workspace))
 }
 
@@ -105,14 +107,14 @@ fn packages(workspace: &Workspace) -> Result<Done, Failure> {
     passed(show(&mut command(&workspace.root, &line)))
 }
 
-fn other_platform(workspace: &Workspace) -> Result<Done, Failure> {
-    let add = format!("rustup target add {OTHER_PLATFORM}");
+fn other_platform(workspace: &Workspace, platform: &str) -> Result<Done, Failure> {
+    let add = format!("rustup target add {platform}");
     if let Err(failure) = output(&mut command(&workspace.root, &add)) {
         return skipped(failure);
     }
     let portable = workspace.shipped().filter(|member| !LINUX_ONLY.contains(&member.name.as_str()));
     let packages: String = portable.map(|member| format!(" -p {}", member.name)).collect();
-    let line = format!("cargo check --target {OTHER_PLATFORM}{packages}");
+    let line = format!("cargo check --target {platform}{packages}");
     passed(show(&mut command(&workspace.root, &line)))
 }
 

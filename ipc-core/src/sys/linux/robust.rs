@@ -18,7 +18,10 @@ use libc::{c_int, pthread_mutex_t, timespec};
 
 use crate::raw::{Acquired, LockFailure, RobustMutex};
 
-const _: () = assert!(size_of::<pthread_mutex_t>() <= RobustMutex::SIZE);
+/// The C library of these machines declares eight bytes more than its mutex has fields.
+const IS_DECLARED_LARGER: bool = cfg!(all(target_env = "gnu", target_arch = "aarch64"));
+
+const _: () = assert!(size_of::<pthread_mutex_t>() <= RobustMutex::SIZE || IS_DECLARED_LARGER);
 const _: () = assert!(align_of::<pthread_mutex_t>() <= RobustMutex::ALIGN);
 
 /// # Safety
@@ -26,14 +29,20 @@ const _: () = assert!(align_of::<pthread_mutex_t>() <= RobustMutex::ALIGN);
 pub(crate) unsafe fn init(mutex: *mut u8) -> io::Result<()> {
     let mut attributes = MaybeUninit::uninit();
     let attributes = attributes.as_mut_ptr();
-    // SAFETY: the attributes are initialised by the first call, used, and destroyed.
+    // All that is declared is zeroed, so it is made here, and its fields are put in their place: before
+    // it is first locked nothing points to it.
+    let mut made = MaybeUninit::<pthread_mutex_t>::zeroed();
+    // SAFETY: the attributes are initialised by the first call, used, and destroyed; `mutex` has room for
+    // the fields, as its caller says.
     unsafe {
         check(libc::pthread_mutexattr_init(attributes))?;
         let result = check(libc::pthread_mutexattr_setpshared(attributes, libc::PTHREAD_PROCESS_SHARED))
             .and_then(|()| check(libc::pthread_mutexattr_setrobust(attributes, libc::PTHREAD_MUTEX_ROBUST)))
             .and_then(|()| check(libc::pthread_mutexattr_settype(attributes, libc::PTHREAD_MUTEX_ERRORCHECK)))
-            .and_then(|()| check(libc::pthread_mutex_init(mutex.cast(), attributes)));
+            .and_then(|()| check(libc::pthread_mutex_init(made.as_mut_ptr(), attributes)));
         libc::pthread_mutexattr_destroy(attributes);
+        let fields = size_of::<pthread_mutex_t>().min(RobustMutex::SIZE);
+        mutex.copy_from_nonoverlapping(made.as_ptr().cast(), fields);
         result
     }
 }
