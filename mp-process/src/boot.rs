@@ -14,9 +14,9 @@ use ipc_core::link::{Link, SocketLink};
 use ipc_core::{DecodeError, EncodeError, Message, Packet, RecvError};
 use serde::{Deserialize, Serialize};
 
+use crate::family::{CurrentProcess, ParentProcess};
 use crate::function::Function;
 use crate::panic::{self, Panic, catch_panic};
-use crate::process::{CurrentProcess, ParentProcess};
 use crate::settings::{Settings, Streams};
 use crate::status::Ending;
 use crate::sys::image::Image;
@@ -218,7 +218,9 @@ fn obey(mut packet: Packet) -> Packet {
         Ok(image) if image == Image::current().identity() => {}
         Ok(_) => {
             return refused(
-                "the child runs another build of the program than its parent: build ids differ".to_owned(),
+                "the child runs another build of the program than its parent, as their build ids say: \
+                 `executable` takes a copy of the running program only"
+                    .to_owned(),
             );
         }
         Err(error) => return unread(&error),

@@ -64,15 +64,20 @@ pub(crate) enum Kind {
     StackOverflow { pid: u32, status: ExitStatus },
     #[error("the process {pid} {status} before its function returned")]
     Ended { pid: u32, status: ExitStatus },
-    #[error("the process {pid} could not decode its argument: {reason}")]
+    #[error("the process {pid} could not decode its argument, so its function did not run: {reason}")]
     BadArgument { pid: u32, reason: String },
-    #[error("the value of process {pid} could not be sent back: {reason}")]
+    #[error("the function returned, but process {pid} could not send its value back: {reason}")]
     BadResult { pid: u32, reason: String },
-    #[error("the value of the process could not be decoded: {0}")]
+    #[error("the function returned, but its value could not be decoded: {0}")]
     Undecodable(#[source] DecodeError),
-    #[error("the process {pid} has not ended after {waited:?}")]
+    #[error(
+        "the process {pid} has not ended after {waited:?}: it runs on, and can be waited for again or killed"
+    )]
     Timeout { pid: u32, waited: Duration },
-    #[error("the value of this process has been taken already")]
+    #[error(
+        "the value of this process has been taken already, by an earlier `join_timeout`: keep what the first one \
+         returned"
+    )]
     Taken,
     #[error("{doing} failed: {source}")]
     System { doing: &'static str, source: io::Error },

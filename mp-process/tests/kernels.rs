@@ -45,8 +45,8 @@ const KERNELS: &[Kernel] = &[
              could be had for it: Function not implemented (os error 38)",
             "the argument could not be sent: a value of type `alloc::vec::Vec<u8>` could not be encoded: no memory \
              could be had for it: Function not implemented (os error 38)",
-            "the value of process PID could not be sent back: no memory could be had for it: Function not \
-             implemented (os error 38)",
+            "the function returned, but process PID could not send its value back: no memory could be had for it: \
+             Function not implemented (os error 38)",
         ],
     ),
     // A program that is executed has its handle from the call that made it.
