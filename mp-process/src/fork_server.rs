@@ -9,10 +9,10 @@ use ipc_core::{EncodeError, Message, Packet};
 
 use crate::boot::{self, Birth};
 use crate::error::ProcessError;
+use crate::family::ParentProcess;
 use crate::function::Function;
 use crate::init;
 use crate::per_process::PerProcess;
-use crate::process::ParentProcess;
 use crate::settings::{Settings, Streams, Surroundings};
 use crate::start::Launch;
 use crate::sys::start::Server;

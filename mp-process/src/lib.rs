@@ -79,6 +79,7 @@ mod builder;
 mod child;
 mod error;
 mod exit;
+mod family;
 mod fork_server;
 mod function;
 mod init;
@@ -99,6 +100,9 @@ mod tail;
 pub use builder::Builder;
 pub use child::Sentinel;
 pub use error::ProcessError;
+pub use family::{
+    ActiveChild, CurrentProcess, ParentProcess, active_children, cpu_count, current_process, parent_process,
+};
 pub use fork_server::ForkServer;
 pub use function::{Function, Function2, Function3, Function4, StateFunction, ViewFunction};
 #[doc(hidden)]
@@ -107,10 +111,7 @@ pub use init::init;
 #[cfg(feature = "log")]
 pub use logs::log_to_stderr;
 pub use panic::{Panic, catch_panic};
-pub use process::{
-    ActiveChild, CurrentProcess, ParentProcess, Process, active_children, cpu_count, current_process,
-    parent_process,
-};
+pub use process::Process;
 pub use settings::{Resource, Stdio};
 pub use start::StartMethod;
 pub use status::{ExitStatus, OutOfMemory};

@@ -16,9 +16,9 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 use serde::{Deserialize, Serialize};
 
 use crate::boot::Birth;
+use crate::family::current_process;
 use crate::panic::catch_panic;
 use crate::per_process::PerProcess;
-use crate::process::current_process;
 use crate::sys::logs as sys;
 use crate::tail::{self, Tail};
 

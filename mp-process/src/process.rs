@@ -1,21 +1,19 @@
-//! Child processes, and the process that this is.
+//! A child process, as whoever started it holds it.
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ipc_core::Message;
 use ipc_core::raw::is_handing_over;
-use serde::{Deserialize, Serialize};
 
-use crate::boot::Birth;
 use crate::builder::Builder;
 use crate::child::{Child, Sentinel};
 use crate::error::{Kind, ProcessError};
 use crate::exit;
 use crate::status::ExitStatus;
-use crate::sys::end::{self, Request};
+use crate::sys::end::Request;
 use crate::sys::{start, usage};
 
 /// A child process that computes an `R`.
@@ -32,6 +30,15 @@ pub struct Process<R> {
 
 impl Process<()> {
     /// Sets more about a process before it starts.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// let child = mp_process::Process::builder().name("reader").spawn(|()| (), ())?;
+    /// assert_eq!(child.name(), "reader");
+    /// child.join()?;
+    /// # Ok::<(), mp_process::ProcessError>(())
+    /// ```
     #[must_use]
     pub fn builder() -> Builder {
         Builder::new()
@@ -62,7 +69,7 @@ impl<R: Message> Process<R> {
 
     /// Forks this process; the child runs `closure`, captures and all.
     ///
-    /// See [`Builder::fork`].
+    /// See [`Builder::fork`], which has an example.
     ///
     /// # Errors
     /// As [`Builder::fork`].
@@ -72,9 +79,22 @@ impl<R: Message> Process<R> {
 
     /// Waits until the process has ended, and takes its value.
     ///
+    /// Its end, of whatever kind, ends the wait; [`join_timeout`](Self::join_timeout) bounds it.
+    ///
     /// # Errors
     /// A [`ProcessError`] that says how it ended without one: a panic, an exit, a
     /// signal, a stack overflow.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// use mp_process::Process;
+    ///
+    /// let child = Process::<u32>::spawn(|()| std::process::exit(3), ())?;
+    /// let error = child.join().unwrap_err();
+    /// assert_eq!(error.exit_code(), Some(3));
+    /// # Ok::<(), mp_process::ProcessError>(())
+    /// ```
     pub fn join(self) -> Result<R, ProcessError> {
         self.join_deadline(None, Duration::MAX)
     }
@@ -84,7 +104,20 @@ impl<R: Message> Process<R> {
     /// # Errors
     /// As [`join`](Self::join), and one for which
     /// [`is_timeout`](ProcessError::is_timeout) holds: the process still runs and
-    /// can be joined again.
+    /// can be joined again. Once it has ended, the value or the error is given once.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// use std::time::Duration;
+    /// use mp_process::Process;
+    ///
+    /// let child = Process::spawn(|()| std::thread::sleep(Duration::from_secs(600)), ())?;
+    /// assert!(child.join_timeout(Duration::from_millis(5)).unwrap_err().is_timeout());
+    /// child.kill()?;
+    /// assert!(child.join().unwrap_err().signal().is_some());
+    /// # Ok::<(), mp_process::ProcessError>(())
+    /// ```
     pub fn join_timeout(&self, timeout: Duration) -> Result<R, ProcessError> {
         self.join_deadline(Instant::now().checked_add(timeout), timeout)
     }
@@ -127,13 +160,23 @@ impl<R> Process<R> {
         self.child.name()
     }
 
-    /// Whether it has not ended yet.
+    /// Whether it has not ended yet. Does not wait.
     #[must_use]
     pub fn is_alive(&self) -> bool {
         self.exit_status().is_none()
     }
 
     /// How it ended; `None` while it runs. Does not wait.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// let child = mp_process::Process::<()>::spawn(|()| std::process::exit(3), ())?;
+    /// ipc_core::wait(&[&child.sentinel()], None)?;
+    /// let status = child.exit_status().unwrap();
+    /// assert_eq!((status.code(), status.to_string().as_str()), (Some(3), "exited with code 3"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[doc(alias = "exitcode")]
     #[must_use]
     pub fn exit_status(&self) -> Option<ExitStatus> {
@@ -187,7 +230,11 @@ impl<R> Process<R> {
         self.child.keep_tail(tail);
     }
 
-    /// Asks it to end (SIGTERM on Unix); one that has ended already is no error.
+    /// Asks it to end (SIGTERM on Unix), which a child does at once and without a word unless its
+    /// function installs a handler; one that has ended already is no error. Does not wait: that is
+    /// [`join`](Self::join)'s.
+    ///
+    /// Its own children end with it.
     ///
     /// # Errors
     /// What the system says.
@@ -195,10 +242,20 @@ impl<R> Process<R> {
         self.signal(Request::Terminate)
     }
 
-    /// Ends it at once (SIGKILL on Unix).
+    /// Ends it at once (SIGKILL on Unix); one that has ended already is no error. Does not wait.
     ///
     /// # Errors
     /// What the system says.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// let child = mp_process::Process::spawn(|()| std::thread::sleep(std::time::Duration::MAX), ())?;
+    /// child.kill()?;
+    /// let status = child.join().unwrap_err().status().unwrap();
+    /// assert_eq!(status.signal_name().as_deref(), Some("SIGKILL"));
+    /// # Ok::<(), mp_process::ProcessError>(())
+    /// ```
     pub fn kill(&self) -> Result<(), ProcessError> {
         self.signal(Request::Kill)
     }
@@ -228,14 +285,14 @@ impl<R> Process<R> {
     }
 
     /// Something that becomes ready when the process has ended, for
-    /// [`ipc_core::wait`].
+    /// [`ipc_core::wait`], which [`Sentinel`] shows.
     #[must_use]
     pub fn sentinel(&self) -> Sentinel {
         Sentinel(self.child.end())
     }
 }
 
-fn system(doing: &'static str, source: std::io::Error) -> ProcessError {
+pub(crate) fn system(doing: &'static str, source: std::io::Error) -> ProcessError {
     Kind::System { doing, source }.into()
 }
 
@@ -265,179 +322,4 @@ impl<R> fmt::Debug for Process<R> {
             .field("exit_status", &self.exit_status())
             .finish()
     }
-}
-
-/// The process in which it is asked.
-#[derive(Debug)]
-pub struct CurrentProcess {
-    name: String,
-    depth: u32,
-    parent: Option<ParentProcess>,
-}
-
-/// Replaced where a process is forked from this one; never freed.
-static CURRENT: RwLock<Option<&'static CurrentProcess>> = RwLock::new(None);
-
-/// The process in which it is called: `MainProcess`, or a child with its name.
-///
-/// ```
-/// assert_eq!(mp_process::current_process().name(), "MainProcess");
-/// ```
-pub fn current_process() -> &'static CurrentProcess {
-    static MAIN: CurrentProcess = CurrentProcess { name: String::new(), depth: 0, parent: None };
-    CURRENT.read().unwrap_or_else(PoisonError::into_inner).unwrap_or(&MAIN)
-}
-
-/// The process that started this one; `None` in the program itself.
-#[must_use]
-pub fn parent_process() -> Option<&'static ParentProcess> {
-    current_process().parent.as_ref()
-}
-
-impl CurrentProcess {
-    pub(crate) fn become_child(birth: Birth) {
-        crate::sys::boot::set_process_name(&birth.name);
-        let this = Self { name: birth.name, depth: birth.depth, parent: Some(birth.parent) };
-        let this: &'static Self = Box::leak(Box::new(this));
-        *CURRENT.write().unwrap_or_else(PoisonError::into_inner) = Some(this);
-    }
-
-    /// Its name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        if self.parent.is_some() { &self.name } else { "MainProcess" }
-    }
-
-    /// The id that the system gave it.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        std::process::id()
-    }
-
-    /// Whether this library started it.
-    #[must_use]
-    pub fn is_child(&self) -> bool {
-        self.depth > 0
-    }
-
-    /// How many bytes of memory this process has resident now; `None` where the system
-    /// does not tell. Asks the system each time.
-    #[must_use]
-    pub fn resident_memory(&self) -> Option<u64> {
-        usage::resident()
-    }
-}
-
-/// A process that has started this one.
-///
-/// Children end with their parent, so a child that asks finds it alive, unless it has
-/// seen to it that it lives on.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct ParentProcess {
-    name: String,
-    pid: u32,
-}
-
-impl ParentProcess {
-    /// This process, as the parent of one that it starts.
-    pub(crate) fn this() -> Self {
-        let this = current_process();
-        Self { name: this.name().to_owned(), pid: this.pid() }
-    }
-
-    /// Its name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The id that the system gave it.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.pid
-    }
-
-    /// Whether it has not ended yet.
-    #[must_use]
-    pub fn is_alive(&self) -> bool {
-        !ipc_core::wait(&[&self.sentinel()], Some(Duration::ZERO)).is_ok_and(|ready| !ready.is_empty())
-    }
-
-    /// Something that becomes ready when it has ended, for [`ipc_core::wait`].
-    ///
-    /// ```
-    /// # mp_process::init();
-    /// let child = mp_process::Process::spawn(
-    ///     |()| {
-    ///         let parent = mp_process::parent_process().unwrap();
-    ///         let timeout = Some(std::time::Duration::from_millis(5));
-    ///         ipc_core::wait(&[&parent.sentinel()], timeout).unwrap().is_empty()
-    ///     },
-    ///     (),
-    /// )?;
-    /// assert!(child.join()?);
-    /// # Ok::<(), mp_process::ProcessError>(())
-    /// ```
-    #[must_use]
-    pub fn sentinel(&self) -> Sentinel {
-        Sentinel(end::of_process(self.pid).map(Arc::new))
-    }
-}
-
-/// A child of this process that has not ended, as [`active_children`] lists it.
-#[derive(Clone)]
-pub struct ActiveChild(Arc<Child>);
-
-impl ActiveChild {
-    /// Its name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        self.0.name()
-    }
-
-    /// The id that the system gave it.
-    #[must_use]
-    pub fn pid(&self) -> u32 {
-        self.0.pid()
-    }
-
-    /// Whether it has not ended yet.
-    #[must_use]
-    pub fn is_alive(&self) -> bool {
-        matches!(self.0.status(), Ok(None))
-    }
-
-    /// Something that becomes ready when it has ended, for [`ipc_core::wait`].
-    #[must_use]
-    pub fn sentinel(&self) -> Sentinel {
-        Sentinel(self.0.end())
-    }
-
-    /// Ends it at once.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn kill(&self) -> Result<(), ProcessError> {
-        self.0.signal(Request::Kill).map_err(|source| system("signalling a process", source))
-    }
-}
-
-impl fmt::Debug for ActiveChild {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ActiveChild").field("name", &self.name()).field("pid", &self.pid()).finish()
-    }
-}
-
-/// The children of this process that have not ended, whoever holds them.
-#[must_use]
-pub fn active_children() -> Vec<ActiveChild> {
-    exit::collect();
-    exit::living().into_iter().map(ActiveChild).collect()
-}
-
-/// How many CPUs this process may use, at least one: it knows the process's
-/// affinity and the limits of its control group.
-#[must_use]
-pub fn cpu_count() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }

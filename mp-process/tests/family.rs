@@ -18,6 +18,7 @@ use streams::{stream, text};
 
 common::tests![
     parents_and_children_know_each_other,
+    active_children_are_ended_and_joined,
     the_end_of_a_parent_is_waited_for,
     a_whole_tree_is_killed,
     interrupts_are_for_the_owner_of_the_tree,
@@ -47,6 +48,35 @@ fn parents_and_children_know_each_other(method: StartMethod) {
     assert_eq!(active_children().len(), before);
 }
 
+fn active_children_are_ended_and_joined(method: StartMethod) {
+    let sleep = |()| thread::sleep(Duration::from_secs(600));
+    let held = spawn(method, sleep, ()).unwrap();
+    drop(spawn(method, sleep, ()).unwrap());
+    let pids = [
+        held.pid(),
+        active_children().iter().map(|child| child.pid()).find(|pid| *pid != held.pid()).unwrap(),
+    ];
+    let ours: Vec<_> = active_children().into_iter().filter(|child| pids.contains(&child.pid())).collect();
+    assert_eq!(ours.len(), 2);
+    for child in &ours {
+        assert!(child.is_alive() && child.exit_status().is_none());
+        assert!(child.join_timeout(Duration::from_millis(5)).unwrap_err().is_timeout());
+    }
+    // Children do not heed this one.
+    ours[0].interrupt().unwrap();
+    ours[0].terminate().unwrap();
+    ours[1].kill_tree().unwrap();
+    for (child, signal) in ours.iter().zip([15, 9]) {
+        assert_eq!(child.join().unwrap().signal(), Some(signal));
+        assert_eq!(child.join_timeout(Duration::ZERO).unwrap().signal(), Some(signal));
+        assert!(!child.is_alive() && child.exit_status().is_some());
+    }
+    // What they were told is not taken from who holds the process.
+    let signal = ours.iter().position(|child| child.pid() == held.pid()).map(|at| [15, 9][at]);
+    assert_eq!(held.join().unwrap_err().signal(), signal);
+    assert!(active_children().iter().all(|child| !pids.contains(&child.pid())));
+}
+
 /// Has this process live on when its parent ends, waits for that, and tells.
 fn outlive((told, is_alive): (ipc_core::Sender<bool>, ipc_core::Sender<bool>)) {
     // SAFETY: asks for no signal.
@@ -56,8 +86,10 @@ fn outlive((told, is_alive): (ipc_core::Sender<bool>, ipc_core::Sender<bool>)) {
     }
     let parent = parent_process().unwrap();
     let sentinel = parent.sentinel();
-    is_alive.send(&parent.is_alive()).unwrap();
+    let runs_on = parent.join_timeout(Duration::from_millis(5)).unwrap_err().is_timeout();
+    is_alive.send(&(runs_on && parent.is_alive())).unwrap();
     let ready = wait(&[&sentinel], Some(Duration::from_secs(20))).unwrap();
+    parent.join().unwrap();
     told.send(&(ready == [0] && !parent.is_alive())).unwrap();
 }
 
