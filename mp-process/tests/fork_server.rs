@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         children_outlive_the_handle_of_their_server,
         children_that_end_by_every_means_are_reported,
         a_child_may_drop_its_copy_of_a_server,
+        a_child_has_no_link_but_its_own,
         a_server_that_is_given_up_leaves_no_child,
         a_stuck_server_holds_up_its_own_children_alone,
     ];
@@ -271,4 +272,24 @@ fn a_child_may_drop_its_copy_of_a_server() {
     assert_eq!(child.unwrap().join().unwrap(), 1);
     assert!(servers().contains(&pid));
     drop(server);
+}
+
+fn sockets((): ()) -> usize {
+    let all = fs::read_dir("/proc/self/fd").unwrap();
+    let leads = all.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+    leads.filter(|lead| lead.to_string_lossy().starts_with("socket:")).count()
+}
+
+/// The server has a link of its own, and keeps one to each of its children.
+fn a_child_has_no_link_but_its_own() {
+    let server = ForkServer::start(prepare, "tables".to_owned()).unwrap();
+    let sleep = |()| thread::sleep(Duration::from_secs(600));
+    let start = || Process::builder().fork_server(&server);
+    let siblings: Vec<_> = (0..3).map(|_| start().spawn(sleep, ()).unwrap()).collect();
+    let executed = Process::spawn(sockets, ()).unwrap().join().unwrap();
+    assert_eq!(start().spawn(sockets, ()).unwrap().join().unwrap(), executed);
+    for sibling in siblings {
+        sibling.kill().unwrap();
+        assert_eq!(sibling.join().unwrap_err().signal(), Some(9));
+    }
 }

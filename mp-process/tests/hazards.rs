@@ -8,7 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{builder, spawn};
+use ipc_core::raw::{Acquired, Region, RobustMutex, ThreadId};
 use mp_process::{StartMethod, current_process};
+use mp_testkit::chaos;
 use serde::de::{Deserialize, Deserializer};
 use serde::ser::{Serialize, Serializer};
 use streams::{stream, text};
@@ -21,6 +23,7 @@ common::tests![
     a_payload_thrown_without_the_hook_keeps_its_own_text,
     a_panic_of_the_task_prints_nothing_and_one_of_a_thread_prints,
     a_stopped_child_with_a_large_argument_holds_nobody_up,
+    a_mutex_that_a_child_holds_when_it_is_killed_is_freed,
 ];
 
 fn main() -> std::process::ExitCode {
@@ -127,4 +130,28 @@ fn a_stopped_child_with_a_large_argument_holds_nobody_up(method: StartMethod) {
     child.kill().unwrap();
     assert_eq!(child.join().unwrap_err().signal(), Some(9));
     assert!(began.elapsed() < Duration::from_secs(20));
+}
+
+fn mutex_of(region: &Region) -> RobustMutex<'_> {
+    // SAFETY: the mutex is alone in its region, is made before a child has that, and lives as long.
+    #[allow(unsafe_code)]
+    unsafe {
+        RobustMutex::at(region, Region::HEAD)
+    }
+}
+
+fn a_mutex_that_a_child_holds_when_it_is_killed_is_freed(method: StartMethod) {
+    let region = Region::create(2 * Region::HEAD).unwrap();
+    mutex_of(&region).init().unwrap();
+    let hold = |region: Region| {
+        mutex_of(&region).lock(None).unwrap();
+        assert_eq!(ThreadId::current().process(), std::process::id());
+        chaos::kill(std::process::id()).unwrap();
+        thread::sleep(Duration::from_secs(600));
+    };
+    let child = spawn(method, hold, region.clone()).unwrap();
+    assert_eq!(child.join().unwrap_err().signal(), Some(9));
+    let limit = Instant::now() + Duration::from_secs(20);
+    assert_eq!(mutex_of(&region).lock(Some(limit)).unwrap(), Acquired::OwnerDied);
+    mutex_of(&region).unlock();
 }

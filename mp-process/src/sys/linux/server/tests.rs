@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ipc_core::raw::fork_generation;
 use mp_testkit::chaos::{self, Descendant, descendants};
 use rustix::process::{Pid, Signal, getpid, kill_process};
 
@@ -34,6 +35,7 @@ pub(super) fn has_forked(child: i32) {
             signal(getpid(), Signal::KILL);
         }
         "stop" => signal(getpid(), Signal::STOP),
+        "ask" => drop(fork_generation()),
         _ => {}
     }
 }
@@ -75,6 +77,7 @@ fn a_server_that_ends_before_its_answer_leaves_no_zombie() {
     a_child_that_outlives_its_server_is_collected_later();
     a_child_that_was_killed_before_its_orders_is_its_holders();
     a_program_of_the_same_name_is_its_starters();
+    what_a_server_has_found_out_of_itself_is_not_taken_for_its_childs();
 }
 
 fn a_child_that_outlives_its_server_is_collected_later() {
@@ -155,4 +158,15 @@ fn a_server_that_is_stopped_before_its_answer_leaves_no_zombie() {
     assert_eq!(chaos::state(spare), None);
     // The other server and its child are all that is there.
     assert!(crew().iter().all(|one| !one.is_zombie()) && crew().len() <= 2, "{:?}", crew());
+}
+
+fn what_a_server_has_found_out_of_itself_is_not_taken_for_its_childs() {
+    let generation = || {
+        let builder = Process::builder().start_method(StartMethod::ForkServer).args(["ask"]);
+        builder.spawn(|()| fork_generation(), ()).unwrap().join().unwrap()
+    };
+    // The server asks when it has forked the second one.
+    let of_a_server = generation();
+    generation();
+    assert_ne!(generation(), of_a_server);
 }
