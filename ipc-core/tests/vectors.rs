@@ -47,6 +47,21 @@ fn each_kind_of_number_arrives_at_each_size() {
     there(&(0..len).map(|number| number.to_string()).collect::<Vec<String>>());
 }
 
+/// Lengths are not kept in 31 bits anywhere, nor in 32 minus what stands around them.
+#[test]
+#[ignore = "takes seven gigabytes of memory: `cargo test --release -p ipc-core --test vectors -- --ignored`"]
+fn more_than_two_gigabytes_arrive() {
+    const LEN: usize = (2 << 30) + 5;
+    let mut sent = vec![0u8; LEN];
+    sent.chunks_mut(1 << 20).enumerate().for_each(|(number, part)| part[0] = number as u8 | 1);
+    for (tx, rx) in channels() {
+        std::thread::scope(|scope| {
+            scope.spawn(|| tx.send(&sent).unwrap());
+            assert!(rx.recv().unwrap() == sent, "other bytes came");
+        });
+    }
+}
+
 #[test]
 fn a_hundred_megabytes_arrive() {
     let (tx, rx) = pipe::<Vec<f64>>().unwrap();

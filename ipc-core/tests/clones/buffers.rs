@@ -162,3 +162,47 @@ pub(crate) fn a_chunk_given_up_half_way_ends_the_channel() {
     }
     println!("{cut} of {ROUNDS} were cut");
 }
+
+/// One that is stopped between the two halves of a chunk has the turn: who receives and who sends is kept
+/// to their deadlines, and nothing is missing when it goes on.
+pub(crate) fn a_sender_stopped_in_the_middle_of_a_chunk_keeps_nobody(method: StartMethod) {
+    const ROUNDS: u32 = 8;
+    for _ in 0..ROUNDS {
+        let ((tx, rx), socket) = narrow();
+        let child = spawn(method, fill, (tx.clone(), 1)).unwrap();
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    sockopt::set_socket_send_buffer_size(&socket, 1).unwrap();
+                }
+            });
+            assert!(rx.poll(LONG).unwrap());
+            std::thread::sleep(Duration::from_millis(3));
+            chaos::stop(child.pid()).unwrap();
+            is_over.store(true, Ordering::Relaxed);
+        });
+        let mut next = [0, 0];
+        let mut there = u64::MAX;
+        while next[1] < there {
+            let begun = Instant::now();
+            match rx.recv_timeout(SHORT) {
+                Ok(message) => {
+                    assert_eq!((message.sender, message.number), (1, next[1]));
+                    next[1] += 1;
+                }
+                Err(RecvError::Timeout) => there = next[1],
+                Err(error) => panic!("{error}"),
+            }
+            assert!(begun.elapsed() < LONG);
+        }
+        match tx.send_timeout(&of_one_chunk(0, 0), SHORT) {
+            // It was stopped outside of its turn.
+            Ok(()) => assert!(!receive(&rx, &mut next, |next| next[0] == 1)),
+            Err(error) => assert!(matches!(error, SendError::Timeout), "{error}"),
+        }
+        chaos::cont(child.pid()).unwrap();
+        assert!(!receive(&rx, &mut next, |next| next[1] >= there + 20), "a message was cut by a stop");
+        end(child);
+    }
+}

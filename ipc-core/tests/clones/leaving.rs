@@ -9,7 +9,7 @@ use ipc_core::{Receiver, RecvError, SendError, Sender, pipe};
 use mp_process::StartMethod;
 use mp_testkit::chaos;
 
-use crate::{LONG, Numbered, SHORT, chatter, each, over, spawn};
+use crate::{LONG, Numbered, SHORT, chatter, each, end, over, spawn};
 
 pub(crate) fn a_moved_clone_is_gone_and_the_others_are_not() {
     for (name, (tx, rx)) in each::<u64>() {
@@ -167,5 +167,45 @@ pub(crate) fn a_sender_whose_message_is_refused_stays() {
         tx.send_timeout(&1, LONG).unwrap();
         assert_eq!(rx.recv_timeout(LONG).unwrap(), 1, "{name}");
         drop(moved);
+    }
+}
+
+type Parcel = (Vec<u8>, Sender<u64>);
+
+fn hold(moved: Receiver<Parcel>) {
+    std::thread::sleep(2 * LONG);
+    drop(moved);
+}
+
+/// An end that leaves is held for as long as its message is on the way: those who use it meanwhile wait to
+/// their deadlines, and have it again if the receiver is killed.
+pub(crate) fn a_sender_held_for_a_stopped_receiver_comes_back(method: StartMethod) {
+    for (name, (tx, rx)) in each::<u64>() {
+        let (mover, moved) = over::<Parcel>(RingLink::pipe(RingOptions::default().capacity(4096)).unwrap());
+        let child = spawn(method, hold, moved).unwrap();
+        chaos::stop(child.pid()).unwrap();
+        // More than the ring takes at once.
+        let parcel = (vec![0u8; 100_000], tx);
+        let tx = &parcel.1;
+        assert!(matches!(mover.send_timeout(&parcel, SHORT), Err(SendError::Timeout)), "{name}");
+        tx.send_timeout(&1, LONG).unwrap();
+        assert_eq!(rx.recv_timeout(LONG).unwrap(), 1, "{name}: given up, it is here");
+        std::thread::scope(|scope| {
+            let sending = scope.spawn(|| mover.send(&parcel));
+            loop {
+                match tx.try_send(&2) {
+                    Ok(()) => assert_eq!(rx.recv_timeout(LONG).unwrap(), 2, "{name}"),
+                    Err(SendError::Timeout) => break,
+                    Err(error) => panic!("{name}: {error}"),
+                }
+            }
+            assert!(matches!(tx.send_timeout(&3, SHORT), Err(SendError::Timeout)), "{name}: it is held");
+            let patient = scope.spawn(|| tx.send(&4));
+            end(child);
+            let lost = sending.join().unwrap();
+            assert!(matches!(lost, Err(SendError::Closed)), "{name}: {lost:?}");
+            patient.join().unwrap().unwrap();
+        });
+        assert_eq!(rx.recv_timeout(LONG).unwrap(), 4, "{name}");
     }
 }

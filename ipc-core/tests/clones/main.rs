@@ -131,6 +131,8 @@ const STARTED: &[Started] = named![
     leaving::a_sender_leaves_between_two_messages_of_its_threads,
     buffers::a_small_buffer_splits_no_chunk,
     buffers::a_chunk_that_went_out_in_two_is_a_message_cut,
+    buffers::a_sender_stopped_in_the_middle_of_a_chunk_keeps_nobody,
+    leaving::a_sender_held_for_a_stopped_receiver_comes_back,
 ];
 const PLAIN: &[(&str, fn())] = named![
     leaving::a_moved_clone_is_gone_and_the_others_are_not,

@@ -1,15 +1,19 @@
 //! The files of local sockets: private, replaced when stale, removed when done.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use ipc_core::{Address, BindError, ConnectOptions, Listener, ListenerOptions};
 use mp_process::Process;
+use rustix::fs::{FlockOperation, flock};
 
 use crate::{Outcome, talks};
+
+/// Another user.
+const NOBODY: u32 = 65534;
 
 /// A folder of a test's own, removed with all that is in it.
 struct Folder(PathBuf);
@@ -39,6 +43,12 @@ fn path_of(address: &Address) -> &Path {
 
 fn mode(path: &Path) -> std::io::Result<u32> {
     Ok(fs::symlink_metadata(path)?.permissions().mode() & 0o777)
+}
+
+fn lock(folder: &Path) -> fs::File {
+    let folder = fs::File::open(folder).unwrap();
+    flock(&folder, FlockOperation::LockExclusive).unwrap();
+    folder
 }
 
 pub(crate) fn are_private_and_go_with_the_listener() -> Outcome {
@@ -81,7 +91,17 @@ pub(crate) fn old_ones_of_the_dead_are_swept_away() -> Outcome {
             let _listener = UnixListener::bind(alive.0.join("socket")).unwrap();
             let long_ago = SystemTime::now() - Duration::from_secs(4000);
             fs::File::open(&alive.0).unwrap().set_modified(long_ago).unwrap();
+            // Somebody is about to listen in it.
+            let locked = leave(true, "socket");
+            let _lock = lock(&locked.0);
+            let others = rustix::process::geteuid().is_root().then(|| {
+                let others = leave(true, "socket");
+                chown(&others.0, Some(NOBODY), Some(NOBODY)).unwrap();
+                others
+            });
             drop(Listener::bind(&Address::auto_file().unwrap()).unwrap());
+            assert!(locked.0.join("socket").exists());
+            assert!(others.is_none_or(|others| others.0.join("socket").exists()), "another user's");
             assert!(gone.iter().all(|folder| !folder.0.exists()));
             assert!(kept.iter().all(|folder| folder.0.exists()));
             assert!(alive.0.join("socket").exists());

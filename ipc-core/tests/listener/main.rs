@@ -6,6 +6,7 @@ mod files;
 mod keys;
 mod peers;
 mod processes;
+mod slow;
 mod users;
 
 use std::io::{Read, Write};
@@ -74,6 +75,9 @@ fn main() -> ExitCode {
         processes::a_killed_client_is_noticed,
         processes::a_killed_listener_leaves_an_address_that_can_be_used,
         processes::an_accepted_link_moves_on,
+        slow::a_slow_network_keeps_nobody_past_a_deadline,
+        slow::one_that_was_waited_at_moves_on,
+        slow::the_end_of_a_peer_is_told_and_nothing_else,
         users::another_user_stays_outside,
     ];
     mp_testkit::Suite::new(trials).warm_up(start_library_threads).run()

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use ipc_core::link::{PipeLink, SocketLink};
-use ipc_core::{Receiver, WaitSet, pipe, wait};
+use ipc_core::{Connection, Receiver, WaitSet, duplex, pipe, wait};
 
 const TIME: Duration = Duration::from_millis(500);
 
@@ -36,6 +36,41 @@ pub(crate) fn waits_cost_nothing() {
     });
     let spent = processor_time() - before;
     assert!(spent < TIME / 5, "five waits of {TIME:?} took {spent:?} of the processor");
+}
+
+/// Who has woken somebody looks for an answer for longer before it sleeps, and that once: here there is none.
+pub(crate) fn waits_after_a_wake_cost_nothing() {
+    let before = processor_time();
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| wake_and_wait(duplex().unwrap()));
+            scope.spawn(|| {
+                let (a, b) = SocketLink::pair().unwrap();
+                wake_and_wait((Connection::over(a), Connection::over(b)));
+            });
+        }
+    });
+    let spent = processor_time() - before;
+    assert!(spent < TIME / 5, "four waits of {TIME:?} took {spent:?} of the processor");
+}
+
+fn wake_and_wait((near, far): (Connection<u8, u8>, Connection<u8, u8>)) {
+    thread::scope(|scope| {
+        let answering = scope.spawn(move || {
+            far.send(&far.recv().unwrap()).unwrap();
+            far.recv().unwrap();
+            // It keeps the end, and says no more.
+            far
+        });
+        // Long enough for the other one to sleep.
+        thread::sleep(TIME / 50);
+        near.send(&1).unwrap();
+        near.recv().unwrap();
+        thread::sleep(TIME / 50);
+        near.send(&2).unwrap();
+        assert!(near.recv_timeout(TIME).is_err());
+        drop(answering.join().unwrap());
+    });
 }
 
 /// Of all threads of this process.

@@ -30,6 +30,7 @@ const TRIALS: &[Trial] = &[
     ("no more than 64 handles", poor::limited),
     ("no more than 64 handles, as nobody", poor::limited_as_nobody),
     ("an idle wait costs no processor", idle::waits_cost_nothing),
+    ("a wait after a wake costs no processor", idle::waits_after_a_wake_cost_nothing),
     ("a hostile sender", hostile::sender),
     ("a hostile receiver", hostile::receiver),
     ("kills at random", kills::at_random),
