@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ipc_core::raw::{Acquired, LockFailure, ProcessId, ThreadId, cpu_count};
@@ -45,6 +45,8 @@ use crate::travel::travels;
 pub struct Barrier {
     slot: Slot,
     eagerness: Eagerness,
+    /// Which thread sat down last by this handle, and where: it finds that seat free again.
+    sat: AtomicU64,
 }
 
 shared_words! {
@@ -140,7 +142,7 @@ impl Barrier {
     }
 
     fn over(slot: Slot) -> Self {
-        Self { slot, eagerness: Eagerness::default() }
+        Self { slot, eagerness: Eagerness::default(), sat: AtomicU64::new(0) }
     }
 
     /// Waits until all have come.
@@ -244,8 +246,8 @@ impl Barrier {
         if of == self.generation() { arrived } else { 0 }
     }
 
-    fn seats(&self) -> Seats<'_, Slot> {
-        Seats(&self.slot)
+    fn seats(&self) -> Seats<'_, Self> {
+        Seats(self)
     }
 
     fn wait_until(
@@ -274,7 +276,11 @@ impl Barrier {
                 return Err(BarrierError::Broken);
             }
             let seat = match self.seats().claim(generation).map_err(failed)? {
-                Claim::Seat(seat) => seat,
+                Claim::Seat(seat) => {
+                    let thread = u64::from(ThreadId::current().thread());
+                    self.sat.store(thread << 32 | seat.number() as u64, Ordering::Relaxed);
+                    seat
+                }
                 Claim::HasLostOne => {
                     self.give_up_inside();
                     return Err(BarrierError::Broken);
@@ -374,7 +380,7 @@ impl Barrier {
     }
 
     /// Inside: writes down who comes, lets those know who watch, and only then has come.
-    fn come(&self, seat: &Seat<'_, Slot>, own: ProcessId, generation: u32, place: u32) {
+    fn come(&self, seat: &Seat<'_, Self>, own: ProcessId, generation: u32, place: u32) {
         let words = self.words();
         seat.come(own.to_word(), generation);
         // ORDERING: against `watched`, which is set before the seats are looked at.
@@ -446,30 +452,32 @@ impl Barrier {
 
 /// A seat for each party behind the barrier's own words, so that one is free for each of them,
 /// however late those of the last generation get up.
-impl Chairs for Slot {
+impl Chairs for Barrier {
     fn count(&self) -> usize {
-        self.seats()
+        self.slot.seats()
     }
 
     fn first(&self) -> usize {
-        // Threads that were started one after the other try another one each.
-        ThreadId::current().thread() as usize % self.seats()
+        let (thread, sat) = (ThreadId::current().thread(), self.sat.load(Ordering::Relaxed));
+        // Threads that were started one after the other try another one each at first.
+        let first = if sat >> 32 == u64::from(thread) { sat as u32 } else { thread };
+        first as usize % self.slot.seats()
     }
 
     fn words(&self, seat: usize) -> &SeatWords {
-        self.words_at(SEAT * (seat + 1) + SEAT_OWN)
+        self.slot.words_at(SEAT * (seat + 1) + SEAT_OWN)
     }
 
     fn try_lock(&self, seat: usize) -> Result<(), LockFailure> {
-        self.seat_mutex(seat).try_lock().map(drop)
+        self.slot.seat_mutex(seat).try_lock().map(drop)
     }
 
     fn lock(&self, seat: usize, deadline: Instant) -> Result<(), LockFailure> {
-        self.seat_mutex(seat).lock(Some(deadline)).map(drop)
+        self.slot.seat_mutex(seat).lock(Some(deadline)).map(drop)
     }
 
     fn unlock(&self, seat: usize) {
-        self.seat_mutex(seat).unlock();
+        self.slot.seat_mutex(seat).unlock();
     }
 }
 

@@ -138,6 +138,12 @@ impl<C> Clone for Seats<'_, C> {
 impl<C> Copy for Seats<'_, C> {}
 
 impl<C: Chairs> Seat<'_, C> {
+    /// Which one it is.
+    #[cfg_attr(under_loom, allow(dead_code))]
+    pub(crate) fn number(&self) -> usize {
+        self.number
+    }
+
     /// Says that one has come.
     pub(crate) fn come(&self, process: u64, generation: u32) {
         let words = self.chairs.words(self.number);
