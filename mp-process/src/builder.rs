@@ -199,7 +199,7 @@ impl Builder {
     }
 
     /// Kills the child when its [`Process`] is dropped, and does not wait for it at
-    /// the end of `main`. Off unless set.
+    /// the end of `main`. Off unless set. The drop waits until it has ended, for a second at most.
     #[doc(alias = "daemon")]
     #[must_use]
     pub fn kill_on_drop(mut self, kill: bool) -> Self {
@@ -208,7 +208,9 @@ impl Builder {
     }
 
     /// How long the end of `main` waits for the child before it is killed: ten
-    /// seconds unless set.
+    /// seconds unless set. `Duration::MAX` is for ever.
+    ///
+    /// [`std::process::exit`] waits so too; a process that is killed does not, and its children end with it.
     #[must_use]
     pub fn join_at_exit(mut self, grace: Duration) -> Self {
         self.grace_at_exit = grace;

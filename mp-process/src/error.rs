@@ -13,6 +13,18 @@ use crate::status::ExitStatus;
 ///
 /// Its text says what happened and what can be done; the predicates tell the
 /// kinds apart.
+///
+/// # Examples
+/// ```
+/// # mp_process::init();
+/// use mp_process::Process;
+///
+/// let error = Process::<u32>::spawn(|x: u32| panic!("no {x} here"), 1)?.join().unwrap_err();
+/// assert_eq!(error.panic().unwrap().message(), "no 1 here");
+/// let error = Process::<u32>::spawn(|()| std::process::abort(), ())?.join().unwrap_err();
+/// assert!(error.status().is_some() && !error.is_panic());
+/// # Ok::<(), mp_process::ProcessError>(())
+/// ```
 #[derive(thiserror::Error)]
 #[error(transparent)]
 pub struct ProcessError(Box<Kind>);

@@ -62,6 +62,12 @@ thread_local! {
 ///
 /// # Errors
 /// The [`Panic`].
+///
+/// # Examples
+/// ```
+/// let panic = mp_process::catch_panic(|| -> u32 { panic!("no {}", 1) }).unwrap_err();
+/// assert_eq!(panic.message(), "no 1");
+/// ```
 pub fn catch_panic<R>(run: impl FnOnce() -> R) -> Result<R, Panic> {
     CATCHING.set(CATCHING.get() + 1);
     let result = std::panic::catch_unwind(AssertUnwindSafe(run)).map_err(|payload| {

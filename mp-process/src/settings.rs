@@ -12,6 +12,24 @@ use crate::start::EnvChange;
 use crate::sys::setup;
 
 /// Where one of a child's standard streams leads.
+///
+/// # Examples
+/// ```
+/// # mp_process::init();
+/// use std::io::Read;
+/// use std::os::fd::OwnedFd;
+/// use ipc_core::Handle;
+/// use mp_process::{Process, Stdio};
+///
+/// let (mut reader, writer) = std::io::pipe()?;
+/// let output = Handle::from(OwnedFd::from(writer));
+/// let child = Process::builder().stdout(output).stderr(Stdio::null()).spawn(|()| println!("hello"), ())?;
+/// child.join()?;
+/// let mut text = String::new();
+/// reader.read_to_string(&mut text)?;
+/// assert_eq!(text, "hello\n");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Stdio(Target);
 
@@ -46,6 +64,17 @@ impl From<Handle> for Stdio {
 
 /// What of the system's resources a process may use, for
 /// [`Builder::limit`](crate::Builder::limit).
+///
+/// # Examples
+/// ```
+/// # mp_process::init();
+/// use mp_process::{Process, Resource};
+///
+/// let open_all = |()| (0..100).map_while(|_| std::fs::File::open("/dev/null").ok()).collect::<Vec<_>>().len();
+/// let child = Process::builder().limit(Resource::OpenFiles, 20).spawn(open_all, ())?;
+/// assert!(child.join()? < 20);
+/// # Ok::<(), mp_process::ProcessError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Resource {

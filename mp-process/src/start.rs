@@ -17,6 +17,16 @@ use crate::sys::setup;
 use crate::sys::start::{self as sys, Born, Gone, Server};
 
 /// How a process comes into being.
+///
+/// # Examples
+/// ```
+/// # mp_process::init();
+/// use mp_process::{Process, StartMethod};
+///
+/// let child = Process::builder().start_method(StartMethod::ForkServer).spawn(|x: u32| x + 1, 1)?;
+/// assert_eq!(child.join()?, 2);
+/// # Ok::<(), mp_process::ProcessError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum StartMethod {
     /// The program is started again from its file. Nothing is inherited but what is
