@@ -440,6 +440,8 @@ impl Core {
         }
         hands.deadline = None;
         if hands.held.is_empty() {
+            // Of what was taken back from it to the last item no answer comes.
+            hands.late = false;
             self.crew.retain(|place| *place != worker);
         }
         if self.rules.idle_timeout.is_some() {

@@ -110,3 +110,39 @@ impl Core {
         self.put_back(id);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+
+    use ipc_core::Packet;
+
+    use super::super::Code;
+    use super::*;
+    use crate::error::WorkerId;
+    use crate::rules::Rules;
+    use crate::wire::AnswerHead;
+
+    /// It stood still between an answer and the next item.
+    #[test]
+    fn a_worker_that_has_answered_all_that_is_left_to_it_gets_more() {
+        let mut core = Core::new(Rules::new(2), 2);
+        (0..2).for_each(|place| core.started(place, WorkerId { pool: 1, number: place as u32 + 1 }));
+        core.open_job(1, 0);
+        let code = Arc::new(Code { bytes: Vec::new(), whole: true, item_width: Some(1), lease: None });
+        let mut packet = Packet::new();
+        packet.extend_bytes(&[0; 4]);
+        core.submit(1, &code, 0, 4, packet);
+        let task = core.next_task().unwrap();
+        core.give(0, task);
+        core.answer(0, AnswerHead { task, items: 2, busy_nanos: 10, slowest: None }, Packet::new());
+        assert!(core.laggards().0.is_empty());
+        thread::sleep(2 * PATIENCE);
+        assert_eq!(core.laggards().0, [0]);
+        core.take_back(0, task, Begun::Items(2));
+        let rest = core.next_task().unwrap();
+        core.give(1, rest);
+        assert_eq!(core.next_worker(true), Some(0), "it is never given anything again");
+    }
+}
