@@ -281,8 +281,12 @@ impl Store {
             return Some(answer);
         }
         held.answers.push(answer);
+        // Who takes them takes all.
+        let is_first = held.answers.len() == 1;
         drop(held);
-        self.wake.notify_one();
+        if is_first {
+            self.wake.notify_one();
+        }
         None
     }
 

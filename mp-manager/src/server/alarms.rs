@@ -22,6 +22,9 @@ pub(crate) enum Alarm {
     /// Something is wrong in this crate.
     #[cfg(test)]
     Panic,
+    /// Whoever is at the helm stops there.
+    #[cfg(test)]
+    Hold,
     /// A client whose connection was cut has not come back.
     Grace { session: u64, turn: u64 },
 }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ipc_core::link::{Link, PipeLink};
 use ipc_core::{Arm, Listener, Packet, RecvError, WaitSet, Waitable};
@@ -33,8 +33,9 @@ pub(super) struct Helm {
     /// Of the clients that have one.
     rings: HashMap<u64, Arc<Ring>>,
     hot: Hot,
-    /// How often in a row the kernel was not asked.
+    /// How often in a row the kernel was not asked, and since when.
     looks: u32,
+    asked: Instant,
     /// Those that have said something.
     ready: VecDeque<Ready>,
     /// How many requests were taken since there was more to do than that.
@@ -83,10 +84,13 @@ const LISTENER: u64 = u64::MAX - 1;
 const RING: u64 = 1 << 62;
 
 /// After so many requests whoever is at the helm sees to all else, if the bell does not call before.
-const CHORES: u32 = 32;
+pub(super) const CHORES: u32 = 32;
 
 /// So often in a row rings are looked at before the kernel is asked of all the others.
-const LOOKS: u32 = 64;
+pub(super) const LOOKS: u32 = 64;
+/// And for so long: one who calls now and then is waited for at his ring, and others come meanwhile.
+const ASK_EVERY: Duration = Duration::from_micros(250);
+
 impl Helm {
     pub(super) fn new(listener: Listener, ear: PipeLink) -> io::Result<Self> {
         let (set, listener, ear) = (WaitSet::new()?, Arc::new(listener), Arc::new(Ear(ear)));
@@ -100,6 +104,7 @@ impl Helm {
             rings: HashMap::new(),
             hot: Hot::new(),
             looks: 0,
+            asked: Instant::now(),
             ready: VecDeque::new(),
             taken: CHORES,
         })
@@ -168,7 +173,7 @@ impl Helm {
     fn wait(&mut self, server: &Arc<Server>) {
         let (sessions, ready) = (&self.sessions, &mut self.ready);
         let seen = self.hot.look(server, |ring| take(sessions, ready, ring));
-        if seen == Seen::Ready && self.looks < LOOKS {
+        if seen == Seen::Ready && self.looks < LOOKS && self.hot.now() < self.asked + ASK_EVERY {
             self.looks += 1;
             return;
         }
@@ -182,6 +187,10 @@ impl Helm {
         };
         // Memory is short for the kernel; there is no other error.
         let ready = self.set.wait_deadline(deadline).unwrap_or_default();
+        self.asked = Instant::now();
+        if ready.iter().filter(|key| **key != EAR).count() > 1 {
+            self.hot.note_other();
+        }
         for key in ready {
             match key {
                 EAR => self.hear(server),
@@ -397,6 +406,11 @@ impl Helm {
                 Alarm::Lost { ticket } => server.lose(ticket),
                 #[cfg(test)]
                 Alarm::Panic => panic!("as the test has it"),
+                #[cfg(test)]
+                Alarm::Hold => {
+                    server.holds.iter().for_each(|hold| _ = hold.wait());
+                    return;
+                }
                 Alarm::Idle { session, ring } => {
                     if self.keep_ring(server, session, ring) {
                         server.set_alarm(Instant::now() + RING_IDLE, alarm);

@@ -18,6 +18,8 @@ pub(super) struct Hot {
     oldest: usize,
     /// The one of the others that was looked at last.
     looked_at: usize,
+    /// The time of the last look.
+    now: Instant,
     /// When another client than those last said something.
     others: Instant,
     /// Rings that were answered, and whose clients may sleep: they are woken in this order.
@@ -69,6 +71,7 @@ impl Hot {
             rings: Vec::new(),
             oldest: 0,
             looked_at: 0,
+            now: Instant::now(),
             others: Instant::now(),
             owed: VecDeque::new(),
             wake_at: Instant::now(),
@@ -97,7 +100,12 @@ impl Hot {
         self.group = 1;
     }
 
-    /// Somebody else comes.
+    /// The time of the last look.
+    pub(super) fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// Somebody else comes, or several say something.
     pub(super) fn note_other(&mut self) {
         self.others = Instant::now();
     }
@@ -126,6 +134,7 @@ impl Hot {
             }
             let has_taken = self.look_once(&mut take);
             let now = Instant::now();
+            self.now = now;
             if has_taken {
                 self.group = 1;
                 if now >= self.wake_at {

@@ -44,6 +44,8 @@ mod requests;
 mod ring;
 pub(crate) mod session;
 pub(crate) mod table;
+#[cfg(test)]
+mod turns;
 mod work;
 
 use alarms::{Alarm, Alarms};
@@ -118,6 +120,9 @@ pub(crate) struct Server {
     home_calls: AtomicU64,
     /// The state that survives it, if it has a folder for that.
     store: Option<Arc<Store>>,
+    /// Where a test meets whoever is at the helm, and lets it go on.
+    #[cfg(test)]
+    holds: [std::sync::Barrier; 2],
 }
 
 /// Clients that do not read their answers, and whether a thread sees to them.
@@ -167,6 +172,8 @@ impl Server {
             stopping: AtomicBool::new(false),
             home_calls: AtomicU64::new(0),
             store: state.as_ref().map(|state| Arc::clone(&state.store)),
+            #[cfg(test)]
+            holds: [std::sync::Barrier::new(2), std::sync::Barrier::new(2)],
         });
         homes::enrol(&server);
         if let Some(state) = state {

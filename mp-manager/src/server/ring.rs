@@ -192,7 +192,7 @@ impl Server {
         Ok((Arc::new(ring), theirs))
     }
 
-    fn ring_count(&self) -> usize {
+    pub(super) fn ring_count(&self) -> usize {
         self.ring_count.load(Ordering::Relaxed) + lock(&self.rings).len()
     }
 }
