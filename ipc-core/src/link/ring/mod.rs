@@ -141,7 +141,7 @@ impl RingLink {
         let create = |index| Lane::create(&segment, index, options.capacity).map(Arc::new);
         let made = (0..lanes).map(create).collect::<io::Result<Vec<_>>>()?;
         let (ours, theirs) = Companion::pair()?;
-        let copy = Segment::import(segment.handle().try_clone()?)?;
+        let copy = segment.try_clone()?;
         let lane = |index: usize, _: &Segment| Ok(Arc::clone(&made[index]));
         Ok((Self::over(segment, ours, a, None, lane)?, Self::over(copy, theirs, b, None, lane)?))
     }

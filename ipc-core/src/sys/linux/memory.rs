@@ -16,7 +16,7 @@ use rustix::fs::{
     FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate,
     memfd_create,
 };
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 
 use super::Handle;
 
@@ -24,6 +24,8 @@ use super::Handle;
 pub(crate) const PAGE: usize = 4096;
 
 /// With these a peer can neither cut the memory short under us nor undo it.
+const READ_WRITE: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
+
 const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
 
 /// Shared memory of a fixed size without a name.
@@ -78,6 +80,16 @@ impl Segment {
         self.len
     }
 
+    /// What of it can be mapped: whole pages, and one at the least.
+    fn pages(&self) -> usize {
+        self.len.next_multiple_of(PAGE).max(PAGE)
+    }
+
+    /// The same memory by another handle; what is known of it need not be asked again.
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { handle: self.handle.try_clone()?, len: self.len })
+    }
+
     pub(crate) fn handle(&self) -> &Handle {
         &self.handle
     }
@@ -105,50 +117,41 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Maps the whole segment once.
     pub(crate) fn whole(segment: &Segment) -> io::Result<Self> {
-        let len = segment.len.next_multiple_of(PAGE).max(PAGE);
-        let area = Self::reserve(len)?;
-        area.place(0, segment, 0, len)?;
-        Ok(area)
+        let len = segment.pages();
+        Self::map(segment, 0, len, len)
     }
 
     /// Maps `head` bytes at `offset` and after them the next `data` bytes twice,
     /// so that a range that runs over the end goes on in the second copy.
     /// All three numbers are multiples of the page.
     pub(crate) fn mirrored(segment: &Segment, offset: usize, head: usize, data: usize) -> io::Result<Self> {
-        let area = Self::reserve(head + 2 * data)?;
-        area.place(0, segment, offset, head + data)?;
-        area.place(head + data, segment, offset + head, data)?;
+        let once = head + data;
+        // The room for the second copy comes with the first one, and is replaced.
+        let area = Self::map(segment, offset, once, once + data)?;
+        // SAFETY: `[once, once + data)` lies inside the range that was mapped above, so `FIXED`
+        // replaces nothing but our own placeholder; the bytes are inside the segment, as those
+        // before them are.
+        unsafe {
+            let flags = MapFlags::SHARED | MapFlags::FIXED;
+            let copy = area.base.as_ptr().add(once).cast();
+            mmap(copy, data, READ_WRITE, flags, &segment.handle, (offset + head) as u64)?;
+        }
         Ok(area)
     }
 
-    fn reserve(len: usize) -> io::Result<Self> {
-        // SAFETY: a null hint lets the kernel choose a free range; nothing is replaced.
-        let base = unsafe { mmap_anonymous(ptr::null_mut(), len, ProtFlags::empty(), MapFlags::PRIVATE)? };
-        let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
-        Ok(Self { base, len })
-    }
-
-    fn place(&self, at: usize, segment: &Segment, offset: usize, len: usize) -> io::Result<()> {
-        let file_end = segment.len.next_multiple_of(PAGE).max(PAGE);
-        if at + len > self.len || offset + len > file_end {
+    /// A range of `room` bytes, of which the first `len` are those of the segment at `offset`.
+    fn map(segment: &Segment, offset: usize, len: usize, room: usize) -> io::Result<Self> {
+        if offset + len > segment.pages() {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "the shared memory is shorter than it must be",
             ));
         }
-        // SAFETY: `[at, at + len)` lies inside the range this value reserved, so
-        // `FIXED` replaces nothing but our own placeholder.
-        unsafe {
-            mmap(
-                self.base.as_ptr().add(at).cast(),
-                len,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::SHARED | MapFlags::FIXED,
-                &segment.handle,
-                offset as u64,
-            )?;
-        }
-        Ok(())
+        // SAFETY: a null hint lets the kernel choose a free range; nothing is replaced.
+        let base =
+            unsafe { mmap(ptr::null_mut(), room, READ_WRITE, MapFlags::SHARED, &segment.handle, offset as u64)? };
+        let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self { base, len: room })
     }
 
     /// The first byte; valid for `len()` bytes as long as this value lives.
@@ -217,7 +220,7 @@ pub(crate) fn random_id() -> io::Result<u128> {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: the range was mapped by `reserve`, and all that was handed out borrows `self`.
+        // SAFETY: the range was mapped by `map`, and all that was handed out borrows `self`.
         let _ = unsafe { munmap(self.base.as_ptr().cast(), self.len) };
     }
 }
