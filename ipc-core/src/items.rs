@@ -78,6 +78,10 @@ impl Writer<'_> {
             plain::push_number(value, self.bytes);
             return Ok(());
         }
+        if plain::is_unit::<T>() {
+            self.bytes.extend_from_slice(&[0; ITEM_HEAD]);
+            return Ok(());
+        }
         self.item_with_length(value)
     }
 
@@ -150,6 +154,9 @@ impl Reader<'_> {
         let head = self.take(ITEM_HEAD).and_then(|head| head.try_into().ok());
         let len = head.map(u32::from_le_bytes).ok_or_else(|| DecodeError::new::<T>(CUT))?;
         let bytes = self.take(len as usize).ok_or_else(|| DecodeError::new::<T>(CUT))?;
+        if let Some(unit) = plain::unit().filter(|_| bytes.is_empty()) {
+            return Ok(unit);
+        }
         codec::decode_message(bytes)
     }
 
@@ -173,3 +180,23 @@ impl Reader<'_> {
 }
 
 const CUT: &str = "the packet is cut short";
+
+#[cfg(test)]
+mod tests {
+    use crate::Packet;
+
+    #[test]
+    fn nothing_is_an_item_as_well() {
+        let mut packet = Packet::new();
+        packet.append_item(&()).unwrap();
+        packet.append_item(&7u32).unwrap();
+        packet.append_item(&"text".to_owned()).unwrap();
+        packet.append_item(&()).unwrap();
+        packet.read_item::<()>().unwrap();
+        assert_eq!(packet.read_item::<u32>().unwrap(), 7);
+        assert_eq!(packet.read_item::<String>().unwrap(), "text");
+        packet.read_item::<()>().unwrap();
+        assert!(packet.is_at_end());
+        assert!(packet.read_item::<()>().is_err(), "it is cut short");
+    }
+}

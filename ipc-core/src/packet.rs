@@ -88,10 +88,8 @@ impl Packet {
     /// # Errors
     /// See [`Writer::item`].
     pub fn append_item<T: Message>(&mut self, value: &T) -> Result<(), EncodeError> {
-        if plain::item_width::<T>().is_some() {
-            // A number brings no handles.
-            plain::push_number(value, &mut self.bytes);
-            return Ok(());
+        if plain::is_bare::<T>() {
+            return Writer { bytes: &mut self.bytes }.item(value);
         }
         self.writing(|writer| writer.item(value))
     }
@@ -132,6 +130,9 @@ impl Packet {
     /// # Errors
     /// See [`Reader::item`].
     pub fn read_item<T: Message>(&mut self) -> Result<T, DecodeError> {
+        if plain::is_bare::<T>() {
+            return Reader { bytes: &self.bytes, at: &mut self.read }.item();
+        }
         self.reading(|reader| reader.item())
     }
 

@@ -17,6 +17,24 @@ pub fn item_width<T: 'static>() -> Option<usize> {
     is_number::<T>().then_some(size_of::<T>())
 }
 
+/// Whether a `T` brings neither handles nor code of anybody's when it travels as an item.
+pub(crate) fn is_bare<T: 'static>() -> bool {
+    is_number::<T>() || is_unit::<T>()
+}
+
+pub(crate) fn is_unit<T: 'static>() -> bool {
+    TypeId::of::<T>() == TypeId::of::<()>()
+}
+
+/// The one value of `()`.
+pub(crate) fn unit<T: 'static>() -> Option<T> {
+    let mut value: Option<T> = None;
+    if let Some(slot) = (&mut value as &mut dyn Any).downcast_mut::<Option<()>>() {
+        *slot = Some(());
+    }
+    value
+}
+
 /// Plain data: any bits are a value, and a value is only its bits.
 ///
 /// Numbers and arrays of them are plain, and structures of plain fields that derive

@@ -85,6 +85,10 @@ macro_rules! forward {
                 (**self).leave_unwatched();
             }
 
+            fn leave_receiving_unwatched(&self) {
+                (**self).leave_receiving_unwatched();
+            }
+
             fn hold(&self) -> Result<(), ExportError> {
                 (**self).hold()
             }

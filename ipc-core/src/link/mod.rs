@@ -207,6 +207,10 @@ pub trait Link: Send + Sync + fmt::Debug {
     /// watch for it.
     fn leave_unwatched(&self) {}
 
+    /// Whoever waits here for a message waits beside it for the peer's death, by other means. A
+    /// wait for room to send is still ended by that.
+    fn leave_receiving_unwatched(&self) {}
+
     /// The end is about to leave with a message: whoever uses it waits until
     /// [`let_go`](Self::let_go), and then finds it [gone](Self::detach) or still here. Called
     /// before [`export`](Self::export), by one thread at a time; nothing by default.

@@ -36,6 +36,8 @@ pub(super) struct Common {
     polls: AtomicBool,
     /// Whom the watch follows: a process id.
     followed: AtomicU32,
+    /// Who waits for a message learns of the peer's death by other means.
+    receives_unwatched: AtomicBool,
     ticket: Mutex<Option<Ticket>>,
     /// Where the senders take turns, if other processes send over this end as well.
     share: Settled<Share>,
@@ -65,6 +67,7 @@ impl Common {
             detached: AtomicBool::new(false),
             polls: AtomicBool::new(true),
             followed: AtomicU32::new(NOBODY),
+            receives_unwatched: AtomicBool::new(false),
             ticket: Mutex::new(None),
             share: share.map_or_else(Settled::new, Settled::from),
             heard: AtomicU32::new(0),
@@ -166,6 +169,20 @@ impl Common {
 
     pub(super) fn leave_unwatched(&self) {
         self.followed.store(UNWATCHED, Ordering::Relaxed);
+    }
+
+    pub(super) fn leave_receiving_unwatched(&self) {
+        self.receives_unwatched.store(true, Ordering::Relaxed);
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_followed(&self) -> bool {
+        self.ticket.lock().unwrap().is_some()
+    }
+
+    /// As [`follow_peer`](Self::follow_peer), for one who waits for a message.
+    fn follow_sender(self: &Arc<Self>) -> io::Result<()> {
+        if self.receives_unwatched.load(Ordering::Relaxed) { Ok(()) } else { self.follow_peer() }
     }
 
     /// Before a sleep: have somebody notice if the peer dies. Costs two loads
@@ -332,7 +349,7 @@ impl End {
         deadline: Option<Instant>,
         ready: impl Fn() -> bool,
     ) -> io::Result<bool> {
-        self.wait(deadline, sleep::POLL_FOR, ready)
+        self.wait(deadline, sleep::POLL_FOR, ready, Common::follow_sender)
     }
 
     /// As [`wait_for_frame`](Self::wait_for_frame), for the peer to make room.
@@ -341,7 +358,7 @@ impl End {
         deadline: Option<Instant>,
         ready: impl Fn() -> bool,
     ) -> io::Result<bool> {
-        self.wait(deadline, sleep::POLL_FOR_ROOM, ready)
+        self.wait(deadline, sleep::POLL_FOR_ROOM, ready, Common::follow_peer)
     }
 
     fn wait(
@@ -349,6 +366,7 @@ impl End {
         deadline: Option<Instant>,
         poll_for: Duration,
         ready: impl Fn() -> bool,
+        follow: fn(&Arc<Common>) -> io::Result<()>,
     ) -> io::Result<bool> {
         let sleeper = Sleeper {
             own: self.own(),
@@ -358,7 +376,7 @@ impl End {
         };
         sleeper.wait(
             || ready() || self.peer_has_closed() || self.common.is_detached(),
-            || self.common.follow_peer(),
+            || follow(&self.common),
             || self.common.has_news(),
         )
     }
@@ -378,7 +396,7 @@ impl End {
     /// Has the peer ring from now on, unless there is something to receive already.
     pub(super) fn arm(&self, nudge: Option<&Arc<Nudge>>) {
         // Without a watch the kernel still tells of a peer that has closed everything.
-        let _ = self.common.follow_peer();
+        let _ = self.common.follow_sender();
         let mut post = self.common.post.arm(nudge, self.common.rattle());
         if self.is_ready() {
             return;
@@ -390,7 +408,7 @@ impl End {
         self.own().sleep.fetch_or(ASLEEP_ON_BELL, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         if self.common.has_news() {
-            let _ = self.common.follow_peer();
+            let _ = self.common.follow_sender();
         }
     }
 

@@ -299,6 +299,10 @@ impl Link for RingLink {
         self.common.leave_unwatched();
     }
 
+    fn leave_receiving_unwatched(&self) {
+        self.common.leave_receiving_unwatched();
+    }
+
     fn hold(&self) -> Result<(), ExportError> {
         let mut consumer = None;
         if let Some(direction) = &self.receiving {

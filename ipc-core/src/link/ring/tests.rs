@@ -365,3 +365,18 @@ fn a_peer_on_this_cpu_is_told_from_one_that_has_not_been_seen() {
     });
     assert!(seen);
 }
+
+#[test]
+fn who_learns_of_ends_by_other_means_has_only_its_sends_watched() {
+    let (ours, theirs) = RingLink::duplex(RingOptions::default().capacity(4096)).unwrap();
+    let is_watched = |link: &RingLink| link.common.is_followed();
+    ours.leave_receiving_unwatched();
+    assert!(matches!(recv(&ours, SOON), Err(RecvError::Timeout)));
+    assert!(!is_watched(&ours));
+    assert!(matches!(recv(&theirs, SOON), Err(RecvError::Timeout)));
+    assert!(is_watched(&theirs), "and others have all of it watched");
+    let mut packet = Packet::new();
+    packet.extend_bytes(&[1; 3000]);
+    while ours.send(&mut packet, deadline::after(SOON)).is_ok() {}
+    assert!(is_watched(&ours));
+}

@@ -148,8 +148,9 @@ impl Mapping {
             ));
         }
         // SAFETY: a null hint lets the kernel choose a free range; nothing is replaced.
-        let base =
-            unsafe { mmap(ptr::null_mut(), room, READ_WRITE, MapFlags::SHARED, &segment.handle, offset as u64)? };
+        let base = unsafe {
+            mmap(ptr::null_mut(), room, READ_WRITE, MapFlags::SHARED, &segment.handle, offset as u64)?
+        };
         let base = NonNull::new(base.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
         Ok(Self { base, len: room })
     }
