@@ -89,11 +89,11 @@ pub(crate) fn orders<A: Message, R: Message>(
     Ok(packet)
 }
 
-/// What a fork is to do, which finds all else in its memory. Its argument is encoded all
-/// the same, so that it is the child's alone.
-pub(crate) fn call<A: Message, R: Message>(function: fn(A) -> R, arg: &A) -> Result<Packet, EncodeError> {
+/// The argument of a fork, which finds all else in its memory. It is encoded all the same, so that
+/// it is the child's alone.
+pub(crate) fn argument<A: Message>(arg: &A) -> Result<Packet, EncodeError> {
     let mut packet = Packet::new();
-    append_call(&mut packet, function, arg)?;
+    packet.append_item(arg)?;
     Ok(packet)
 }
 
@@ -107,11 +107,20 @@ fn append_call<A: Message, R: Message>(
 }
 
 /// The trampoline for a function's types.
-pub(crate) fn run<A: Message, R: Message>(mut orders: Packet) -> Packet {
-    let call = |orders: &mut Packet| -> Result<(Function<A, R>, A), DecodeError> {
-        Ok((orders.read()?, orders.read_item()?))
-    };
-    let (function, arg) = match catch_panic(|| call(&mut orders)) {
+fn run<A: Message, R: Message>(orders: Packet) -> Packet {
+    run_read(orders, |orders| Ok((*orders.read::<Function<A, R>>()?, orders.read_item()?)))
+}
+
+/// Runs the function of a fork with its argument.
+pub(crate) fn run_in_fork<A: Message, R: Message>(function: fn(A) -> R, arg: Packet) -> Packet {
+    run_read(arg, |arg| Ok((function, arg.read_item()?)))
+}
+
+fn run_read<A: Message, R: Message>(
+    mut orders: Packet,
+    read: impl FnOnce(&mut Packet) -> Result<(fn(A) -> R, A), DecodeError>,
+) -> Packet {
+    let (function, arg) = match catch_panic(|| read(&mut orders)) {
         Ok(Ok(both)) => both,
         Ok(Err(error)) => return answer(&Answer::BadArgument(error.to_string())),
         Err(panic) => return answer(&Answer::BadArgument(panic.to_string())),
@@ -136,12 +145,18 @@ pub(crate) fn report<R: Message>(call: impl FnOnce() -> R) -> Packet {
 }
 
 fn returned<R: Message>(value: &R) -> Packet {
-    let mut packet = answer(&Answer::Returned);
-    match packet.append_item(value) {
+    let mut packet = Packet::new();
+    // `Answer::Returned` as it is encoded: a number takes no look at what encoding keeps, whose
+    // memory each fork would have a copy of.
+    let begun = packet.append_item(&RETURNED);
+    match begun.and_then(|()| packet.append_item(value)) {
         Ok(()) => packet,
         Err(error) => answer(&Answer::BadResult(error.to_string())),
     }
 }
+
+/// The place of [`Answer::Returned`] among the answers.
+const RETURNED: u8 = 1;
 
 fn answer(answer: &Answer) -> Packet {
     let mut packet = Packet::new();
@@ -319,4 +334,21 @@ pub(crate) fn last_words_of_panic(panic: &Panic) {
 /// Brings the bytes of a spilled answer back.
 pub(crate) fn gather(packet: &mut Packet) -> std::io::Result<()> {
     if packet.bytes().is_empty() { packet.swap_handle_for_bytes(spill::load) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_follows_the_word_that_there_is_one() {
+        let mut packet = returned(&());
+        assert!(packet.bytes().starts_with(answer(&Answer::Returned).bytes()));
+        assert!(matches!(packet.read::<Answer>(), Ok(Answer::Returned)));
+        packet.read_item::<()>().unwrap();
+        assert!(packet.is_at_end());
+        let mut packet = returned(&5u32);
+        assert!(matches!(packet.read::<Answer>(), Ok(Answer::Returned)));
+        assert_eq!(packet.read_item::<u32>().unwrap(), 5);
+    }
 }

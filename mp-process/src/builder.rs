@@ -237,10 +237,10 @@ impl Builder {
         }
         self.launch.check()?;
         if self.launch.method == StartMethod::Fork {
-            let mut call = boot::call(function, &arg).map_err(Kind::Argument)?;
-            let child = self.fork_to(depth, || boot::run::<A, R>(std::mem::take(&mut call)))?;
+            let mut arg = boot::argument(&arg).map_err(Kind::Argument)?;
+            let child = self.fork_to(depth, || boot::run_in_fork(function, std::mem::take(&mut arg)))?;
             // What moves has left.
-            call.sent();
+            arg.sent();
             return Ok(child);
         }
         #[cfg_attr(not(feature = "log"), allow(unused_mut))]

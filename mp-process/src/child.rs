@@ -1,6 +1,7 @@
 //! A child as its parent holds it.
 
 use std::io;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use crate::memory;
 use crate::start::Started;
 use crate::status::{ABORTED, Ending, ExitStatus, KILLED, OutOfMemory};
 use crate::sys::end::{self, Request};
+use crate::sys::setup::Place;
 use crate::sys::start::{Born, Told};
 
 /// How long after a child's end the one who collects it may take to say how it ended.
@@ -28,6 +30,7 @@ pub(crate) struct Child {
     relay: Option<Arc<Handle>>,
     /// A peak of memory up to this may be another process's.
     floor: u64,
+    place: Arc<Place>,
     state: Mutex<State>,
     #[cfg(feature = "log")]
     tail: std::sync::OnceLock<crate::tail::Tail>,
@@ -38,7 +41,7 @@ pub(crate) struct Child {
 struct State {
     /// Becomes ready when it has ended; `None` too if it could never be watched.
     end: Option<Arc<Handle>>,
-    link: Option<SocketLink>,
+    link: Option<OwnLink>,
     told: Option<Told>,
     status: Option<ExitStatus>,
     /// The most memory that it had resident, in bytes.
@@ -60,13 +63,15 @@ struct State {
 impl Child {
     pub(crate) fn new(started: Started, name: String, announces: bool, is_limited: bool, floor: u64) -> Self {
         let Started { born: Born { pid, end, relay, told }, link } = started;
-        let (end, link) = (end.map(Arc::new), Some(link));
+        let place = Arc::new(Place::of(link.handle()));
+        let (end, link) = (end.map(Arc::new), Some(OwnLink(link, Arc::clone(&place))));
         let state = State { end, link, told, begun: !announces, is_limited, ..State::default() };
         Self {
             pid,
             name,
             relay,
             floor,
+            place,
             state: Mutex::new(state),
             #[cfg(feature = "log")]
             tail: std::sync::OnceLock::new(),
@@ -192,13 +197,28 @@ impl Child {
         }
     }
 
-    /// Shows the socket to `look`, in a fork, where nobody else holds the lock.
-    pub(crate) fn with_link(&self, look: impl Fn(&Handle)) {
-        if let Ok(state) = self.state.try_lock()
-            && let Some(link) = &state.link
-        {
-            look(link.handle());
-        }
+    /// Where the socket is.
+    pub(crate) fn place(&self) -> &Arc<Place> {
+        &self.place
+    }
+}
+
+/// The parent's end of a child's link, whose place forks find.
+#[derive(Debug)]
+struct OwnLink(SocketLink, Arc<Place>);
+
+impl Deref for OwnLink {
+    type Target = SocketLink;
+
+    fn deref(&self) -> &SocketLink {
+        &self.0
+    }
+}
+
+impl Drop for OwnLink {
+    fn drop(&mut self) {
+        // While the number is this link's.
+        self.1.clear();
     }
 }
 

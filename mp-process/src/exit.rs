@@ -8,6 +8,7 @@ use ipc_core::{Handle, Waitable, wait_deadline};
 
 use crate::child::Child;
 use crate::per_process::PerProcess;
+use crate::sys::setup::Place;
 use crate::sys::{leave, start};
 
 /// How long the end of `main` waits for a child unless told otherwise.
@@ -18,7 +19,8 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Default)]
 struct Children {
-    held: Vec<(Weak<Child>, Duration)>,
+    /// All that live, and for forks where their links are.
+    held: Vec<(Weak<Child>, Duration, Arc<Place>)>,
     /// Those whose last handle was dropped while they ran.
     adopted: Vec<(Arc<Child>, Duration)>,
 }
@@ -29,8 +31,8 @@ static CHILDREN: PerProcess<Children> = PerProcess::new();
 pub(crate) fn enrol(child: &Arc<Child>, grace: Duration) {
     leave::at_exit(wait_for_all);
     CHILDREN.with(|children| {
-        children.held.retain(|(child, _)| child.strong_count() > 0);
-        children.held.push((Arc::downgrade(child), grace));
+        children.held.retain(|(child, ..)| child.strong_count() > 0);
+        children.held.push((Arc::downgrade(child), grace, Arc::clone(child.place())));
     });
 }
 
@@ -53,7 +55,7 @@ pub(crate) fn collect() {
 pub(crate) fn living() -> Vec<Arc<Child>> {
     let mut all: Vec<Arc<Child>> = CHILDREN.with(|children| {
         let adopted = children.adopted.iter().map(|(child, _)| Arc::clone(child));
-        let held = children.held.iter().filter_map(|(child, _)| child.upgrade());
+        let held = children.held.iter().filter_map(|(child, ..)| child.upgrade());
         held.chain(adopted).collect()
     });
     all.sort_by_key(|child| child.pid());
@@ -68,7 +70,7 @@ pub(crate) fn living() -> Vec<Arc<Child>> {
 /// It takes no lock for long, as `exit` may be called by any thread at any time.
 pub(crate) fn wait_for_all() {
     let awaited = CHILDREN.try_with(PATIENCE, |children| {
-        let held = children.held.drain(..).filter_map(|(child, grace)| Some((child.upgrade()?, grace)));
+        let held = children.held.drain(..).filter_map(|(child, grace, _)| Some((child.upgrade()?, grace)));
         held.chain(children.adopted.drain(..)).collect::<Vec<_>>()
     });
     let awaited = awaited.unwrap_or_default();
@@ -88,13 +90,6 @@ pub(crate) fn wait_for_all() {
 
 /// In a fork: takes the ends of the parent's links to its children away from this
 /// process, so that they see their parent's end when it comes.
-pub(crate) fn let_go_of_siblings(blind: impl Fn(&Handle)) {
-    let close = |children: &mut Children| {
-        let held = children.held.iter().filter_map(|(child, _)| child.upgrade());
-        for child in held.chain(children.adopted.iter().map(|(child, _)| Arc::clone(child))) {
-            child.with_link(&blind);
-            std::mem::forget(child);
-        }
-    };
-    let _ = CHILDREN.inherited(close);
+pub(crate) fn let_go_of_siblings(blind: impl Fn(&Place)) {
+    let _ = CHILDREN.inherited(|children| children.held.iter().for_each(|(.., place)| blind(place)));
 }

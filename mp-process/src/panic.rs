@@ -5,7 +5,7 @@ use std::backtrace::Backtrace;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, PanicHookInfo};
-use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 
@@ -91,13 +91,13 @@ fn discard(payload: Box<dyn Any + Send>) {
 /// In a child: has panics of its functions recorded instead of printed.
 pub(crate) fn install_hook() {
     // A fork of a child has the hook already.
-    static INSTALLED: Once = Once::new();
-    INSTALLED.call_once(|| {
-        let others = std::panic::take_hook();
-        std::panic::set_hook(Box::new(
-            move |info| if CATCHING.get() > 0 { record(info) } else { others(info) },
-        ));
-    });
+    static IS_INSTALLED: AtomicBool = AtomicBool::new(false);
+    // Only the thread that a child begins with comes here.
+    if IS_INSTALLED.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let others = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| if CATCHING.get() > 0 { record(info) } else { others(info) }));
 }
 
 fn record(info: &PanicHookInfo<'_>) {

@@ -41,7 +41,7 @@ pub(crate) fn at_exit(task: fn()) {
 pub(super) fn without_earlier_handlers() {
     IS_FORK.store(true, Ordering::Relaxed);
     // It may have been forked by a handler.
-    LEAVES_WITH.store(-1, Ordering::Relaxed);
+    LEAVES_WITH.store(0, Ordering::Relaxed);
     last_handler::register();
 }
 
@@ -61,7 +61,7 @@ pub(crate) fn now(code: i32) -> ! {
         std::process::exit(code);
     }
     if last_handler::IS_KNOWN {
-        LEAVES_WITH.store(code, Ordering::Relaxed);
+        LEAVES_WITH.store(code + 1, Ordering::Relaxed);
     }
     if !is_alone() {
         // This copes with threads that hold the lock of the output.
@@ -75,8 +75,9 @@ pub(crate) fn now(code: i32) -> ! {
     end(code)
 }
 
-/// The code that [`now`] was told, by a fork; negative before.
-static LEAVES_WITH: AtomicI32 = AtomicI32::new(-1);
+/// One more than the code that [`now`] was told, by a fork, which is none below zero; zero before, so
+/// that it lies among what else a fork writes to.
+static LEAVES_WITH: AtomicI32 = AtomicI32::new(0);
 
 /// Ends a fork, whose own handlers have run.
 fn end(code: i32) -> ! {
@@ -123,15 +124,15 @@ mod last_handler {
     /// What is told no code. It comes before `last`.
     extern "C" fn last_if_known() {
         let code = super::LEAVES_WITH.load(Ordering::Relaxed);
-        if code >= 0 {
-            super::end(code)
+        if code > 0 {
+            super::end(code - 1)
         }
     }
 
     /// The values that are left were here before the fork. Where the program has called `exit`
     /// itself nobody knows the code here, and they are dropped.
     extern "C" fn last_value(_: *mut c_void) {
-        if super::LEAVES_WITH.load(Ordering::Relaxed) >= 0 {
+        if super::LEAVES_WITH.load(Ordering::Relaxed) > 0 {
             // SAFETY: runs all handlers up to `last_if_known`.
             unsafe { __cxa_finalize(null_mut()) }
         }

@@ -10,6 +10,7 @@ use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use ipc_core::Handle;
 use rustix::fs::{Mode, OFlags, open};
@@ -82,12 +83,34 @@ pub(crate) fn replace_stream(number: usize, handle: Handle) -> io::Result<()> {
 
 /// Puts the null device in the place of descriptors that others in this process own and
 /// never use: they close them when they please, and what they led to is let go of.
-pub(crate) fn blinding() -> impl Fn(&Handle) {
+pub(crate) fn blinding() -> impl Fn(&Place) {
     let opened = OnceCell::new();
-    move |handle: &Handle| {
+    move |place: &Place| {
+        let number = place.0.load(Ordering::Relaxed);
+        if number == NOWHERE {
+            return;
+        }
         let Some(null) = opened.get_or_init(|| null(false).ok()) else { return };
         // SAFETY: the number stays open and stays its owner's.
-        unsafe { libc::dup3(null.as_raw_fd(), handle.as_fd().as_raw_fd(), libc::O_CLOEXEC) };
+        unsafe { libc::dup3(null.as_raw_fd(), number, libc::O_CLOEXEC) };
+    }
+}
+
+/// Where a handle is found by a fork, which only reads it: to take the locks of all that it is not
+/// concerned with, and to count itself among their owners, it would have to copy their memory.
+#[derive(Debug)]
+pub(crate) struct Place(AtomicI32);
+
+const NOWHERE: i32 = -1;
+
+impl Place {
+    pub(crate) fn of(handle: &Handle) -> Self {
+        Self(AtomicI32::new(handle.as_fd().as_raw_fd()))
+    }
+
+    /// The handle is about to be closed.
+    pub(crate) fn clear(&self) {
+        self.0.store(NOWHERE, Ordering::Relaxed);
     }
 }
 
