@@ -1,12 +1,13 @@
 //! A worker as the pool holds it: its process, its link and its board.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use ipc_core::link::{Link, Outgoing};
 use ipc_core::{Connection, Packet, SendError, duplex};
-use mp_process::{Process, ProcessError, Resource, Sentinel, StartMethod};
+use mp_process::{Builder, Process, ProcessError, Resource, Sentinel, StartMethod};
 
 use crate::error::{Death, PoolError};
 use crate::rules::Rules;
@@ -47,6 +48,8 @@ pub(crate) struct Opening {
     memory_limit: Option<u64>,
     measures: bool,
     measures_before: bool,
+    /// One that is there already.
+    board: Option<Board>,
 }
 
 /// A worker's process, whose link the pool does not have yet.
@@ -79,7 +82,14 @@ impl Opening {
             memory_limit: rules.memory_limit,
             measures: rules.memory_per_child.is_some(),
             measures_before: rules.task_memory.is_some(),
+            board: None,
         }
+    }
+
+    /// Gives it this board, instead of one of its own.
+    pub(crate) fn with_board(mut self, board: Board) -> Self {
+        self.board = Some(board);
+        self
     }
 
     /// Starts the process.
@@ -95,7 +105,7 @@ impl Opening {
                 (Line::Dial(dial), Reach::Wires(expected))
             }
         };
-        let board = Board::new()?;
+        let board = self.board.clone().map_or_else(Board::new, Ok)?;
         let equipment = Equipment {
             line,
             board: board.clone(),
@@ -111,9 +121,30 @@ impl Opening {
         if let Some(bytes) = self.memory_limit {
             builder = builder.limit(Resource::Memory, bytes);
         }
-        let process = Arc::new(builder.spawn(serve, equipment)?);
+        let process = Arc::new(match self.method {
+            StartMethod::Fork => fork(builder, equipment)?,
+            _ => builder.spawn(serve, equipment)?,
+        });
         Ok(Newcomer { process, board, reach, started })
     }
+}
+
+/// A worker that has its end of the ring and its board as they lie in this process's memory: it
+/// need not be told of them, nor map them again.
+fn fork(builder: Builder, equipment: Equipment) -> Result<Process<()>, PoolError> {
+    let equipment = Cell::new(Some(equipment));
+    // Nothing is captured that would have to be dropped before the worker may begin.
+    let process = builder.fork(|| {
+        if let Some(equipment) = equipment.take() {
+            equipment.line.adopt();
+            serve(equipment);
+        }
+    })?;
+    // The end is the worker's alone, whether it has come to it yet or not.
+    if let Some(Equipment { line, .. }) = equipment.take() {
+        line.abandon();
+    }
+    Ok(process)
 }
 
 impl Newcomer {
@@ -129,6 +160,8 @@ impl Newcomer {
             Reach::Ring(link) => link,
             Reach::Wires(expected) => expected.await_worker(&process)?,
         };
+        // Whoever waits for answers waits for the worker's end too.
+        link.link().leave_receiving_unwatched();
         for packet in opening.setup.iter().chain(&opening.farewell) {
             let mut packet = packet.lock().unwrap_or_else(PoisonError::into_inner);
             // One that ends over it is met as any worker that ends.

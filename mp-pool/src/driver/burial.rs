@@ -11,6 +11,7 @@ use crate::budget;
 use crate::error::{Death, PoolError, PoolKind, TaskKind, WorkerDied, WorkerId};
 use crate::station::{Opening, Station};
 use crate::wire::{AnswerHead, send_stop};
+use crate::worker::Board;
 
 /// How long workers may take to end after they were asked to.
 pub(super) const END_GRACE: Duration = Duration::from_secs(1);
@@ -21,7 +22,30 @@ const SETUP_TRIES: u32 = 3;
 
 impl Driver {
     pub(super) fn start_worker(&self, state: &mut State, place: usize) -> Result<(), PoolError> {
-        let (id, opening) = self.opening(state, place);
+        self.start_worker_with(state, place, None)
+    }
+
+    /// Starts the workers of a pool that is being made.
+    pub(super) fn start_all(&self, state: &mut State) -> Result<(), PoolError> {
+        let places = state.core.places();
+        // Forks of this process have its memory, so that theirs may as well be one piece.
+        let mut boards = match state.core.rules.start_method {
+            StartMethod::Fork => Board::several(places)?.into_iter(),
+            _ => Vec::new().into_iter(),
+        };
+        (0..places).try_for_each(|place| self.start_worker_with(state, place, boards.next()))
+    }
+
+    fn start_worker_with(
+        &self,
+        state: &mut State,
+        place: usize,
+        board: Option<Board>,
+    ) -> Result<(), PoolError> {
+        let (id, mut opening) = self.opening(state, place);
+        if let Some(board) = board {
+            opening = opening.with_board(board);
+        }
         let station = opening.start()?.meet(&opening)?;
         self.install(state, place, id, station);
         Ok(())

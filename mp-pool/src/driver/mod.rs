@@ -139,9 +139,7 @@ impl Driver {
             }
             state = driver.lock();
         } else {
-            for place in 0..workers {
-                driver.start_worker(&mut state, place)?;
-            }
+            driver.start_all(&mut state)?;
         }
         driver.watch_over(&mut state);
         drop(state);

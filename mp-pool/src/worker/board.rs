@@ -14,23 +14,40 @@ use crate::stats::Times;
 /// outcomes it has not sent, which survive it, and which tasks it should skip. Clones
 /// are the same memory, and so is what arrives when one is sent.
 #[derive(Debug, Clone)]
-pub(crate) struct Board(Arc<SharedMemory>);
+pub(crate) struct Board {
+    memory: Arc<SharedMemory>,
+    /// Where it begins there.
+    at: usize,
+}
 
 impl Serialize for Board {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
+        (&*self.memory, self.at).serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Board {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        SharedMemory::deserialize(deserializer).map(|memory| Self(Arc::new(memory)))
+        let (memory, at) = <(SharedMemory, usize)>::deserialize(deserializer)?;
+        Ok(Self { memory: Arc::new(memory), at })
     }
 }
 
 impl Board {
     pub(crate) fn new() -> std::io::Result<Self> {
-        SharedMemory::anonymous(KEPT + MOST_KEPT).map(|memory| Self(Arc::new(memory)))
+        let memory = Arc::new(SharedMemory::anonymous(SIZE)?);
+        Ok(Self { memory, at: 0 })
+    }
+
+    /// As many as that in one piece of memory, for workers that all have it from the start.
+    pub(crate) fn several(count: usize) -> std::io::Result<Vec<Self>> {
+        let memory = Arc::new(SharedMemory::anonymous(count * SIZE)?);
+        Ok((0..count).map(|place| Self { memory: Arc::clone(&memory), at: place * SIZE }).collect())
+    }
+
+    fn word(&self, place: usize) -> &AtomicU64 {
+        // What arrived from elsewhere lies in the memory or panics, as `SharedMemory` says.
+        self.memory.atomic_u64(self.at + place)
     }
 
     /// Task number `turn` begins, of those that this worker is given: the first is 1.
@@ -67,17 +84,17 @@ impl Board {
 
     /// The worker has so many bytes of memory.
     pub(super) fn tell_memory(&self, bytes: u64) {
-        self.0.atomic_u64(MEMORY).store(bytes, Ordering::Relaxed);
+        self.word(MEMORY).store(bytes, Ordering::Relaxed);
     }
 
     /// How many bytes of memory the worker had when it last measured; zero if it did not.
     pub(crate) fn memory(&self) -> u64 {
-        self.0.atomic_u64(MEMORY).load(Ordering::Relaxed)
+        self.word(MEMORY).load(Ordering::Relaxed)
     }
 
     /// The worker has so many bytes of memory, and is about to start a task.
     pub(super) fn tell_memory_before(&self, bytes: u64) {
-        self.0.atomic_u64(MEMORY_BEFORE).store(bytes, Ordering::Relaxed);
+        self.word(MEMORY_BEFORE).store(bytes, Ordering::Relaxed);
     }
 
     /// How many bytes of memory the worker had when it started a task, which is the last it
@@ -85,30 +102,30 @@ impl Board {
     pub(crate) fn memory_before(&self, turn: u32) -> Option<u64> {
         // ORDERING: whoever sees that it has started sees what was told before.
         let is_started = self.slot(turn).load(Ordering::Acquire) == claims::started(turn);
-        is_started.then(|| self.0.atomic_u64(MEMORY_BEFORE).load(Ordering::Relaxed))
+        is_started.then(|| self.word(MEMORY_BEFORE).load(Ordering::Relaxed))
     }
 
     /// The worker waits for its first task.
     pub(super) fn tell_ready(&self) {
-        self.0.atomic_u64(READY).store(since_epoch(), Ordering::Relaxed);
+        self.word(READY).store(since_epoch(), Ordering::Relaxed);
     }
 
     /// Whether it waits for tasks, or has.
     pub(crate) fn is_ready(&self) -> bool {
-        self.0.atomic_u64(READY).load(Ordering::Relaxed) > 0
+        self.word(READY).load(Ordering::Relaxed) > 0
     }
 
     /// What the worker's time has gone into so far, in nanoseconds.
     #[inline]
     pub(super) fn tell_times(&self, busy: u64, serialising: u64, waiting: u64) {
         let places = [(BUSY, busy), (SERIALISING, serialising), (WAITING, waiting)];
-        places.iter().for_each(|(place, nanos)| self.0.atomic_u64(*place).store(*nanos, Ordering::Relaxed));
+        places.iter().for_each(|(place, nanos)| self.word(*place).store(*nanos, Ordering::Relaxed));
     }
 
     /// What has been told of the worker's time, which was started at `started`; `None` until
     /// it is ready. The two clocks are different processes', so it is by that of the day.
     pub(crate) fn times(&self, started: SystemTime) -> Option<Times> {
-        let read = |place| self.0.atomic_u64(place).load(Ordering::Relaxed);
+        let read = |place| self.word(place).load(Ordering::Relaxed);
         let ready = Some(read(READY)).filter(|ready| *ready > 0)?;
         let started = started.duration_since(UNIX_EPOCH).unwrap_or_default();
         Some(Times {
@@ -139,26 +156,26 @@ impl Board {
     /// Which task the worker is at, whether the rest of it is recalled, and how many
     /// items are begun.
     fn state(&self) -> &AtomicU64 {
-        self.0.atomic_u64(0)
+        self.word(0)
     }
 
     /// As [`state`](Self::state), with the items that are claimed ahead, where items are
     /// claimed several at a time.
     fn claims(&self) -> &AtomicU64 {
-        self.0.atomic_u64(CLAIMS)
+        self.word(CLAIMS)
     }
 
     /// Where it stands whether a task has been started or is to be skipped: there are
     /// more places than a worker holds tasks.
     fn slot(&self, turn: u32) -> &AtomicU64 {
-        self.0.atomic_u64((1 + turn as usize % SKIPS) * size_of::<u64>())
+        self.word((1 + turn as usize % SKIPS) * size_of::<u64>())
     }
 
     /// Outcomes are kept from now on that follow the first `from` of a task.
     pub(super) fn keep_from(&self, turn: u32, from: u32) {
-        self.0.atomic_u64(KEPT_DONE).store(0, Ordering::Relaxed);
+        self.word(KEPT_DONE).store(0, Ordering::Relaxed);
         // ORDERING: with the new head nothing counts that was kept under the old one.
-        self.0.atomic_u64(KEPT_FROM).store(mark(turn) | u64::from(from), Ordering::Release);
+        self.word(KEPT_FROM).store(mark(turn) | u64::from(from), Ordering::Release);
     }
 
     /// Adds `bytes`, which end the first `items` outcomes of those that are kept, at
@@ -168,23 +185,23 @@ impl Board {
         if len > MOST_KEPT {
             return false;
         }
-        self.0.write(KEPT + at, bytes);
+        self.memory.write(self.at + KEPT + at, bytes);
         // ORDERING: the bytes are there before they count.
-        self.0.atomic_u64(KEPT_DONE).store(u64::from(items) << 32 | len as u64, Ordering::Release);
+        self.word(KEPT_DONE).store(u64::from(items) << 32 | len as u64, Ordering::Release);
         true
     }
 
     /// The outcomes of a task that follow the first `answered`, which the worker, which
     /// has ended, had and did not send: how many, and their bytes.
     pub(crate) fn kept(&self, turn: u32, answered: u32) -> Option<(u32, Vec<u8>)> {
-        let from = self.0.atomic_u64(KEPT_FROM).load(Ordering::Acquire);
-        let done = self.0.atomic_u64(KEPT_DONE).load(Ordering::Acquire);
+        let from = self.word(KEPT_FROM).load(Ordering::Acquire);
+        let done = self.word(KEPT_DONE).load(Ordering::Acquire);
         let (items, len) = ((done >> 32) as u32, done as u32 as usize);
         if from != mark(turn) | u64::from(answered) || items == 0 || len > MOST_KEPT {
             return None;
         }
         let mut bytes = vec![0; len];
-        self.0.read(KEPT, &mut bytes);
+        self.memory.read(self.at + KEPT, &mut bytes);
         Some((items, bytes))
     }
 }
@@ -215,6 +232,8 @@ const MEMORY_BEFORE: usize = WAITING + size_of::<u64>();
 const KEPT: usize = MEMORY_BEFORE + size_of::<u64>();
 /// The most bytes that are kept.
 const MOST_KEPT: usize = 16 << 10;
+/// Whole pages, so that no two workers write to the same line.
+const SIZE: usize = (KEPT + MOST_KEPT).next_multiple_of(4 << 10);
 
 #[cfg(test)]
 mod tests {
@@ -277,6 +296,20 @@ mod tests {
             run.iter().all(|items| items.load(Ordering::Relaxed) == 0),
             "an item was run twice, or not at all"
         );
+    }
+
+    #[test]
+    fn boards_of_one_piece_of_memory_are_apart() {
+        let boards = Board::several(3).unwrap();
+        for (number, board) in (1u8..).zip(&boards) {
+            assert!(board.start(u32::from(number)) && board.claim());
+            board.keep_from(7, 0);
+            assert!(board.keep(1, 0, &vec![number; MOST_KEPT]));
+        }
+        for (number, board) in (1u8..).zip(&boards) {
+            assert_eq!(board.begun(u32::from(number)), 1);
+            assert_eq!(board.kept(7, 0), Some((1, vec![number; MOST_KEPT])));
+        }
     }
 
     #[test]

@@ -73,6 +73,25 @@ pub(crate) enum Line {
     Dial(Dial),
 }
 
+impl Line {
+    /// In a fork of the pool's process: from now on the end is this process's.
+    pub(crate) fn adopt(&self) {
+        match self {
+            Self::Ring(link) => link.adopt(),
+            // There is none yet.
+            Self::Dial(_) => {}
+        }
+    }
+
+    /// In the pool's process: the end is that of a fork.
+    pub(crate) fn abandon(&self) {
+        match self {
+            Self::Ring(link) => link.abandon(),
+            Self::Dial(_) => {}
+        }
+    }
+}
+
 /// The function that worker processes run.
 pub(crate) fn serve(equipment: Equipment) {
     let Equipment { line, board, has_setup, has_farewell, time_limit, measures, measures_before, .. } =
