@@ -25,6 +25,8 @@ fn main() -> ExitCode {
         match role {
             "busy" => be_busy(method),
             "forks" => fork_amid(method),
+            "begins" => begin_again(method),
+            "loses" => lose_newcomers(method),
             _ => have_threads(method),
         }
         return ExitCode::SUCCESS;
@@ -38,6 +40,11 @@ fn main() -> ExitCode {
     let trials = [
         each("ctrl_c_reaches_the_owner_alone", ctrl_c_reaches_the_owner_alone),
         each("workers_end_with_their_killed_owner", workers_end_with_their_killed_owner),
+        each(
+            "an_owner_killed_as_its_workers_come_leaves_none",
+            an_owner_killed_as_its_workers_come_leaves_none,
+        ),
+        each("workers_killed_as_they_come_are_replaced", workers_killed_as_they_come_are_replaced),
         each("a_fork_leaves_its_parents_pool_alone", a_fork_leaves_its_parents_pool_alone),
         each("a_program_with_threads_forks_none_of_them", a_program_with_threads_forks_none_of_them),
     ];
@@ -80,6 +87,53 @@ fn workers_end_with_their_killed_owner(method: &'static str) {
         assert!(killed.elapsed() < LIMIT, "still there: {:?}", before.diff().processes);
         thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// Has pools one after the other, each of which ends while its workers come up.
+fn begin_again(method: StartMethod) {
+    for round in 0u64.. {
+        let pool = Pool::builder().processes(6).start_method(method).build().unwrap();
+        if round == 1 {
+            println!("started");
+            std::io::stdout().flush().unwrap();
+        }
+        if round % 2 == 0 {
+            assert_eq!(pool.apply(|x: u64| x + 1, round).unwrap(), round + 1);
+        }
+    }
+}
+
+fn an_owner_killed_as_its_workers_come_leaves_none(method: &'static str) {
+    for turn in 0..8u32 {
+        let before = Census::take();
+        let mut running = program("begins", method).start().unwrap();
+        running.wait_for_line("started", LIMIT).unwrap();
+        thread::sleep(Duration::from_micros(700) * turn);
+        running.kill().unwrap();
+        running.wait(LIMIT).unwrap();
+        drop(running);
+        before.assert_level();
+    }
+}
+
+/// Some of the workers are killed before they take a task.
+fn lose_newcomers(method: StartMethod) {
+    let begin = |every: u32| {
+        if std::process::id() % every == 0 {
+            let _ = chaos::kill(std::process::id());
+        }
+    };
+    for _ in 0..10 {
+        let pool = Pool::builder().processes(5).start_method(method).state(begin, 3).build().unwrap();
+        let squares = pool.map(|x: u64| x * x, 0..200).unwrap();
+        assert!(squares.into_iter().eq((0..200).map(|x| x * x)));
+    }
+}
+
+fn workers_killed_as_they_come_are_replaced(method: &'static str) {
+    let before = Census::take();
+    program("loses", method).run(LIMIT).unwrap().expect_success();
+    before.assert_level();
 }
 
 /// The library's threads are known by their names, which one that was just started on a busy
