@@ -128,7 +128,6 @@ const MUTE_GRACE: Duration = Duration::from_secs(1);
 impl Driver {
     pub(crate) fn start(mut rules: Rules, cpus: usize) -> Result<Arc<Self>, PoolError> {
         let seats = Self::seat(&mut rules, cpus);
-        let workers = rules.processes;
         let driver = Self::without_workers(rules, cpus, seats)?;
         let mut state = driver.lock();
         if state.core.rules.wires.is_some() {
