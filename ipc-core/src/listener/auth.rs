@@ -34,7 +34,7 @@ impl AuthKey {
     /// # Errors
     /// What the system says, if it has no random numbers.
     pub fn random() -> io::Result<Self> {
-        Ok(Self(random_bytes()?.to_vec()))
+        Ok(Self(sys::memory::random_bytes::<32>()?.to_vec()))
     }
 
     /// The secret itself, to be passed on in a way of your own.
@@ -117,25 +117,29 @@ pub(super) const REFUSED: u8 = 0;
 pub(super) const MAGIC: [u8; 8] = *b"ipc-core";
 const VERSION: u8 = 1;
 const HAS_KEY: u8 = 1;
+/// A client's first message follows its proof, and it wants the verdict with what answers that.
+const SPEAKS: u8 = 2;
 
 /// What a greeting says.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Hello {
     pub(super) version: u8,
     pub(super) has_key: bool,
+    /// The verdict is to go with the first message to this side.
+    pub(super) speaks: bool,
     /// Messages longer than this are not taken.
     pub(super) max_message: u64,
 }
 
 impl Hello {
     /// A fresh greeting of this side.
-    pub(super) fn write(has_key: bool, max_message: usize) -> io::Result<[u8; HELLO]> {
+    pub(super) fn write(has_key: bool, speaks: bool, max_message: usize) -> io::Result<[u8; HELLO]> {
         let mut hello = [0; HELLO];
         hello[..8].copy_from_slice(&MAGIC);
         hello[8] = VERSION;
-        hello[9] = if has_key { HAS_KEY } else { 0 };
+        hello[9] = (u8::from(has_key) * HAS_KEY) | (u8::from(speaks) * SPEAKS);
         hello[16..24].copy_from_slice(&(max_message as u64).to_le_bytes());
-        hello[24..].copy_from_slice(&random_bytes()?);
+        hello[24..].copy_from_slice(&sys::memory::random_bytes::<32>()?);
         Ok(hello)
     }
 
@@ -143,7 +147,9 @@ impl Hello {
     pub(super) fn read(hello: &[u8; HELLO]) -> Option<Self> {
         let (magic, rest) = hello.split_first_chunk()?;
         let max_message = u64::from_le_bytes(*hello[16..].first_chunk()?);
-        (*magic == MAGIC).then(|| Self { version: rest[0], has_key: rest[1] & HAS_KEY != 0, max_message })
+        let (version, flags) = (rest[0], rest[1]);
+        let (has_key, speaks) = (flags & HAS_KEY != 0, flags & SPEAKS != 0);
+        (*magic == MAGIC).then_some(Self { version, has_key, speaks, max_message })
     }
 
     pub(super) fn is_known_version(&self) -> bool {
@@ -151,19 +157,15 @@ impl Hello {
     }
 }
 
-fn random_bytes() -> io::Result<[u8; 32]> {
-    let mut bytes = [0; 32];
-    bytes[..16].copy_from_slice(&sys::memory::random_id()?.to_ne_bytes());
-    bytes[16..].copy_from_slice(&sys::memory::random_id()?.to_ne_bytes());
-    Ok(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn greetings() -> Greetings {
-        Greetings { client: Hello::write(true, 1).unwrap(), server: Hello::write(true, 2).unwrap() }
+        Greetings {
+            client: Hello::write(true, true, 1).unwrap(),
+            server: Hello::write(true, false, 2).unwrap(),
+        }
     }
 
     #[test]
@@ -178,9 +180,12 @@ mod tests {
 
     #[test]
     fn a_greeting_reads_as_it_was_written() {
-        let hello = Hello::write(true, 77).unwrap();
-        let read = Hello::read(&hello).unwrap();
-        assert!(read.has_key && read.is_known_version() && read.max_message == 77);
+        for (has_key, speaks) in [(true, false), (false, true), (true, true), (false, false)] {
+            let hello = Hello::write(has_key, speaks, 77).unwrap();
+            let read = Hello::read(&hello).unwrap();
+            assert!(read.is_known_version() && read.max_message == 77);
+            assert_eq!((read.has_key, read.speaks), (has_key, speaks));
+        }
         assert!(Hello::read(&[b'x'; HELLO]).is_none());
     }
 }

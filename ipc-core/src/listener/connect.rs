@@ -49,9 +49,10 @@ pub fn connect_link(address: &Address, options: ConnectOptions) -> Result<Box<dy
     connect_and_say(address, options, &[])
 }
 
-/// As [`connect_link`], and sends a first message, without handles: it goes with the last of the
-/// handshake, so the listener's side need not be waited for once more. It goes before the listener has
-/// proven that it has the key.
+/// As [`connect_link`], and sends a first message, without handles, that the other side answers: it goes
+/// with the last of the handshake, so the listener's side need not be waited for once more. It goes before
+/// the listener has proven that it has the key; that it proves with its first message, which this waits for
+/// and leaves to be received.
 ///
 /// # Errors
 /// As [`connect_link`]; [`ConnectError::Io`] if the message cannot be sent.

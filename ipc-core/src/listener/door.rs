@@ -127,7 +127,7 @@ impl Door {
     fn hear_one(&self, mut visitor: Visitor) -> Option<Visitor> {
         match visitor.reception.step(&visitor.caller.stream, &self.terms()) {
             Step::Waiting => return Some(visitor),
-            Step::Done(limits) => self.let_in(visitor.caller, limits),
+            Step::Done(limits, preface) => self.let_in(visitor.caller, limits, preface),
             Step::Out => {}
         }
         None
@@ -154,10 +154,15 @@ impl Door {
             if visitors.len() >= self.options.max_handshakes {
                 visitors.remove(0);
             }
+            let is_alone = visitors.is_empty();
             if self.may_enter(&caller) {
                 // It most likely greets as it comes.
                 let visitor = Visitor::new(caller, self.options.handshake_timeout);
                 visitors.extend(self.hear_one(visitor));
+            }
+            if is_alone {
+                // So most likely is the next one, who is told of if there is one.
+                return Ok(());
             }
         }
         Ok(())
@@ -169,11 +174,11 @@ impl Door {
         self.options.anyone || caller.process.is_none_or(|process| is_known(process.user))
     }
 
-    fn let_in(&self, caller: Caller, limits: Limits) {
+    fn let_in(&self, caller: Caller, limits: Limits, preface: Vec<u8>) {
         let trusted = self.options.trust_peers;
         let link: Box<dyn Link> = match caller.address {
-            None => Box::new(SocketLink::connected(caller.stream, trusted, limits)),
-            Some(_) => Box::new(TcpLink::connected(caller.stream, trusted, limits)),
+            None => Box::new(SocketLink::connected(caller.stream, trusted, limits).begins_with(preface)),
+            Some(_) => Box::new(TcpLink::connected(caller.stream, trusted, limits).begins_with(preface)),
         };
         let process = caller.process.map(|process| process.process);
         lock(&self.queue).push_back(Accepted { link, process, address: caller.address });

@@ -8,6 +8,10 @@
 //!                       <-            verdict, proof
 //! ```
 //!
+//! A client that has something to say at once sends it behind its proof, and its greeting tells of
+//! that: then verdict and proof go out with the first message to it, so that it wakes up once for
+//! both. A verdict that refuses always goes at once.
+//!
 //! No message is longer than [`HELLO`], and nothing is read beyond it. The server
 //! never waits: a client that is slow is looked at again when more has come.
 
@@ -18,7 +22,7 @@ use super::error::ConnectError;
 use crate::link::Limits;
 use crate::sys::cpu;
 use crate::sys::poll::poll_one;
-use crate::sys::stream::Stream;
+use crate::sys::stream::{NAP, Stream};
 
 /// How long a client looks for the listener's word before it sleeps: about as long as a wake-up takes.
 const LOOK_FOR: Duration = Duration::from_micros(30);
@@ -35,8 +39,8 @@ pub(super) struct Terms<'a> {
 pub(super) struct Reception {
     inbox: [u8; HELLO],
     filled: usize,
-    /// Both greetings, once they are said, and what the client takes.
-    said: Option<(Greetings, u64)>,
+    /// Both greetings, once they are said.
+    said: Option<Greetings>,
 }
 
 /// How a step went.
@@ -44,8 +48,8 @@ pub(super) struct Reception {
 pub(super) enum Step {
     /// The client owes us more.
     Waiting,
-    /// It is let in.
-    Done(Limits),
+    /// It is let in. What is still to be said to it goes before the first message.
+    Done(Limits, Vec<u8>),
     /// It is not one of ours, or has gone.
     Out,
 }
@@ -86,12 +90,14 @@ impl Reception {
     fn answer(&mut self, stream: &Stream, terms: &Terms<'_>) -> Step {
         match self.said.take() {
             None => self.greet(stream, terms),
-            Some((said, takes)) => self.judge(stream, terms, &said, takes),
+            Some(said) => self.judge(stream, terms, &said),
         }
     }
 
     fn greet(&mut self, stream: &Stream, terms: &Terms<'_>) -> Step {
-        let Ok(server) = Hello::write(terms.authkey.is_some(), terms.max_message) else { return Step::Out };
+        let Ok(server) = Hello::write(terms.authkey.is_some(), false, terms.max_message) else {
+            return Step::Out;
+        };
         let Some(hello) = Hello::read(&self.inbox) else { return Step::Out };
         // Also said to a client that is turned away, so that it knows why.
         let is_said = say(stream, &server);
@@ -99,13 +105,14 @@ impl Reception {
             return Step::Out;
         }
         if terms.authkey.is_none() {
-            return Step::Done(terms.limits(hello.max_message));
+            return Step::Done(terms.limits(&hello), Vec::new());
         }
-        self.said = Some((Greetings { client: self.inbox, server }, hello.max_message));
+        self.said = Some(Greetings { client: self.inbox, server });
         Step::Waiting
     }
 
-    fn judge(&self, stream: &Stream, terms: &Terms<'_>, said: &Greetings, takes: u64) -> Step {
+    fn judge(&self, stream: &Stream, terms: &Terms<'_>, said: &Greetings) -> Step {
+        let Some(hello) = Hello::read(&said.client) else { return Step::Out };
         let proof = self.inbox.first_chunk();
         let (Some(key), Some(proof)) = (terms.authkey, proof) else { return Step::Out };
         let mut verdict = [0; VERDICT];
@@ -116,13 +123,16 @@ impl Reception {
         }
         verdict[0] = WELCOME;
         verdict[1..].copy_from_slice(&key.proof(Role::Server, said));
-        if say(stream, &verdict) { Step::Done(terms.limits(takes)) } else { Step::Out }
+        if hello.speaks {
+            return Step::Done(terms.limits(&hello), verdict.to_vec());
+        }
+        if say(stream, &verdict) { Step::Done(terms.limits(&hello), Vec::new()) } else { Step::Out }
     }
 }
 
 impl Terms<'_> {
-    fn limits(&self, peer_takes: u64) -> Limits {
-        Limits { receives: self.max_message as u64, sends: peer_takes }
+    fn limits(&self, peer: &Hello) -> Limits {
+        Limits { receives: self.max_message as u64, sends: peer.max_message }
     }
 }
 
@@ -144,7 +154,7 @@ pub(super) fn introduce(
     deadline: Option<Instant>,
     first: &[u8],
 ) -> Result<Limits, ConnectError> {
-    let client = Hello::write(terms.authkey.is_some(), terms.max_message)?;
+    let client = Hello::write(terms.authkey.is_some(), !first.is_empty(), terms.max_message)?;
     tell(stream, &client)?;
     let mut server = [0; HELLO];
     hear(stream, &mut server, &MAGIC, deadline)?;
@@ -159,7 +169,7 @@ pub(super) fn introduce(
         (Some(_), false) => return Err(ConnectError::KeyUnexpected),
         (Some(key), true) => prove(stream, key, &Greetings { client, server }, deadline, first)?,
     }
-    Ok(terms.limits(hello.max_message))
+    Ok(terms.limits(&hello))
 }
 
 fn prove(
@@ -196,10 +206,17 @@ fn hear(
     let looks = stream.passes_handles() && cpu::count() > 1;
     let look_until = looks.then(|| Instant::now() + LOOK_FOR);
     while filled < into.len() {
-        match read_some(stream, &mut into[filled..])? {
+        let is_looking = look_until.is_some_and(|until| Instant::now() < until);
+        let read = if !is_looking && may_sleep_reading(stream, deadline) {
+            stream.read_waiting(&mut into[filled..], &mut Vec::new(), &mut false)
+        } else {
+            read_some(stream, &mut into[filled..])
+        };
+        match read? {
             Some(0) => return Err(ConnectError::Closed),
             Some(count) => filled += count,
-            None if look_until.is_some_and(|until| Instant::now() < until) => std::hint::spin_loop(),
+            None if is_looking => std::hint::spin_loop(),
+            None if may_sleep_reading(stream, deadline) => {}
             None if !poll_one(stream.readable(), deadline)? => return Err(ConnectError::Timeout),
             None => {}
         }
@@ -209,4 +226,9 @@ fn hear(
         }
     }
     Ok(())
+}
+
+/// Whether a read may wait by itself, which ends in time for the deadline.
+fn may_sleep_reading(stream: &Stream, deadline: Option<Instant>) -> bool {
+    deadline.is_none_or(|at| at.saturating_duration_since(Instant::now()) > NAP) && stream.naps()
 }

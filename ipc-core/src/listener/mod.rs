@@ -234,8 +234,14 @@ impl Listener {
             return Err(AcceptError::Closed);
         }
         loop {
-            if self.is_over.load(Ordering::Acquire) && door::lock(&self.queue).is_empty() {
-                return Err(AcceptError::Closed);
+            if door::lock(&self.queue).is_empty() {
+                if self.is_over.load(Ordering::Acquire) {
+                    return Err(AcceptError::Closed);
+                }
+                // The bell rings for who is in the queue already.
+                if deadline::expired(deadline) {
+                    return Err(AcceptError::Timeout);
+                }
             }
             let mut byte = [0; 1];
             match self.bell.try_read(&mut byte, &mut Vec::new(), &mut false)? {

@@ -3,6 +3,7 @@
 mod addresses;
 mod deadlines;
 mod files;
+mod first;
 mod keys;
 mod peers;
 mod processes;
@@ -46,6 +47,11 @@ fn main() -> ExitCode {
         keys::the_network_asks_for_one,
         keys::a_thief_without_the_key,
         keys::trust_follows_a_proof,
+        first::is_answered_with_the_proof,
+        first::a_listener_that_ends_instead,
+        first::a_listener_that_is_silent,
+        first::the_proof_goes_before_handles_and_before_the_link_leaves,
+        first::a_wrong_key_is_told_at_once,
         peers::a_silent_client_delays_nobody,
         peers::more_silent_clients_than_there_are_places,
         peers::a_port_scan,

@@ -46,6 +46,12 @@ impl Framed {
         Self { stream, limits, polls, share, detached, writing: Turn::new(Writing::default()), reading }
     }
 
+    /// What goes out before the first message, and with it.
+    pub(in crate::link) fn begins_with(mut self, preface: Vec<u8>) -> Self {
+        self.writing = Turn::new(Writing { preface, ..Writing::default() });
+        self
+    }
+
     pub(super) fn shared(mut self, share: Option<Share>) -> Self {
         self.share = share.map_or_else(Settled::new, Settled::from);
         self
@@ -91,6 +97,10 @@ impl Framed {
         };
         self.check_len(len)?;
         self.check_handles(message.handles())?;
+        if !message.handles().is_empty() {
+            // They are to come with the message itself.
+            writing.say_preface(&self.stream, deadline)?;
+        }
         let head = header(len, message.handles().len());
         let result = if written.is_some() {
             small[..HEAD].copy_from_slice(&head);
@@ -119,6 +129,8 @@ impl Framed {
         message: &mut dyn Outgoing,
         deadline: Option<Instant>,
     ) -> Result<(), SendError> {
+        // What comes before the first message was to go with it; a chunk goes alone.
+        writing.say_preface(&self.stream, deadline)?;
         // What runs a user's code comes before the turn.
         let len = message.parts()?.iter().map(|part| part.len()).sum();
         self.check_len(len)?;
@@ -187,7 +199,11 @@ impl Framed {
             NoTurn::Timeout => SendError::Timeout,
             NoTurn::Reentrant => SendError::Reentrant,
         })?;
-        if writing.broken { Err(SendError::Closed) } else { writing.finish(&self.stream, deadline) }
+        if writing.broken {
+            return Err(SendError::Closed);
+        }
+        writing.finish(&self.stream, deadline)?;
+        writing.say_preface(&self.stream, deadline)
     }
 
     pub(in crate::link) fn recv(
@@ -233,8 +249,12 @@ impl Framed {
             return Err(ExportError::InMessage);
         }
         match self.writing.take(deadline::after(PATIENCE)) {
-            Ok(writing) if !writing.rest.is_empty() => return Err(ExportError::InMessage),
-            Ok(writing) => Turn::hold(writing),
+            Ok(mut writing) => {
+                if !writing.is_between(&self.stream) {
+                    return Err(ExportError::InMessage);
+                }
+                Turn::hold(writing);
+            }
             Err(NoTurn::Timeout) => return Err(ExportError::InUse),
             // A message that goes over this very end holds it by itself.
             Err(NoTurn::Reentrant) => {}
@@ -263,11 +283,14 @@ impl Framed {
         if self.share.get().is_none() {
             // Who sends at this moment does so alone. If it is this very thread, which is
             // encoding, it sees afterwards that it is not alone any more.
-            let turn = self.writing.take(deadline::after(PATIENCE));
-            match &turn {
-                Ok(writing) if !writing.rest.is_empty() => return Err(ExportError::InMessage),
+            let mut turn = self.writing.take(deadline::after(PATIENCE));
+            let is_between = match &mut turn {
+                Ok(writing) => writing.is_between(&self.stream),
                 Err(NoTurn::Timeout) => return Err(ExportError::InUse),
-                Ok(_) | Err(NoTurn::Reentrant) => {}
+                Err(NoTurn::Reentrant) => true,
+            };
+            if !is_between {
+                return Err(ExportError::InMessage);
             }
             // The one that it waited for may have been the only sender, on its way elsewhere.
             if self.detached.load(Ordering::Relaxed) {

@@ -212,11 +212,17 @@ pub(crate) fn prefer_large_pages(start: NonNull<u8>, len: usize) {
 
 /// A number that nobody else will draw.
 pub(crate) fn random_id() -> io::Result<u128> {
-    let mut bytes = [0u8; 16];
+    random_bytes().map(u128::from_ne_bytes)
+}
+
+/// Bytes that nobody guesses.
+pub(crate) fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
+    // So many come at once and whole.
+    const { assert!(N <= 256) };
+    let mut bytes = [0u8; N];
     // SAFETY: the call writes at most the bytes it is given.
     let got = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
-    // Up to 256 bytes come at once and whole.
-    if got == bytes.len() as isize { Ok(u128::from_ne_bytes(bytes)) } else { Err(io::Error::last_os_error()) }
+    if got == bytes.len() as isize { Ok(bytes) } else { Err(io::Error::last_os_error()) }
 }
 
 impl Drop for Mapping {

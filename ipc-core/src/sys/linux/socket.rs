@@ -19,7 +19,6 @@ use interprocess::os::unix::local_socket::{AbstractNsUdSocket, FilesystemUdSocke
 use rustix::io::Errno;
 use rustix::net::{Shutdown, SocketAddrUnix, shutdown, sockopt};
 
-use super::Handle;
 use super::poll::Interest;
 use super::socket_file::{self, SocketFile};
 use super::stream::Stream;
@@ -78,6 +77,8 @@ impl Listening {
     pub(crate) fn tcp(address: SocketAddr) -> io::Result<Self> {
         let socket = TcpListener::bind(address)?;
         socket.set_nonblocking(true)?;
+        // Those that it accepts have it from it.
+        choose(&socket)?;
         Ok(Self { file: Mutex::default(), socket: Socket::Tcp(socket) })
     }
 
@@ -97,7 +98,7 @@ impl Listening {
     pub(crate) fn try_accept(&self) -> io::Result<Option<Caller>> {
         let accepted = match &self.socket {
             Socket::Local(socket) => socket.accept().and_then(local_caller),
-            Socket::Tcp(socket) => socket.accept().and_then(|(stream, from)| tcp_caller(stream, from)),
+            Socket::Tcp(socket) => socket.accept().map(|(stream, from)| tcp_caller(stream, from)),
         };
         match accepted {
             Err(error) if is_no_caller(&error) => Ok(None),
@@ -138,8 +139,9 @@ fn local_caller(stream: local_socket::Stream) -> io::Result<Caller> {
     Ok(Caller { stream, address: None, process })
 }
 
-fn tcp_caller(stream: TcpStream, from: SocketAddr) -> io::Result<Caller> {
-    Ok(Caller { stream: tcp_stream(stream)?, address: Some(from), process: None })
+fn tcp_caller(stream: TcpStream, from: SocketAddr) -> Caller {
+    let stream = Stream::own_tcp(OwnedFd::from(stream).into());
+    Caller { stream, address: Some(from), process: None }
 }
 
 /// Whether there is nobody, or it has gone again already, which is as good.
@@ -151,14 +153,17 @@ fn is_no_caller(error: &io::Error) -> bool {
 /// How long a peer may be silent before the system asks whether its machine is there.
 const ASK_AFTER: Duration = Duration::from_secs(60);
 
-/// A stream over a TCP connection: small messages leave at once, and a machine
-/// that has vanished is noticed some day.
-pub(crate) fn tcp_stream(stream: TcpStream) -> io::Result<Stream> {
-    stream.set_nodelay(true)?;
-    let handle: Handle = OwnedFd::from(stream).into();
-    sockopt::set_socket_keepalive(&handle, true)?;
-    sockopt::set_tcp_keepidle(&handle, ASK_AFTER)?;
-    Ok(Stream::own_tcp(handle))
+/// A stream over a TCP connection.
+fn tcp_stream(stream: TcpStream) -> io::Result<Stream> {
+    choose(&stream)?;
+    Ok(Stream::own_tcp(OwnedFd::from(stream).into()))
+}
+
+/// Small messages leave at once, and a machine that has vanished is noticed some day.
+fn choose(socket: impl AsFd) -> io::Result<()> {
+    sockopt::set_tcp_nodelay(&socket, true)?;
+    sockopt::set_socket_keepalive(&socket, true)?;
+    Ok(sockopt::set_tcp_keepidle(&socket, ASK_AFTER)?)
 }
 
 /// Who is at the other end of a local stream.

@@ -80,3 +80,7 @@ pub(crate) fn prefer_large_pages(_start: NonNull<u8>, _len: usize) {}
 pub(crate) fn random_id() -> io::Result<u128> {
     unsupported()
 }
+
+pub(crate) fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
+    unsupported()
+}
