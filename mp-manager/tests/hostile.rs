@@ -1,13 +1,13 @@
 //! Bytes that no client sends.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ipc_core::{Address, ConnectOptions, Packet, connect_link};
-use mp_manager::{Manager, ManagerServer};
+use mp_manager::{Manager, ManagerError, ManagerServer};
 use mp_testkit::chaos::Rng;
 use mp_testkit::harness::{Suite, soak_time};
 
@@ -15,6 +15,8 @@ fn main() -> ExitCode {
     let trials = mp_testkit::trials![
         noise_before_the_handshake,
         silence_before_the_handshake,
+        connections_cut_after_each_byte,
+        a_client_of_another_version,
         noise_after_the_handshake,
         changed_requests,
         requests_before_hello,
@@ -71,6 +73,51 @@ fn silence_before_the_handshake() {
     assert_eq!(other.object_count().unwrap(), manager.object_count().unwrap());
     assert!(begun.elapsed() < Duration::from_secs(5));
     drop(silent);
+}
+
+/// A client over a relay that passes so many bytes to the server, and so many to the client, and then cuts.
+fn connect_and_cut(server: &Address, to_server: u64, to_client: u64) -> Result<Manager, ManagerError> {
+    let Address::Tcp { host, port } = server else { panic!("not over tcp") };
+    let relay = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = Address::tcp("127.0.0.1", relay.local_addr().unwrap().port());
+    let server = TcpStream::connect((host.as_str(), *port)).unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let (client, _) = relay.accept().unwrap();
+            thread::scope(|scope| {
+                for (from, to, most) in [(&client, &server, to_server), (&server, &client, to_client)] {
+                    scope.spawn(move || {
+                        let _ = std::io::copy(&mut from.take(most), &mut { to });
+                        for end in [from, to] {
+                            let _ = end.shutdown(Shutdown::Both);
+                        }
+                    });
+                }
+            });
+        });
+        Manager::connect(&address, "key")
+    })
+}
+
+fn connections_cut_after_each_byte() {
+    let builder = Manager::builder().address(Address::tcp("127.0.0.1", 0)).authkey("key");
+    // Who is not noticed to have gone takes the place of the next one.
+    let server = builder.max_clients(2).grace(Duration::from_secs(60)).serve().unwrap();
+    let manager = Manager::connect(server.address(), "key").unwrap();
+    let list = manager.list_from(&[1]).unwrap();
+    // Two greetings, a proof or a verdict with one, and a frame of the shortest length.
+    let cuts = (0..56 + 32 + 64).map(|bytes| (bytes, u64::MAX));
+    for (to_server, to_client) in cuts.chain((0..56 + 33 + 64).map(|bytes| (u64::MAX, bytes))) {
+        let error = connect_and_cut(server.address(), to_server, to_client).unwrap_err();
+        assert!(error.is_gone(), "{to_server} {to_client}: {error}");
+        assert_eq!(list.len().unwrap(), 1);
+    }
+    let begun = Instant::now();
+    while Manager::connect(server.address(), "key").is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "somebody's place was not given back");
+        thread::sleep(Duration::from_millis(2));
+    }
+    assert_eq!(manager.object_count().unwrap(), 1);
 }
 
 fn options() -> ConnectOptions {
@@ -143,6 +190,22 @@ fn requests_before_hello() {
     let mut answer = Packet::new();
     let deadline = Instant::now().checked_add(Duration::from_secs(5));
     assert!(matches!(link.recv(&mut answer, deadline), Err(ipc_core::RecvError::Closed)));
+    server_lives(&manager);
+}
+
+/// A program that was made with another version is told so.
+fn a_client_of_another_version() {
+    let (server, manager) = tcp_server();
+    for version in [0, 2, 100] {
+        let link = connect_link(server.address(), options()).unwrap();
+        link.send(&mut packet(&[1, 0, version]), None).unwrap();
+        let (mut answer, mut end) = (Packet::new(), Packet::new());
+        let deadline = Instant::now().checked_add(Duration::from_secs(20));
+        link.recv(&mut answer, deadline).unwrap();
+        let text = String::from_utf8_lossy(answer.bytes()).into_owned();
+        assert!(text.contains(&format!("version 1 of its protocol, and the client {version}")), "{text}");
+        assert!(matches!(link.recv(&mut end, deadline), Err(ipc_core::RecvError::Closed)));
+    }
     server_lives(&manager);
 }
 

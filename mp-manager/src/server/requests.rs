@@ -46,10 +46,15 @@ impl Server {
         mut packet: Packet,
     ) -> Result<Orders, Nonsense> {
         let Head { call, request } = packet.read().map_err(|_| Nonsense)?;
-        let is_first =
-            matches!(request, Request::Hello { version: VERSION } | Request::Resume { version: VERSION, .. });
-        if !session.is_greeted() && !is_first {
-            return Err(Nonsense);
+        if !session.is_greeted() {
+            match request {
+                Request::Hello { version: VERSION } | Request::Resume { version: VERSION, .. } => {}
+                Request::Hello { version } | Request::Resume { version, .. } => {
+                    session.turn_away(call, FaultKind::Refused(other_version(version)));
+                    return Err(Nonsense);
+                }
+                _ => return Err(Nonsense),
+            }
         }
         match request {
             Request::Resume { epoch, ticket, heard, .. } if !session.is_greeted() => {
@@ -276,6 +281,12 @@ impl Server {
         self.table.lower(object);
         Ok(())
     }
+}
+
+fn other_version(version: u16) -> String {
+    format!(
+        "the manager speaks version {VERSION} of its protocol, and the client {version}: build both with one"
+    )
 }
 
 enum Maker {
