@@ -1,6 +1,7 @@
 //! Listeners and clients, well-behaved and not.
 
 mod addresses;
+mod cuts;
 mod deadlines;
 mod files;
 mod first;
@@ -52,6 +53,9 @@ fn main() -> ExitCode {
         first::a_listener_that_is_silent,
         first::the_proof_goes_before_handles_and_before_the_link_leaves,
         first::a_wrong_key_is_told_at_once,
+        cuts::after_each_byte,
+        cuts::silent_after_some_bytes,
+        cuts::a_listener_that_reflects,
         peers::a_silent_client_delays_nobody,
         peers::more_silent_clients_than_there_are_places,
         peers::a_port_scan,
