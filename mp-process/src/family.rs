@@ -1,10 +1,12 @@
 //! The process that this is, the one that started it, and those that it has started.
 
 use std::fmt;
+use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use ipc_core::wait_deadline;
+use ipc_core::raw::ProcessId;
+use ipc_core::{Handle, wait_deadline};
 use serde::{Deserialize, Serialize};
 
 use crate::boot::Birth;
@@ -132,13 +134,22 @@ impl CurrentProcess {
 pub struct ParentProcess {
     name: String,
     pid: u32,
+    /// Its id with the time of its birth, as a word; zero where the system does not tell that.
+    identity: u64,
 }
 
 impl ParentProcess {
     /// This process, as the parent of one that it starts.
     pub(crate) fn this() -> Self {
         let this = current_process();
-        Self { name: this.name().to_owned(), pid: this.pid() }
+        let identity = ProcessId::current().ok().filter(|identity| identity.id() == this.pid());
+        let identity = identity.map_or(0, ProcessId::to_word);
+        Self { name: this.name().to_owned(), pid: this.pid(), identity }
+    }
+
+    /// A handle that names it, and not who has its id later; `None` if it has ended.
+    fn open(&self) -> io::Result<Option<Handle>> {
+        ProcessId::from_word(self.identity).map_or_else(|| end::of_process(self.pid), ProcessId::open)
     }
 
     /// Its name.
@@ -156,7 +167,8 @@ impl ParentProcess {
     /// Whether it has not ended yet. Does not wait.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        !ipc_core::wait(&[&self.sentinel()], Some(Duration::ZERO)).is_ok_and(|ready| !ready.is_empty())
+        // One of which it cannot be told, for want of a descriptor, counts as living.
+        self.join_timeout(Duration::ZERO).is_err()
     }
 
     /// Waits until it has ended. How, only its own parent is told.
@@ -188,12 +200,15 @@ impl ParentProcess {
     }
 
     fn join_deadline(&self, deadline: Option<Instant>, timeout: Duration) -> Result<(), ProcessError> {
-        let ready = wait_deadline(&[&self.sentinel()], deadline)
+        let ready = self
+            .open()
+            .and_then(|end| wait_deadline(&[&Sentinel(end.map(Arc::new))], deadline))
             .map_err(|source| system("waiting for a process", source))?;
         if ready.is_empty() { Err(Kind::Timeout { pid: self.pid, waited: timeout }.into()) } else { Ok(()) }
     }
 
-    /// Something that becomes ready when it has ended, for [`ipc_core::wait`].
+    /// Something that becomes ready when it has ended, for [`ipc_core::wait`]. If this process has no
+    /// descriptor left for it, it is ready at once: [`is_alive`](Self::is_alive) knows better.
     ///
     /// ```
     /// # mp_process::init();
@@ -210,7 +225,7 @@ impl ParentProcess {
     /// ```
     #[must_use]
     pub fn sentinel(&self) -> Sentinel {
-        Sentinel(end::of_process(self.pid).map(Arc::new))
+        Sentinel(self.open().ok().flatten().map(Arc::new))
     }
 }
 
@@ -317,5 +332,20 @@ impl ActiveChild {
 impl fmt::Debug for ActiveChild {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ActiveChild").field("name", &self.name()).field("pid", &self.pid()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_a_parents_id_later_is_not_taken_for_it() {
+        let this = ParentProcess::this();
+        assert!(this.is_alive() && this.join_timeout(Duration::ZERO).unwrap_err().is_timeout());
+        let earlier = ParentProcess { identity: this.identity - 1, ..this };
+        assert!(!earlier.is_alive());
+        earlier.join_timeout(Duration::ZERO).unwrap();
+        assert_eq!(ipc_core::wait(&[&earlier.sentinel()], Some(Duration::ZERO)).unwrap(), [0]);
     }
 }

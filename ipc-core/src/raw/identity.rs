@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::io;
 
-use crate::sys::{identity, process};
+use crate::sys::{Handle, identity, process};
 
 /// A process, for ever: its id, which is given out again, with its time of birth.
 ///
@@ -67,6 +67,15 @@ impl ProcessId {
             Ok(watch) => has_fired(&watch),
             Err(_) => !self.exists(),
         }
+    }
+
+    /// A handle that names it, whoever has its id later, and becomes readable at its end; `None` if it has
+    /// ended.
+    ///
+    /// # Errors
+    /// What the system says, for one that this process has no descriptor left.
+    pub fn open(self) -> io::Result<Option<Handle>> {
+        Ok(self.watch()?.map(process::Watch::into_handle))
     }
 
     /// A watch on it, if it lives.

@@ -31,6 +31,10 @@ impl Watch {
     pub(crate) fn interest(&self) -> Interest<'_> {
         Interest::readable(&self.0)
     }
+
+    pub(crate) fn into_handle(self) -> Handle {
+        self.0
+    }
 }
 
 pub(crate) fn current_id() -> u32 {

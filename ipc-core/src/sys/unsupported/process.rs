@@ -1,6 +1,6 @@
 use std::io;
 
-use super::handle::Never;
+use super::handle::{Handle, Never};
 use super::poll::Interest;
 use super::unsupported;
 
@@ -13,6 +13,10 @@ impl Watch {
     }
 
     pub(crate) fn interest(&self) -> Interest<'_> {
+        match self.0 {}
+    }
+
+    pub(crate) fn into_handle(self) -> Handle {
         match self.0 {}
     }
 }

@@ -26,7 +26,7 @@ pub(crate) enum Request {
 /// A handle that names the child `pid` for ever, unlike its id, and becomes ready at
 /// its end. `None` if it has ended, and the program collects children by itself.
 pub(crate) fn open(pid: u32) -> io::Result<Option<Handle>> {
-    let Some(handle) = open_any(pid)? else { return Ok(None) };
+    let Some(handle) = of_process(pid)? else { return Ok(None) };
     // Where children are collected at once, the id may be a stranger's by now.
     let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
     match waitid(WaitId::PidFd(handle.as_fd()), look) {
@@ -35,12 +35,8 @@ pub(crate) fn open(pid: u32) -> io::Result<Option<Handle>> {
     }
 }
 
-/// As [`open`] for any process; `None` too if it cannot be had.
-pub(crate) fn of_process(pid: u32) -> Option<Handle> {
-    open_any(pid).ok().flatten()
-}
-
-fn open_any(pid: u32) -> io::Result<Option<Handle>> {
+/// As [`open`] for any process, which the id does not name for ever.
+pub(crate) fn of_process(pid: u32) -> io::Result<Option<Handle>> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
     match pidfd_open(pid, PidfdFlags::empty()) {
         Ok(fd) => Ok(Some(fd.into())),
@@ -106,7 +102,7 @@ pub(crate) fn kill_tree(pid: u32, end: &Handle) -> io::Result<()> {
             let is_below = parent == pid || stopped.contains_key(&parent);
             if is_below
                 && !stopped.contains_key(&child)
-                && let Ok(Some(handle)) = open_any(child)
+                && let Ok(Some(handle)) = of_process(child)
                 // The id may have been given to another process meanwhile.
                 && parent_of(child) == Some(parent)
                 && send(&handle, Signal::STOP).is_ok()

@@ -127,8 +127,8 @@ pub(crate) mod end {
         Kill,
     }
 
-    pub(crate) fn of_process(_pid: u32) -> Option<Handle> {
-        None
+    pub(crate) fn of_process(_pid: u32) -> io::Result<Option<Handle>> {
+        unsupported()
     }
 
     pub(crate) fn collect(_end: &Handle) -> io::Result<Option<(ExitStatus, Option<u64>)>> {
