@@ -5,7 +5,7 @@
 //! | item | what it is |
 //! |---|---|
 //! | `Handle` | an owned system handle: `try_clone`, close on drop, never inherited by accident |
-//! | `memory::Segment` | anonymous shared memory of a fixed size: `create`, `import`, `len`, `handle` |
+//! | `memory::Segment` | anonymous shared memory of a fixed size: `create`, `import`, `try_clone`, `len`, `handle` |
 //! | `memory::Mapping` | a window on a segment: whole, or with its tail mapped twice back to back |
 //! | `memory::prefer_large_pages` | advice for memory that is about to be filled |
 //! | `named::Name` | shared memory under a name: `create`, `open`, `unlink` (feature `named`) |

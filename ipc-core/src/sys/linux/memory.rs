@@ -23,9 +23,9 @@ use super::Handle;
 /// The unit in which memory is mapped.
 pub(crate) const PAGE: usize = 4096;
 
-/// With these a peer can neither cut the memory short under us nor undo it.
 const READ_WRITE: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
 
+/// With these a peer can neither cut the memory short under us nor undo it.
 const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
 
 /// Shared memory of a fixed size without a name.
