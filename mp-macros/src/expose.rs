@@ -200,6 +200,15 @@ fn is_owned(of: &Type, borrowed: &str) -> syn::Result<()> {
             of.span(),
             "what is sent to another process has a type of its own, not `impl`",
         )),
+        Type::TraitObject(_) => Err(syn::Error::new(
+            of.span(),
+            "what is sent to another process has a type of its own, not `dyn`",
+        )),
+        Type::BareFn(_) => Err(syn::Error::new(
+            of.span(),
+            "a function's address means nothing in another process: take a `Function`, which is of the same program",
+        )),
+        Type::Array(array) => is_owned(&array.elem, borrowed),
         Type::Tuple(tuple) => tuple.elems.iter().try_for_each(|of| is_owned(of, borrowed)),
         Type::Paren(inner) => is_owned(&inner.elem, borrowed),
         Type::Path(path) => {
@@ -210,6 +219,9 @@ fn is_owned(of: &Type, borrowed: &str) -> syn::Result<()> {
             });
             arguments.flatten().try_for_each(|argument| match argument {
                 syn::GenericArgument::Type(of) => is_owned(of, borrowed),
+                syn::GenericArgument::Lifetime(lifetime) if lifetime.ident != "static" => {
+                    Err(syn::Error::new(lifetime.span(), borrowed))
+                }
                 _ => Ok(()),
             })
         }

@@ -28,6 +28,19 @@ fn what_is_borrowed_is_marked() {
     refuses("pub fn a(&self, all: Vec<&u8>) {}", "&", "cannot be borrowed");
     refuses("pub fn a(&self) -> (u8, Option<&u8>) { loop {} }", "&", "cannot be borrowed");
     refuses("pub fn a(&self, one: impl Copy) {}", "impl", "a type of its own");
+    refuses("pub fn a(&self, two: [&u8; 2]) {}", "&", "cannot be borrowed");
+    refuses("pub fn a(&self) -> Cow<'_, str> { loop {} }", "'_", "return a copy");
+    refuses("pub fn a(&self, one: Box<dyn Fn()>) {}", "dyn", "not `dyn`");
+    refuses("pub fn a(&self, function: fn(u8) -> u8) {}", "fn", "take a `Function`");
+}
+
+#[test]
+fn what_is_owned_is_not_refused() {
+    let block: ItemImpl = syn::parse_str(
+        "impl A { pub fn a(&self, text: Cow<'static, str>, all: [Vec<u8>; 2]) -> Option<(String, [u8; 4])> { None } }",
+    )
+    .unwrap();
+    assert_eq!(exposed(&Options::default(), &block).ok().unwrap().methods.len(), 1);
 }
 
 #[test]
