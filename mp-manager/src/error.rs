@@ -59,7 +59,9 @@ pub(crate) enum Kind {
     Start(String),
     #[error("another manager listens at the address by now: proxies of the one before are of no use")]
     OtherEpoch,
-    #[error("only code that runs in a manager's server can do this")]
+    #[error(
+        "only code that runs in a manager's server can do this: a method of an object, or a function of `update`"
+    )]
     OutsideServer,
     #[error(transparent)]
     State(StateError),
@@ -86,7 +88,9 @@ pub(crate) enum FaultKind {
     NoMethod,
     #[error("the manager is busy: {0}")]
     Busy(String),
-    #[error("a method called back into the object that runs it, which would never end")]
+    #[error(
+        "a method called back into the object that runs it, which would never end: use `self` there, not a proxy"
+    )]
     Reentrant,
     #[error(
         "the arguments could not be decoded in the manager: {0}; the proxy is to be of the object's type, and the \
@@ -101,13 +105,15 @@ pub(crate) enum FaultKind {
     OutOfRange(u64),
     #[error("the wait was given up")]
     TimedOut,
-    #[error("the barrier is broken")]
+    #[error("the barrier is broken until it is reset: one that waited gave up or ended, or it was aborted")]
     Broken,
     #[error("the manager knows no `{0}`: register it there, or let a process of its own tree create it")]
     Unregistered(String),
     #[error("nothing is published as `{0}`: publish a proxy under that name first")]
     NoName(String),
-    #[error("only processes of the manager's own tree may do this")]
+    #[error(
+        "only processes of the manager's own tree may send it functions: one that connected has the methods alone"
+    )]
     NotTrusted,
     #[error("the manager has no folder for what is to survive it: give it one with `Builder::state`")]
     NoState,

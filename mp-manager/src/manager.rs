@@ -287,6 +287,31 @@ impl Manager {
         }
     }
 
+    /// Waits until the server has ended, and does not end it: it serves others meanwhile.
+    ///
+    /// # Errors
+    /// As [`shutdown`](Self::shutdown).
+    pub fn join(&self) -> Result<(), ManagerError> {
+        self.join_deadline(None).map(drop)
+    }
+
+    /// As [`join`](Self::join), for up to `timeout`; whether it has ended.
+    ///
+    /// # Errors
+    /// As [`shutdown`](Self::shutdown).
+    pub fn join_timeout(&self, timeout: Duration) -> Result<bool, ManagerError> {
+        self.join_deadline(Some(timeout))
+    }
+
+    fn join_deadline(&self, timeout: Option<Duration>) -> Result<bool, ManagerError> {
+        match &self.process {
+            Some(process) => process.wait(timeout),
+            None => {
+                Err(Kind::Start("only the process that started it can wait for its end".to_owned()).into())
+            }
+        }
+    }
+
     /// Makes an object; for code that [`object`](crate::object) writes.
     #[doc(hidden)]
     pub fn __create<A: Message>(
@@ -393,6 +418,14 @@ impl ServerProcess {
     pub(crate) fn new(process: Process<()>, stop: Sender<()>) -> Self {
         let generation = ipc_core::raw::fork_generation();
         Self { pid: process.pid(), running: Mutex::new(Some(Running { process, stop })), generation }
+    }
+
+    /// Whether it has ended by then. The others may end it meanwhile.
+    fn wait(&self, timeout: Option<Duration>) -> Result<bool, ManagerError> {
+        let sentinel = lock(&self.running).as_ref().map(|running| running.process.sentinel());
+        let Some(sentinel) = sentinel else { return Ok(true) };
+        let ended = ipc_core::wait(&[&sentinel], timeout).map_err(Kind::System)?;
+        Ok(!ended.is_empty())
     }
 
     fn end(&self, timeout: Duration) -> Result<(), ManagerError> {

@@ -12,6 +12,8 @@ fn main() -> ExitCode {
     let trials = mp_testkit::trials![
         a_list,
         a_list_is_sorted_in_the_server,
+        a_list_is_sorted_by_a_function_of_its_values,
+        a_list_in_itself,
         lists_in_lists_are_references,
         a_dict_in_order,
         what_is_looked_for_is_borrowed,
@@ -20,6 +22,7 @@ fn main() -> ExitCode {
         objects_made_by_an_update_stay,
         a_queue_in_a_list_and_a_dict,
         a_set,
+        sets_are_compared_and_combined,
         a_namespace,
         a_value,
         an_array,
@@ -74,6 +77,35 @@ fn a_list_is_sorted_in_the_server() {
     let sort = |list: ListProxy<String>| list.sort().map_err(|error| error.to_string());
     Process::spawn(sort, list.clone()).unwrap().join().unwrap().unwrap();
     assert_eq!(list.to_vec().unwrap(), ["apple", "fig", "pear"]);
+}
+
+fn a_list_is_sorted_by_a_function_of_its_values() {
+    let manager = Manager::start().unwrap();
+    let list = manager.list_from(&["pear".to_owned(), "fig".into(), "kiwi".into(), "date".into()]).unwrap();
+    list.sort_by_key(|word| word.len()).unwrap();
+    assert_eq!(list.to_vec().unwrap(), ["fig", "pear", "kiwi", "date"]);
+    let descending = |list: ListProxy<String>| list.sort_by_key(std::cmp::Reverse).unwrap();
+    Process::spawn(descending, list.clone()).unwrap().join().unwrap();
+    assert_eq!(list.to_vec().unwrap(), ["pear", "kiwi", "fig", "date"]);
+    let fail = |word: String| assert!(word != "fig");
+    assert!(list.sort_by_key(fail).unwrap_err().is_panic());
+    assert_eq!(list.to_vec().unwrap(), ["pear", "kiwi", "fig", "date"]);
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Nested(ListProxy<Nested>);
+
+fn a_list_in_itself() {
+    let manager = Manager::start().unwrap();
+    let list = manager.list::<Nested>().unwrap();
+    list.push(&Nested(list.clone())).unwrap();
+    let inner = list.get(0).unwrap().0.get(0).unwrap().0;
+    assert_eq!(inner, list);
+    inner.push(&Nested(inner.clone())).unwrap();
+    assert_eq!(list.len().unwrap(), 2);
+    list.clear().unwrap();
+    drop((list, inner));
+    assert_eq!(manager.object_count().unwrap(), 0);
 }
 
 fn lists_in_lists_are_references() {
@@ -228,6 +260,22 @@ fn a_set() {
     assert!(set.pop().unwrap().is_none() && set.is_empty().unwrap());
 }
 
+fn sets_are_compared_and_combined() {
+    let manager = Manager::start().unwrap();
+    let set = manager.set_from(&[1, 2, 3]).unwrap();
+    assert!(set.is_disjoint(&[4, 5]).unwrap() && !set.is_disjoint(&[3, 4]).unwrap());
+    assert!(set.is_subset(&[3, 2, 1, 1, 0]).unwrap() && !set.is_subset(&[1, 2, 2, 4]).unwrap());
+    assert!(set.is_superset(&[1, 1, 3]).unwrap() && !set.is_superset(&[1, 4]).unwrap());
+    assert!(set.is_superset(&[]).unwrap() && set.is_disjoint(&[]).unwrap() && !set.is_subset(&[]).unwrap());
+    assert_eq!(set.union(&[3, 4]).unwrap(), HashSet::from([1, 2, 3, 4]));
+    assert_eq!(set.intersection(&[3, 3, 4, 1]).unwrap(), HashSet::from([1, 3]));
+    assert_eq!(set.difference(&[3, 3, 4]).unwrap(), HashSet::from([1, 2]));
+    assert_eq!(set.symmetric_difference(&[3, 3, 4, 4]).unwrap(), HashSet::from([1, 2, 4]));
+    let other = manager.set_from(&[1, 2, 3, 4]).unwrap();
+    assert!(set.is_subset(&other.to_vec().unwrap()).unwrap());
+    assert_eq!(set.len().unwrap(), 3);
+}
+
 fn a_namespace() {
     let manager = Manager::start().unwrap();
     let names = manager.namespace().unwrap();
@@ -237,6 +285,7 @@ fn a_namespace() {
     assert_eq!(names.get("y").unwrap(), Some("seven".to_owned()));
     assert_eq!(names.get::<u8>("z").unwrap(), None);
     assert_eq!(names.names().unwrap(), ["x", "y"]);
+    assert!(names.contains("y").unwrap() && !names.contains("z").unwrap());
     assert!(names.remove("x").unwrap() && !names.remove("x").unwrap());
 }
 

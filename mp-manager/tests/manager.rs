@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         a_started_manager_ends_with_its_last_clone,
         shutdown_can_be_repeated,
         shutdown_kills_a_stuck_server_by_its_deadline,
+        joining_waits_for_the_end_and_does_not_bring_it,
         one_with_a_chosen_key_ends_when_asked,
         one_whose_connections_are_taken_ends_when_asked,
         only_its_process_shuts_it_down,
@@ -112,6 +113,19 @@ fn shutdown_kills_a_stuck_server_by_its_deadline() {
 
 /// Neither a server's key nor who talks to it has to do with its end: it does not take the whole timeout,
 /// which is longer than a test may take.
+fn joining_waits_for_the_end_and_does_not_bring_it() {
+    let manager = Manager::start().unwrap();
+    assert!(!manager.join_timeout(Duration::from_millis(30)).unwrap());
+    manager.list::<u8>().unwrap().push(&1).unwrap();
+    let waits = manager.clone();
+    let waiting = std::thread::spawn(move || waits.join());
+    mp_testkit::chaos::kill(manager.pid().unwrap()).unwrap();
+    waiting.join().unwrap().unwrap();
+    assert!(manager.join_timeout(Duration::ZERO).unwrap());
+    manager.shutdown(Duration::from_secs(5)).unwrap();
+    manager.join().unwrap();
+}
+
 fn one_with_a_chosen_key_ends_when_asked() {
     let manager = Manager::builder().authkey("chosen").start().unwrap();
     let pid = manager.pid().unwrap();

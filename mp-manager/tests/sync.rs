@@ -26,9 +26,13 @@ fn main() -> ExitCode {
         a_bounded_semaphore,
         a_condition,
         a_condition_times_out_with_the_lock,
+        notices_wake_as_many_as_they_say,
+        a_conditions_lock_is_waited_for_and_not_for_ever,
         an_event,
         a_barrier,
         a_barrier_breaks,
+        a_barrier_that_is_reset_turns_those_away_that_wait,
+        one_that_gives_up_breaks_the_barrier_for_all,
         waiting_holds_no_thread,
         a_wait_is_longer_than_the_timeout_of_calls,
         blocking_objects_are_used_in_the_server_too,
@@ -241,6 +245,62 @@ fn a_condition_times_out_with_the_lock() {
     assert!(condition.try_lock().unwrap().is_some());
 }
 
+fn notices_wake_as_many_as_they_say() {
+    let manager = Manager::start().unwrap();
+    let condition = manager.condition().unwrap();
+    let (asleep, awake) = (manager.semaphore(0).unwrap(), manager.semaphore(0).unwrap());
+    type Objects = (ConditionProxy, SemaphoreProxy, SemaphoreProxy);
+    let sleep = |(condition, asleep, awake): Objects| {
+        let mut guard = condition.lock().unwrap();
+        asleep.release(1).unwrap();
+        guard.wait().unwrap();
+        awake.release(1).unwrap();
+    };
+    let objects = (condition.clone(), asleep.clone(), awake.clone());
+    // Some of them had a wait of theirs that timed out before.
+    assert!(!condition.lock().unwrap().wait_timeout(SHORT).unwrap());
+    let children: Vec<_> = (0..3).map(|_| Process::spawn(sleep, objects.clone()).unwrap()).collect();
+    let threads: Vec<_> = (0..3)
+        .map(|_| {
+            let objects = objects.clone();
+            thread::spawn(move || sleep(objects))
+        })
+        .collect();
+    (0..6).for_each(|_| asleep.acquire().unwrap().forget().unwrap());
+    let notify = |count: usize| {
+        let woken = condition.lock().unwrap().notify(count).unwrap();
+        (0..woken).for_each(|_| awake.acquire().unwrap().forget().unwrap());
+        thread::sleep(SHORT);
+        assert_eq!(awake.available().unwrap(), 0, "more woke than were told");
+        woken
+    };
+    assert_eq!((notify(1), notify(2), notify(usize::MAX)), (1, 2, 3));
+    assert_eq!(notify(3), 0);
+    children.into_iter().for_each(|child| child.join().unwrap());
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
+fn a_conditions_lock_is_waited_for_and_not_for_ever() {
+    let manager = Manager::start().unwrap();
+    let condition = manager.condition().unwrap();
+    assert!(!condition.is_locked().unwrap());
+    let mut guard = condition.lock().unwrap();
+    let begun = Instant::now();
+    assert!(condition.lock_timeout(SHORT).unwrap().is_none());
+    assert!(begun.elapsed() >= SHORT && condition.is_locked().unwrap());
+    // Who had the lock before has it again after its wait, however long that takes.
+    let other = condition.clone();
+    let holder = thread::spawn(move || {
+        let _guard = other.lock_timeout(LONG).unwrap().unwrap();
+        thread::sleep(3 * SHORT);
+    });
+    assert!(!guard.wait_timeout(SHORT).unwrap());
+    drop(guard);
+    holder.join().unwrap();
+    assert!(condition.lock_timeout(LONG).unwrap().is_some());
+    assert!(!condition.is_locked().unwrap());
+}
+
 fn an_event() {
     let manager = Manager::start().unwrap();
     let event = manager.event().unwrap();
@@ -279,6 +339,49 @@ fn a_barrier_breaks() {
     }
     barrier.abort().unwrap();
     assert!(waiter.join().unwrap());
+}
+
+/// Has so many wait at a barrier, and brings what they are told.
+fn wait_at(barrier: &BarrierProxy, count: usize) -> Vec<thread::JoinHandle<bool>> {
+    let wait = |barrier: BarrierProxy| barrier.wait().is_err_and(|error| error.is_broken_barrier());
+    let waiting = (0..count).map(|_| {
+        let barrier = barrier.clone();
+        thread::spawn(move || wait(barrier))
+    });
+    let waiting = waiting.collect();
+    while barrier.waiting().unwrap() < count {
+        thread::sleep(Duration::from_millis(1));
+    }
+    waiting
+}
+
+fn a_barrier_that_is_reset_turns_those_away_that_wait() {
+    let manager = Manager::start().unwrap();
+    let barrier = manager.barrier(3).unwrap();
+    let waiting = wait_at(&barrier, 2);
+    barrier.reset().unwrap();
+    assert!(waiting.into_iter().all(|waiting| waiting.join().unwrap()));
+    let whole =
+        |barrier: &BarrierProxy| (barrier.waiting().unwrap(), barrier.is_broken().unwrap()) == (0, false);
+    assert!(whole(&barrier));
+    barrier.abort().unwrap();
+    barrier.reset().unwrap();
+    let waiting = wait_at(&barrier, 2);
+    assert_eq!(barrier.wait().unwrap(), 2);
+    assert!(!waiting.into_iter().any(|waiting| waiting.join().unwrap()));
+    assert!(whole(&barrier));
+    let alone = manager.barrier(1).unwrap();
+    assert_eq!((alone.wait().unwrap(), alone.wait().unwrap()), (0, 0));
+}
+
+fn one_that_gives_up_breaks_the_barrier_for_all() {
+    let manager = Manager::start().unwrap();
+    let barrier = manager.barrier(4).unwrap();
+    let waiting = wait_at(&barrier, 2);
+    let error = barrier.wait_timeout(SHORT).unwrap_err();
+    assert!(error.is_broken_barrier() && error.to_string().contains("until it is reset"), "{error}");
+    assert!(waiting.into_iter().all(|waiting| waiting.join().unwrap()));
+    assert!(barrier.is_broken().unwrap());
 }
 
 fn waiting_holds_no_thread() {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ipc_core::{Message, Packet};
-use mp_process::{Function, StateFunction};
+use mp_process::{Function, Function2, StateFunction};
 
 use super::calls::{Ask, Writes, plain};
 use super::unraw;
@@ -55,15 +55,23 @@ pub(super) fn entry<T: Message, A: Message, R: Message>(
     ready(object, place, change_entry::<T, A, R>, move |packet| packet.append(&function), arg)
 }
 
+/// Says the order of a list's values; what came with the call goes to it.
+pub(crate) type Order = Function2<Vec<Vec<u8>>, Packet, Result<Vec<u64>, Fault>>;
+
 /// Puts the values of a list into the order that `function` says.
 pub(super) fn arrange(
     object: &ObjectRef,
-    function: Function<Vec<Vec<u8>>, Result<Vec<u64>, Fault>>,
+    function: Order,
+    args: impl Writes,
 ) -> Result<Ask<'_, impl Writes, ()>, ManagerError> {
     if !object.is_trusted() {
         return Err(FaultKind::NotTrusted.into());
     }
-    Ok(object.ask_raw(ARRANGE, move |packet: &mut Packet| packet.append(&function), plain))
+    let write = move |packet: &mut Packet| {
+        packet.append(&function)?;
+        args(packet)
+    };
+    Ok(object.ask_raw(ARRANGE, write, plain))
 }
 
 fn ready<A: Message, R: Message>(

@@ -20,8 +20,8 @@ pub(super) const NAME: &str = "condition";
 #[derive(Default)]
 pub(super) struct Condition {
     holder: Option<CallKey>,
-    /// Those that want the lock, and what they are told when they get it.
-    waiters: VecDeque<(Answer, bool)>,
+    /// Those that want the lock: whether there was a notice, of those that waited for one.
+    waiters: VecDeque<(Answer, Option<bool>)>,
     /// Those that wait for a notice, without the lock.
     sleepers: VecDeque<Answer>,
 }
@@ -43,6 +43,7 @@ enum Call {
         hold: u64,
         count: u64,
     },
+    IsLocked,
 }
 
 impl Condition {
@@ -55,14 +56,14 @@ impl Condition {
         }
     }
 
-    fn take(&mut self, answer: Answer, notified: bool) {
+    fn take(&mut self, answer: Answer, notified: Option<bool>) {
         let key = answer.key();
-        if answer.value(&Some((key.call, notified))) {
+        if answer.value(&Some((key.call, notified.unwrap_or_default()))) {
             self.holder = Some(key);
         }
     }
 
-    fn want(&mut self, answer: Answer, notified: bool) {
+    fn want(&mut self, answer: Answer, notified: Option<bool>) {
         if self.holder.is_none() {
             self.take(answer, notified);
         } else {
@@ -70,11 +71,16 @@ impl Condition {
         }
     }
 
+    /// Where a call wants the lock that did not have it before: one that had it comes back with it.
+    fn newcomer(&self, call: CallKey) -> Option<usize> {
+        self.waiters.iter().position(|(waiter, notified)| waiter.key() == call && notified.is_none())
+    }
+
     fn notify(&mut self, count: u64) -> u64 {
         let mut woken = 0;
         while woken < count {
             let Some(sleeper) = self.sleepers.pop_front() else { break };
-            self.want(sleeper, true);
+            self.want(sleeper, Some(true));
             woken += 1;
         }
         woken
@@ -96,8 +102,8 @@ impl BuiltIn for Condition {
         let session = answer.key().session;
         let holds = |hold: u64| self.holder == Some(CallKey { session, call: hold });
         match call {
-            Call::Acquire => self.want(answer, true),
-            Call::TryAcquire if self.holder.is_none() => self.take(answer, true),
+            Call::Acquire => self.want(answer, None),
+            Call::TryAcquire if self.holder.is_none() => self.take(answer, None),
             Call::TryAcquire => answer.say(&None::<(u64, bool)>),
             Call::Release { hold } | Call::Wait { hold } | Call::Notify { hold, .. } if !holds(hold) => {
                 answer.fail(Fault::refused("the condition's lock is not held"));
@@ -114,6 +120,7 @@ impl BuiltIn for Condition {
                 let woken = self.notify(count);
                 answer.value(&woken);
             }
+            Call::IsLocked => answer.say(&self.holder.is_some()),
         }
     }
 
@@ -121,7 +128,11 @@ impl BuiltIn for Condition {
         if let Some(place) = self.sleepers.iter().position(|sleeper| sleeper.key() == call) {
             // It comes back with the lock, as it went.
             if let Some(sleeper) = self.sleepers.remove(place) {
-                self.want(sleeper, false);
+                self.want(sleeper, Some(false));
+            }
+        } else if let Some(place) = self.newcomer(call) {
+            if let Some((newcomer, _)) = self.waiters.remove(place) {
+                newcomer.fail(FaultKind::TimedOut);
             }
         } else if self.holder == Some(call) {
             self.pass_on();
@@ -179,6 +190,17 @@ impl ConditionProxy {
         pub fn try_lock | try_lock_async(&self) -> Option<ConditionGuard> {
             self.object.ask(Call::TryAcquire, held_if_free)
         }
+
+        /// Takes the lock; waits for it up to `timeout`.
+        pub fn lock_timeout | lock_timeout_async(&self, timeout: Duration) -> Option<ConditionGuard> {
+            self.object.ask(Call::Acquire, held_if_free).until(timeout)
+        }
+
+        /// Whether somebody holds the lock.
+        #[doc(alias = "locked")]
+        pub fn is_locked | is_locked_async(&self) -> bool {
+            self.object.ask(Call::IsLocked, plain)
+        }
     }
 }
 
@@ -190,7 +212,7 @@ fn held_if_free(
     reply: Result<Reply, ManagerError>,
     object: &ObjectRef,
 ) -> Result<Option<ConditionGuard>, ManagerError> {
-    let taken: Option<(u64, bool)> = plain(reply, object)?;
+    let taken: Option<(u64, bool)> = in_time(plain(reply, object))?;
     Ok(taken.map(|(hold, _)| ConditionGuard { object: object.clone(), hold }))
 }
 

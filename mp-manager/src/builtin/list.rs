@@ -5,7 +5,7 @@ use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
 
 use ipc_core::{Message, Packet};
-use mp_process::Function;
+use mp_process::{Function, Function2};
 use serde::{Deserialize, Serialize};
 
 use super::calls::{calls, kept, many, no_value, size, whole};
@@ -437,7 +437,14 @@ impl<T: Message> ListProxy<T> {
 
         /// Sorts the list in the server, as one step. For processes of the manager's own tree.
         pub fn sort | sort_async(&self) where [T: Ord] {
-            change::arrange(&self.object, Function::new(sorted::<T>))?
+            change::arrange(&self.object, Function2::new(sorted::<T>), |_| Ok(()))?
+        }
+
+        /// As [`sort`](Self::sort), by what a plain function makes of each value. Values with equal
+        /// keys stay in their order.
+        pub fn sort_by_key | sort_by_key_async[K: Ord + 'static](&self, key: fn(T) -> K) {
+            let key = Function::new(key);
+            change::arrange(&self.object, Function2::new(sorted_by_key::<T, K>), move |packet| packet.append(&key))?
         }
     }
 }
@@ -478,9 +485,23 @@ fn is_end<T>(value: &Result<T, ManagerError>) -> bool {
 }
 
 /// In the server: the places of values in their order.
-fn sorted<T: Message + Ord>(values: Vec<Vec<u8>>) -> Result<Vec<u64>, Fault> {
-    let decoded: Result<Vec<T>, _> = values.iter().map(|value| unraw::<T>(value, true)).collect();
-    let mut decoded: Vec<(T, u64)> = decoded.map_err(Fault::arguments)?.into_iter().zip(0..).collect();
-    decoded.sort();
-    Ok(decoded.into_iter().map(|(_, place)| place).collect())
+fn sorted<T: Message + Ord>(values: Vec<Vec<u8>>, _: Packet) -> Result<Vec<u64>, Fault> {
+    ordered(&values, |value: T| value)
+}
+
+/// In the server: as [`sorted`], by the keys that the caller's function makes.
+fn sorted_by_key<T: Message, K: Ord + 'static>(
+    values: Vec<Vec<u8>>,
+    mut args: Packet,
+) -> Result<Vec<u64>, Fault> {
+    let key: Function<T, K> = args.read().map_err(Fault::arguments)?;
+    ordered(&values, *key)
+}
+
+fn ordered<T: Message, K: Ord>(values: &[Vec<u8>], key: impl Fn(T) -> K) -> Result<Vec<u64>, Fault> {
+    let keys = values.iter().map(|value| unraw::<T>(value, true).map(&key));
+    let keys: Vec<K> = keys.collect::<Result<_, _>>().map_err(Fault::arguments)?;
+    let mut keys: Vec<(K, u64)> = keys.into_iter().zip(0..).collect();
+    keys.sort_by(|(one, _), (other, _)| one.cmp(other));
+    Ok(keys.into_iter().map(|(_, place)| place).collect())
 }

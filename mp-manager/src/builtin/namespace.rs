@@ -26,6 +26,7 @@ enum Call {
     Set(String, Raw),
     Remove(String),
     Names,
+    Has(String),
 }
 
 impl Verb for Call {
@@ -56,6 +57,7 @@ impl BuiltIn for Names {
                 Err(fault) => answer.fail(fault),
             },
             Call::Remove(name) => answer.say(&self.0.remove(&name).is_some()),
+            Call::Has(name) => answer.say(&self.0.contains_key(&name)),
             Call::Names => answer.say(&self.0.keys().cloned().collect::<Vec<_>>()),
         }
     }
@@ -70,7 +72,7 @@ impl BuiltIn for Names {
         match logged(change)? {
             Call::Set(name, value) => drop(self.0.insert(name, desk.table.keep(value)?)),
             Call::Remove(name) => drop(self.0.remove(&name)),
-            Call::Get(_) | Call::Names => return Err(not_a_change()),
+            Call::Get(_) | Call::Has(_) | Call::Names => return Err(not_a_change()),
         }
         Ok(())
     }
@@ -113,6 +115,12 @@ impl NamespaceProxy {
         #[doc(alias = "delattr")]
         pub fn remove | remove_async(&self, name: &str) -> bool {
             self.object.ask(Call::Remove(name.to_owned()), plain)
+        }
+
+        /// Whether a name has a value, of whatever type.
+        #[doc(alias = "hasattr")]
+        pub fn contains | contains_async(&self, name: &str) -> bool {
+            self.object.ask(Call::Has(name.to_owned()), plain)
         }
 
         /// All names.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ipc_core::{Message, Packet};
 use serde::{Deserialize, Serialize};
 
-use super::calls::{calls, count, is_one, kept, many, no_value};
+use super::calls::{calls, count, is_one, kept, many, no_value, plain};
 use super::{admit, create, give, give_all, keep_all, logged, not_a_change, raws};
 use crate::durable::{Snapshot, Verb};
 use crate::error::{Fault, ManagerError};
@@ -37,11 +37,13 @@ enum Call {
     Pop,
     Clear,
     All,
+    /// How many of these are there, how many of them differ, and how many there are.
+    Compare(Vec<Bytes>),
 }
 
 impl Verb for Call {
     fn changes(&self) -> bool {
-        !matches!(self, Self::Len | Self::Contains(_) | Self::All)
+        !matches!(self, Self::Len | Self::Contains(_) | Self::All | Self::Compare(_))
     }
 
     fn values(&self) -> Vec<&Raw> {
@@ -52,6 +54,9 @@ impl Verb for Call {
     }
 }
 
+/// What two sets have in common, and how many there are in the other one and here.
+type Compared = (u64, u64, u64);
+
 impl Set {
     pub(super) fn new(values: Vec<Raw>, table: &Arc<Table>) -> Result<Self, Fault> {
         let mut set = Self::default();
@@ -61,6 +66,12 @@ impl Set {
 
     fn insert(&mut self, values: Vec<Kept>) {
         self.0.extend(values.into_iter().map(|kept| (kept.bytes.clone(), kept)));
+    }
+
+    fn compare(&self, values: Vec<Bytes>) -> Compared {
+        let values: HashSet<Bytes> = values.into_iter().collect();
+        let common = values.iter().filter(|value| self.0.contains_key(value)).count();
+        (common as u64, values.len() as u64, self.0.len() as u64)
     }
 
     fn alter(&mut self, call: Call, table: &Arc<Table>) -> Result<u64, Fault> {
@@ -104,6 +115,7 @@ impl BuiltIn for Set {
                 give(answer, popped.as_ref().map(|(_, kept)| kept));
             }
             Call::All => drop(give_all(answer, self.0.values())),
+            Call::Compare(values) => answer.say(&self.compare(values)),
             call => match self.alter(call, desk.table) {
                 Ok(count) => answer.say(&count),
                 Err(fault) => answer.fail(fault),
@@ -129,8 +141,8 @@ impl BuiltIn for Set {
 crate::__proxy! {
     /// A set in a manager, made by [`Manager::set`].
     ///
-    /// Values are compared as they are encoded. What two sets have in common, and the
-    /// like, is computed from copies: [`to_set`](Self::to_set).
+    /// Values are compared as they are encoded. What a set [has in common](Self::intersection) with
+    /// others, and the like, is a set of copies in this process.
     pub struct SetProxy [T]
 }
 
@@ -233,6 +245,78 @@ impl<T: Message> SetProxy<T> {
         T: Eq + Hash,
     {
         Ok(self.to_vec()?.into_iter().collect())
+    }
+
+    /// Whether none of the values is there.
+    #[doc(alias = "isdisjoint")]
+    pub fn is_disjoint<'a>(&self, values: impl IntoIterator<Item = &'a T>) -> Result<bool, ManagerError> {
+        Ok(self.compare(values)?.0 == 0)
+    }
+
+    /// Whether all that is there is among the values.
+    #[doc(alias = "issubset")]
+    pub fn is_subset<'a>(&self, values: impl IntoIterator<Item = &'a T>) -> Result<bool, ManagerError> {
+        self.compare(values).map(|(common, _, here)| common == here)
+    }
+
+    /// Whether all of the values are there.
+    #[doc(alias = "issuperset")]
+    pub fn is_superset<'a>(&self, values: impl IntoIterator<Item = &'a T>) -> Result<bool, ManagerError> {
+        self.compare(values).map(|(common, others, _)| common == others)
+    }
+
+    /// Copies of what is there, and of the values.
+    pub fn union<'a>(&self, values: impl IntoIterator<Item = &'a T>) -> Result<HashSet<T>, ManagerError>
+    where
+        T: Clone + Eq + Hash,
+    {
+        let mut all = self.to_set()?;
+        all.extend(values.into_iter().cloned());
+        Ok(all)
+    }
+
+    /// Copies of what is there and among the values.
+    pub fn intersection<'a>(
+        &self,
+        values: impl IntoIterator<Item = &'a T>,
+    ) -> Result<HashSet<T>, ManagerError>
+    where
+        T: Eq + Hash,
+    {
+        let mut here = self.to_set()?;
+        Ok(values.into_iter().filter_map(|value| here.take(value)).collect())
+    }
+
+    /// Copies of what is there and not among the values.
+    pub fn difference<'a>(&self, values: impl IntoIterator<Item = &'a T>) -> Result<HashSet<T>, ManagerError>
+    where
+        T: Eq + Hash,
+    {
+        let mut here = self.to_set()?;
+        values.into_iter().for_each(|value| drop(here.take(value)));
+        Ok(here)
+    }
+
+    /// Copies of what is either there or among the values, and not both.
+    pub fn symmetric_difference<'a>(
+        &self,
+        values: impl IntoIterator<Item = &'a T>,
+    ) -> Result<HashSet<T>, ManagerError>
+    where
+        T: Clone + Eq + Hash,
+    {
+        let mut here = self.to_set()?;
+        let values: HashSet<&T> = values.into_iter().collect();
+        for value in values {
+            if !here.remove(value) {
+                here.insert(value.clone());
+            }
+        }
+        Ok(here)
+    }
+
+    fn compare<'a>(&self, values: impl IntoIterator<Item = &'a T>) -> Result<Compared, ManagerError> {
+        self.object.ask(Call::Compare(self.bytes(values)?), plain).wait()
     }
 
     fn bytes<'a>(&self, values: impl IntoIterator<Item = &'a T>) -> Result<Vec<Bytes>, ManagerError> {

@@ -12,7 +12,7 @@ use super::builtin::{BuiltIn, Desk};
 use super::object::{Call, Hosted, Shelf, Shelved};
 use super::session::Session;
 use super::{Object, Server, homes};
-use crate::builtin::change::{Changed, Changing};
+use crate::builtin::change::{Changed, Changing, Order};
 use crate::client::lock;
 use crate::context::{self, Arriving};
 use crate::durable;
@@ -346,12 +346,12 @@ impl Server {
     }
 
     fn arranged(&self, shelved: &Mutex<Shelved>, mut args: Packet) -> Result<Changed, Fault> {
-        let arrange: Function<Vec<Vec<u8>>, Result<Vec<u64>, Fault>> =
-            args.read().map_err(Fault::arguments)?;
+        let arrange: Order = args.read().map_err(Fault::arguments)?;
+        let mut args = Some(args);
         let mut shelved = lock(shelved);
         let Shelved { built_in, journal } = &mut *shelved;
         let desk = Desk { table: &self.table, journal };
-        built_in.arrange(&desk, &mut |values| arrange(values))?;
+        built_in.arrange(&desk, &mut |values| arrange(values, args.take().unwrap_or_default()))?;
         let mut value = Packet::new();
         value.append_item(&()).map_err(Fault::reply)?;
         Ok(Changed { new: None, value, objects: Vec::new(), leases: Vec::new() })
