@@ -90,8 +90,11 @@ impl<S: 'static> Builder<S> {
     /// How the workers are started: [`StartMethod::Spawn`] unless set.
     ///
     /// With [`StartMethod::Fork`] the workers that the pool begins with are forks of
-    /// this process; those that replace them come from the fork server, because by
-    /// then the program may have threads.
+    /// this process; those that replace them, and those that [`resize`](Pool::resize) adds,
+    /// come from the fork server, because by then the program may have threads. They are
+    /// set up alike by the [`initializer`](Self::initializer) or [`state`](Self::state), but
+    /// what this process has put into its memory, a static for one, is there only in forks:
+    /// give tasks what they need by an argument.
     #[must_use]
     pub fn start_method(mut self, method: StartMethod) -> Self {
         self.rules.start_method = method;
@@ -198,12 +201,13 @@ impl<S: 'static> Builder<S> {
         self
     }
 
-    /// Replaces a worker when it has run so many items, for tasks that leak. At
-    /// least one; no limit unless set.
+    /// Replaces a worker when it has run so many items, for tasks that leak. No limit unless
+    /// set; a limit of zero, with which no worker could run any, is an error of
+    /// [`build`](Self::build).
     #[doc(alias = "maxtasksperchild")]
     #[must_use]
     pub fn max_tasks_per_child(mut self, count: u32) -> Self {
-        self.rules.tasks_per_child = Some(count.max(1));
+        self.rules.tasks_per_child = Some(count);
         self
     }
 
@@ -385,14 +389,17 @@ impl<S: 'static> Builder<S> {
     /// Starts the workers.
     ///
     /// # Errors
-    /// [`PoolError`] if `init()` was not called, if no workers were asked for or no time for
-    /// tasks, if they could not be started, or if the initializer's argument does not travel.
+    /// [`PoolError`] if `init()` was not called, if no workers were asked for, or no tasks for
+    /// each or no time for them, if they could not be started, or if the initializer's argument does not travel.
     pub fn build(mut self) -> Result<Pool<S>, PoolError> {
         if let Some(error) = self.refused {
             return Err(PoolKind::Setup(error).into());
         }
         if self.rules.task_timeout.is_some_and(|limit| limit.is_zero()) {
             return Err(PoolKind::NoTime.into());
+        }
+        if self.rules.tasks_per_child == Some(0) {
+            return Err(PoolKind::NoTasks.into());
         }
         // To count them is some twenty system calls, so it is done once for all.
         let cpus = mp_process::cpu_count();

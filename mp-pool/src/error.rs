@@ -18,6 +18,10 @@ pub(crate) enum PoolKind {
     NoWorkers,
     #[error("a `task_timeout` of zero lets no task run: allow some time, or leave it out for no limit")]
     NoTime,
+    #[error(
+        "a `max_tasks_per_child` of zero lets no worker run a task: allow one, or leave it out for no limit"
+    )]
+    NoTasks,
     #[error(transparent)]
     Start(ProcessError),
     #[error("the pool could not be set up: {0}")]

@@ -17,6 +17,7 @@ use mp_testkit::chaos;
 fn main() -> ExitCode {
     const STARTED: &[common::Started] = &[
         ("arguments_are_filled_and_read_in_place", arguments_are_filled_and_read_in_place),
+        ("an_input_waits_for_room_so_long", an_input_waits_for_room_so_long),
         ("results_are_built_in_place", results_are_built_in_place),
         ("a_block_goes_in_and_comes_back", a_block_goes_in_and_comes_back),
         ("a_block_among_other_things_is_read_in_place", a_block_among_other_things_is_read_in_place),
@@ -106,6 +107,24 @@ fn arguments_are_filled_and_read_in_place(method: StartMethod) {
     let sums = pool.map(sum, (0..20).map(|x| numbers(&arena, x))).unwrap();
     assert!(sums.into_iter().eq((0..20).map(sum_from)));
     await_none(&arena);
+}
+
+/// Nobody takes answers in meanwhile, so that no room comes: it ends with its time, and what it
+/// had given by then is run.
+fn an_input_waits_for_room_so_long(method: StartMethod) {
+    let pool = pool_of(2, method);
+    let arena = Arena::new(3 * MIB).unwrap();
+    let some = |from| {
+        let mut block = arena.alloc_timeout::<u64>(COUNT, Duration::from_millis(50)).ok()?;
+        block.iter_mut().zip(from..).for_each(|(place, number)| *place = number);
+        Some(block.share())
+    };
+    for _ in 0..3 {
+        let sums: Vec<_> = pool.imap(sum, (0..).map_while(some)).map(Result::unwrap).collect();
+        let count = sums.len() as u64;
+        assert!(count >= 3 && sums.into_iter().eq((0..count).map(sum_from)), "{count} blocks");
+        await_none(&arena);
+    }
 }
 
 fn results_are_built_in_place(method: StartMethod) {

@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         a_callback_that_panics_harms_nobody,
         a_callback_may_wait_for_others,
         callbacks_hear_of_the_pools_end,
+        a_callback_may_come_after_the_end,
         a_future_is_awaited,
         a_waker_may_use_the_pool,
         the_last_waker_may_own_the_result,
@@ -233,6 +234,24 @@ fn callbacks_hear_of_the_pools_end() {
     drop(pool);
     assert!(rx.recv_timeout(Duration::from_secs(30)).unwrap());
     handle.join().unwrap();
+}
+
+/// Of a result that has come, failed, or was cancelled while it ran or was queued.
+fn a_callback_may_come_after_the_end() {
+    let pool = Pool::new(1).unwrap();
+    let (done, failed) = (pool.apply_async(square, 3), pool.apply_async(|no: bool| assert!(no), false));
+    let mut asked = pool.apply_async(square, 4);
+    (done.wait(), failed.wait(), asked.wait());
+    assert_eq!(asked.successful(), Some(true));
+    let (running, queued) = (pool.apply_async(nap, 600_000), pool.apply_async(nap, 600_000));
+    assert!(!running.wait_timeout(Duration::from_millis(30)));
+    (queued.cancel(), running.cancel());
+    done.on_done(|result| assert_eq!(result.unwrap(), 9)).join().unwrap();
+    asked.on_done(|result| assert_eq!(result.unwrap(), 16)).join().unwrap();
+    failed.on_done(|result| assert!(result.unwrap_err().is_panic())).join().unwrap();
+    for cancelled in [running, queued] {
+        cancelled.on_done(|result| assert!(result.unwrap_err().is_cancelled())).join().unwrap();
+    }
 }
 
 struct Unpark(Thread);

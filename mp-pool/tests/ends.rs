@@ -19,6 +19,8 @@ fn main() -> ExitCode {
         terminate_frees_waiting_callers,
         a_terminated_pool_brings_no_value_in_anothers_place,
         dropping_a_busy_pool_ends_it,
+        a_stopped_worker_does_not_outlast_its_pool,
+        a_cancel_before_the_end_is_no_hindrance,
         deaths_and_an_end_amid_large_tasks,
         a_callback_may_end_the_pool,
         pools_in_tasks,
@@ -112,6 +114,53 @@ fn dropping_a_busy_pool_ends_it() {
     drop(slow);
     drop(pool);
     assert!(pids.iter().all(|pid| chaos::state(*pid).is_none()));
+}
+
+/// It hears of nothing, busy or idle, and is killed.
+fn a_stopped_worker_does_not_outlast_its_pool() {
+    for is_dropped in [true, false] {
+        let pool = Pool::new(3).unwrap();
+        let pids = pool.pids();
+        let waiting = pool.apply_async(|()| thread::sleep(Duration::from_secs(600)), ());
+        assert!(!waiting.wait_timeout(Duration::from_millis(50)));
+        pids.iter().for_each(|pid| chaos::stop(*pid).unwrap());
+        if is_dropped {
+            drop(pool)
+        } else {
+            pool.terminate()
+        }
+        assert!(pids.iter().all(|pid| chaos::state(*pid).is_none()));
+        assert!(waiting.get().unwrap_err().pool_error().is_some_and(|error| error.is_closed()));
+    }
+}
+
+/// Running and queued ones, right before the pool is joined, closed or terminated.
+fn a_cancel_before_the_end_is_no_hindrance() {
+    for round in 0..12 {
+        let pool = Pool::new(2).unwrap();
+        let nap = |millis: u64| {
+            thread::sleep(Duration::from_millis(millis));
+            millis
+        };
+        let results: Vec<_> =
+            (0..20).map(|at| pool.apply_async(nap, if at % 2 == 0 { 1 } else { 600_000 })).collect();
+        thread::sleep(Duration::from_millis(round));
+        results.iter().skip(1).step_by(2).for_each(|result| result.cancel());
+        match round % 3 {
+            0 => pool.join(),
+            1 => pool.close(),
+            _ => pool.terminate(),
+        }
+        for (at, result) in results.into_iter().enumerate() {
+            match result.get() {
+                Ok(millis) => assert_eq!((millis, at % 2), (1, 0)),
+                Err(error) if at % 2 == 1 => {
+                    assert!(error.is_cancelled() || error.pool_error().is_some(), "{error}")
+                }
+                Err(error) => assert!(round % 3 == 2 && error.pool_error().is_some(), "{error}"),
+            }
+        }
+    }
 }
 
 /// Large arguments and results on their way each way, workers that are killed amid them, and an

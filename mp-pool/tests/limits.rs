@@ -6,15 +6,21 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{LONG, Tally, start_library_threads};
+use common::{LONG, Tally};
 use mp_pool::{Pool, task_deadline};
 use mp_process::StartMethod;
 use mp_testkit::chaos;
-use mp_testkit::harness::{Suite, variants};
 
 fn main() -> ExitCode {
-    let methods = [("spawn", StartMethod::Spawn), ("forkserver", StartMethod::ForkServer)];
-    let mut trials = mp_testkit::trials![
+    const STARTED: &[common::Started] = &[
+        ("a_task_ends_by_its_soft_limit", a_task_ends_by_its_soft_limit),
+        ("the_nearer_limit_is_told", the_nearer_limit_is_told),
+        ("too_large_a_task_is_out_of_memory", too_large_a_task_is_out_of_memory),
+        ("a_task_that_grows_too_much_is_stopped", a_task_that_grows_too_much_is_stopped),
+        ("a_worker_that_grew_is_replaced", a_worker_that_grew_is_replaced),
+        ("workers_report_when_they_leave", workers_report_when_they_leave),
+    ];
+    let others = mp_testkit::trials![
         a_slow_initializer_is_no_part_of_a_tasks_time,
         without_a_limit_there_is_no_deadline,
         a_limit_of_no_time_is_an_error,
@@ -24,17 +30,7 @@ fn main() -> ExitCode {
         killed_workers_do_not_say_farewell,
         an_exit_function_that_panics_harms_nobody,
     ];
-    trials.extend(variants("a_task_ends_by_its_soft_limit", methods, a_task_ends_by_its_soft_limit));
-    trials.extend(variants("the_nearer_limit_is_told", methods, the_nearer_limit_is_told));
-    trials.extend(variants("too_large_a_task_is_out_of_memory", methods, too_large_a_task_is_out_of_memory));
-    trials.extend(variants(
-        "a_task_that_grows_too_much_is_stopped",
-        methods,
-        a_task_that_grows_too_much_is_stopped,
-    ));
-    trials.extend(variants("a_worker_that_grew_is_replaced", methods, a_worker_that_grew_is_replaced));
-    trials.extend(variants("workers_report_when_they_leave", methods, workers_report_when_they_leave));
-    Suite::new(trials).warm_up(start_library_threads).run()
+    common::run(STARTED, others)
 }
 
 fn square(x: u64) -> u64 {

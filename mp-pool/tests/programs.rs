@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
@@ -27,6 +27,7 @@ fn main() -> ExitCode {
             "forks" => fork_amid(method),
             "begins" => begin_again(method),
             "loses" => lose_newcomers(method),
+            "leaves" => leave_amid_tasks(method),
             _ => have_threads(method),
         }
         return ExitCode::SUCCESS;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
             an_owner_killed_as_its_workers_come_leaves_none,
         ),
         each("workers_killed_as_they_come_are_replaced", workers_killed_as_they_come_are_replaced),
+        each("a_program_that_ends_amid_tasks_leaves_nothing", a_program_that_ends_amid_tasks_leaves_nothing),
         each("a_fork_leaves_its_parents_pool_alone", a_fork_leaves_its_parents_pool_alone),
         each("a_program_with_threads_forks_none_of_them", a_program_with_threads_forks_none_of_them),
     ];
@@ -87,6 +89,27 @@ fn workers_end_with_their_killed_owner(method: &'static str) {
         assert!(killed.elapsed() < LIMIT, "still there: {:?}", before.diff().processes);
         thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// Returns from `main` while pools that nothing drops are at work, and one replaces its workers.
+fn leave_amid_tasks(method: StartMethod) {
+    static POOLS: OnceLock<[Pool; 2]> = OnceLock::new();
+    let build = |most: u32| {
+        let builder = Pool::builder().processes(2).start_method(method);
+        builder.max_tasks_per_child(most).build().unwrap()
+    };
+    let pools = POOLS.get_or_init(|| [build(1), build(1000)]);
+    let nap = |millis: u64| thread::sleep(Duration::from_millis(millis));
+    std::mem::forget(pools.each_ref().map(|pool| pool.map_async(nap, vec![3; 300])));
+    std::mem::forget(pools[1].apply_async(nap, 600_000).on_done(|_| ()));
+    pools[0].apply(nap, 1).unwrap();
+    pools[1].close();
+}
+
+fn a_program_that_ends_amid_tasks_leaves_nothing(method: &'static str) {
+    let before = Census::take();
+    program("leaves", method).run(LIMIT).unwrap().expect_success();
+    before.assert_level();
 }
 
 /// Has pools one after the other, each of which ends while its workers come up.

@@ -3,52 +3,41 @@
 mod common;
 
 use std::process::ExitCode;
+use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
-use common::{Tally, square, start_library_threads};
+use common::{Tally, square};
 use ipc_core::{Handle, pipe};
 use mp_pool::Pool;
 use mp_process::StartMethod;
-use mp_testkit::harness::Suite;
-use mp_testkit::{chaos, variants};
-
-const METHODS: [(&str, StartMethod); 2] =
-    [("spawn", StartMethod::Spawn), ("forkserver", StartMethod::ForkServer)];
+use mp_testkit::chaos;
 
 fn main() -> ExitCode {
-    let mut trials = Vec::new();
-    trials.extend(variants("tasks_run", METHODS, tasks_run));
-    trials.extend(variants("state_stays_with_its_worker", METHODS, state_stays_with_its_worker));
-    trials.extend(variants(
-        "an_initializer_runs_in_each_worker",
-        METHODS,
-        an_initializer_runs_in_each_worker,
-    ));
-    trials.extend(variants(
-        "a_failing_initializer_fails_the_pool",
-        METHODS,
-        a_failing_initializer_fails_the_pool,
-    ));
-    trials.extend(variants(
-        "workers_are_replaced_after_their_tasks",
-        METHODS,
-        workers_are_replaced_after_their_tasks,
-    ));
-    trials.extend(variants(
-        "a_backlog_outlives_its_workers_replacement",
-        METHODS,
-        a_backlog_outlives_its_workers_replacement,
-    ));
-    trials.extend(variants("a_task_out_of_time_is_stopped", METHODS, a_task_out_of_time_is_stopped));
-    trials.extend(variants("a_killed_worker_is_replaced", METHODS, a_killed_worker_is_replaced));
-    trials.extend(mp_testkit::trials![
+    const STARTED: &[common::Started] = &[
+        ("tasks_run", tasks_run),
+        ("state_stays_with_its_worker", state_stays_with_its_worker),
+        ("an_initializer_runs_in_each_worker", an_initializer_runs_in_each_worker),
+        ("a_replacement_is_set_up_like_the_first", a_replacement_is_set_up_like_the_first),
+        ("only_the_first_workers_can_be_forks", only_the_first_workers_can_be_forks),
+        ("a_failing_initializer_fails_the_pool", a_failing_initializer_fails_the_pool),
+        (
+            "an_initializer_that_ends_its_worker_fails_the_pool",
+            an_initializer_that_ends_its_worker_fails_the_pool,
+        ),
+        ("workers_are_replaced_after_their_tasks", workers_are_replaced_after_their_tasks),
+        ("a_backlog_outlives_its_workers_replacement", a_backlog_outlives_its_workers_replacement),
+        ("a_task_out_of_time_is_stopped", a_task_out_of_time_is_stopped),
+        ("a_killed_worker_is_replaced", a_killed_worker_is_replaced),
+    ];
+    let others = mp_testkit::trials![
         a_state_argument_may_hold_handles,
         a_state_argument_must_not_move,
+        no_tasks_for_a_worker_is_an_error,
         try_map_ends_with_the_first_error,
         a_state_lost_with_its_worker_is_made_again,
-    ]);
-    Suite::new(trials).warm_up(start_library_threads).run()
+    ];
+    common::run(STARTED, others)
 }
 
 fn tasks_run(method: StartMethod) {
@@ -77,12 +66,60 @@ fn state_stays_with_its_worker(method: StartMethod) {
 }
 
 fn an_initializer_runs_in_each_worker(method: StartMethod) {
-    static SEEN: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    static SEEN: OnceLock<String> = OnceLock::new();
     let remember = |text: String| SEEN.set(text).unwrap();
     let builder = Pool::builder().processes(3).start_method(method);
     let pool = builder.initializer(remember, "from the parent".to_owned()).build().unwrap();
     let seen = pool.map(|_: u8| SEEN.get().cloned(), 0..60).unwrap();
     assert!(seen.iter().all(|seen| seen.as_deref() == Some("from the parent")));
+}
+
+/// Whether it was killed, had done its tasks or is one more: with the argument, and what
+/// that has of handles.
+fn a_replacement_is_set_up_like_the_first(method: StartMethod) {
+    static SEEN: OnceLock<String> = OnceLock::new();
+    let (tally, text) = (Tally::new(), "from the parent".repeat(10_000));
+    let make = |(tally, text): (Tally, String)| {
+        tally.add(0, 1);
+        SEEN.set(text.clone()).unwrap();
+        (tally, text)
+    };
+    let builder = Pool::builder().processes(2).start_method(method).retries(1).max_tasks_per_child(30);
+    let pool = builder.state(make, (tally.clone(), text.clone())).build().unwrap();
+    let look = |(tally, text): &mut (Tally, String), (): ()| {
+        tally.add(1, 1);
+        (std::process::id(), SEEN.get() == Some(text), text.len())
+    };
+    for round in 0..6 {
+        if round % 2 == 0 {
+            pool.pids().into_iter().for_each(|pid| drop(chaos::kill(pid)));
+        }
+        pool.resize(2 + round).unwrap();
+        let workers = pool.map_state(look, [(); 60]).unwrap();
+        assert!(
+            workers
+                .iter()
+                .all(|(pid, is_seen, len)| { *is_seen && *len == text.len() && *pid != std::process::id() })
+        );
+    }
+    assert!(tally.get(0) >= 12, "{} workers were set up", tally.get(0));
+    assert!(tally.get(1) >= 360, "{} tasks found the handle", tally.get(1));
+}
+
+/// What this process had in its memory is there in its forks, and not in what replaces them.
+fn only_the_first_workers_can_be_forks(method: StartMethod) {
+    static WORD: OnceLock<u32> = OnceLock::new();
+    WORD.get_or_init(|| 7);
+    let pool = Pool::builder().processes(2).start_method(method).retries(1).build().unwrap();
+    let words = |pool: &Pool| pool.map(|(): ()| WORD.get().copied(), [(); 40]).unwrap();
+    let first = (method == StartMethod::Fork).then_some(7);
+    assert!(words(&pool).into_iter().all(|word| word == first));
+    let workers = pool.pids();
+    workers.iter().for_each(|pid| chaos::kill(*pid).unwrap());
+    while pool.pids().iter().any(|pid| workers.contains(pid)) {
+        pool.apply(square, 1).unwrap();
+    }
+    assert!(words(&pool).into_iter().all(|word| word.is_none()));
 }
 
 fn a_failing_initializer_fails_the_pool(method: StartMethod) {
@@ -102,6 +139,36 @@ fn a_failing_initializer_fails_the_pool(method: StartMethod) {
     pool.terminate();
     // Three that fail are enough, and the other place may have had one on its way.
     assert!((3..=4).contains(&starts.get(0)), "{} workers were started", starts.get(0));
+}
+
+/// It has no panic to tell of, and the pool gives up all the same.
+fn an_initializer_that_ends_its_worker_fails_the_pool(method: StartMethod) {
+    let ends: [fn(Tally); 3] = [
+        |starts| {
+            starts.add(0, 1);
+            std::process::exit(3)
+        },
+        |starts| {
+            starts.add(0, 1);
+            std::process::abort()
+        },
+        |starts| {
+            starts.add(0, 1);
+            chaos::kill(std::process::id()).unwrap();
+        },
+    ];
+    for (end, how) in ends.into_iter().zip(["3", "SIGABRT", "SIGKILL"]) {
+        let starts = Tally::new();
+        let builder = Pool::builder().processes(2).start_method(method).retries(1000);
+        let pool = builder.initializer(end, starts.clone()).build().unwrap();
+        let waiting = pool.apply_async(square, 3);
+        let error = pool.map(square, 0..100).unwrap_err();
+        assert!(error.pool_error().is_some_and(|error| error.is_broken()), "{error}");
+        assert!(error.to_string().contains(how), "{error}");
+        assert!(waiting.get().unwrap_err().pool_error().unwrap().is_broken());
+        pool.terminate();
+        assert!((1..50).contains(&starts.get(0)), "{} workers were started", starts.get(0));
+    }
 }
 
 fn workers_are_replaced_after_their_tasks(method: StartMethod) {
@@ -211,4 +278,10 @@ fn a_state_lost_with_its_worker_is_made_again() {
     chaos::kill(pool.pids()[0]).unwrap();
     thread::sleep(Duration::from_millis(20));
     assert_eq!(pool.map_state(count, 0..3).unwrap(), [1, 2, 3]);
+}
+
+fn no_tasks_for_a_worker_is_an_error() {
+    let error = Pool::builder().processes(1).max_tasks_per_child(0).build().unwrap_err();
+    assert!(error.to_string().contains("max_tasks_per_child"), "{error}");
+    assert!(!error.is_broken() && !error.is_closed(), "{error}");
 }
