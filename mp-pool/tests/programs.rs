@@ -142,7 +142,7 @@ fn an_owner_killed_as_its_workers_come_leaves_none(method: &'static str) {
 /// Some of the workers are killed before they take a task.
 fn lose_newcomers(method: StartMethod) {
     let begin = |every: u32| {
-        if std::process::id() % every == 0 {
+        if std::process::id().is_multiple_of(every) {
             let _ = chaos::kill(std::process::id());
         }
     };
