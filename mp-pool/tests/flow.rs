@@ -17,6 +17,7 @@ fn main() -> ExitCode {
     let trials = mp_testkit::trials![
         what_was_taken_back_does_not_return_to_a_slow_worker,
         slow_tasks_after_quick_ones_are_with_all_workers,
+        a_quick_task_does_not_wait_for_a_slow_one_of_another_thread,
         slow_items_at_the_end_are_shared_out,
         slow_items_of_one_task_are_shared_out,
         items_after_quick_ones_are_shared_out,
@@ -60,6 +61,41 @@ fn meet_others((path, count): (String, u32)) -> u32 {
         thread::sleep(Duration::from_millis(1));
     }
     count
+}
+
+/// Is there, and stays until it may leave.
+fn await_leave((here, leave): (String, String)) {
+    std::fs::write(here, "").unwrap();
+    await_file(&leave);
+}
+
+fn await_file(path: &str) {
+    let begin = std::time::Instant::now();
+    while !std::path::Path::new(path).exists() {
+        assert!(begin.elapsed() < Duration::from_secs(20), "nobody came");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn a_quick_task_does_not_wait_for_a_slow_one_of_another_thread() {
+    let folder = std::env::temp_dir().join(format!("mp-pool-leave-{}", std::process::id()));
+    let file = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let pool = Pool::new(4).unwrap();
+    for round in 0..3 {
+        // Now the pool thinks that it may as well wait behind one.
+        (0..500).for_each(|x| assert_eq!(pool.apply(square, x).unwrap(), x * x));
+        std::fs::create_dir(&folder).unwrap();
+        thread::scope(|scope| {
+            let slow = scope.spawn(|| pool.apply(await_leave, (file("here"), file("leave"))));
+            await_file(&file("here"));
+            // Its caller sleeps for all by now, and nothing waits behind it yet.
+            thread::sleep(Duration::from_millis(20));
+            assert_eq!(pool.apply(square, 7).unwrap(), 49);
+            std::fs::write(file("leave"), "").unwrap();
+            assert!(slow.join().unwrap().is_ok(), "round {round}: it waited for the slow one");
+        });
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 }
 
 fn what_was_taken_back_does_not_return_to_a_slow_worker() {

@@ -10,7 +10,7 @@ const PATIENCE: Duration = Duration::from_millis(1);
 
 impl Core {
     /// Whether a worker has nothing to do while another has things that wait.
-    pub(super) fn is_lopsided(&self) -> bool {
+    pub(crate) fn is_lopsided(&self) -> bool {
         let waits = |hands: &Hands| hands.alive && hands.held.iter().any(|id| self.may_wait(hands, *id));
         let all_given = self.queue.is_empty() || self.is_sparing();
         all_given && self.next_worker(true).is_some() && self.workers.iter().any(waits)

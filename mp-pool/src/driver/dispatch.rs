@@ -159,10 +159,16 @@ impl Driver {
         state.core.laggards().1
     }
 
-    /// Has whoever sleeps for all look again in time, if a worker took a part of a message or
-    /// nothing at all: no answer need come before it is tried again.
-    fn wake_for_the_rest(&self, state: &State) {
-        if state.driven && (state.is_cut() || state.core.is_stuck()) {
+    /// Has whoever sleeps for all look again in time: where a worker took a part of a message or
+    /// nothing at all, for no answer need come before it is tried again; and where something waits
+    /// behind another task, which may take long, while a worker is idle.
+    fn wake_for_the_rest(&self, state: &mut State) {
+        if !state.driven {
+            return;
+        }
+        let is_unseen = !state.watches && state.core.is_lopsided();
+        if is_unseen || state.is_cut() || state.core.is_stuck() {
+            state.watches |= is_unseen;
             self.bell.ring();
         }
     }

@@ -89,6 +89,8 @@ struct State {
     driven: bool,
     /// Whose answers wake him.
     listened: Vec<bool>,
+    /// He will look in time whether things wait in workers for nothing.
+    watches: bool,
     /// Jobs whose callers sleep until they are woken.
     sleepers: VecDeque<JobId>,
     supervised: bool,
@@ -454,6 +456,7 @@ impl State {
             refusal: None,
             driven: false,
             listened: vec![false; workers],
+            watches: false,
             sleepers: VecDeque::new(),
             supervised: false,
             supervisor: Supervisor::Awake,

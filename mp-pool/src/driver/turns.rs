@@ -109,6 +109,7 @@ impl Driver {
         .into_iter()
         .flatten()
         .min();
+        state.watches = again.is_some();
         let speaking = state.listen();
         let all: Vec<Arc<Station>> =
             state.stations.iter().flatten().chain(&state.leaving).map(Arc::clone).collect();
