@@ -29,22 +29,36 @@ const _: () = assert!(align_of::<pthread_mutex_t>() <= RobustMutex::ALIGN);
 pub(crate) unsafe fn init(mutex: *mut u8) -> io::Result<()> {
     let mut attributes = MaybeUninit::uninit();
     let attributes = attributes.as_mut_ptr();
-    // All that is declared is zeroed, so it is made here, and its fields are put in their place: before
-    // it is first locked nothing points to it.
-    let mut made = MaybeUninit::<pthread_mutex_t>::zeroed();
-    // SAFETY: the attributes are initialised by the first call, used, and destroyed; `mutex` has room for
-    // the fields, as its caller says.
+    // SAFETY: the attributes are initialised by the first call, used, and destroyed; of `mutex` its
+    // caller says that it may be initialised.
     unsafe {
         check(libc::pthread_mutexattr_init(attributes))?;
         let result = check(libc::pthread_mutexattr_setpshared(attributes, libc::PTHREAD_PROCESS_SHARED))
             .and_then(|()| check(libc::pthread_mutexattr_setrobust(attributes, libc::PTHREAD_MUTEX_ROBUST)))
             .and_then(|()| check(libc::pthread_mutexattr_settype(attributes, libc::PTHREAD_MUTEX_ERRORCHECK)))
-            .and_then(|()| check(libc::pthread_mutex_init(made.as_mut_ptr(), attributes)));
+            .and_then(|()| init_with(mutex, attributes));
         libc::pthread_mutexattr_destroy(attributes);
-        let fields = size_of::<pthread_mutex_t>().min(RobustMutex::SIZE);
-        mutex.copy_from_nonoverlapping(made.as_ptr().cast(), fields);
         result
     }
+}
+
+/// # Safety
+/// As [`init`], with attributes that are initialised.
+unsafe fn init_with(mutex: *mut u8, attributes: *const libc::pthread_mutexattr_t) -> io::Result<()> {
+    if !IS_DECLARED_LARGER {
+        // SAFETY: there is room for all of it, as its caller says.
+        return unsafe { check(libc::pthread_mutex_init(mutex.cast(), attributes)) };
+    }
+    // All that is declared is zeroed at first, and only the fields are used from then on.
+    let mut made = MaybeUninit::<pthread_mutex_t>::zeroed();
+    // SAFETY: it is made where there is room for what is declared, and its fields, which are no more than
+    // there is room for, move to their place before anybody locks it. A mutex that was never locked is
+    // nothing but these: it is in no list, and none of them is an address of its own.
+    unsafe {
+        check(libc::pthread_mutex_init(made.as_mut_ptr(), attributes))?;
+        mutex.copy_from_nonoverlapping(made.as_ptr().cast(), RobustMutex::SIZE);
+    }
+    Ok(())
 }
 
 /// # Safety
