@@ -13,7 +13,7 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use common::{Tally, square, start_library_threads};
-use mp_pool::Pool;
+use mp_pool::{AsyncResult, Pool};
 use mp_testkit::chaos;
 use mp_testkit::harness::Suite;
 
@@ -241,11 +241,12 @@ fn a_callback_may_come_after_the_end() {
     let pool = Pool::new(1).unwrap();
     let (done, failed) = (pool.apply_async(square, 3), pool.apply_async(|no: bool| assert!(no), false));
     let mut asked = pool.apply_async(square, 4);
-    (done.wait(), failed.wait(), asked.wait());
+    [&done, &asked].into_iter().for_each(AsyncResult::wait);
+    failed.wait();
     assert_eq!(asked.successful(), Some(true));
     let (running, queued) = (pool.apply_async(nap, 600_000), pool.apply_async(nap, 600_000));
     assert!(!running.wait_timeout(Duration::from_millis(30)));
-    (queued.cancel(), running.cancel());
+    [&queued, &running].into_iter().for_each(AsyncResult::cancel);
     done.on_done(|result| assert_eq!(result.unwrap(), 9)).join().unwrap();
     asked.on_done(|result| assert_eq!(result.unwrap(), 16)).join().unwrap();
     failed.on_done(|result| assert!(result.unwrap_err().is_panic())).join().unwrap();
