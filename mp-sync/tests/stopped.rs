@@ -1,11 +1,10 @@
 //! What a process that was stopped, and neither goes on nor ends, holds up, and what it does not.
+//! Those that wait asleep, and hold up nobody, are in `stopped_asleep`.
 
 mod common;
 
 use common::{Child, LONG, SHORT, child_that, eventually, fork, run};
-use mp_sync::{
-    AcquireError, Barrier, BarrierError, Condition, Event, Lock, Permit, Queue, RwLock, Semaphore,
-};
+use mp_sync::{AcquireError, Barrier, BarrierError, Permit, Queue, RwLock, Semaphore};
 
 /// A consumer waits at the head of the others, and a producer at the head of the producers.
 fn one_who_is_stopped_in_a_queue_holds_up_nobody_who_only_tries() {
@@ -94,59 +93,6 @@ fn a_stopped_process_holds_up_no_permits_of_the_dead() {
     assert!(first.join());
 }
 
-/// The one that was stopped is woken when the lock is free, and does not come.
-fn a_stopped_process_that_waits_for_a_lock_holds_up_nobody() {
-    let (lock, shared) = (Lock::new().unwrap(), RwLock::new().unwrap());
-    let (held, written) = (lock.lock().unwrap(), shared.write().unwrap());
-    let lock_it = || drop(lock.lock().unwrap());
-    let read_it = || drop(shared.read().unwrap());
-    let firsts = [asleep_in(lock_it), asleep_in(read_it)];
-    let seconds = [asleep_in(lock_it), asleep_in(read_it)];
-    firsts.iter().for_each(Child::stop);
-    drop((held, written));
-    for second in seconds {
-        eventually("it looks for itself", || second.has_ended());
-        assert!(second.join());
-    }
-    firsts.iter().for_each(Child::go_on);
-    assert!(firsts.into_iter().all(Child::join));
-}
-
-/// It waits for the turn to be the first one, between others that wait for items.
-fn a_stopped_process_behind_the_first_one_holds_up_no_items() {
-    let queue = Queue::new().unwrap();
-    let get = || assert!(queue.get().is_ok());
-    let (first, second, third) = (asleep_in(get), asleep_in(get), asleep_in(get));
-    second.stop();
-    for item in [1u32, 2] {
-        queue.put(item).unwrap();
-    }
-    for consumer in [first, third] {
-        eventually("it gets one", || consumer.has_ended());
-        assert!(consumer.join());
-    }
-    second.go_on();
-    queue.put(3).unwrap();
-    assert!(second.join());
-}
-
-fn a_stopped_process_that_waits_to_be_told_holds_up_nobody() {
-    let (event, condition) = (Event::new().unwrap(), Condition::new().unwrap());
-    let wait = || event.wait();
-    let be_notified = || drop(condition.wait(condition.lock().unwrap()).unwrap());
-    let firsts = [asleep_in(wait), asleep_in(be_notified)];
-    let seconds = [asleep_in(wait), asleep_in(be_notified)];
-    firsts.iter().for_each(Child::stop);
-    event.set();
-    condition.notify_all();
-    for second in seconds {
-        eventually("it is told", || second.has_ended());
-        assert!(second.join());
-    }
-    firsts.iter().for_each(Child::go_on);
-    assert!(firsts.into_iter().all(Child::join));
-}
-
 fn one_who_waits(seats: &Semaphore, acquire: for<'a> fn(&'a Semaphore) -> Acquired<'a>) -> Child {
     asleep_in(|| drop(acquire(seats).unwrap()))
 }
@@ -188,9 +134,6 @@ fn main() {
         a_stopped_process_holds_up_no_permits,
         a_stopped_process_holds_up_no_permits_for_those_behind_it,
         a_stopped_process_holds_up_no_permits_of_the_dead,
-        a_stopped_process_that_waits_for_a_lock_holds_up_nobody,
-        a_stopped_process_behind_the_first_one_holds_up_no_items,
-        a_stopped_process_that_waits_to_be_told_holds_up_nobody,
         a_turn_that_is_not_free_in_time_breaks_the_barrier,
     ]);
 }

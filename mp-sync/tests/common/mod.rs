@@ -62,6 +62,12 @@ impl Child {
         unsafe { libc::kill(self.0, libc::SIGKILL) };
     }
 
+    /// Has it run the handler that it gave to [`on_interrupt`].
+    pub(crate) fn interrupt(&self) {
+        // SAFETY: the id is of a child of ours that has not been reaped.
+        unsafe { libc::kill(self.0, libc::SIGUSR1) };
+    }
+
     /// Stops it where it is; returns when it has stopped.
     pub(crate) fn stop(&self) {
         let mut status = 0;
@@ -145,6 +151,16 @@ pub(crate) fn child_that<'a>(work: impl FnOnce(&Event) + 'a) -> Child {
     });
     ready.wait_timeout(LONG).expect("the child comes so far");
     child
+}
+
+/// Has `handler` run in this process whenever it is interrupted.
+pub(crate) fn on_interrupt(handler: extern "C" fn(libc::c_int)) {
+    // SAFETY: zeros are a value of the structure; the handlers of the tests do only what one may.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = handler as *const () as usize;
+        assert_eq!(libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut()), 0);
+    }
 }
 
 /// How many handles this process has.

@@ -1,0 +1,185 @@
+//! A process that was stopped while it waits, asleep, holds up nobody: under each start method.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use ipc_core::Message;
+use mp_process::{Process, StartMethod};
+use mp_sync::{Condition, Event, Lock, Queue, RwLock};
+use mp_testkit::{Program, Suite, Trial, chaos, variants};
+
+const SHORT: Duration = Duration::from_millis(20);
+const LONG: Duration = Duration::from_secs(10);
+
+/// A child that has come so far in its work that it sleeps.
+fn asleep_in<A: Message>(method: StartMethod, work: fn((Event, A)), given: A) -> Process<()> {
+    let ready = Event::new().unwrap();
+    let builder = Process::builder().start_method(method).kill_on_drop(true);
+    let child = builder.spawn(work, (ready.clone(), given)).unwrap();
+    ready.wait_timeout(LONG).unwrap();
+    eventually("it sleeps", || state(&child) == 'S');
+    std::thread::sleep(SHORT);
+    child
+}
+
+fn state(child: &Process<()>) -> char {
+    chaos::state(child.pid()).unwrap_or('X')
+}
+
+/// Stops it, unless it ends first.
+fn stop(child: &Process<()>) {
+    chaos::stop(child.pid()).unwrap();
+    eventually("it stops", || matches!(state(child), 'T' | 'Z' | 'X'));
+}
+
+fn go_on(child: Process<()>) {
+    // It may have ended.
+    let _ = chaos::cont(child.pid());
+    child.join_timeout(LONG).unwrap();
+}
+
+fn eventually(what: &str, done: impl Fn() -> bool) {
+    let until = Instant::now() + LONG;
+    while !done() {
+        assert!(Instant::now() < until, "{what}: not within ten seconds");
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
+/// Stopped just when it is woken, for a lock that is free then: it does not come, and has the
+/// wake-up. One that is stopped while nothing wakes it has left the line.
+fn a_stopped_process_that_was_woken_for_a_lock_holds_up_nobody(method: StartMethod) {
+    let lock = Lock::new().unwrap();
+    let lock_it = |(ready, lock): (Event, Lock)| {
+        ready.set();
+        drop(lock.lock().unwrap());
+    };
+    for _ in 0..8 {
+        let held = lock.lock().unwrap();
+        let [first, second] = [(); 2].map(|()| asleep_in(method, lock_it, lock.clone()));
+        drop(held);
+        stop(&first);
+        if lock.try_lock().is_err() {
+            // It holds the lock, which is another thing.
+            go_on(first);
+            second.join_timeout(LONG).unwrap();
+            continue;
+        }
+        second.join_timeout(LONG).unwrap();
+        go_on(first);
+    }
+}
+
+/// As above, of those who want to read and wait for a writer.
+fn a_stopped_process_that_was_woken_to_read_holds_up_nobody(method: StartMethod) {
+    let shared = RwLock::new().unwrap();
+    let read_it = |(ready, shared): (Event, RwLock)| {
+        ready.set();
+        drop(shared.read().unwrap());
+    };
+    for _ in 0..8 {
+        let written = shared.write().unwrap();
+        let [first, second] = [(); 2].map(|()| asleep_in(method, read_it, shared.clone()));
+        drop(written);
+        stop(&first);
+        if shared.try_read().is_err() {
+            // It is in the gate, which is another thing.
+            go_on(first);
+            second.join_timeout(LONG).unwrap();
+            continue;
+        }
+        second.join_timeout(LONG).unwrap();
+        go_on(first);
+    }
+}
+
+/// As above, of one who was behind the first in line, which goes on with its item.
+fn a_stopped_process_behind_the_first_one_holds_up_no_items(method: StartMethod) {
+    let get = |(ready, queue): (Event, Queue<u32>)| {
+        ready.set();
+        queue.get().unwrap();
+    };
+    for _ in 0..8 {
+        let queue = Queue::new().unwrap();
+        let [first, second, third] = [(); 3].map(|()| asleep_in(method, get, queue.clone()));
+        queue.put(1).unwrap();
+        while !queue.is_empty() {
+            std::hint::spin_loop();
+        }
+        stop(&second);
+        first.join_timeout(LONG).unwrap();
+        queue.put(2).unwrap();
+        if let Ok(item) = queue.try_get() {
+            // Nobody is the first one now.
+            queue.put(item).unwrap();
+            third.join_timeout(LONG).unwrap();
+            queue.put(3).unwrap();
+            go_on(second);
+        } else {
+            // The third one has got it, or the second one is the first in line: another thing.
+            queue.put(3).unwrap();
+            go_on(second);
+            third.join_timeout(LONG).unwrap();
+        }
+    }
+}
+
+/// All others are told at once.
+fn a_stopped_process_that_waits_to_be_told_holds_up_nobody(method: StartMethod) {
+    let (event, condition) = (Event::new().unwrap(), Condition::new().unwrap());
+    let wait = |(ready, event): (Event, Event)| {
+        ready.set();
+        event.wait();
+    };
+    let be_notified = |(ready, condition): (Event, Condition)| {
+        let guard = condition.lock().unwrap();
+        ready.set();
+        drop(condition.wait(guard).unwrap());
+    };
+    let pair = || [asleep_in(method, wait, event.clone()), asleep_in(method, be_notified, condition.clone())];
+    let (firsts, others) = (pair(), [pair(), pair()]);
+    firsts.iter().for_each(stop);
+    event.set();
+    condition.notify_all();
+    others.into_iter().flatten().for_each(|other| other.join_timeout(LONG).unwrap());
+    firsts.into_iter().for_each(go_on);
+}
+
+/// Names the one test that this program is to run by itself.
+const ALONE: &str = "MP_SYNC_TEST_ALONE";
+
+fn main() -> ExitCode {
+    macro_rules! tests {
+        ($($name:ident),* $(,)?) => { [$((stringify!($name), $name as fn(StartMethod))),*] };
+    }
+    let tests = tests![
+        a_stopped_process_that_was_woken_for_a_lock_holds_up_nobody,
+        a_stopped_process_that_was_woken_to_read_holds_up_nobody,
+        a_stopped_process_behind_the_first_one_holds_up_no_items,
+        a_stopped_process_that_waits_to_be_told_holds_up_nobody,
+    ];
+    if let Ok(name) = std::env::var(ALONE) {
+        mp_process::init();
+        let (_, test) = tests.iter().find(|(known, _)| *known == name).expect("a known test");
+        test(StartMethod::Fork);
+        return ExitCode::SUCCESS;
+    }
+    let methods = [("spawn", StartMethod::Spawn), ("forkserver", StartMethod::ForkServer)];
+    let trials = tests.into_iter().flat_map(|(name, test)| {
+        let mut trials = variants(name, methods, test);
+        // Trials run under a watchdog, which is a thread, and then a process cannot be forked.
+        let alone = move || {
+            let program = Program::this().expect("this program").env(ALONE, name);
+            program.run(5 * LONG).expect("an end").expect_success();
+        };
+        trials.push(Trial::new(format!("{name}::fork"), alone));
+        trials
+    });
+    let warm_up = || {
+        drop(Lock::new().unwrap());
+        for method in [StartMethod::Spawn, StartMethod::ForkServer] {
+            Process::builder().start_method(method).spawn(|()| (), ()).unwrap().join().unwrap();
+        }
+    };
+    Suite::new(trials.collect()).timeout(Duration::from_secs(60)).warm_up(warm_up).run()
+}
