@@ -45,7 +45,7 @@ const MEMORY: usize = 256 << 20;
 ///
 /// # Limits
 /// A queue holds 256 MiB unless it is [built](Queue::builder) with more; memory is
-/// taken as it is needed. One item may take half of that, and hold 253 handles. How
+/// taken as it is needed. One item may take half of that, up to 4 GiB, and hold 253 handles. How
 /// many handles may lie in queues at a time is bounded by the system.
 ///
 /// # Examples

@@ -43,12 +43,13 @@ use crate::timeout;
 /// ```
 ///
 /// A structure of plain data derives what is needed, which checks that any bits are a value
-/// of it:
+/// of it; see [`Plain`] for the line that tells the derives where they are:
 /// ```
 /// use mp_sync::Value;
 /// use mp_sync::bytemuck::{self, Pod, Zeroable};
 ///
 /// #[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]
+/// #[bytemuck(crate = "mp_sync::bytemuck")]
 /// #[repr(C)]
 /// struct Point {
 ///     x: f64,
