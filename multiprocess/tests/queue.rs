@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use common::{LONG, SHORT, spawn, suite};
 use multiprocess::sync::{GetError, PutError};
-use multiprocess::{Event, Lock, Message, Queue, Receiver, Sender, StartMethod, pipe};
+use multiprocess::{BinarySemaphore, Event, Lock, Message, Queue, Receiver, Sender, StartMethod, pipe};
 use serde::ser::{Serialize, Serializer};
 
 suite! {
@@ -15,6 +15,7 @@ suite! {
         a_full_queue_is_emptied_by_a_child,
         items_of_parent_and_child_arrive,
         items_of_one_producer_keep_their_order,
+        items_of_several_producers_come_in_the_order_of_their_puts,
         a_child_ends_before_its_item_is_taken,
         one_killed_while_it_waits_for_an_item_disturbs_nobody,
         locks_and_channel_ends_travel_in_items,
@@ -112,6 +113,30 @@ fn items_of_one_producer_keep_their_order(method: StartMethod) {
         next[producer as usize] += 1;
     }
     children.into_iter().for_each(|child| child.join().unwrap());
+}
+
+/// In the original each producer has a thread that sends, and the order is that of the threads.
+fn items_of_several_producers_come_in_the_order_of_their_puts(method: StartMethod) {
+    const ROUNDS: u32 = 100;
+    let (queue, turns) = (Queue::new().unwrap(), [0, 0].map(|_| BinarySemaphore::new().unwrap()));
+    turns.iter().for_each(|turn| turn.acquire().unwrap());
+    let answer = |(queue, [ours, theirs]): (Queue<u32>, [BinarySemaphore; 2])| {
+        for round in 0..ROUNDS {
+            ours.acquire().unwrap();
+            queue.put(2 * round + 1).unwrap();
+            theirs.release().unwrap();
+        }
+    };
+    let child = spawn(method, answer, (queue.clone(), turns.clone())).unwrap();
+    let [theirs, ours] = turns;
+    for round in 0..ROUNDS {
+        queue.put(2 * round).unwrap();
+        theirs.release().unwrap();
+        ours.acquire_timeout(LONG).unwrap();
+        assert_eq!(queue.len(), 2 * round as usize + 2, "both are there");
+    }
+    child.join().unwrap();
+    assert!((0..2 * ROUNDS).all(|item| queue.try_get().unwrap() == item));
 }
 
 fn a_child_ends_before_its_item_is_taken(method: StartMethod) {

@@ -5,7 +5,7 @@ mod common;
 use std::sync::atomic::Ordering::Relaxed;
 
 use common::{LONG, spawn, suite};
-use multiprocess::sync::{LockError, Plain, RawArray};
+use multiprocess::sync::{LockError, Plain, RawArray, bytemuck};
 use multiprocess::{Array, Event, Lock, SharedAtomicI32, SharedAtomicU64, StartMethod, Value};
 
 suite! {
@@ -177,22 +177,32 @@ fn what_the_dead_has_written_is_told_as_unsound(method: StartMethod) {
     child.join().unwrap_err();
 }
 
-/// Plain structures go as arrays of plain fields do.
-type Point = [f64; 2];
+#[derive(Debug, Clone, Copy, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
+#[bytemuck(crate = "multiprocess::sync::bytemuck")]
+#[repr(C)]
+struct Point {
+    x: i32,
+    flags: [u16; 2],
+    y: f64,
+}
 
 fn everything_is_doubled_by_a_child(method: StartMethod) {
     type Shared = (Value<i32>, Value<Point>, Array<f64>, RawArray<u8>);
     let double = |(number, point, array, text): Shared| {
         *number.lock().unwrap() *= 2;
-        point.lock().unwrap().iter_mut().for_each(|part| *part *= 2.0);
+        let mut guard = point.lock().unwrap();
+        *guard = Point { x: 2 * guard.x, flags: guard.flags.map(|flag| 2 * flag), y: 2.0 * guard.y };
+        drop(guard);
         array.lock().unwrap().iter_mut().for_each(|item| *item *= 2.0);
         let twice = text.get(0) * 2;
         text.set(0, twice);
     };
     let array = Array::from_slice(&[0.0, 1.0, 2.0]).unwrap();
-    let shared: Shared = (new(7), new([1.0, 2.5]), array, RawArray::from_slice(b"0").unwrap());
+    let shared: Shared =
+        (new(7), new(Point { x: -1, flags: [3, 4], y: 2.5 }), array, RawArray::from_slice(b"0").unwrap());
     spawn(method, double, shared.clone()).unwrap().join().unwrap();
     let (number, point, array, text) = shared;
-    assert_eq!((number.get().unwrap(), point.get().unwrap()), (14, [2.0, 5.0]));
+    assert_eq!(number.get().unwrap(), 14);
+    assert_eq!(point.get().unwrap(), Point { x: -2, flags: [6, 8], y: 5.0 });
     assert_eq!((array.to_vec().unwrap(), text.to_vec()), (vec![0.0, 2.0, 4.0], vec![b'`']));
 }
