@@ -46,7 +46,7 @@ use crate::timeout;
 /// of it; see [`Plain`] for the line that tells the derives where they are:
 /// ```
 /// use mp_sync::Value;
-/// use mp_sync::bytemuck::{self, Pod, Zeroable};
+/// use mp_sync::bytemuck::{Pod, Zeroable};
 ///
 /// #[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]
 /// #[bytemuck(crate = "mp_sync::bytemuck")]
