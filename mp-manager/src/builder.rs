@@ -114,6 +114,31 @@ impl Builder {
         self
     }
 
+    /// How much may be kept, in bytes, of answers that clients have not read yet: 1 GiB for all of them
+    /// together unless set. 64 KiB of each client's do not count.
+    ///
+    /// When it is more, the client for which most is kept is put out, as if its connection had ended,
+    /// until it is no more; the others are served as before. So it should be several times as much as
+    /// the longest answers are. Answers count that are kept for clients [that are
+    /// away](Self::grace), and for those over TCP that could come back and have not said that the
+    /// answers have come. For one client there are never more than 64 MiB unread, and 128 MiB of which it
+    /// has not said so.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// use mp_manager::Manager;
+    ///
+    /// let manager = Manager::builder().max_unread(256 << 20).start()?;
+    /// assert!(manager.list::<u8>()?.is_empty()?);
+    /// # Ok::<(), mp_manager::ManagerError>(())
+    /// ```
+    #[must_use]
+    pub fn max_unread(mut self, bytes: usize) -> Self {
+        self.limits.unread = bytes;
+        self
+    }
+
     /// How long a client over TCP is waited for whose connection was cut: half a minute unless set,
     /// and not at all if it is zero.
     ///
@@ -125,9 +150,9 @@ impl Builder {
     /// a queue that was given to a client while it was away is lost if that does not come back.
     /// A client on this machine has no time of grace, because its end is seen.
     ///
-    /// At most 1,024 clients are waited for at a time, and at most 256 MiB of answers kept for them, of
-    /// which 128 MiB for one; beyond that a cut is an end. A client that is there and does not say that
-    /// its answers have come is put out when there are 128 MiB of them.
+    /// At most 1,024 clients are waited for at a time; beyond that a cut is an end. The answers that are
+    /// kept for them count for [`max_unread`](Self::max_unread). A client that does not say that its
+    /// answers have come is put out when there are 128 MiB of them.
     ///
     /// # Examples
     /// ```
@@ -379,20 +404,20 @@ impl From<WireKey> for Key {
 }
 
 #[derive(Serialize, Deserialize)]
-struct WireLimits([usize; 6], Duration);
+struct WireLimits([usize; 7], Duration);
 
 impl From<&Limits> for WireLimits {
     fn from(limits: &Limits) -> Self {
-        let counts =
-            [limits.objects, limits.clients, limits.threads, limits.calls, limits.backlog, limits.message];
+        let Limits { objects, clients, threads, calls, backlog, message, unread, .. } = *limits;
+        let counts = [objects, clients, threads, calls, backlog, message, unread];
         Self(counts, limits.grace)
     }
 }
 
 impl From<WireLimits> for Limits {
     fn from(WireLimits(counts, grace): WireLimits) -> Self {
-        let [objects, clients, threads, calls, backlog, message] = counts;
-        Self { objects, clients, threads, calls, backlog, message, grace }
+        let [objects, clients, threads, calls, backlog, message, unread] = counts;
+        Self { objects, clients, threads, calls, backlog, message, unread, grace }
     }
 }
 

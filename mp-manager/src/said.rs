@@ -52,6 +52,13 @@ impl Said {
         self.forget(heard.max(self.heard))
     }
 
+    /// Keeps none of them any more, though they have not come.
+    pub(crate) fn empty(&mut self) {
+        self.heard = self.count();
+        self.messages = VecDeque::new();
+        self.bytes = 0;
+    }
+
     /// How many there were ever.
     pub(crate) fn count(&self) -> u64 {
         self.heard + self.messages.len() as u64

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use ipc_core::Address;
+use ipc_core::{Address, Sender, pipe};
 use mp_manager::{ListProxy, Manager};
 use mp_process::Process;
 use mp_testkit::harness::Suite;
@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         two_hundred_clients,
         two_hundred_idle_clients_and_a_bounded_server,
         ten_thousand_idle_clients,
+        many_clients_that_do_not_read,
         one_object_and_many_callers,
         more_long_methods_than_threads,
         large_values,
@@ -158,6 +159,47 @@ fn ten_thousand_idle_clients() {
         thread::sleep(Duration::from_millis(1));
     }
     rustix::process::setrlimit(Resource::Nofile, limit).unwrap();
+}
+
+/// Clients that ask for a megabyte each and read nothing of it.
+fn hoard((address, told): (Address, Sender<()>)) {
+    let ask = |_| {
+        let list: ListProxy<Vec<u8>> = Manager::connect(&address, "hoard").unwrap().find("list").unwrap();
+        (list.get_async(0).unwrap(), list)
+    };
+    let _unread: Vec<_> = (0..HOARDERS).map(ask).collect();
+    told.send(&()).unwrap();
+    thread::sleep(Duration::from_secs(100));
+}
+
+const HOARDERS: usize = 80;
+
+fn many_clients_that_do_not_read() {
+    let manager = Manager::builder().authkey("hoard").max_unread(8 << 20).start().unwrap();
+    let list = manager.list_from(&[vec![7u8; 1 << 20]]).unwrap();
+    manager.publish("list", &list).unwrap();
+    assert_eq!(list.get(0).unwrap().len(), 1 << 20);
+    let before = own_memory(manager.pid().unwrap());
+    for _ in 0..3 {
+        let (told, all_asked) = pipe().unwrap();
+        let child = Process::spawn(hoard, (manager.address().clone(), told)).unwrap();
+        while !all_asked.poll(Duration::ZERO).unwrap() {
+            assert_eq!(list.len().unwrap(), 1);
+        }
+        let more = (own_memory(manager.pid().unwrap()).saturating_sub(before)) >> 10;
+        assert!(more < HOARDERS / 2, "{more} MiB more for {HOARDERS} clients");
+        child.kill().unwrap();
+        assert!(child.join().is_err());
+        while manager.objects().unwrap()[0].references > 2 {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+    // Nothing counts that was kept for the dead: there is room for one that takes its time.
+    let slow = Manager::connect(manager.address(), "hoard").unwrap();
+    let slow: ListProxy<Vec<u8>> = slow.find("list").unwrap();
+    let unread: Vec<_> = (0..4).map(|_| slow.get_async(0).unwrap()).collect();
+    (0..100).for_each(|_| assert_eq!(list.get(0).unwrap().len(), 1 << 20));
+    unread.into_iter().for_each(|reply| assert_eq!(reply.get().unwrap().len(), 1 << 20));
 }
 
 fn one_object_and_many_callers() {

@@ -23,8 +23,6 @@ use crate::wire::Ticket;
 
 /// So many clients are waited for at a time; one more has ended at once.
 const MOST: usize = 1024;
-/// So many bytes of answers are kept for all of them.
-const MOST_BYTES: usize = 256 << 20;
 
 /// How long clients are waited for unless it is set.
 pub(crate) const GRACE: Duration = Duration::from_secs(30);
@@ -44,7 +42,6 @@ pub(super) struct Lasting {
 #[derive(Debug, Default)]
 pub(super) struct Grace {
     clients: AtomicUsize,
-    bytes: AtomicUsize,
 }
 
 /// A client says that it is one that was here before.
@@ -83,28 +80,13 @@ impl Grace {
         self.clients.load(Ordering::Relaxed)
     }
 
-    /// One more, for whom so many bytes are kept; `false` if there are too many.
-    fn enter(&self, bytes: usize) -> bool {
-        if self.clients() >= MOST || !self.keep(bytes) {
-            return false;
-        }
-        self.clients.fetch_add(1, Ordering::Relaxed);
-        true
-    }
-
-    /// So many more bytes are kept; `false` if those are too many.
-    pub(super) fn keep(&self, bytes: usize) -> bool {
-        let kept = self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        let fits = kept + bytes <= MOST_BYTES;
-        if !fits {
-            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    /// One more; `false` if there are too many.
+    fn enter(&self) -> bool {
+        let fits = self.clients() < MOST;
+        if fits {
+            self.clients.fetch_add(1, Ordering::Relaxed);
         }
         fits
-    }
-
-    fn leave(&self, bytes: usize) {
-        self.clients.fetch_sub(1, Ordering::Relaxed);
-        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
@@ -128,8 +110,8 @@ impl Server {
     /// A client's connection has ended: whether it is waited for.
     pub(super) fn wait_for(&self, session: &Session) -> bool {
         let grace = self.limits.grace;
-        let Some((turn, bytes)) = session.suspend() else { return false };
-        if !self.grace.enter(bytes) {
+        let Some(turn) = session.suspend() else { return false };
+        if !self.grace.enter() {
             session.drop_link();
             return false;
         }
@@ -140,10 +122,10 @@ impl Server {
         true
     }
 
-    /// A client is not waited for any more, for whom so many bytes were kept.
-    pub(super) fn wait_no_more(&self, kept: Option<usize>) {
-        if let Some(bytes) = kept {
-            self.grace.leave(bytes);
+    /// A client is not waited for any more, if it was.
+    pub(super) fn wait_no_more(&self, was_away: bool) {
+        if was_away {
+            self.grace.clients.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
@@ -246,12 +228,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_bounded() {
-        let grace = Grace::default();
-        assert!((0..MOST).all(|_| grace.enter(1)) && !grace.enter(0));
-        (0..MOST).for_each(|_| grace.leave(1));
-        assert!(grace.enter(MOST_BYTES) && !grace.keep(1) && !grace.enter(1));
-        grace.leave(MOST_BYTES);
-        assert!(grace.keep(1));
+    fn so_many_are_waited_for_and_no_more() {
+        let server = server();
+        let server = server.server();
+        assert!((0..MOST).all(|_| server.grace.enter()) && !server.grace.enter());
+        server.wait_no_more(false);
+        assert!(!server.grace.enter());
+        server.wait_no_more(true);
+        assert!(server.grace.enter() && !server.grace.enter());
     }
 }

@@ -296,8 +296,9 @@ impl Helm {
         if let (Some(known), Some(link)) = (&known, link) {
             self.set.remove(session.id());
             self.set.remove(known.id());
-            if let Some(was_kept) = known.resume(link, claim) {
-                server.wait_no_more(was_kept);
+            if let Some(was_away) = known.resume(link, claim) {
+                server.wait_no_more(was_away);
+                server.relieve();
                 self.sessions.remove(&session.id());
                 server.end_session(session.id());
                 server.flush_later(known.id());
@@ -306,7 +307,8 @@ impl Helm {
             self.listen_to(known);
         }
         let why = if claim.epoch == server.access.epoch {
-            "the manager does not know the connection before any more: it was away for longer than the time of grace"
+            "the manager does not know the connection before any more: it was away for longer than the time of grace, \
+             or too much was kept for it that it had not read"
         } else {
             "another manager is at the address by now"
         };

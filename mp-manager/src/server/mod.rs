@@ -46,6 +46,7 @@ pub(crate) mod session;
 pub(crate) mod table;
 #[cfg(test)]
 mod turns;
+mod unread;
 mod work;
 
 use alarms::{Alarm, Alarms};
@@ -59,6 +60,7 @@ pub(crate) use object::{Hosted, Object, Shelf, Shelved};
 use ring::Ring;
 use session::Session;
 use table::Table;
+use unread::Unread;
 use work::Work;
 
 /// What a server may take on.
@@ -73,6 +75,8 @@ pub(crate) struct Limits {
     pub(crate) backlog: usize,
     /// The longest request and answer.
     pub(crate) message: usize,
+    /// What is kept for clients that have not read it.
+    pub(crate) unread: usize,
     /// How long a client over TCP is waited for whose connection was cut.
     pub(crate) grace: Duration,
 }
@@ -86,6 +90,7 @@ impl Default for Limits {
             calls: 4096,
             backlog: 4096,
             message: 64 << 20,
+            unread: unread::MOST,
             grace: grace::GRACE,
         }
     }
@@ -99,6 +104,7 @@ pub(crate) struct Server {
     names: Mutex<HashMap<String, u64>>,
     flights: Flights,
     grace: Grace,
+    unread: Unread,
     pub(crate) sessions: Mutex<HashMap<u64, Arc<Session>>>,
     last_session: AtomicU64,
     alarms: Alarms,
@@ -155,6 +161,7 @@ impl Server {
             names: Mutex::default(),
             flights: Flights::default(),
             grace: Grace::default(),
+            unread: Unread::default(),
             sessions: Mutex::default(),
             last_session: AtomicU64::new(0),
             alarms: Alarms::default(),

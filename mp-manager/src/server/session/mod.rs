@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use super::Server;
 use super::grace::Lasting;
 use super::ring::Ring;
 use super::table::Table;
+use super::unread;
 use crate::client::{Once, at_once, lock};
 use crate::error::FaultKind;
 use crate::said::Said;
@@ -40,6 +41,8 @@ pub(crate) struct Session {
     server: Weak<Server>,
     state: Mutex<State>,
     outbox: Mutex<Outbox>,
+    /// How much of the outbox counts for what is kept for all clients; set while that is locked.
+    kept: AtomicUsize,
     /// It does not read its answers: no more requests are taken from it.
     choked: AtomicBool,
     /// Requests of a batch of its are being served.
@@ -77,6 +80,8 @@ struct Outbox {
     bytes: usize,
     /// The socket has taken a part of what it was to send last.
     is_cut: bool,
+    /// So long is an answer of which the link has sent a part, and keeps the rest.
+    in_link: usize,
     /// Answers that go together, while more are expected.
     corked: Option<Vec<Packet>>,
     corked_bytes: usize,
@@ -86,8 +91,8 @@ struct Outbox {
     turn: u64,
     /// The client is waited for.
     is_away: bool,
-    /// So many bytes were counted as kept for it meanwhile.
-    kept: usize,
+    /// Nothing more is kept for it, or goes to it: it has ended, or is to.
+    is_over: bool,
 }
 
 /// What became of an answer.
@@ -107,6 +112,23 @@ impl Outbox {
     fn say(&mut self, message: Option<Vec<u8>>) {
         if let (Some(said), Some(message)) = (&mut self.said, message) {
             said.push(message);
+        }
+    }
+
+    /// About how much memory it takes.
+    fn memory(&self) -> usize {
+        let said = self.said.as_ref().map_or(0, Said::bytes);
+        said + self.bytes + self.packets.len() * size_of::<Packet>() + self.in_link
+    }
+
+    /// Keeps nothing any more.
+    fn close(&mut self) {
+        (self.is_over, self.bytes, self.in_link) = (true, 0, 0);
+        self.packets = VecDeque::new();
+        self.corked = None;
+        // What the client may still say to have come is none of it.
+        if let Some(said) = &mut self.said {
+            said.empty();
         }
     }
 }
@@ -130,6 +152,7 @@ impl Session {
             server: Arc::downgrade(server),
             state: Mutex::default(),
             outbox: Mutex::default(),
+            kept: AtomicUsize::new(0),
             choked: AtomicBool::new(false),
             is_corked: AtomicBool::new(false),
             greeted: AtomicBool::new(false),
@@ -441,7 +464,11 @@ impl Session {
 
     fn post_now(&self, mut outbox: MutexGuard<'_, Outbox>, packet: Packet) -> bool {
         let posted = self.put(&mut outbox, packet);
+        let has_grown = self.recount(&outbox);
         drop(outbox);
+        if has_grown && let Some(server) = self.server.upgrade() {
+            server.relieve();
+        }
         match posted {
             Posted::Done => return true,
             Posted::Refused => return false,
@@ -460,6 +487,9 @@ impl Session {
 
     /// Sends an answer, or keeps it until it can be sent.
     fn put(&self, outbox: &mut Outbox, packet: Packet) -> Posted {
+        if outbox.is_over {
+            return Posted::Over;
+        }
         let len = packet.bytes().len();
         let message = outbox.said.as_ref().map(|_| packet.bytes().to_vec());
         let is_stuck = outbox.is_away || self.choked.load(Ordering::Relaxed);
@@ -470,13 +500,7 @@ impl Session {
             return Posted::Over;
         }
         if outbox.is_away {
-            let bytes = Said::cost(len);
             outbox.say(message);
-            let server = self.server.upgrade();
-            if !server.is_some_and(|server| server.grace.keep(bytes)) {
-                return Posted::Over;
-            }
-            outbox.kept += bytes;
             return Posted::Done;
         }
         if is_stuck {
@@ -503,6 +527,7 @@ impl Session {
             Err(SendError::Timeout) => {
                 outbox.say(message);
                 // One that is sent in part is completed by the next: an empty one, if need be.
+                outbox.in_link = if once.taken { len } else { 0 };
                 let packet = if once.taken { filler() } else { once.packet };
                 outbox.bytes += packet.bytes().len();
                 outbox.packets.push_back(packet);
@@ -533,7 +558,7 @@ impl Session {
         }
         loop {
             let mut outbox = lock(&self.outbox);
-            if outbox.is_away {
+            if outbox.is_away || outbox.is_over {
                 return true;
             }
             let Some(packet) = outbox.packets.pop_front() else {
@@ -550,20 +575,31 @@ impl Session {
                 (None, None) => Err(SendError::Closed),
             };
             let mut outbox = lock(&self.outbox);
-            if outbox.turn != turn {
-                // All that is missing stands in the outbox again.
+            if outbox.turn != turn || outbox.is_over {
+                // All that is missing stands in the outbox again, or nothing is to be sent any more.
                 continue;
             }
             match sent {
-                Ok(()) => outbox.bytes = outbox.bytes.saturating_sub(len),
+                Ok(()) => {
+                    outbox.bytes = outbox.bytes.saturating_sub(len);
+                    outbox.in_link = 0;
+                    self.recount(&outbox);
+                }
                 Err(SendError::Timeout) => {
-                    outbox.packets.push_front(if once.taken { filler() } else { once.packet });
+                    let rest = if once.taken { filler() } else { once.packet };
+                    if once.taken {
+                        outbox.in_link = outbox.in_link.max(len);
+                        outbox.bytes = outbox.bytes.saturating_sub(len) + rest.bytes().len();
+                    }
+                    outbox.packets.push_front(rest);
                     return false;
                 }
                 Err(error) => {
                     // Nobody can tell the callers apart any more: the client's end tells them all,
                     // unless it comes back and gets them again.
                     outbox.packets.clear();
+                    (outbox.bytes, outbox.in_link) = (0, 0);
+                    self.recount(&outbox);
                     if matches!(error, SendError::Closed | SendError::Io(_)) {
                         self.note_cut();
                     } else {
@@ -574,6 +610,33 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// How much of what is kept for it counts for what is kept for all.
+    pub(super) fn kept(&self) -> usize {
+        self.kept.load(Ordering::Relaxed)
+    }
+
+    /// Counts what is kept for it anew; whether that is more than before.
+    fn recount(&self, outbox: &Outbox) -> bool {
+        let (before, now) = (self.kept(), outbox.memory().saturating_sub(unread::SHARE));
+        if now != before
+            && let Some(server) = self.server.upgrade()
+        {
+            self.kept.store(now, Ordering::Relaxed);
+            server.unread.change(before, now);
+        }
+        now > before
+    }
+
+    /// Drops what is kept for it, and has it end.
+    pub(super) fn forsake(&self) {
+        let mut outbox = lock(&self.outbox);
+        outbox.close();
+        self.give_up_waiting();
+        self.recount(&outbox);
+        drop(outbox);
+        self.give_out();
     }
 
     /// The client has ended: what it held is to be given back.

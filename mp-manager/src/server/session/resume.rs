@@ -30,6 +30,7 @@ impl Session {
         lock(&self.state).calls.remove(&call);
         let posted = self.put(&mut outbox, packet);
         outbox.said = Some(Said::default());
+        self.recount(&outbox);
         drop(outbox);
         match posted {
             Posted::Choked => {
@@ -48,7 +49,10 @@ impl Session {
 
     /// So many of its messages have come to the client; `false` if that cannot be.
     pub(in crate::server) fn was_heard(&self, count: u64) -> bool {
-        lock(&self.outbox).said.as_mut().is_some_and(|said| said.forget_up_to(count))
+        let mut outbox = lock(&self.outbox);
+        let can_be = outbox.said.as_mut().is_some_and(|said| said.forget_up_to(count));
+        self.recount(&outbox);
+        can_be
     }
 
     /// Says that so many of the client's have come.
@@ -99,24 +103,24 @@ impl Session {
         }
     }
 
-    /// The connection has ended: which turn that is, and how much is kept, if it is to be waited for.
-    pub(in crate::server) fn suspend(&self) -> Option<(u64, usize)> {
+    /// The connection has ended: which turn that is, if it is to be waited for.
+    pub(in crate::server) fn suspend(&self) -> Option<u64> {
         let lasting = self.lasting.get()?;
         if !lasting.is_cut.load(Ordering::Relaxed) || lasting.is_over.load(Ordering::Relaxed) {
             return None;
         }
         let mut outbox = lock(&self.outbox);
-        let bytes = outbox.said.as_ref()?.bytes();
+        outbox.said.as_ref()?;
         outbox.packets.clear();
         outbox.turn += 1;
-        (outbox.bytes, outbox.kept, outbox.is_away) = (0, bytes, true);
+        (outbox.bytes, outbox.in_link, outbox.is_away) = (0, 0, true);
         self.set_link(None);
-        Some((outbox.turn, bytes))
+        self.recount(&outbox);
+        Some(outbox.turn)
     }
 
-    /// The client is here again, over this link; how much was kept for it, if it was missed. `None`: it
-    /// is not the one.
-    pub(in crate::server) fn resume(&self, link: Arc<dyn Link>, claim: &Claim) -> Option<Option<usize>> {
+    /// The client is here again, over this link; whether it was missed. `None`: it is not the one.
+    pub(in crate::server) fn resume(&self, link: Arc<dyn Link>, claim: &Claim) -> Option<bool> {
         let lasting = self.lasting.get().filter(|lasting| lasting.is_its(claim.ticket.token))?;
         let mut outbox = lock(&self.outbox);
         if lasting.is_over.load(Ordering::Relaxed) || !outbox.said.as_mut()?.forget(claim.heard) {
@@ -129,19 +133,22 @@ impl Session {
         let packets: VecDeque<Packet> =
             std::iter::once(welcome).chain(outbox.said.as_ref()?.messages()).collect();
         outbox.bytes = packets.iter().map(|packet| packet.bytes().len()).sum();
-        outbox.packets = packets;
+        (outbox.packets, outbox.in_link) = (packets, 0);
         outbox.turn += 1;
         let was_away = std::mem::take(&mut outbox.is_away);
         lasting.is_cut.store(false, Ordering::Relaxed);
         self.choked.store(true, Ordering::Relaxed);
         self.set_link(Some(link));
-        Some(was_away.then(|| std::mem::take(&mut outbox.kept)))
+        self.recount(&outbox);
+        Some(was_away)
     }
 
-    /// Lets go of the connection; how much was kept for the client, if it was missed.
-    pub(in crate::server) fn drop_link(&self) -> Option<usize> {
+    /// Lets go of the connection, and of what is kept for the client; whether that was missed.
+    pub(in crate::server) fn drop_link(&self) -> bool {
         let mut outbox = lock(&self.outbox);
         self.set_link(None);
-        std::mem::take(&mut outbox.is_away).then(|| std::mem::take(&mut outbox.kept))
+        outbox.close();
+        self.recount(&outbox);
+        std::mem::take(&mut outbox.is_away)
     }
 }
