@@ -208,7 +208,8 @@ pub trait Link: Send + Sync + fmt::Debug {
     fn leave_unwatched(&self) {}
 
     /// Whoever waits here for a message waits beside it for the peer's death, by other means. A
-    /// wait for room to send is still ended by that.
+    /// wait for room to send is still ended by that; a receive that waits for nothing else may, from
+    /// now on, sleep past the peer's death.
     fn leave_receiving_unwatched(&self) {}
 
     /// The end is about to leave with a message: whoever uses it waits until
