@@ -134,7 +134,9 @@ impl Arena {
     }
 
     /// A block of `count` items, which hold anything: what an earlier one left, or zeros.
-    /// Does not wait.
+    /// Does not wait, not even for what a process held whose end has just been seen: the
+    /// kernel may let go of it a moment later, for which
+    /// [`alloc_timeout`](Self::alloc_timeout) waits.
     ///
     /// # Errors
     /// See [`ArenaError`].
@@ -235,7 +237,8 @@ impl Arena {
         Ok(block.share())
     }
 
-    /// How many blocks somebody holds, in whatever process.
+    /// How many blocks somebody holds, in whatever process. After the end of a holder that
+    /// was killed has been seen, its blocks may be counted for a moment longer.
     ///
     /// # Errors
     /// What the system says.
