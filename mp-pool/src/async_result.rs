@@ -5,14 +5,14 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::mpsc::TryRecvError;
+use std::sync::mpsc::{Receiver, TryRecvError};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use ipc_core::Message;
 
 use crate::core::{JobId, Reply};
-use crate::driver::{Driver, run_another, runs_callbacks};
+use crate::driver::{Driver, run_another, run_elsewhere, runs_callbacks};
 use crate::error::{PoolError, TaskError, TaskKind};
 use crate::scope::{End, Note};
 use crate::threads::Slot;
@@ -144,6 +144,8 @@ impl<T> AsyncResult<T> {
     /// killed with its worker, which is replaced. The result is then an error for
     /// which [`is_cancelled`](TaskError::is_cancelled) holds, unless it had come.
     /// What a thread runs, runs on.
+    ///
+    /// Where a callback was set, [`CallbackHandle::cancel`] does the same.
     pub fn cancel(&self) {
         match &self.source {
             Source::Job(job) => job.driver.cancel(job.id),
@@ -152,12 +154,33 @@ impl<T> AsyncResult<T> {
         }
     }
 
-    /// Has `callback` called with the result once it has come, on a thread that
-    /// runs all callbacks, one after the other.
+    /// Has `callback` called with the result once it has come. It is called once, whatever
+    /// comes: with the value, or with the error for which there is none, which may be that the
+    /// task was [cancelled](CallbackHandle::cancel) or that the pool has ended.
     ///
-    /// A panic in it is caught and comes back by the handle. A
+    /// All callbacks of this process, of whatever pool, are called on one thread of the library's,
+    /// one after the other, in the order in which their results come: never on the thread that
+    /// calls this, not even where the result has come already. So they may wait, take locks and use
+    /// the pool, and a slow one holds up the next ones, but no pool.
+    ///
+    /// The result is given once: of one that was taken before, by
+    /// [`get_timeout`](Self::get_timeout) or as a future, the callback gets the error that says so.
+    /// A panic in the callback is caught and comes back by the handle. A
     /// [`scope`](crate::Pool::scope) is left when it has run, unless the scope stands in
     /// a callback itself.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// use std::sync::mpsc::channel;
+    ///
+    /// let pool = mp_pool::Pool::new(1)?;
+    /// let (tx, rx) = channel();
+    /// let handle = pool.apply_async(|x: u64| x * x, 7).on_done(move |square| tx.send(square).unwrap());
+    /// assert_eq!(rx.recv()??, 49);
+    /// handle.join()?; // it has returned, and did not panic
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use = "dropping the handle is fine; `let _ =` says that a panic is not of interest"]
     pub fn on_done(mut self, callback: impl FnOnce(Result<T, TaskError>) + Send + 'static) -> CallbackHandle
     where
@@ -171,18 +194,27 @@ impl<T> AsyncResult<T> {
             let _ = tell.send(ended.map_err(|panic| panic.message().to_owned()));
             drop(pending);
         };
-        match (std::mem::replace(&mut self.source, Source::Nowhere), self.known.take()) {
-            (_, Some(known)) => run(known),
+        let cancel: Cancel = match (std::mem::replace(&mut self.source, Source::Nowhere), self.known.take()) {
             (Source::Job(Job { driver, id, gather }), None) => {
                 let call = move |replies, broken: Option<PoolError>| {
                     run(broken.map_or_else(|| gather(replies), |error| Err(error.into())));
                 };
                 driver.on_end(id, call);
+                // A handle that is kept keeps no pool.
+                let driver = Arc::downgrade(&driver);
+                Box::new(move || driver.upgrade().iter().for_each(|driver| driver.cancel(id)))
             }
-            (Source::Slot(slot), None) => slot.on_end(Box::new(run)),
-            (Source::Nowhere, None) => {}
-        }
-        CallbackHandle(told)
+            (Source::Slot(slot), None) => {
+                slot.on_end(Box::new(run));
+                Box::new(move || slot.cancel())
+            }
+            (_, known) => {
+                let result = known.unwrap_or_else(|| Err(TaskKind::Taken.into()));
+                run_elsewhere(Box::new(|| run(result)));
+                Box::new(|| ())
+            }
+        };
+        CallbackHandle { told, cancel }
     }
 
     fn await_end(&self, deadline: Option<Instant>) -> bool {
@@ -278,10 +310,38 @@ impl<T> fmt::Debug for AsyncResult<T> {
 }
 
 /// A callback that will run or has run; made by [`AsyncResult::on_done`].
-#[derive(Debug)]
-pub struct CallbackHandle(std::sync::mpsc::Receiver<Result<(), String>>);
+///
+/// Dropping it cancels nothing: the callback is called all the same.
+pub struct CallbackHandle {
+    told: Receiver<Result<(), String>>,
+    cancel: Cancel,
+}
+
+/// Cancels the task that a callback waits for.
+type Cancel = Box<dyn Fn() + Send>;
 
 impl CallbackHandle {
+    /// Cancels the task, as [`AsyncResult::cancel`] does. Its callback is then called with an
+    /// error for which [`is_cancelled`](TaskError::is_cancelled) holds, unless the result has
+    /// come: it is called once in either case, and a second `cancel` changes nothing. Does not
+    /// wait for it.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// use std::time::Duration;
+    ///
+    /// let pool = mp_pool::Pool::new(1)?;
+    /// let nap = |millis| std::thread::sleep(Duration::from_millis(millis));
+    /// let handle = pool.apply_async(nap, 600_000).on_done(|result| assert!(result.unwrap_err().is_cancelled()));
+    /// handle.cancel();
+    /// handle.join()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn cancel(&self) {
+        (self.cancel)();
+    }
+
     /// Waits until the callback has run. In a callback, of which one runs at a time, those that
     /// are due run meanwhile on its thread.
     ///
@@ -289,12 +349,18 @@ impl CallbackHandle {
     /// What it said when it panicked.
     pub fn join(self) -> Result<(), String> {
         while runs_callbacks() {
-            match self.0.try_recv() {
+            match self.told.try_recv() {
                 Err(TryRecvError::Empty) => run_another(),
                 Err(TryRecvError::Disconnected) => break,
                 Ok(ended) => return ended,
             }
         }
-        self.0.recv().unwrap_or_else(|_| Err("the callback was never called".to_owned()))
+        self.told.recv().unwrap_or_else(|_| Err("the callback was never called".to_owned()))
+    }
+}
+
+impl fmt::Debug for CallbackHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallbackHandle").finish_non_exhaustive()
     }
 }

@@ -194,6 +194,12 @@ fn a_queued_task_is_cancelled_and_a_running_one_runs_on() {
     running.cancel();
     queued.cancel();
     map.cancel();
+    let (tell, heard) = channel();
+    let waiting = pool.apply_async(square, 3).on_done(move |result| tell.send(result).unwrap());
+    waiting.cancel();
+    waiting.cancel();
+    waiting.join().unwrap();
+    assert!(heard.recv().unwrap().unwrap_err().is_cancelled() && heard.recv().is_err());
     assert!(queued.get().unwrap_err().is_cancelled() && map.get().unwrap_err().is_cancelled());
     go.send(()).unwrap();
     assert_eq!(running.get().unwrap(), 1);

@@ -20,6 +20,7 @@ impl Driver {
             }
         }
         Self::notify(&mut state, [job]);
+        self.call_back(&mut state);
         self.dispatch(&mut state);
         self.hand_over(&mut state);
     }

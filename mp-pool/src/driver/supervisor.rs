@@ -61,7 +61,13 @@ impl Driver {
         callback: impl FnOnce(VecDeque<Reply>, Option<PoolError>) + Send + 'static,
     ) {
         let mut state = self.lock();
-        state.core.jobs.change(job, |job| job.callback = Some(Callback(Box::new(callback))));
+        let mut callback = Some(Callback(Box::new(callback)));
+        state.core.jobs.change(job, |job| job.callback = callback.take());
+        if let Some(Callback(callback)) = callback {
+            // The job is another process's, of which this one is a fork.
+            let error = state.core.broken.clone();
+            return run_elsewhere(Box::new(move || callback(VecDeque::new(), error)));
+        }
         self.watch_over(&mut state);
         self.call_back(&mut state);
     }

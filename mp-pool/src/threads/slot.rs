@@ -42,7 +42,10 @@ impl<T> Slot<T> {
 
     /// Here is the result, unless there is one.
     pub(crate) fn set(&self, result: Result<T, TaskError>) {
-        let mut state = self.lock();
+        self.set_under(self.lock(), result);
+    }
+
+    fn set_under(&self, mut state: MutexGuard<'_, State<T>>, result: Result<T, TaskError>) {
         if !matches!(*state, State::Open { .. }) {
             drop(state);
             return drop(result);
@@ -78,8 +81,9 @@ impl<T> Slot<T> {
     }
 
     pub(crate) fn cancel(&self) {
-        if matches!(*self.lock(), State::Open { begun: false, .. }) {
-            self.set(Err(TaskKind::Cancelled.into()));
+        let state = self.lock();
+        if matches!(*state, State::Open { begun: false, .. }) {
+            self.set_under(state, Err(TaskKind::Cancelled.into()));
         }
     }
 
