@@ -6,19 +6,19 @@ use std::future::Future;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
-use common::{Tally, square, start_library_threads};
-use mp_pool::{AsyncResult, Pool};
+use common::{LONG, Tally, builder, pool_of, square};
+use mp_pool::{AsyncResult, CallbackHandle};
+use mp_process::StartMethod;
 use mp_testkit::chaos;
-use mp_testkit::harness::Suite;
 
 fn main() -> ExitCode {
-    let trials = mp_testkit::trials![
+    const STARTED: &[common::Started] = common::started![
         a_result_is_got_later,
         many_results_are_got_in_any_order,
         a_map_comes_back_whole,
@@ -32,6 +32,8 @@ fn main() -> ExitCode {
         a_callback_may_wait_for_others,
         callbacks_hear_of_the_pools_end,
         a_callback_may_come_after_the_end,
+        a_task_with_a_callback_is_cancelled,
+        a_callback_hears_that_its_result_was_taken,
         a_future_is_awaited,
         a_waker_may_use_the_pool,
         the_last_waker_may_own_the_result,
@@ -44,7 +46,7 @@ fn main() -> ExitCode {
         a_killed_worker_is_heard_of_without_a_caller,
         threads_get_while_others_map,
     ];
-    Suite::new(trials).warm_up(start_library_threads).run()
+    common::run(STARTED, Vec::new())
 }
 
 fn nap(millis: u64) -> u64 {
@@ -52,23 +54,23 @@ fn nap(millis: u64) -> u64 {
     millis
 }
 
-fn a_result_is_got_later() {
-    let pool = Pool::new(2).unwrap();
+fn a_result_is_got_later(method: StartMethod) {
+    let pool = pool_of(2, method);
     assert_eq!(pool.apply_async(square, 12).get().unwrap(), 144);
     let error = pool.apply_async(|x: u64| -> u64 { panic!("not {x}") }, 3).get().unwrap_err();
     assert_eq!(error.panic().unwrap().message(), "not 3");
 }
 
-fn many_results_are_got_in_any_order() {
-    let pool = Pool::new(2).unwrap();
+fn many_results_are_got_in_any_order(method: StartMethod) {
+    let pool = pool_of(2, method);
     let mut results: Vec<_> = (0..2_000).map(|x| (x, pool.apply_async(square, x))).collect();
     while let Some((x, result)) = results.pop() {
         assert_eq!(result.get().unwrap(), x * x);
     }
 }
 
-fn a_map_comes_back_whole() {
-    let pool = Pool::new(2).unwrap();
+fn a_map_comes_back_whole(method: StartMethod) {
+    let pool = pool_of(2, method);
     let squares = pool.map_async(square, 0..10_000).get().unwrap();
     assert!(squares.iter().enumerate().all(|(i, square)| *square == (i * i) as u64));
     assert!(pool.map_async(square, []).get().unwrap().is_empty());
@@ -76,8 +78,8 @@ fn a_map_comes_back_whole() {
     assert_eq!(error.index(), Some(5));
 }
 
-fn get_timeout_can_be_asked_again() {
-    let pool = Pool::new(1).unwrap();
+fn get_timeout_can_be_asked_again(method: StartMethod) {
+    let pool = pool_of(1, method);
     let mut slow = pool.apply_async(nap, 150);
     assert!(slow.get_timeout(Duration::from_millis(10)).is_none());
     assert!(!slow.ready());
@@ -87,8 +89,8 @@ fn get_timeout_can_be_asked_again() {
     assert!(again.to_string().contains("taken already") && !again.is_codec(), "{again}");
 }
 
-fn more_tasks_than_the_workers_hold_are_done_while_nobody_waits() {
-    let pool = Pool::new(2).unwrap();
+fn more_tasks_than_the_workers_hold_are_done_while_nobody_waits(method: StartMethod) {
+    let pool = pool_of(2, method);
     let result = pool.map_async(nap, vec![1; 200]);
     let deadline = Instant::now() + Duration::from_secs(30);
     while !result.ready() && Instant::now() < deadline {
@@ -99,11 +101,11 @@ fn more_tasks_than_the_workers_hold_are_done_while_nobody_waits() {
 }
 
 /// Nobody waits, asks or hands in more: the pool sees to what its workers do not hold yet.
-fn what_is_handed_in_is_done_while_nobody_asks() {
+fn what_is_handed_in_is_done_while_nobody_asks(method: StartMethod) {
     static TALLY: OnceLock<Tally> = OnceLock::new();
     let tally = Tally::new();
     let remember = |tally: Tally| TALLY.set(tally).unwrap();
-    let pool = Pool::builder().processes(2).initializer(remember, tally.clone()).build().unwrap();
+    let pool = builder(method).processes(2).initializer(remember, tally.clone()).build().unwrap();
     let count = |x: u64| TALLY.get().unwrap().add(0, x);
     for round in 1..=5 {
         let results: Vec<_> = (0..400).map(|_| pool.apply_async(count, 1)).collect();
@@ -127,9 +129,9 @@ fn what_is_handed_in_is_done_while_nobody_asks() {
 }
 
 /// Who hands it in does not wait for one who looks at the pool, and then nobody comes any more.
-fn what_is_handed_in_amid_a_call_is_done() {
+fn what_is_handed_in_amid_a_call_is_done(method: StartMethod) {
     const ROUNDS: u64 = 3000;
-    let pool = Pool::new(1).unwrap();
+    let pool = pool_of(1, method);
     let (tally, round) = (Tally::new(), AtomicU64::new(0));
     let count = |tally: Tally| {
         tally.add(0, 1);
@@ -154,8 +156,8 @@ fn what_is_handed_in_amid_a_call_is_done() {
     });
 }
 
-fn ready_and_successful_tell() {
-    let pool = Pool::new(2).unwrap();
+fn ready_and_successful_tell(method: StartMethod) {
+    let pool = pool_of(2, method);
     let mut good = pool.apply_async(square, 2);
     let mut bad = pool.apply_async(|no: bool| assert!(no), false);
     good.wait();
@@ -168,8 +170,8 @@ fn ready_and_successful_tell() {
     assert_eq!(slow.successful(), None);
 }
 
-fn a_callback_gets_the_result() {
-    let pool = Pool::new(2).unwrap();
+fn a_callback_gets_the_result(method: StartMethod) {
+    let pool = pool_of(2, method);
     let (tx, rx) = channel();
     let handles: Vec<_> = (0..300)
         .map(|x| {
@@ -184,8 +186,8 @@ fn a_callback_gets_the_result() {
     handles.into_iter().for_each(|handle| handle.join().unwrap());
 }
 
-fn a_callback_that_panics_harms_nobody() {
-    let pool = Pool::new(2).unwrap();
+fn a_callback_that_panics_harms_nobody(method: StartMethod) {
+    let pool = pool_of(2, method);
     let bad = pool.apply_async(square, 1).on_done(|_| panic!("my own fault"));
     assert_eq!(bad.join().unwrap_err(), "my own fault");
     let good = pool.apply_async(square, 1).on_done(|result| assert_eq!(result.unwrap(), 1));
@@ -194,8 +196,8 @@ fn a_callback_that_panics_harms_nobody() {
 }
 
 /// They all run on one thread, so that one which waits has the others run meanwhile.
-fn a_callback_may_wait_for_others() {
-    let pool = Arc::new(Pool::new(2).unwrap());
+fn a_callback_may_wait_for_others(method: StartMethod) {
+    let pool = Arc::new(pool_of(2, method));
     let (tx, rx) = channel();
     let theirs = Arc::clone(&pool);
     let outer = pool.apply_async(square, 2).on_done(move |four| {
@@ -225,8 +227,8 @@ fn a_callback_may_wait_for_others() {
     outer.join().unwrap();
 }
 
-fn callbacks_hear_of_the_pools_end() {
-    let pool = Pool::new(1).unwrap();
+fn callbacks_hear_of_the_pools_end(method: StartMethod) {
+    let pool = pool_of(1, method);
     let (tx, rx) = channel();
     let handle = pool.apply_async(nap, 600_000).on_done(move |result| {
         tx.send(result.unwrap_err().pool_error().is_some()).unwrap();
@@ -237,8 +239,8 @@ fn callbacks_hear_of_the_pools_end() {
 }
 
 /// Of a result that has come, failed, or was cancelled while it ran or was queued.
-fn a_callback_may_come_after_the_end() {
-    let pool = Pool::new(1).unwrap();
+fn a_callback_may_come_after_the_end(method: StartMethod) {
+    let pool = pool_of(1, method);
     let (done, failed) = (pool.apply_async(square, 3), pool.apply_async(|no: bool| assert!(no), false));
     let mut asked = pool.apply_async(square, 4);
     [&done, &asked].into_iter().for_each(AsyncResult::wait);
@@ -253,6 +255,63 @@ fn a_callback_may_come_after_the_end() {
     for cancelled in [running, queued] {
         cancelled.on_done(|result| assert!(result.unwrap_err().is_cancelled())).join().unwrap();
     }
+}
+
+/// Says what it was called with, as often as it is called.
+fn told<T: Send + 'static>(
+    result: AsyncResult<T>,
+) -> (CallbackHandle, Receiver<Result<T, mp_pool::TaskError>>) {
+    let (tx, rx) = channel();
+    (result.on_done(move |result| tx.send(result).unwrap()), rx)
+}
+
+/// A queued one, one that runs and one that has come: each hears once, of the first thing.
+fn a_task_with_a_callback_is_cancelled(method: StartMethod) {
+    let pool = pool_of(1, method);
+    let tally = Tally::new();
+    let endless = |tally: Tally| {
+        tally.add(0, 1);
+        nap(600_000)
+    };
+    let (done, squares) = told(pool.apply_async(square, 3));
+    assert_eq!(squares.recv_timeout(LONG).unwrap().unwrap(), 9);
+    done.cancel();
+    let (running, of_running) = told(pool.apply_async(endless, tally.clone()));
+    tally.await_at_least(0, 1);
+    let (queued, of_queued) = told(pool.apply_async(nap, 600_000));
+    let (map, of_map) = told(pool.map_async(nap, vec![600_000; 40]));
+    for handle in [&queued, &map, &running, &queued, &running] {
+        handle.cancel();
+    }
+    assert!(of_queued.recv_timeout(LONG).unwrap().unwrap_err().is_cancelled());
+    assert!(of_map.recv_timeout(LONG).unwrap().unwrap_err().is_cancelled());
+    assert!(of_running.recv_timeout(LONG).unwrap().unwrap_err().is_cancelled());
+    [done, running, queued, map].into_iter().for_each(|handle| handle.join().unwrap());
+    // Nobody has the senders any more: nothing was said twice.
+    assert!(squares.recv().is_err() && of_running.recv().is_err() && of_queued.recv().is_err());
+    assert_eq!(pool.apply(square, 4).unwrap(), 16);
+    // A handle may be used when its pool is no more.
+    let (late, of_late) = told(pool.apply_async(nap, 600_000));
+    drop(pool);
+    late.cancel();
+    late.join().unwrap();
+    assert!(of_late.recv().unwrap().unwrap_err().pool_error().is_some());
+}
+
+fn a_callback_hears_that_its_result_was_taken(method: StartMethod) {
+    let pool = pool_of(1, method);
+    let mut taken = pool.apply_async(square, 3);
+    assert_eq!(taken.get_timeout(LONG).unwrap().unwrap(), 9);
+    let (handle, said) = told(taken);
+    handle.join().unwrap();
+    assert!(said.recv().unwrap().unwrap_err().to_string().contains("taken already"));
+    // Never on the thread that asks, not even where all is known.
+    pool.close();
+    let here = thread::current().id();
+    let refused = pool.apply_async(square, 3).on_done(move |result| {
+        assert!(result.is_err() && thread::current().id() != here);
+    });
+    refused.join().unwrap();
 }
 
 struct Unpark(Thread);
@@ -275,8 +334,8 @@ fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
-fn a_future_is_awaited() {
-    let pool = Pool::new(2).unwrap();
+fn a_future_is_awaited(method: StartMethod) {
+    let pool = pool_of(2, method);
     assert_eq!(block_on(pool.apply_async(nap, 30)).unwrap(), 30);
     let sum = block_on(async {
         let (a, b) = (pool.apply_async(square, 3), pool.map_async(square, 0..100));
@@ -304,8 +363,8 @@ impl Wake for Inline {
     }
 }
 
-fn a_waker_may_use_the_pool() {
-    let pool = Pool::new(1).unwrap();
+fn a_waker_may_use_the_pool(method: StartMethod) {
+    let pool = pool_of(1, method);
     let (done, results) = channel();
     let task: Awaited = Box::pin(pool.apply_async(nap, 100));
     Wake::wake(std::sync::Arc::new(Inline { task: std::sync::Mutex::new(Some(task)), done }));
@@ -313,8 +372,8 @@ fn a_waker_may_use_the_pool() {
     assert_eq!(pool.apply(square, 2).unwrap(), 4);
 }
 
-fn the_last_waker_may_own_the_result() {
-    let pool = Pool::new(1).unwrap();
+fn the_last_waker_may_own_the_result(method: StartMethod) {
+    let pool = pool_of(1, method);
     let (done, results) = channel();
     for _ in 0..2 {
         let task: Awaited = Box::pin(pool.apply_async(nap, 100));
@@ -328,8 +387,8 @@ fn the_last_waker_may_own_the_result() {
     pool.terminate();
 }
 
-fn a_queued_task_is_cancelled() {
-    let pool = Pool::new(1).unwrap();
+fn a_queued_task_is_cancelled(method: StartMethod) {
+    let pool = pool_of(1, method);
     let pids = pool.pids();
     let slow = pool.apply_async(nap, 100);
     let queued: Vec<_> = (0..50).map(|_| pool.apply_async(nap, 600_000)).collect();
@@ -341,8 +400,8 @@ fn a_queued_task_is_cancelled() {
     assert_eq!(pool.pids(), pids, "a worker died for what it had not begun");
 }
 
-fn cancelling_one_job_harms_no_other() {
-    let pool = Pool::new(1).unwrap();
+fn cancelling_one_job_harms_no_other(method: StartMethod) {
+    let pool = pool_of(1, method);
     let nap = |micros: u64| {
         thread::sleep(Duration::from_micros(micros));
         micros
@@ -361,8 +420,8 @@ fn cancelling_one_job_harms_no_other() {
     }
 }
 
-fn a_running_task_is_cancelled_with_its_worker() {
-    let pool = Pool::new(2).unwrap();
+fn a_running_task_is_cancelled_with_its_worker(method: StartMethod) {
+    let pool = pool_of(2, method);
     let before = pool.pids();
     let tally = Tally::new();
     let endless = |tally: Tally| {
@@ -379,16 +438,16 @@ fn a_running_task_is_cancelled_with_its_worker() {
     assert_eq!(before.iter().filter(|pid| after.contains(pid)).count(), 1, "the other one went as well");
 }
 
-fn a_dropped_result_is_forgotten() {
-    let pool = Pool::new(1).unwrap();
+fn a_dropped_result_is_forgotten(method: StartMethod) {
+    let pool = pool_of(1, method);
     for _ in 0..100 {
         drop(pool.apply_async(nap, 1));
     }
     assert_eq!(pool.apply(square, 2).unwrap(), 4);
 }
 
-fn results_of_a_closed_pool_are_errors() {
-    let pool = Pool::new(1).unwrap();
+fn results_of_a_closed_pool_are_errors(method: StartMethod) {
+    let pool = pool_of(1, method);
     let slow = pool.apply_async(nap, 600_000);
     pool.close();
     assert!(pool.apply_async(square, 1).get().unwrap_err().pool_error().unwrap().is_closed());
@@ -396,15 +455,15 @@ fn results_of_a_closed_pool_are_errors() {
     assert!(slow.get().unwrap_err().pool_error().is_some());
 }
 
-fn join_waits_for_results_that_nobody_waits_for() {
-    let pool = Pool::new(2).unwrap();
+fn join_waits_for_results_that_nobody_waits_for(method: StartMethod) {
+    let pool = pool_of(2, method);
     let results: Vec<_> = (0..40).map(|_| pool.apply_async(nap, 5)).collect();
     pool.join();
     assert!(results.into_iter().all(|result| result.get().unwrap() == 5));
 }
 
-fn a_killed_worker_is_heard_of_without_a_caller() {
-    let pool = Pool::new(2).unwrap();
+fn a_killed_worker_is_heard_of_without_a_caller(method: StartMethod) {
+    let pool = pool_of(2, method);
     let (tx, rx) = channel();
     let handle = pool.apply_async(nap, 600_000).on_done(move |result| tx.send(result.unwrap_err()).unwrap());
     thread::sleep(Duration::from_millis(100));
@@ -415,8 +474,8 @@ fn a_killed_worker_is_heard_of_without_a_caller() {
     assert_eq!(pool.apply(square, 2).unwrap(), 4);
 }
 
-fn threads_get_while_others_map() {
-    let pool = Pool::new(3).unwrap();
+fn threads_get_while_others_map(method: StartMethod) {
+    let pool = pool_of(3, method);
     thread::scope(|scope| {
         for part in 0..6u64 {
             let pool = &pool;

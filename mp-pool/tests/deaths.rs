@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use common::{Tally, die_at_five, die_once, square, start_library_threads};
-use mp_pool::{Pool, TaskError};
+use common::{Tally, builder, die_at_five, die_once, pool_of, square};
+use mp_pool::TaskError;
+use mp_process::StartMethod;
 use mp_testkit::chaos;
-use mp_testkit::harness::Suite;
 
 fn main() -> ExitCode {
-    let trials = mp_testkit::trials![
+    const STARTED: &[common::Started] = common::started![
         a_large_task_is_tried_again_while_another_is_waited_for,
         a_killed_worker_is_one_tasks_error,
         a_killed_worker_costs_quick_items_nothing,
@@ -32,11 +32,11 @@ fn main() -> ExitCode {
         workers_that_always_die_break_the_pool,
         a_worker_that_closed_its_link_is_replaced,
     ];
-    Suite::new(trials).warm_up(start_library_threads).run()
+    common::run(STARTED, Vec::new())
 }
 
-fn a_killed_worker_is_one_tasks_error() {
-    let pool = Pool::new(2).unwrap();
+fn a_killed_worker_is_one_tasks_error(method: StartMethod) {
+    let pool = pool_of(2, method);
     let outcomes: Vec<_> = pool.imap(die_at_five, 0..40).collect();
     let failed: Vec<usize> = (0..40).filter(|i| outcomes[*i].is_err()).collect();
     assert_eq!(failed, [5]);
@@ -53,8 +53,8 @@ fn die_at_times(x: u64) -> u64 {
     x
 }
 
-fn a_killed_worker_costs_quick_items_nothing() {
-    let pool = Pool::new(2).unwrap();
+fn a_killed_worker_costs_quick_items_nothing(method: StartMethod) {
+    let pool = pool_of(2, method);
     let check = |x: u64, value: Result<u64, TaskError>| match value {
         Ok(value) => assert!(value == x && x % 1000 != 777, "{x}"),
         Err(error) => assert!(x % 1000 == 777 && error.is_worker_died(), "{x}: {error}"),
@@ -80,7 +80,7 @@ fn a_killed_worker_costs_quick_items_nothing() {
 }
 
 /// Many go together and are quick: what was done of those dies with the worker.
-fn a_map_names_the_item_that_its_worker_was_at() {
+fn a_map_names_the_item_that_its_worker_was_at(method: StartMethod) {
     const FATAL: u64 = 40_777;
     fn die(x: u64) -> u64 {
         if x == FATAL {
@@ -88,7 +88,7 @@ fn a_map_names_the_item_that_its_worker_was_at() {
         }
         x
     }
-    let pool = Pool::builder().processes(2).state(|()| (), ()).build().unwrap();
+    let pool = builder(method).processes(2).state(|()| (), ()).build().unwrap();
     let items = 0..60_000;
     let pairs = items.clone().map(|x| (x, ()));
     let text = |x: u64| die(x).to_string();
@@ -115,7 +115,7 @@ fn a_map_names_the_item_that_its_worker_was_at() {
 }
 
 /// What a worker had begun is not run again, and what it had not is by somebody else.
-fn each_number_is_run_once_though_workers_die() {
+fn each_number_is_run_once_though_workers_die(method: StartMethod) {
     static RUNS: OnceLock<Tally> = OnceLock::new();
     const ITEMS: u64 = 100_000;
     fn count(x: u64) -> u64 {
@@ -129,7 +129,7 @@ fn each_number_is_run_once_though_workers_die() {
     }
     let runs = Tally::new();
     let remember = |runs: Tally| RUNS.set(runs).unwrap();
-    let pool = Pool::builder().processes(2).initializer(remember, runs.clone()).build().unwrap();
+    let pool = builder(method).processes(2).initializer(remember, runs.clone()).build().unwrap();
     let error = pool.map(count, 0..ITEMS).unwrap_err();
     assert_eq!(error.index(), Some(7), "{error}");
     assert_eq!((runs.get(0), runs.get(1)), (ITEMS, (0..ITEMS).sum()));
@@ -151,8 +151,8 @@ fn meet((path, x): (String, u32)) -> u32 {
     x
 }
 
-fn what_waits_behind_a_slow_item_goes_to_an_idle_worker() {
-    let pool = Pool::new(2).unwrap();
+fn what_waits_behind_a_slow_item_goes_to_an_idle_worker(method: StartMethod) {
+    let pool = pool_of(2, method);
     let path = |n: usize| {
         let folder = std::env::temp_dir();
         folder.join(format!("mp-pool-meet-{}-{n}", std::process::id())).to_str().unwrap().to_owned()
@@ -173,13 +173,13 @@ fn what_waits_behind_a_slow_item_goes_to_an_idle_worker() {
     (0..3).for_each(|n| std::fs::remove_file(path(n)).unwrap());
 }
 
-fn a_death_is_told_with_all_that_is_known() {
-    let pool = Pool::builder().processes(2).retries(2).build().unwrap();
+fn a_death_is_told_with_all_that_is_known(method: StartMethod) {
+    let pool = builder(method).processes(2).retries(2).build().unwrap();
     let fatal = |x: u64| {
-        let held = std::hint::black_box(vec![x as u8 + 1; 300 << 20]);
+        let held = std::hint::black_box(vec![x as u8 + 1; 150 << 20]);
         die_at_five(x) + u64::from(held[7]) - (x + 1)
     };
-    let error = pool.map(fatal, 0..8).unwrap_err();
+    let error = pool.map(fatal, 0..6).unwrap_err();
     let died = error.worker_died().unwrap();
     assert_eq!((error.index(), died.attempt()), (Some(5), 3), "{error}");
     assert_eq!(died.status().and_then(|status| status.signal()), Some(9));
@@ -187,20 +187,21 @@ fn a_death_is_told_with_all_that_is_known() {
     assert!(!pool.pids().contains(&died.pid()));
     assert_eq!(error.worker().as_deref(), Some(died.worker()));
     assert!(died.worker().starts_with("Pool-"), "{}", died.worker());
-    assert!(died.peak_memory().is_some_and(|peak| peak >= 300 << 20), "{:?}", died.peak_memory());
+    assert!(died.peak_memory().is_some_and(|peak| peak >= 150 << 20), "{:?}", died.peak_memory());
     assert!(error.to_string().contains("as in 2 tries before"), "{error}");
     // Nobody logs here.
     assert_eq!(died.last_records(), [""; 0]);
-    // One that needed no more than this process ever had tells nothing of its memory.
+    // A spawned one that needed no more than this process ever had tells nothing of its memory.
     let mine = std::hint::black_box(vec![1u8; 100 << 20]);
-    let pool = Pool::new(1).unwrap();
+    let pool = pool_of(1, method);
     let error = pool.apply(die_at_five, 5).unwrap_err();
     let died = error.worker_died().unwrap();
-    assert_eq!((died.peak_memory(), died.attempt(), error.index()), (None, 1, None), "{}", mine[3]);
+    assert_eq!(died.peak_memory().is_none(), method == StartMethod::Spawn, "{}", mine[3]);
+    assert_eq!((died.attempt(), error.index()), (1, None));
 }
 
-fn a_panic_says_which_worker_it_was() {
-    let pool = Pool::new(2).unwrap();
+fn a_panic_says_which_worker_it_was(method: StartMethod) {
+    let pool = pool_of(2, method);
     let name = |()| mp_process::current_process().name().to_owned();
     for _ in 0..20 {
         let say = |()| -> String { panic!("{}", mp_process::current_process().name()) };
@@ -220,10 +221,10 @@ fn die_once_over(bytes: Vec<u8>) -> Vec<u8> {
 }
 
 /// What goes over a link in parts is sent again whole.
-fn a_large_argument_outlives_its_worker() {
+fn a_large_argument_outlives_its_worker(method: StartMethod) {
     let folder = std::env::temp_dir().join(format!("mp-pool-large-{}", std::process::id()));
     std::fs::create_dir(&folder).unwrap();
-    let pool = Pool::builder().processes(2).retries(1).build().unwrap();
+    let pool = builder(method).processes(2).retries(1).build().unwrap();
     let item = |last: u8| {
         let mut bytes = folder.to_str().unwrap().as_bytes().to_vec();
         bytes.resize(500_000, 0);
@@ -238,37 +239,37 @@ fn a_large_argument_outlives_its_worker() {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
-fn retries_bring_the_result() {
+fn retries_bring_the_result(method: StartMethod) {
     let folder = std::env::temp_dir().join(format!("mp-pool-retries-{}", std::process::id()));
     std::fs::create_dir(&folder).unwrap();
     let path = folder.to_str().unwrap().to_owned();
-    let pool = Pool::builder().processes(2).retries(1).build().unwrap();
+    let pool = builder(method).processes(2).retries(1).build().unwrap();
     let values = pool.map(die_once, (0..60).map(|x| (path.clone(), x))).unwrap();
     std::fs::remove_dir_all(folder).unwrap();
     assert_eq!(values, (0..60).collect::<Vec<_>>());
 }
 
-fn a_poison_item_stops_after_its_tries() {
-    let pool = Pool::builder().processes(2).retries(2).build().unwrap();
+fn a_poison_item_stops_after_its_tries(method: StartMethod) {
+    let pool = builder(method).processes(2).retries(2).build().unwrap();
     let error = pool.map(die_at_five, 0..40).unwrap_err();
     assert_eq!((error.index(), error.signal()), (Some(5), Some(9)), "{error}");
     let outcomes: Vec<_> = pool.imap_unordered(die_at_five, 0..40).collect();
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_err()).count(), 1);
 }
 
-fn items_not_begun_are_not_lost() {
-    let pool = Pool::new(2).unwrap();
+fn items_not_begun_are_not_lost(method: StartMethod) {
+    let pool = pool_of(2, method);
     let error = pool.map(die_at_five, 0..4000).unwrap_err();
     assert!(error.index().unwrap() <= 5, "{error}");
     // Of a task's items that one worker held, those before the fatal one may be lost
     // with it, and none behind it.
-    let pool = Pool::new(1).unwrap();
+    let pool = pool_of(1, method);
     let outcomes: Vec<_> = pool.imap_unordered(die_at_five, 0..200).collect();
     assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 199);
 }
 
-fn tasks_given_ahead_do_not_wait_behind_a_long_one() {
-    let pool = Pool::new(2).unwrap();
+fn tasks_given_ahead_do_not_wait_behind_a_long_one(method: StartMethod) {
+    let pool = pool_of(2, method);
     let nap = |x: u64| (thread::sleep(Duration::from_secs(30)), x).1;
     for quick_first in [false, true] {
         if quick_first {
@@ -286,8 +287,8 @@ fn tasks_given_ahead_do_not_wait_behind_a_long_one() {
     }
 }
 
-fn idle_workers_that_are_killed_are_replaced() {
-    let pool = Pool::new(2).unwrap();
+fn idle_workers_that_are_killed_are_replaced(method: StartMethod) {
+    let pool = pool_of(2, method);
     assert_eq!(pool.apply(square, 2).unwrap(), 4);
     for _ in 0..5 {
         let before = pool.pids();
@@ -298,27 +299,27 @@ fn idle_workers_that_are_killed_are_replaced() {
     }
 }
 
-fn workers_that_always_die_break_the_pool() {
-    static OVER: AtomicBool = AtomicBool::new(false);
-    let pool = Pool::builder().processes(2).retries(u32::MAX).build().unwrap();
+fn workers_that_always_die_break_the_pool(method: StartMethod) {
+    let over = AtomicBool::new(false);
+    let pool = builder(method).processes(2).retries(u32::MAX).build().unwrap();
     thread::scope(|scope| {
         scope.spawn(|| {
-            while !OVER.load(Ordering::Relaxed) {
+            while !over.load(Ordering::Relaxed) {
                 // The workers alone: who kills the child that the server of forks keeps ready
                 // leaves it unburied until the next one is started.
                 pool.pids().into_iter().for_each(|pid| drop(chaos::kill(pid)));
             }
         });
         let error = pool.map(|x: u64| (thread::sleep(Duration::from_millis(200)), x).1, 0..100).unwrap_err();
-        OVER.store(true, Ordering::Relaxed);
+        over.store(true, Ordering::Relaxed);
         let pool_error = error.pool_error().unwrap_or_else(|| panic!("{error}"));
         assert!(pool_error.is_broken(), "{error}");
     });
     assert!(pool.apply(square, 1).is_err());
 }
 
-fn a_worker_that_closed_its_link_is_replaced() {
-    let pool = Pool::new(1).unwrap();
+fn a_worker_that_closed_its_link_is_replaced(method: StartMethod) {
+    let pool = pool_of(1, method);
     // The answer may or may not have been told before the link went.
     let _ = pool.apply(|()| chaos::cut_all_ties(), ());
     let outcomes: Vec<_> = pool.imap(square, 0..20).collect();
@@ -327,8 +328,8 @@ fn a_worker_that_closed_its_link_is_replaced() {
 
 /// A worker that is stopped takes nothing; when it goes on it is given the task, though whoever
 /// sleeps for all sleeps for long.
-fn a_large_task_is_tried_again_while_another_is_waited_for() {
-    let pool = Pool::new(2).unwrap();
+fn a_large_task_is_tried_again_while_another_is_waited_for(method: StartMethod) {
+    let pool = pool_of(2, method);
     let tally = Tally::new();
     let hold = |tally: Tally| {
         tally.add(0, std::process::id().into());

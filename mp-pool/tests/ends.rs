@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use common::{LONG, square, start_library_threads};
+use common::{LONG, pool_of, square};
 use mp_pool::{Pool, TaskError};
+use mp_process::StartMethod;
 use mp_testkit::chaos;
-use mp_testkit::harness::Suite;
 
 fn main() -> ExitCode {
-    let trials = mp_testkit::trials![
+    const STARTED: &[common::Started] = common::started![
         close_refuses_and_join_ends,
         what_is_handed_in_while_it_closes_is_done_or_refused,
         terminate_frees_waiting_callers,
@@ -25,13 +25,12 @@ fn main() -> ExitCode {
         a_callback_may_end_the_pool,
         pools_in_tasks,
         many_pools_leave_nothing,
-        no_workers_is_an_error,
     ];
-    Suite::new(trials).warm_up(start_library_threads).run()
+    common::run(STARTED, mp_testkit::trials![no_workers_is_an_error])
 }
 
-fn close_refuses_and_join_ends() {
-    let pool = Pool::new(2).unwrap();
+fn close_refuses_and_join_ends(method: StartMethod) {
+    let pool = pool_of(2, method);
     let pids = pool.pids();
     pool.close();
     let error = pool.apply(square, 1).unwrap_err();
@@ -41,9 +40,9 @@ fn close_refuses_and_join_ends() {
 }
 
 /// By threads that do not wait for whoever closes it.
-fn what_is_handed_in_while_it_closes_is_done_or_refused() {
+fn what_is_handed_in_while_it_closes_is_done_or_refused(method: StartMethod) {
     for round in 0..40 {
-        let pool = Pool::new(2).unwrap();
+        let pool = pool_of(2, method);
         let results = Mutex::new(Vec::new());
         thread::scope(|scope| {
             for part in 0..3 {
@@ -73,8 +72,8 @@ fn what_is_handed_in_while_it_closes_is_done_or_refused() {
     }
 }
 
-fn a_terminated_pool_brings_no_value_in_anothers_place() {
-    let pool = Pool::new(2).unwrap();
+fn a_terminated_pool_brings_no_value_in_anothers_place(method: StartMethod) {
+    let pool = pool_of(2, method);
     let stuck = |x: u64| {
         if x == 3 {
             thread::sleep(Duration::from_secs(600));
@@ -94,8 +93,8 @@ fn a_terminated_pool_brings_no_value_in_anothers_place() {
     });
 }
 
-fn terminate_frees_waiting_callers() {
-    let pool = Pool::new(2).unwrap();
+fn terminate_frees_waiting_callers(method: StartMethod) {
+    let pool = pool_of(2, method);
     thread::scope(|scope| {
         let waiting = scope.spawn(|| pool.apply(|()| thread::sleep(Duration::from_secs(600)), ()));
         let also = scope.spawn(|| pool.map(|_: u8| thread::sleep(Duration::from_secs(600)), 0..10));
@@ -106,8 +105,8 @@ fn terminate_frees_waiting_callers() {
     });
 }
 
-fn dropping_a_busy_pool_ends_it() {
-    let pool = Pool::new(2).unwrap();
+fn dropping_a_busy_pool_ends_it(method: StartMethod) {
+    let pool = pool_of(2, method);
     let pids = pool.pids();
     let mut slow = pool.imap(|_: u8| thread::sleep(Duration::from_millis(50)), 0..100);
     slow.next().unwrap().unwrap();
@@ -117,9 +116,9 @@ fn dropping_a_busy_pool_ends_it() {
 }
 
 /// It hears of nothing, busy or idle, and is killed.
-fn a_stopped_worker_does_not_outlast_its_pool() {
+fn a_stopped_worker_does_not_outlast_its_pool(method: StartMethod) {
     for is_dropped in [true, false] {
-        let pool = Pool::new(3).unwrap();
+        let pool = pool_of(3, method);
         let pids = pool.pids();
         let waiting = pool.apply_async(|()| thread::sleep(Duration::from_secs(600)), ());
         assert!(!waiting.wait_timeout(Duration::from_millis(50)));
@@ -135,9 +134,9 @@ fn a_stopped_worker_does_not_outlast_its_pool() {
 }
 
 /// Running and queued ones, right before the pool is joined, closed or terminated.
-fn a_cancel_before_the_end_is_no_hindrance() {
+fn a_cancel_before_the_end_is_no_hindrance(method: StartMethod) {
     for round in 0..12 {
-        let pool = Pool::new(2).unwrap();
+        let pool = pool_of(2, method);
         let nap = |millis: u64| {
             thread::sleep(Duration::from_millis(millis));
             millis
@@ -165,9 +164,9 @@ fn a_cancel_before_the_end_is_no_hindrance() {
 
 /// Large arguments and results on their way each way, workers that are killed amid them, and an
 /// end that waits for none of it.
-fn deaths_and_an_end_amid_large_tasks() {
+fn deaths_and_an_end_amid_large_tasks(method: StartMethod) {
     for round in 0..8 {
-        let pool = Pool::new(2).unwrap();
+        let pool = pool_of(2, method);
         let echo = |bytes: Vec<u8>| bytes;
         let large = |byte: u8| vec![byte; 6 << 20];
         let results: Vec<_> = (0..4).map(|byte| pool.apply_async(echo, large(byte))).collect();
@@ -192,8 +191,9 @@ fn deaths_and_an_end_amid_large_tasks() {
     }
 }
 
-fn a_callback_may_end_the_pool() {
-    let pool = Arc::new(Pool::new(2).unwrap());
+fn a_callback_may_end_the_pool(method: StartMethod) {
+    // A program with a thread for callbacks is not forked any more.
+    let (pool, another) = (Arc::new(pool_of(2, method)), Arc::new(pool_of(1, method)));
     let pids = pool.pids();
     let waiting = pool.apply_async(|()| thread::sleep(Duration::from_secs(600)), ());
     let own = Arc::clone(&pool);
@@ -205,24 +205,23 @@ fn a_callback_may_end_the_pool() {
     assert!(waiting.get().unwrap_err().pool_error().is_some_and(|error| error.is_closed()));
     assert!(pids.iter().all(|pid| chaos::state(*pid).is_none()));
     // The last handle may go with a callback as well.
-    let pool = Arc::new(Pool::new(1).unwrap());
-    let own = Arc::clone(&pool);
-    let ended = pool.apply_async(square, 4).on_done(move |_| drop(own));
-    drop(pool);
+    let own = Arc::clone(&another);
+    let ended = another.apply_async(square, 4).on_done(move |_| drop(own));
+    drop(another);
     ended.join().unwrap();
 }
 
-fn pools_in_tasks() {
+fn pools_in_tasks(method: StartMethod) {
     fn sum(n: u64) -> u64 {
         Pool::new(2).unwrap().map(square, 0..n).unwrap().iter().sum()
     }
-    let pool = Pool::new(2).unwrap();
+    let pool = pool_of(2, method);
     assert_eq!(pool.map(sum, [10, 100]).unwrap(), [285, 328_350]);
 }
 
-fn many_pools_leave_nothing() {
+fn many_pools_leave_nothing(method: StartMethod) {
     for _ in 0..20 {
-        let pool = Pool::new(2).unwrap();
+        let pool = pool_of(2, method);
         assert_eq!(pool.apply(square, 5).unwrap(), 25);
     }
 }

@@ -4,13 +4,13 @@ mod common;
 
 use std::process::ExitCode;
 
-use common::{die_at_five, odd_panics, square, start_library_threads};
-use mp_pool::{Pool, StopRule, TaskError};
-use mp_testkit::harness::Suite;
+use common::{die_at_five, odd_panics, pool_of, square};
+use mp_pool::{StopRule, TaskError};
+use mp_process::StartMethod;
 use serde::{Deserialize, Serialize};
 
 fn main() -> ExitCode {
-    let trials = mp_testkit::trials![
+    const STARTED: &[common::Started] = common::started![
         a_tasks_own_error_keeps_its_type,
         errors_stand_in_their_places_whatever_travels_together,
         a_failing_item_is_one_error_and_the_rest_go_on,
@@ -24,11 +24,11 @@ fn main() -> ExitCode {
         a_decoding_that_leaves_bytes_harms_no_other,
         whatever_is_thrown_is_that_items_error,
     ];
-    Suite::new(trials).warm_up(start_library_threads).run()
+    common::run(STARTED, Vec::new())
 }
 
-fn errors_stand_in_their_places_whatever_travels_together() {
-    let pool = Pool::new(2).unwrap();
+fn errors_stand_in_their_places_whatever_travels_together(method: StartMethod) {
+    let pool = pool_of(2, method);
     for size in [1, 7, 64] {
         let outcomes: Vec<Result<u32, TaskError>> = pool.imap(odd_panics, 0..100).chunk_size(size).collect();
         let errors: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.as_ref().err()?.index()).collect();
@@ -38,8 +38,8 @@ fn errors_stand_in_their_places_whatever_travels_together() {
     }
 }
 
-fn a_failing_item_is_one_error_and_the_rest_go_on() {
-    let pool = Pool::new(2).unwrap();
+fn a_failing_item_is_one_error_and_the_rest_go_on(method: StartMethod) {
+    let pool = pool_of(2, method);
     let outcomes: Vec<Result<u32, TaskError>> = pool.imap(odd_panics, 0..100).collect();
     assert_eq!(outcomes.len(), 100);
     for (i, outcome) in outcomes.iter().enumerate() {
@@ -53,16 +53,16 @@ fn a_failing_item_is_one_error_and_the_rest_go_on() {
     }
 }
 
-fn the_first_error_in_order_is_the_maps_error() {
-    let pool = Pool::new(2).unwrap();
+fn the_first_error_in_order_is_the_maps_error(method: StartMethod) {
+    let pool = pool_of(2, method);
     let error = pool.map(odd_panics, 0..1000).unwrap_err();
     assert_eq!(error.index(), Some(1));
     assert_eq!(error.to_string().lines().count(), 1, "{error}");
     assert_eq!(pool.map(square, 0..10).unwrap()[3], 9);
 }
 
-fn numbers_before_and_after_failures_are_in_place() {
-    let pool = Pool::new(2).unwrap();
+fn numbers_before_and_after_failures_are_in_place(method: StartMethod) {
+    let pool = pool_of(2, method);
     // First, last, two in a row, and each one.
     for bad in [&[0][..], &[999], &[500, 501], &[0, 1, 2, 997, 998, 999]] {
         let items = (0..1000).map(|x: u64| if bad.contains(&x) { u64::MAX } else { x });
@@ -78,8 +78,8 @@ fn numbers_before_and_after_failures_are_in_place() {
     }
 }
 
-fn a_map_stops_when_too_much_of_it_fails() {
-    let pool = Pool::new(2).unwrap();
+fn a_map_stops_when_too_much_of_it_fails(method: StartMethod) {
+    let pool = pool_of(2, method);
     // Within the rule everything is done.
     let outcomes = pool.map_while(StopRule::Failures(50), odd_panics, 0..100).unwrap();
     assert_eq!(outcomes.len(), 100);
@@ -99,8 +99,8 @@ fn a_map_stops_when_too_much_of_it_fails() {
     assert_eq!(pool.map(square, 0..10).unwrap()[3], 9);
 }
 
-fn a_stopped_map_has_what_had_come() {
-    let pool = Pool::new(2).unwrap();
+fn a_stopped_map_has_what_had_come(method: StartMethod) {
+    let pool = pool_of(2, method);
     let stopped = pool.map_while(StopRule::Failures(3), odd_panics, 0..).unwrap_err();
     let (failed, done) = (stopped.failed(), stopped.done());
     let outcomes = stopped.into_outcomes();
@@ -148,8 +148,8 @@ impl Serialize for Stubborn {
     }
 }
 
-fn every_way_to_fail_is_its_own_error() {
-    let pool = Pool::new(2).unwrap();
+fn every_way_to_fail_is_its_own_error(method: StartMethod) {
+    let pool = pool_of(2, method);
     let fails = |function: fn(u32) -> u32| {
         let error = pool.apply(function, 0).unwrap_err();
         assert_eq!(pool.map(square, 0..50).unwrap()[7], 49, "after {error}");
@@ -172,8 +172,8 @@ fn every_way_to_fail_is_its_own_error() {
     assert_eq!(pool.map(square, 0..50).unwrap()[7], 49);
 }
 
-fn an_argument_that_does_not_encode_is_that_items_error() {
-    let pool = Pool::new(2).unwrap();
+fn an_argument_that_does_not_encode_is_that_items_error(method: StartMethod) {
+    let pool = pool_of(2, method);
     let items = (0..10).map(|i| Stubborn(i == 4));
     let outcomes: Vec<_> = pool.imap(|_: Stubborn| (), items).collect();
     let failed: Vec<usize> = (0..10).filter(|i| outcomes[*i].is_err()).collect();
@@ -199,8 +199,8 @@ impl<'de> Deserialize<'de> for Trap {
     }
 }
 
-fn a_decoding_that_panics_is_that_items_error() {
-    let pool = Pool::new(2).unwrap();
+fn a_decoding_that_panics_is_that_items_error(method: StartMethod) {
+    let pool = pool_of(2, method);
     let outcomes: Vec<_> = pool.imap(Trap, 0..10).chunk_size(5).collect();
     let failed: Vec<usize> = (0..10).filter(|i| outcomes[*i].is_err()).collect();
     assert_eq!(failed, [3]);
@@ -227,8 +227,8 @@ impl<'de> Deserialize<'de> for Careless {
     }
 }
 
-fn a_decoding_that_leaves_bytes_harms_no_other() {
-    let pool = Pool::new(2).unwrap();
+fn a_decoding_that_leaves_bytes_harms_no_other(method: StartMethod) {
+    let pool = pool_of(2, method);
     let arguments = pool.imap(|it: Careless| it.0, (0..100).map(Careless)).chunk_size(9);
     let values = pool.imap(Careless, 0..100).chunk_size(9).map(|value| value.map(|it| it.0));
     for (at, outcome) in (0..).zip(arguments).chain((0..).zip(values)) {
@@ -248,8 +248,8 @@ impl Drop for Bomb {
     }
 }
 
-fn whatever_is_thrown_is_that_items_error() {
-    let pool = Pool::new(2).unwrap();
+fn whatever_is_thrown_is_that_items_error(method: StartMethod) {
+    let pool = pool_of(2, method);
     let throw = |x: u32| if x % 5 == 1 { std::panic::panic_any(Bomb) } else { x };
     let pids = pool.pids();
     for (x, outcome) in (0..40).zip(pool.imap(throw, 0..40).chunk_size(3)) {
@@ -286,8 +286,8 @@ fn order((name, count): (String, u32)) -> Result<u32, Refused> {
 }
 
 /// Not a text of it: the value, by every verb.
-fn a_tasks_own_error_keeps_its_type() {
-    let pool = Pool::new(2).unwrap();
+fn a_tasks_own_error_keeps_its_type(method: StartMethod) {
+    let pool = pool_of(2, method);
     let orders = || ["nails", "tar", "nails"].map(str::to_owned).into_iter().zip([7, 1, 500]);
     let expected =
         || vec![Ok(7), Err(Refused::Unknown { name: "tar".to_owned() }), Err(Refused::TooMany(500))];

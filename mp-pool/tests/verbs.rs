@@ -6,13 +6,12 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use common::{square, start_library_threads};
-use mp_pool::Pool;
+use common::{builder, pool_of, square};
+use mp_process::StartMethod;
 use mp_testkit::chaos;
-use mp_testkit::harness::Suite;
 
 fn main() -> ExitCode {
-    let trials = mp_testkit::trials![
+    const STARTED: &[common::Started] = common::started![
         apply_brings_the_value,
         map_keeps_the_order,
         map_of_nothing_is_nothing,
@@ -31,11 +30,11 @@ fn main() -> ExitCode {
         any_chunk_size_is_taken,
         many_threads_share_a_pool,
     ];
-    Suite::new(trials).warm_up(start_library_threads).run()
+    common::run(STARTED, Vec::new())
 }
 
-fn apply_brings_the_value() {
-    let pool = Pool::new(2).unwrap();
+fn apply_brings_the_value(method: StartMethod) {
+    let pool = pool_of(2, method);
     for x in 0..200 {
         assert_eq!(pool.apply(square, x).unwrap(), x * x);
     }
@@ -43,16 +42,16 @@ fn apply_brings_the_value() {
     assert_ne!(pool.apply(|()| std::process::id(), ()).unwrap(), std::process::id());
 }
 
-fn map_keeps_the_order() {
-    let pool = Pool::new(3).unwrap();
+fn map_keeps_the_order(method: StartMethod) {
+    let pool = pool_of(3, method);
     let squares = pool.map(square, 0..100_000).unwrap();
     assert!(squares.iter().enumerate().all(|(i, square)| *square == (i * i) as u64));
     assert_eq!(squares.len(), 100_000);
 }
 
 /// Around the size at which a task is full, and in every verb.
-fn vectors_of_numbers_of_any_size_pass() {
-    let pool = Pool::new(2).unwrap();
+fn vectors_of_numbers_of_any_size_pass(method: StartMethod) {
+    let pool = pool_of(2, method);
     for size in [0, 1, 24 << 10, (24 << 10) - 1, (24 << 10) + 1, 1_000_001] {
         let bytes: Vec<u8> = (0..size).map(|place| (place % 251) as u8).collect();
         let back = |mut bytes: Vec<u8>| {
@@ -82,15 +81,15 @@ fn vectors_of_numbers_of_any_size_pass() {
     assert!(error.is_panic() && error.to_string().contains("no"), "{error}");
 }
 
-fn map_of_nothing_is_nothing() {
-    let pool = Pool::new(2).unwrap();
+fn map_of_nothing_is_nothing(method: StartMethod) {
+    let pool = pool_of(2, method);
     assert!(pool.map(square, []).unwrap().is_empty());
     assert!(pool.imap(square, []).next().is_none());
     assert!(pool.imap_unordered(square, []).next().is_none());
 }
 
-fn map_of_many_sizes() {
-    let pool = Pool::new(2).unwrap();
+fn map_of_many_sizes(method: StartMethod) {
+    let pool = pool_of(2, method);
     for n in [1, 2, 3, 7, 8, 9, 1000] {
         assert_eq!(pool.map(square, 0..n).unwrap(), (0..n).map(square).collect::<Vec<_>>());
         let unsized_items = (0..n * 2).filter(|x| x % 2 == 0);
@@ -98,14 +97,14 @@ fn map_of_many_sizes() {
     }
 }
 
-fn starmap_takes_tuples_apart() {
+fn starmap_takes_tuples_apart(method: StartMethod) {
     fn join(a: String, b: u8) -> String {
         format!("{a}{b}")
     }
     fn volume(a: u64, b: u64, c: u64) -> u64 {
         a * b * c
     }
-    let pool = Pool::new(2).unwrap();
+    let pool = pool_of(2, method);
     let pairs = || (0..50u8).map(|i| ("x".repeat(i.into()), i));
     assert_eq!(pool.starmap(join, pairs()).unwrap()[2], "xx2");
     assert_eq!(pool.starmap_async(join, pairs()).get().unwrap()[3], "xxx3");
@@ -114,8 +113,8 @@ fn starmap_takes_tuples_apart() {
     assert_eq!(pool.starmap4(all, [(1, 2, 3, 4)]).unwrap(), [10]);
 }
 
-fn large_arguments_and_values_pass() {
-    let pool = Pool::new(2).unwrap();
+fn large_arguments_and_values_pass(method: StartMethod) {
+    let pool = pool_of(2, method);
     let sizes = [0, 1, 20_000, 40_000, 100_000, 300_000, 3_000_000];
     for size in sizes {
         let back = pool.apply(|bytes: Vec<u8>| bytes, vec![3u8; size]).unwrap();
@@ -126,15 +125,15 @@ fn large_arguments_and_values_pass() {
     assert!(lens.iter().zip(sizes).all(|(lens, size)| lens.len() == 30_000 && lens[7] == size));
 }
 
-fn more_large_tasks_than_workers_do_not_deadlock() {
-    let pool = Pool::new(2).unwrap();
+fn more_large_tasks_than_workers_do_not_deadlock(method: StartMethod) {
+    let pool = pool_of(2, method);
     let echo = |bytes: Vec<u8>| bytes;
     let back = pool.map(echo, (0..40).map(|i| vec![i as u8; 1_000_000])).unwrap();
     assert!(back.iter().enumerate().all(|(i, bytes)| bytes.len() == 1_000_000 && bytes[999_999] == i as u8));
 }
 
-fn imap_is_lazy_and_in_order() {
-    let pool = Pool::new(2).unwrap();
+fn imap_is_lazy_and_in_order(method: StartMethod) {
+    let pool = pool_of(2, method);
     let mut pulled = 0u64;
     let items = std::iter::from_fn(|| {
         pulled += 1;
@@ -145,19 +144,19 @@ fn imap_is_lazy_and_in_order() {
     assert!(pulled < 10_000, "{pulled} items were pulled for 50 results");
 }
 
-fn imap_unordered_brings_all() {
-    let pool = Pool::new(3).unwrap();
+fn imap_unordered_brings_all(method: StartMethod) {
+    let pool = pool_of(3, method);
     let mut squares: Vec<u64> = pool.imap_unordered(square, 0..20_000).map(Result::unwrap).collect();
     squares.sort_unstable();
     assert_eq!(squares, (0..20_000).map(square).collect::<Vec<_>>());
 }
 
-fn a_late_value_can_be_asked_for_again() {
+fn a_late_value_can_be_asked_for_again(method: StartMethod) {
     let nap = |millis| {
         thread::sleep(Duration::from_millis(millis));
         millis
     };
-    let pool = Pool::new(2).unwrap();
+    let pool = pool_of(2, method);
     let mut naps = pool.imap(nap, [300, 1, 2]);
     assert!(naps.next_timeout(Duration::ZERO).is_err());
     assert!(naps.next_timeout(Duration::from_millis(10)).is_err());
@@ -181,8 +180,8 @@ fn a_late_value_can_be_asked_for_again() {
     assert!(naps.next_timeout(Duration::from_secs(20)).unwrap().is_some());
 }
 
-fn an_imap_dropped_midway_leaves_the_pool_usable() {
-    let pool = Pool::new(2).unwrap();
+fn an_imap_dropped_midway_leaves_the_pool_usable(method: StartMethod) {
+    let pool = pool_of(2, method);
     for _ in 0..20 {
         let taken = pool.imap_unordered(square, 0..).take(10).count();
         assert_eq!(taken, 10);
@@ -190,7 +189,7 @@ fn an_imap_dropped_midway_leaves_the_pool_usable() {
     }
 }
 
-fn an_imap_dropped_amid_deaths_leaves_the_pool_usable() {
+fn an_imap_dropped_amid_deaths_leaves_the_pool_usable(method: StartMethod) {
     let fatal = |x: u64| {
         if x % 7 == 6 {
             std::process::abort();
@@ -198,7 +197,7 @@ fn an_imap_dropped_amid_deaths_leaves_the_pool_usable() {
         vec![x as u8; 100_000]
     };
     for retries in [0, 1] {
-        let pool = Pool::builder().processes(2).retries(retries).build().unwrap();
+        let pool = builder(method).processes(2).retries(retries).build().unwrap();
         for taken in 0..12 {
             let mut values = pool.imap_unordered(fatal, 0..);
             (0..taken).for_each(|_| drop(values.next().unwrap()));
@@ -216,9 +215,9 @@ fn an_imap_dropped_amid_deaths_leaves_the_pool_usable() {
 }
 
 /// What one call brings is the input of the next, and all go to the same workers.
-fn calls_of_one_pool_feed_each_other() {
+fn calls_of_one_pool_feed_each_other(method: StartMethod) {
     for workers in [1, 3] {
-        let pool = Pool::new(workers).unwrap();
+        let pool = pool_of(workers, method);
         for size in [1, 7, 1000] {
             let first = pool.imap(|x: u64| x + 1, 0..300).chunk_size(size).map(Result::unwrap);
             let second = pool.imap_unordered(|x: u64| 2 * x, first).map(Result::unwrap);
@@ -231,8 +230,8 @@ fn calls_of_one_pool_feed_each_other() {
     }
 }
 
-fn many_threads_share_a_pool() {
-    let pool = Pool::new(3).unwrap();
+fn many_threads_share_a_pool(method: StartMethod) {
+    let pool = pool_of(3, method);
     thread::scope(|scope| {
         for part in 0..16u64 {
             let pool = &pool;
@@ -248,8 +247,8 @@ fn many_threads_share_a_pool() {
     });
 }
 
-fn an_input_may_wait_for_what_its_last_item_does() {
-    let pool = Pool::new(2).unwrap();
+fn an_input_may_wait_for_what_its_last_item_does(method: StartMethod) {
+    let pool = pool_of(2, method);
     let folder = std::env::temp_dir().join(format!("mp-pool-found-{}", std::process::id()));
     std::fs::create_dir(&folder).unwrap();
     let path = |x: u32| folder.join(x.to_string()).to_str().unwrap().to_owned();
@@ -267,8 +266,8 @@ fn an_input_may_wait_for_what_its_last_item_does() {
     std::fs::remove_dir_all(folder).unwrap();
 }
 
-fn any_chunk_size_is_taken() {
-    let pool = Pool::new(2).unwrap();
+fn any_chunk_size_is_taken(method: StartMethod) {
+    let pool = pool_of(2, method);
     for size in [0, 1, 7, usize::MAX] {
         let sum: u64 = pool.imap_unordered(square, 0..100).chunk_size(size).map(Result::unwrap).sum();
         assert_eq!(sum, 328_350);

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use ipc_core::{SharedMemory, pipe};
+use mp_pool::{Builder, Pool};
 use mp_process::{Process, StartMethod};
 use mp_testkit::harness::{Suite, Trial, variants};
 use mp_testkit::{Program, chaos};
@@ -27,6 +28,26 @@ pub(crate) fn start_library_threads() {
 /// A test that is run under each start method.
 #[allow(dead_code)]
 pub(crate) type Started = (&'static str, fn(StartMethod));
+
+/// A pool of workers that are started so.
+#[allow(dead_code)]
+pub(crate) fn pool_of(processes: usize, method: StartMethod) -> Pool {
+    builder(method).processes(processes).build().unwrap()
+}
+
+/// Of pools whose workers are started so.
+#[allow(dead_code)]
+pub(crate) fn builder(method: StartMethod) -> Builder {
+    Pool::builder().start_method(method)
+}
+
+/// Tests that are run under each start method, by their names.
+#[allow(unused_macros)]
+macro_rules! started {
+    ($($function:ident),+ $(,)?) => { &[$((stringify!($function), $function)),+] };
+}
+#[allow(unused_imports)]
+pub(crate) use started;
 
 /// Names the one test that this program is to run by itself.
 const ALONE: &str = "MP_POOL_TEST_ALONE";
