@@ -13,6 +13,8 @@ use crate::sys::{handles, names, tag};
 /// How often a level is looked for: children are reaped and links closed by threads. Looks are
 /// counted and not time, most of which may go by while the machine does something else.
 const LOOKS: u32 = 200;
+/// The same of those for whom a level that does not come is a failure.
+const MANY_LOOKS: u32 = 1000;
 /// How long is slept between two looks.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -70,7 +72,16 @@ impl Census {
     ///
     /// What is still there after that and was not there at this census.
     pub fn level(&self) -> Result<(), Leaks> {
-        for _ in 1..LOOKS {
+        self.level_in(LOOKS)
+    }
+
+    /// As [`level`](Census::level), and far more patient: what is there at the end has been left.
+    pub(crate) fn level_at_last(&self) -> Result<(), Leaks> {
+        self.level_in(MANY_LOOKS)
+    }
+
+    fn level_in(&self, looks: u32) -> Result<(), Leaks> {
+        for _ in 1..looks {
             if self.diff().is_empty() {
                 return Ok(());
             }
@@ -80,14 +91,14 @@ impl Census {
         if leaks.is_empty() { Ok(()) } else { Err(leaks) }
     }
 
-    /// As [`level`](Census::level), for tests.
+    /// As [`level`](Census::level), for tests, and five times as patient.
     ///
     /// # Panics
     ///
     /// When something is left over; the message lists it.
     #[track_caller]
     pub fn assert_level(&self) {
-        if let Err(leaks) = self.level() {
+        if let Err(leaks) = self.level_at_last() {
             panic!("{leaks}");
         }
     }

@@ -124,7 +124,7 @@ impl Closing {
         let (start, done) = (Arc::clone(&self.start), Arc::clone(&self.done));
         libtest_mimic::Trial::ignorable_test("census", move || {
             done.store(true, Ordering::Relaxed);
-            start.level().map_err(Failed::from)?;
+            start.level_at_last().map_err(Failed::from)?;
             Ok(Completion::Completed)
         })
     }
@@ -134,7 +134,7 @@ impl Closing {
     }
 
     fn check_unlisted(&self, otherwise: ExitCode) -> ExitCode {
-        match self.start.level() {
+        match self.start.level_at_last() {
             Ok(()) => otherwise,
             Err(leaks) => {
                 eprintln!("census: {leaks}");
