@@ -264,17 +264,27 @@ fn everything_is_closed_at_the_drop() {
         once();
         open_handles()
     };
-    let before = (0..50).map(lowest).min();
-    let after = (0..200).map(lowest).min();
-    assert!(after <= before, "{before:?} handles, and then {after:?}");
+    let before = (0..50).map(lowest).min().unwrap();
+    let after = (0..200).map(lowest).min().unwrap();
+    // One of each round would be more than what those have open.
+    assert!(after < before + 100, "{before} handles, and then {after}");
 }
 
 #[test]
 fn a_receiver_that_waits_cannot_move_away_under_it() {
     let (tx, rx) = pipe::<u8>().unwrap();
     let (outer_tx, _outer_rx) = pipe::<Receiver<u8>>().unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
     thread::scope(|scope| {
-        let waiting = scope.spawn(|| rx.recv());
+        let waiting = scope.spawn(|| {
+            tell.send(std::fs::read_link("/proc/thread-self").unwrap()).unwrap();
+            rx.recv()
+        });
+        // Until it sleeps, of which the state tells that stands behind its name and a bracket.
+        let stat = std::path::Path::new("/proc").join(told.recv().unwrap()).join("stat");
+        while !std::fs::read_to_string(&stat).unwrap().rsplit(')').next().unwrap().starts_with(" S") {
+            thread::sleep(Duration::from_millis(1));
+        }
         thread::sleep(Duration::from_millis(30));
         let error = outer_tx.send(&rx).unwrap_err().to_string();
         assert!(error.contains("in use"), "{error}");

@@ -358,7 +358,7 @@ fn warm_up() {
 /// Some are closed by the thread that watches, a moment later.
 fn settled_handles(level: usize) -> usize {
     let begun = Instant::now();
-    while open_handles() > level && begun.elapsed() < Duration::from_secs(5) {
+    while open_handles() > level && begun.elapsed() < Duration::from_secs(20) {
         std::thread::sleep(Duration::from_millis(5));
     }
     open_handles()

@@ -9,11 +9,17 @@ use ipc_core::{AcceptError, Address, ConnectError, ConnectOptions, ListenerOptio
 
 use crate::{LATE, Outcome, SOON, Talk, bare, bound, bound_tcp, call, greeting, key, talks};
 
+/// How long silent clients are waited for.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Within this nobody can have waited for another client's deadline.
-const AT_ONCE: Duration = Duration::from_secs(8);
+const AT_ONCE: Duration = Duration::from_secs(30);
+
+fn patient() -> ListenerOptions {
+    ListenerOptions::new().handshake_timeout(PATIENCE)
+}
 
 pub(crate) fn a_silent_client_delays_nobody() -> Outcome {
-    for listener in [bound(ListenerOptions::new())?, bound_tcp(ListenerOptions::new().anyone())?] {
+    for listener in [bound(patient())?, bound_tcp(patient().anyone())?] {
         let begun = Instant::now();
         let _silent: Vec<_> = (0..20).map(|_| bare(listener.address())).collect::<Result<_, _>>()?;
         talks(&listener, ConnectOptions::new())?;
@@ -26,7 +32,7 @@ pub(crate) fn a_silent_client_delays_nobody() -> Outcome {
 }
 
 pub(crate) fn more_silent_clients_than_there_are_places() -> Outcome {
-    let listener = bound(ListenerOptions::new().max_handshakes(4))?;
+    let listener = bound(patient().max_handshakes(4))?;
     let _silent: Vec<_> = (0..6).map(|_| bare(listener.address())).collect::<Result<_, _>>()?;
     let begun = Instant::now();
     talks(&listener, ConnectOptions::new())?;

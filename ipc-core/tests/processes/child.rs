@@ -62,6 +62,17 @@ impl Worker {
         self.0.wait().unwrap();
     }
 
+    /// Waits until it sleeps: it has done what it does at once.
+    pub(crate) fn await_sleep(&self) {
+        let stat = format!("/proc/{}/stat", self.0.id());
+        let begun = std::time::Instant::now();
+        // The state stands behind the name, which ends with a bracket.
+        while !std::fs::read_to_string(&stat).unwrap().rsplit(')').next().unwrap().starts_with(" S") {
+            assert!(begun.elapsed() < Duration::from_secs(20), "it does not sleep");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     pub(crate) fn signal(&self, signal: i32) {
         signal_process(self.0.id(), signal);
     }

@@ -51,6 +51,7 @@ pub(crate) fn sender() {
         let mut worker = Worker::start(&Job::SendOne(tx, 20_000));
         assert!(rx.poll(NOTICED).unwrap());
         thread::sleep(A_MOMENT);
+        worker.await_sleep();
         worker.kill();
         assert_eq!(recv(&rx).unwrap(), [7; 20_000], "{name}, after");
         assert!(matches!(recv(&rx), Err(RecvError::Closed)), "{name}, at the end");

@@ -38,7 +38,7 @@ fn receive(rx: &Receiver<Vec<u8>>, set: &WaitSet) -> bool {
     let _ = rx.try_recv_bytes_into(&mut [0; 10]);
     let _ = rx.poll(STEP);
     let result = rx.recv_timeout(STEP);
-    assert!(begun.elapsed() < Duration::from_secs(10), "it was kept past its deadline");
+    assert!(begun.elapsed() < Duration::from_secs(30), "it was kept past its deadline");
     match result {
         Ok(value) => assert!(value.len() < LONGEST),
         Err(RecvError::Timeout | RecvError::Decode(_) | RecvError::Io(_)) => {}
@@ -60,7 +60,7 @@ pub(crate) fn receiver() {
             let begun = Instant::now();
             size = size * 5 % 100_003;
             let result = tx.send_timeout(&vec![1; size], STEP);
-            assert!(begun.elapsed() < Duration::from_secs(10), "it was kept past its deadline");
+            assert!(begun.elapsed() < Duration::from_secs(30), "it was kept past its deadline");
             if matches!(result, Err(SendError::Closed)) {
                 break;
             }

@@ -15,6 +15,21 @@ use ipc_core::{Connection, Receiver, WaitSet, duplex, pipe, wait};
 
 const TIME: Duration = Duration::from_millis(500);
 
+/// What `waits` takes of the processor, at its best: on a machine that is shared, time of others may be
+/// counted too.
+fn least_cost_of(waits: impl Fn()) -> Duration {
+    let mut least = Duration::MAX;
+    for _ in 0..8 {
+        let before = processor_time();
+        waits();
+        least = least.min(processor_time() - before);
+        if least < TIME / 5 {
+            break;
+        }
+    }
+    least
+}
+
 /// Five threads wait in every way; each alone, if it polled, would take the whole time.
 pub(crate) fn waits_cost_nothing() {
     let (_ring, ring) = pipe::<u8>().unwrap();
@@ -26,31 +41,31 @@ pub(crate) fn waits_cost_nothing() {
     let (_other, other) = pipe::<u8>().unwrap();
     let set = WaitSet::new().unwrap();
     set.add(1, Arc::new(other)).unwrap();
-    let before = processor_time();
-    thread::scope(|scope| {
-        scope.spawn(|| assert!(ring.recv_timeout(TIME).is_err()));
-        scope.spawn(|| assert!(over_pipe.recv_timeout(TIME).is_err()));
-        scope.spawn(|| assert!(wait(&[&over_socket], Some(TIME)).unwrap().is_empty()));
-        scope.spawn(|| assert!(set.wait(Some(TIME)).unwrap().is_empty()));
-        scope.spawn(|| assert!(full.send_timeout(&vec![0; 10_000], TIME).is_err()));
+    let spent = least_cost_of(|| {
+        thread::scope(|scope| {
+            scope.spawn(|| assert!(ring.recv_timeout(TIME).is_err()));
+            scope.spawn(|| assert!(over_pipe.recv_timeout(TIME).is_err()));
+            scope.spawn(|| assert!(wait(&[&over_socket], Some(TIME)).unwrap().is_empty()));
+            scope.spawn(|| assert!(set.wait(Some(TIME)).unwrap().is_empty()));
+            scope.spawn(|| assert!(full.send_timeout(&vec![0; 10_000], TIME).is_err()));
+        });
     });
-    let spent = processor_time() - before;
     assert!(spent < TIME / 5, "five waits of {TIME:?} took {spent:?} of the processor");
 }
 
 /// Who has woken somebody looks for an answer for longer before it sleeps, and that once: here there is none.
 pub(crate) fn waits_after_a_wake_cost_nothing() {
-    let before = processor_time();
-    thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| wake_and_wait(duplex().unwrap()));
-            scope.spawn(|| {
-                let (a, b) = SocketLink::pair().unwrap();
-                wake_and_wait((Connection::over(a), Connection::over(b)));
-            });
-        }
+    let spent = least_cost_of(|| {
+        thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| wake_and_wait(duplex().unwrap()));
+                scope.spawn(|| {
+                    let (a, b) = SocketLink::pair().unwrap();
+                    wake_and_wait((Connection::over(a), Connection::over(b)));
+                });
+            }
+        });
     });
-    let spent = processor_time() - before;
     assert!(spent < TIME / 5, "four waits of {TIME:?} took {spent:?} of the processor");
 }
 

@@ -84,7 +84,7 @@ fn warm_up() {
 
 /// Some are closed by the thread that watches, a moment later.
 fn settled_handles(level: usize) -> usize {
-    for _ in 0..100 {
+    for _ in 0..2000 {
         if open_handles() <= level {
             break;
         }
