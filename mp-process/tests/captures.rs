@@ -152,10 +152,14 @@ fn no_handle_is_left(method: StartMethod) {
             assert_eq!(rx.recv_timeout(LONG).unwrap(), 1);
             child.unwrap().join().unwrap();
         };
+        // On a busy machine the first long wait may be a later one.
+        let is_level = |_| {
+            let before = handles();
+            (0..20).for_each(|_| round(()));
+            handles() == before
+        };
         round(());
-        let before = handles();
-        (0..20).for_each(|_| round(()));
-        assert_eq!(handles(), before);
+        assert!((0..4).any(is_level), "{} handles", handles());
     });
 }
 

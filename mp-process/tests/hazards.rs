@@ -129,7 +129,7 @@ fn a_stopped_child_with_a_large_argument_holds_nobody_up(method: StartMethod) {
     assert!(child.join_timeout(Duration::from_millis(300)).unwrap_err().is_timeout());
     child.kill().unwrap();
     assert_eq!(child.join().unwrap_err().signal(), Some(9));
-    assert!(began.elapsed() < Duration::from_secs(20));
+    assert!(began.elapsed() < Duration::from_secs(50));
 }
 
 fn mutex_of(region: &Region) -> RobustMutex<'_> {

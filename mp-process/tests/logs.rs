@@ -210,13 +210,11 @@ fn with_losses(method: StartMethod) {
     let said = tells.recv().unwrap();
     IS_CLOSED.store(false, Ordering::Relaxed);
     // All that was sent has come when the count stands still for a while.
-    let mut before = 0;
-    loop {
-        thread::sleep(Duration::from_millis(300));
+    let (mut before, mut still) = (0, 0);
+    while before == 0 || still < 5 {
+        thread::sleep(Duration::from_millis(200));
         let now = KEPT.lock().unwrap().len();
-        if now == before {
-            break;
-        }
+        still = if now == before { still + 1 } else { 0 };
         before = now;
     }
     goes_on.send(&()).unwrap();

@@ -330,10 +330,15 @@ fn with_handlers(method: StartMethod) {
         (),
     );
     child.unwrap().join().unwrap();
-    let child = spawn(method, sleep_long);
-    thread::sleep(Duration::from_millis(200));
+    let (ready, is_ready) = ipc_core::pipe::<()>().unwrap();
+    let stay = |ready: ipc_core::Sender<()>| {
+        ready.send(&()).unwrap();
+        sleep_long(());
+    };
+    let child = Process::builder().start_method(method).spawn(stay, ready).unwrap();
+    is_ready.recv().unwrap();
     child.terminate().unwrap();
-    let error = child.join_timeout(Duration::from_secs(10)).unwrap_err();
+    let error = child.join_timeout(Duration::from_secs(30)).unwrap_err();
     assert!(!error.is_timeout(), "{error}");
 }
 
@@ -435,9 +440,9 @@ fn dig(method: StartMethod) {
 }
 
 fn lose_the_server(method: StartMethod) {
-    let child =
-        Process::builder().start_method(method).spawn(|()| thread::sleep(Duration::from_millis(500)), ());
-    let child = child.unwrap();
+    let (go_on, goes_on) = ipc_core::pipe::<()>().unwrap();
+    let wait = |goes_on: ipc_core::Receiver<()>| goes_on.recv().unwrap();
+    let child = Process::builder().start_method(method).spawn(wait, goes_on).unwrap();
     let server = descendants(process::id()).into_iter().find(|below| below.name == "mp-fork-server").unwrap();
     // SAFETY: only sends a signal, that of Ctrl-C.
     #[allow(unsafe_code)]
@@ -445,10 +450,11 @@ fn lose_the_server(method: StartMethod) {
         libc::kill(i32::try_from(server.pid).unwrap(), libc::SIGINT);
     }
     assert_eq!(spawn(method, |()| 4).join().unwrap(), 4);
-    assert!(matches!(chaos::state(server.pid), Some('R' | 'S')));
+    assert!(chaos::state(server.pid).is_some_and(|state| state != 'Z'));
     chaos::kill(server.pid).unwrap();
     // It lives on, and its value comes.
     assert!(child.is_alive());
+    go_on.send(&()).unwrap();
     child.join().unwrap();
     // One child was forked ahead; for the next one there is a new server.
     assert_eq!(spawn(method, |()| 5).join().unwrap(), 5);
@@ -489,8 +495,12 @@ fn lose_the_spare(method: StartMethod) {
         }
     }
     // The last of them was collected, and so was each that was killed.
-    let zombies = descendants(process::id()).into_iter().filter(|below| below.is_zombie()).count();
-    assert_eq!(zombies, 0);
+    let has_zombies = || descendants(process::id()).iter().any(|below| below.is_zombie());
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while has_zombies() {
+        assert!(Instant::now() < deadline, "some are not collected");
+        assert_eq!(spawn(method, |()| 3).join().unwrap(), 3);
+    }
 }
 
 fn be_interrupted(method: StartMethod) {
