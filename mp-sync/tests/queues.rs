@@ -10,7 +10,7 @@ use mp_sync::{GetError, JoinableQueue, PutError, Queue, SimpleQueue, Value};
 use serde::{Deserialize, Serialize};
 
 const SHORT: Duration = Duration::from_millis(20);
-const LONG: Duration = Duration::from_secs(10);
+const LONG: Duration = Duration::from_secs(30);
 
 fn a_producer_may_end_before_anybody_gets() {
     let queue = Queue::<Vec<u8>>::new().unwrap();

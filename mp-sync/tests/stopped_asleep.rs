@@ -9,7 +9,7 @@ use mp_sync::{Condition, Event, Lock, Queue, RwLock};
 use mp_testkit::{Program, Suite, Trial, chaos, variants};
 
 const SHORT: Duration = Duration::from_millis(20);
-const LONG: Duration = Duration::from_secs(10);
+const LONG: Duration = Duration::from_secs(25);
 
 /// A child that has come so far in its work that it sleeps.
 fn asleep_in<A: Message>(method: StartMethod, work: fn((Event, A)), given: A) -> Process<()> {
@@ -41,7 +41,7 @@ fn go_on(child: Process<()>) {
 fn eventually(what: &str, done: impl Fn() -> bool) {
     let until = Instant::now() + LONG;
     while !done() {
-        assert!(Instant::now() < until, "{what}: not within ten seconds");
+        assert!(Instant::now() < until, "{what}: not within {LONG:?}");
         std::thread::sleep(Duration::from_micros(200));
     }
 }
@@ -170,7 +170,7 @@ fn main() -> ExitCode {
         // Trials run under a watchdog, which is a thread, and then a process cannot be forked.
         let alone = move || {
             let program = Program::this().expect("this program").env(ALONE, name);
-            program.run(5 * LONG).expect("an end").expect_success();
+            program.run(2 * LONG).expect("an end").expect_success();
         };
         trials.push(Trial::new(format!("{name}::fork"), alone));
         trials

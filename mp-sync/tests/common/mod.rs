@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use mp_sync::Event;
 
 pub(crate) const SHORT: Duration = Duration::from_millis(20);
-pub(crate) const LONG: Duration = Duration::from_secs(10);
+pub(crate) const LONG: Duration = Duration::from_secs(30);
 
 /// A child, killed and reaped when dropped.
 #[derive(Debug)]
@@ -226,11 +226,11 @@ pub(crate) fn pause(time: Duration) {
     }
 }
 
-/// Waits until `done`, for at most ten seconds.
+/// Waits until `done`, for at most half a minute.
 pub(crate) fn eventually(what: &str, done: impl Fn() -> bool) {
-    let until = Instant::now() + Duration::from_secs(10);
+    let until = Instant::now() + LONG;
     while !done() {
-        assert!(Instant::now() < until, "{what}: not within ten seconds");
+        assert!(Instant::now() < until, "{what}: not within {LONG:?}");
         std::thread::sleep(Duration::from_micros(200));
     }
 }
