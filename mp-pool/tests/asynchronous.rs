@@ -80,10 +80,10 @@ fn a_map_comes_back_whole(method: StartMethod) {
 
 fn get_timeout_can_be_asked_again(method: StartMethod) {
     let pool = pool_of(1, method);
-    let mut slow = pool.apply_async(nap, 150);
+    let mut slow = pool.apply_async(nap, 1500);
     assert!(slow.get_timeout(Duration::from_millis(10)).is_none());
     assert!(!slow.ready());
-    assert_eq!(slow.get_timeout(Duration::from_secs(30)).unwrap().unwrap(), 150);
+    assert_eq!(slow.get_timeout(Duration::from_secs(30)).unwrap().unwrap(), 1500);
     // It is given once.
     let again = slow.get_timeout(Duration::ZERO).unwrap().unwrap_err();
     assert!(again.to_string().contains("taken already") && !again.is_codec(), "{again}");
@@ -390,12 +390,12 @@ fn the_last_waker_may_own_the_result(method: StartMethod) {
 fn a_queued_task_is_cancelled(method: StartMethod) {
     let pool = pool_of(1, method);
     let pids = pool.pids();
-    let slow = pool.apply_async(nap, 100);
+    let slow = pool.apply_async(nap, 1500);
     let queued: Vec<_> = (0..50).map(|_| pool.apply_async(nap, 600_000)).collect();
     queued.iter().for_each(|result| result.cancel());
     let cancelled = queued.into_iter().map(|result| result.get().unwrap_err());
     assert!(cancelled.into_iter().all(|error| error.is_cancelled()));
-    assert_eq!(slow.get().unwrap(), 100);
+    assert_eq!(slow.get().unwrap(), 1500);
     assert_eq!(pool.apply(square, 2).unwrap(), 4);
     assert_eq!(pool.pids(), pids, "a worker died for what it had not begun");
 }
@@ -465,7 +465,15 @@ fn join_waits_for_results_that_nobody_waits_for(method: StartMethod) {
 fn a_killed_worker_is_heard_of_without_a_caller(method: StartMethod) {
     let pool = pool_of(2, method);
     let (tx, rx) = channel();
-    let handle = pool.apply_async(nap, 600_000).on_done(move |result| tx.send(result.unwrap_err()).unwrap());
+    let tally = Tally::new();
+    let endless = |tally: Tally| {
+        tally.add(0, 1);
+        nap(600_000)
+    };
+    let endless = pool.apply_async(endless, tally.clone());
+    let handle = endless.on_done(move |result| tx.send(result.unwrap_err()).unwrap());
+    tally.await_at_least(0, 1);
+    // Nobody is busy with it any more.
     thread::sleep(Duration::from_millis(100));
     pool.pids().iter().for_each(|pid| chaos::kill(*pid).unwrap());
     let error = rx.recv_timeout(Duration::from_secs(30)).unwrap();

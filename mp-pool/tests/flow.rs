@@ -57,7 +57,7 @@ fn meet_others((path, count): (String, u32)) -> u32 {
     std::fs::write(std::path::Path::new(&path).join(std::process::id().to_string()), "").unwrap();
     let begin = std::time::Instant::now();
     while std::fs::read_dir(&path).unwrap().count() < count as usize {
-        assert!(begin.elapsed() < Duration::from_secs(20), "nobody came");
+        assert!(begin.elapsed() < Duration::from_secs(40), "nobody came");
         thread::sleep(Duration::from_millis(1));
     }
     count
@@ -72,7 +72,7 @@ fn await_leave((here, leave): (String, String)) {
 fn await_file(path: &str) {
     let begin = std::time::Instant::now();
     while !std::path::Path::new(path).exists() {
-        assert!(begin.elapsed() < Duration::from_secs(20), "nobody came");
+        assert!(begin.elapsed() < Duration::from_secs(40), "nobody came");
         thread::sleep(Duration::from_millis(1));
     }
 }
@@ -113,10 +113,26 @@ fn what_was_taken_back_does_not_return_to_a_slow_worker() {
     }
 }
 
+/// Stays until so many are there.
+fn gather((tally, count): (Tally, u64)) {
+    tally.add(0, 1);
+    tally.await_at_least(0, count);
+}
+
+/// A pool of two, both of which have come, and which takes tasks for quick ones.
+fn two_that_are_up() -> Pool {
+    let pool = Pool::new(2).unwrap();
+    let tally = Tally::new();
+    let met = pool.imap(gather, vec![(tally, 2); 2]).chunk_size(1);
+    met.for_each(|met| met.unwrap());
+    pool.imap(square, 0..5000).for_each(drop);
+    pool
+}
+
 /// Sleeps if the item is one of the slow ones; who ran it.
 fn perhaps_slowly((x, slow_from): (u32, u32)) -> u32 {
     if x >= slow_from {
-        thread::sleep(Duration::from_millis(40));
+        thread::sleep(Duration::from_millis(100));
     }
     std::process::id()
 }
@@ -129,7 +145,7 @@ fn fewest(pids: &[u32], slow_from: usize, workers: usize) -> usize {
 }
 
 fn slow_items_at_the_end_are_shared_out() {
-    let pool = Pool::new(2).unwrap();
+    let pool = two_that_are_up();
     // An eighth of all: the last task, if their number alone were to say how many go together.
     let pids = pool.map(perhaps_slowly, (0..64).map(|x| (x, 56))).unwrap();
     assert!(fewest(&pids, 56, 2) >= 2, "{pids:?}");
@@ -139,14 +155,14 @@ fn slow_items_at_the_end_are_shared_out() {
 }
 
 fn slow_items_of_one_task_are_shared_out() {
-    let pool = Pool::new(2).unwrap();
+    let pool = two_that_are_up();
     // All are given at once, so that nothing is known of the last ones.
     let pids = pool.map_async(perhaps_slowly, (0..64).map(|x| (x, 56))).get().unwrap();
     assert!(fewest(&pids, 56, 2) >= 2, "{pids:?}");
 }
 
 fn items_after_quick_ones_are_shared_out() {
-    let pool = Pool::new(2).unwrap();
+    let pool = two_that_are_up();
     // By then many go together, because those before them were quick.
     let pids = pool.map(perhaps_slowly, (0..20_000).map(|x| (x, 19_984))).unwrap();
     assert!(fewest(&pids, 19_984, 2) >= 2, "{:?}", &pids[19_984..]);

@@ -57,13 +57,14 @@ fn until_the_deadline((): ()) -> Duration {
 
 fn a_task_ends_by_its_soft_limit(method: StartMethod) {
     let builder = Pool::builder().processes(2).start_method(method);
-    let pool = builder.soft_timeout(Duration::from_millis(50)).task_timeout(LONG).build().unwrap();
+    let pool = builder.soft_timeout(Duration::from_millis(400)).task_timeout(LONG).build().unwrap();
     let before = pool.pids();
     for outcome in pool.imap(until_the_deadline, [(); 4]) {
-        assert!(outcome.unwrap() >= Duration::from_millis(40));
+        // It may lose time to others between its beginning and that of its clock.
+        assert!(outcome.unwrap() >= Duration::from_millis(100));
     }
     // One that overruns it may.
-    assert_eq!(pool.apply(|()| thread::sleep(Duration::from_millis(120)), ()).ok(), Some(()));
+    assert_eq!(pool.apply(|()| thread::sleep(Duration::from_millis(600)), ()).ok(), Some(()));
     assert_eq!(pool.pids(), before, "nobody was killed");
 }
 
@@ -91,9 +92,9 @@ fn a_limit_of_no_time_is_an_error() {
 }
 
 fn each_of_several_items_has_its_own_time() {
-    let pool = Pool::builder().processes(1).soft_timeout(Duration::from_millis(30)).build().unwrap();
+    let pool = Pool::builder().processes(1).soft_timeout(Duration::from_millis(400)).build().unwrap();
     let had = pool.imap(until_the_deadline, [(); 3]).chunk_size(3);
-    assert!(had.map(Result::unwrap).all(|had| had >= Duration::from_millis(25)));
+    assert!(had.map(Result::unwrap).all(|had| had >= Duration::from_millis(100)));
 }
 
 fn fill(len: usize) -> usize {
@@ -127,8 +128,11 @@ fn an_abort_without_a_limit_is_no_want_of_memory() {
 /// Takes memory bit by bit, and holds it for a while.
 fn grow(mebibytes: usize) -> usize {
     let held: Vec<_> = (0..mebibytes).map(|_| std::hint::black_box(vec![1u8; 1 << 20])).collect();
-    if mebibytes > 50 {
-        thread::sleep(Duration::from_millis(300));
+    match mebibytes {
+        0..=50 => {}
+        51..=150 => thread::sleep(Duration::from_millis(300)),
+        // It is stopped long before.
+        _ => thread::sleep(LONG),
     }
     held.len()
 }
@@ -145,6 +149,10 @@ fn a_task_that_grows_too_much_is_stopped(method: StartMethod) {
                 assert!(error.is_over_memory_limit() && size > 150 && error.worker().is_some(), "{error}")
             }
         }
+    }
+    let begun = Instant::now();
+    while pool.stats().restarts() < 2 && begun.elapsed() < LONG {
+        thread::sleep(Duration::from_millis(1));
     }
     assert_eq!(pool.stats().restarts(), 2, "one for each, and none is tried again");
     // Also if nobody waits, or asks.
@@ -230,8 +238,8 @@ fn an_exit_function_that_panics_harms_nobody() {
 }
 
 fn a_slow_initializer_is_no_part_of_a_tasks_time() {
-    let slowly = |()| std::thread::sleep(Duration::from_millis(300));
-    let builder = Pool::builder().processes(2).task_timeout(Duration::from_millis(50));
+    let slowly = |()| std::thread::sleep(Duration::from_secs(2));
+    let builder = Pool::builder().processes(2).task_timeout(Duration::from_secs(1));
     let pool = builder.initializer(slowly, ()).build().unwrap();
     let pids = pool.pids();
     assert_eq!(pool.apply(|x: u64| x * x, 3).unwrap(), 9);

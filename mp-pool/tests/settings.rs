@@ -226,7 +226,7 @@ fn a_backlog_outlives_its_workers_replacement(method: StartMethod) {
 
 fn a_task_out_of_time_is_stopped(method: StartMethod) {
     let builder = Pool::builder().processes(2).start_method(method);
-    let pool = builder.task_timeout(Duration::from_millis(300)).build().unwrap();
+    let pool = builder.task_timeout(Duration::from_millis(1500)).build().unwrap();
     let nap = |millis: u64| thread::sleep(Duration::from_millis(millis));
     let outcomes: Vec<_> = pool.imap(nap, [1, 600_000, 2, 3, 600_000, 4]).collect();
     let late: Vec<usize> = (0..6).filter(|i| outcomes[*i].is_err()).collect();

@@ -132,7 +132,8 @@ fn idle_workers_leave_and_come_back() {
     for _ in 0..3 {
         await_workers(&pool, 0);
         assert_eq!(pool.apply(square, 4).unwrap(), 16);
-        assert_eq!(pool.pids().len(), 1, "one task needs one worker");
+        // It may have left again.
+        assert!(pool.pids().len() <= 1, "one task needs one worker");
         assert_eq!(pool.map(nap, [30; 3]).unwrap().len(), 3);
         let later: Vec<_> = (0..3).map(|_| pool.apply_async(nap, 30)).collect();
         assert!(later.into_iter().all(|nap| nap.get().is_ok()));
@@ -170,7 +171,8 @@ fn an_idle_worker_that_is_killed_is_not_missed() {
     let builder = Pool::builder().processes(2).idle_timeout(Duration::from_millis(30));
     let pool = builder.min_processes(1).build().unwrap();
     for _ in 0..5 {
-        pool.pids().into_iter().for_each(|pid| chaos::kill(pid).unwrap());
+        // One that is idle may just be leaving.
+        pool.pids().into_iter().for_each(|pid| drop(chaos::kill(pid)));
         assert_eq!(pool.map(square, 0..20).unwrap()[3], 9);
     }
     await_workers(&pool, 1);

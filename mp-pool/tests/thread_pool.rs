@@ -76,7 +76,7 @@ fn verbs(pool: impl TaskPool) {
     }
     assert_eq!(pool.imap(square, []).count() + pool.imap_unordered(square, []).count(), 0);
     let nap = |millis| thread::sleep(Duration::from_millis(millis));
-    let mut naps = pool.imap(nap, [150, 1]);
+    let mut naps = pool.imap(nap, [1500, 1]);
     assert!(naps.next_timeout(Duration::from_millis(1)).is_err());
     assert!(naps.next().unwrap().is_ok() && naps.next_timeout(Duration::MAX).unwrap().unwrap().is_ok());
     assert!(naps.next_timeout(Duration::MAX).unwrap().is_none());

@@ -157,20 +157,20 @@ fn a_late_value_can_be_asked_for_again(method: StartMethod) {
         millis
     };
     let pool = pool_of(2, method);
-    let mut naps = pool.imap(nap, [300, 1, 2]);
+    let mut naps = pool.imap(nap, [1500, 1, 2]);
     assert!(naps.next_timeout(Duration::ZERO).is_err());
     assert!(naps.next_timeout(Duration::from_millis(10)).is_err());
-    assert_eq!(naps.next().unwrap().unwrap(), 300);
+    assert_eq!(naps.next().unwrap().unwrap(), 1500);
     assert_eq!(naps.next_timeout(Duration::MAX).unwrap().unwrap().unwrap(), 1);
     assert_eq!(naps.next_timeout(Duration::from_secs(20)).unwrap().unwrap().unwrap(), 2);
     assert!(naps.next_timeout(Duration::ZERO).unwrap().is_none());
-    let mut naps = pool.imap_unordered(nap, [300, 1]);
+    let mut naps = pool.imap_unordered(nap, [2000, 400]);
     assert!(naps.next_timeout(Duration::ZERO).is_err());
     let mut order = Vec::new();
     while let Ok(Some(nap)) = naps.next_timeout(Duration::from_secs(20)) {
         order.push(nap.unwrap());
     }
-    assert_eq!(order, [1, 300]);
+    assert_eq!(order, [400, 2000]);
     // One whose worker is killed meanwhile is an error, and no timeout.
     let mut naps = pool.imap(nap, [20_000, 1]);
     assert!(naps.next_timeout(Duration::from_millis(30)).is_err());
