@@ -6,7 +6,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ipc_core::{Address, Sender, pipe};
-use mp_manager::{AsyncReply, DictProxy, ListProxy, LockProxy, Manager, ManagerError, QueueProxy};
+use mp_manager::{
+    AsyncReply, DictProxy, EventProxy, ListProxy, LockProxy, Manager, ManagerError, QueueProxy,
+};
 use mp_process::Process;
 use mp_testkit::chaos;
 use mp_testkit::harness::Suite;
@@ -48,10 +50,13 @@ fn warm_up() {
     child.unwrap().join().unwrap();
 }
 
+/// Longer than anything takes that does happen.
+const LONG: Duration = Duration::from_secs(20);
+
 fn soon(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_so() {
-        assert!(begun.elapsed() < Duration::from_secs(5), "{what}");
+        assert!(begun.elapsed() < LONG, "{what}");
         thread::sleep(Duration::from_millis(1));
     }
 }
@@ -78,8 +83,8 @@ impl Log {
         panic!("on purpose");
     }
 
-    pub fn sleep(&self, time: Duration) {
-        thread::sleep(time);
+    pub fn wait(&self, event: EventProxy) {
+        event.wait().unwrap();
     }
 
     pub fn len_of(&self, list: ListProxy<u64>) -> usize {
@@ -196,18 +201,20 @@ fn a_call_that_waits_holds_up_no_other() {
     let manager = Manager::start().unwrap();
     let log = LogProxy::create(&manager).unwrap();
     let (queue, list) = (manager.queue::<u64>().unwrap(), manager.list::<u64>().unwrap());
-    let (item, sleep, len) = manager
+    let event = manager.event().unwrap();
+    let (item, wait, len) = manager
         .batch(|batch| {
             let item = batch.of(&queue).get_async()?;
-            let sleep = batch.of(&log).sleep_async(Duration::from_millis(300))?;
-            Ok((item, sleep, batch.of(&list).len_async()?))
+            let wait = batch.of(&log).wait_async(event.clone())?;
+            Ok((item, wait, batch.of(&list).len_async()?))
         })
         .unwrap();
     assert_eq!(len.get().unwrap(), 0);
-    assert!(!sleep.is_ready() && !item.is_ready());
+    assert!(!wait.is_ready() && !item.is_ready());
     queue.put(&3).unwrap();
     assert_eq!(item.get().unwrap(), 3);
-    sleep.get().unwrap();
+    event.set().unwrap();
+    wait.get().unwrap();
 }
 
 fn as_many_as_one_likes() {
@@ -308,7 +315,7 @@ fn values_nobody_wants() {
     // One that is here already.
     let ready = lists.get_async(0).unwrap();
     assert_eq!(lists.len().unwrap(), 1);
-    assert!(ready.is_ready());
+    soon("it is not here", || ready.is_ready());
     ready.detach();
     drop((list, lists));
     soon("objects stay", || manager.object_count().unwrap() == 0);
@@ -376,7 +383,7 @@ fn a_child_makes_one_and_dies() {
         assert!(lock.try_lock().unwrap().is_none());
         child.kill().unwrap();
         assert!(child.join().is_err());
-        drop(lock.lock_timeout(Duration::from_secs(5)).unwrap().unwrap());
+        drop(lock.lock_timeout(LONG).unwrap().unwrap());
         assert_eq!(list.len().unwrap(), turn);
         soon("objects stay", || manager.object_count().unwrap() == 2);
     }
@@ -553,10 +560,10 @@ fn a_reply_that_is_dropped_holds_nothing() {
     let (lock, queue) = (manager.lock().unwrap(), manager.queue::<u64>().unwrap());
     // One that has it already, one that waits for it.
     drop((lock.lock_async().unwrap(), lock.lock_async().unwrap()));
-    drop(lock.lock_timeout(Duration::from_secs(5)).unwrap().unwrap());
+    drop(lock.lock_timeout(LONG).unwrap().unwrap());
     drop(queue.get_async().unwrap());
     queue.put(&1).unwrap();
-    assert_eq!(queue.get_timeout(Duration::from_secs(5)).unwrap(), Some(1));
+    assert_eq!(queue.get_timeout(LONG).unwrap(), Some(1));
     // What was made for nobody goes, too.
     let lists = manager.list_from(&[manager.list::<u8>().unwrap()]).unwrap();
     (0..20).for_each(|_| drop(lists.get_async(0).unwrap()));
@@ -581,7 +588,7 @@ fn in_the_server_too() {
     assert_eq!(log.ask_ahead(queue.clone(), list.clone(), lock).unwrap(), Ok((7, 1)));
     // The second one there waits no more.
     queue.put(&8).unwrap();
-    assert_eq!(queue.get_timeout(Duration::from_secs(5)).unwrap(), Some(8));
+    assert_eq!(queue.get_timeout(LONG).unwrap(), Some(8));
     static PROXIES: Mutex<Vec<QueueProxy<u64>>> = Mutex::new(Vec::new());
     let server = Manager::builder().serve().unwrap();
     let here = server.manager().unwrap();

@@ -173,14 +173,14 @@ fn a_later_answer_for_the_dead_goes_nowhere() {
 fn an_answer_is_waited_for_beyond_the_timeout() {
     let manager = Manager::start().unwrap();
     let counter = CounterProxy::create(&manager, 1).unwrap();
-    let hasty = counter.with_timeout(Duration::from_millis(200));
+    let hasty = counter.with_timeout(Duration::from_secs(1));
     let slowly = |_: &Counter, (time, later): (Duration, Later<u64>)| {
         thread::spawn(move || {
             thread::sleep(time);
             later.answer(&7);
         });
     };
-    assert_eq!(hasty.later(slowly, Duration::from_secs(1)).unwrap().get().unwrap(), 7);
+    assert_eq!(hasty.later(slowly, Duration::from_millis(2500)).unwrap().get().unwrap(), 7);
     // A server that is stuck is not.
     let begun = hasty.later(keep, ()).unwrap();
     chaos::stop(manager.pid().unwrap()).unwrap();
@@ -190,18 +190,23 @@ fn an_answer_is_waited_for_beyond_the_timeout() {
 fn the_first_of_many() {
     let manager = Manager::start().unwrap();
     let counter = CounterProxy::create(&manager, 1).unwrap();
-    let slowly = |_: &Counter, (time, later): (u64, Later<u64>)| {
-        thread::spawn(move || {
-            thread::sleep(Duration::from_millis(time));
-            later.answer(&time);
-        });
+    static NAMED: Mutex<Vec<(u64, Later<u64>)>> = Mutex::new(Vec::new());
+    let keep_named = |_: &Counter, named: (u64, Later<u64>)| NAMED.lock().unwrap().push(named);
+    let answer_named = |_: &Counter, name: u64| {
+        let mut all = NAMED.lock().unwrap();
+        let Some(place) = all.iter().position(|(known, _)| *known == name) else { return false };
+        all.swap_remove(place).1.answer(&name);
+        true
     };
-    let mut begun: Vec<_> = [400, 10, 200].map(|time| counter.later(slowly, time).unwrap()).into();
-    let mut come = Vec::new();
-    while let Some(place) = AsyncReply::wait_any(&begun) {
-        come.push(begun.remove(place).get().unwrap());
+    let mut begun: Vec<_> = [3, 1, 2].map(|name| counter.later(keep_named, name).unwrap()).into();
+    for name in 1..4 {
+        while !counter.view(answer_named, name).unwrap() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        let place = AsyncReply::wait_any(&begun).unwrap();
+        assert_eq!(begun.remove(place).get().unwrap(), name);
     }
-    assert_eq!(come, [10, 200, 400]);
+    assert_eq!(AsyncReply::wait_any(&begun), None);
     // The end of the server ends the wait.
     let waiting = [counter.later(keep, ()).unwrap(), counter.later(keep, ()).unwrap()];
     chaos::kill(manager.pid().unwrap()).unwrap();

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use ipc_core::{Address, Receiver, Sender, pipe};
 use mp_manager::{
-    DictProxy, EventProxy, ListProxy, LockProxy, Manager, ManagerError, QueueProxy, Reconnect, SemaphoreProxy,
+    BarrierProxy, DictProxy, EventProxy, ListProxy, LockProxy, Manager, ManagerError, QueueProxy, Reconnect,
+    SemaphoreProxy,
 };
 use mp_process::Process;
 use mp_testkit::chaos::Rng;
@@ -58,7 +59,8 @@ fn warm_up() {
 
 const KEY: &[u8] = b"a key for all servers";
 const LONG: Duration = Duration::from_secs(20);
-const GRACE: Duration = Duration::from_millis(1500);
+/// Of those that wait for its end; far more than coming back takes.
+const GRACE: Duration = Duration::from_secs(4);
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Tally(BTreeMap<u64, u64>);
@@ -156,7 +158,7 @@ struct Scene {
 }
 
 fn scene() -> Scene {
-    scene_with(GRACE)
+    scene_with(3 * LONG)
 }
 
 fn scene_with(grace: Duration) -> Scene {
@@ -189,17 +191,17 @@ fn soon(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 fn a_lock_is_still_held_after_a_cut_and_released_once() {
-    let scene = scene();
+    let scene = scene_with(GRACE);
     let (near, far) = scene.lock();
     let own: ListProxy<u8> = scene.far.list_from(&[1, 2]).unwrap();
-    for _ in 0..5 {
+    for _ in 0..3 {
         let guard = far.lock().unwrap();
         scene.cable.cut();
         // Longer than the grace: it has come back by itself, while nobody asked anything.
         assert!(near.lock_timeout(GRACE + Duration::from_millis(500)).unwrap().is_none());
         assert_eq!(own.to_vec().unwrap(), [1, 2]);
         drop(guard);
-        let guard = near.try_lock().unwrap().expect("it was released");
+        let guard = near.lock_timeout(LONG).unwrap().expect("it was released");
         assert!(far.try_lock().unwrap().is_none());
         scene.cable.cut();
         assert!(far.try_lock().unwrap().is_none(), "released twice");
@@ -210,17 +212,17 @@ fn a_lock_is_still_held_after_a_cut_and_released_once() {
 }
 
 fn who_does_not_come_back_has_nothing_after_the_grace_and_not_before() {
-    let scene = scene();
+    let scene = scene_with(GRACE);
     let (near, far) = scene.lock();
     let own: ListProxy<u8> = scene.far.list_from(&[1, 2]).unwrap();
     let guard = far.lock().unwrap();
-    scene.cable.tear();
     let torn = Instant::now();
-    thread::sleep(GRACE / 2);
-    assert!(near.try_lock().unwrap().is_none(), "it did not wait");
-    assert_eq!(scene.near.object_count().unwrap(), 2);
+    scene.cable.tear();
+    thread::sleep(GRACE / 4);
+    let seen = (near.try_lock().unwrap().is_none(), scene.near.object_count().unwrap());
+    assert!(seen == (true, 2) || torn.elapsed() >= GRACE, "it did not wait");
     drop(near.lock_timeout(LONG).unwrap().expect("it waits for ever"));
-    assert!(torn.elapsed() >= GRACE * 9 / 10);
+    assert!(torn.elapsed() >= GRACE);
     soon("references stay", || scene.near.object_count().unwrap() == 1);
     // It comes too late, which is said in words, and lets go of nothing.
     let held = near.lock().unwrap();
@@ -236,7 +238,7 @@ fn who_does_not_come_back_has_nothing_after_the_grace_and_not_before() {
 }
 
 fn each_cut_has_a_grace_of_its_own() {
-    let grace = 2 * GRACE;
+    let grace = GRACE * 3 / 2;
     let scene = scene_with(grace);
     let (near, far) = scene.lock();
     let guard = far.lock().unwrap();
@@ -328,7 +330,7 @@ fn answers_that_nobody_has_read_come_again() {
 }
 
 fn a_killed_client_is_waited_for() {
-    let scene = scene();
+    let scene = scene_with(GRACE);
     let (near, _) = scene.lock();
     let (tx, rx) = pipe().unwrap();
     let hold = |(address, tx): (Address, Sender<()>)| {
@@ -340,12 +342,12 @@ fn a_killed_client_is_waited_for() {
     };
     let child = Process::spawn(hold, (scene.server.address().clone(), tx)).unwrap();
     rx.recv().unwrap();
-    child.kill().unwrap();
     let killed = Instant::now();
+    child.kill().unwrap();
     assert!(child.join().is_err());
-    assert!(near.try_lock().unwrap().is_none());
+    assert!(near.try_lock().unwrap().is_none() || killed.elapsed() >= GRACE);
     drop(near.lock_timeout(LONG).unwrap().expect("a dead client holds it for ever"));
-    assert!(killed.elapsed() >= GRACE * 9 / 10);
+    assert!(killed.elapsed() >= GRACE);
     soon("references stay", || scene.near.object_count().unwrap() == 1);
 }
 
@@ -405,9 +407,11 @@ fn a_manager_in_the_place_of_the_one_before_is_another_one() {
     let list: ListProxy<u8> = far.list().unwrap();
     server.publish("event", &server.event().unwrap()).unwrap();
     let event: EventProxy = far.find("event").unwrap();
-    let waits = event.clone();
+    server.publish("barrier", &server.barrier(2).unwrap()).unwrap();
+    let barrier: BarrierProxy = far.find("barrier").unwrap();
+    let waits = barrier.clone();
     let waiter = thread::spawn(move || waits.wait());
-    thread::sleep(Duration::from_millis(100));
+    soon("nobody waits", || barrier.waiting().unwrap() == 1);
     server.shutdown(LONG).unwrap();
     let server = start();
     server.publish("event", &server.event().unwrap()).unwrap();

@@ -189,7 +189,7 @@ fn who_waits_for_the_end_waits_for_the_objects() {
     let object = ClingingProxy::create(&manager).unwrap();
     assert!(!server.shutdown(Duration::from_millis(100)), "an object is still there");
     GOING.0.store(true, Ordering::SeqCst);
-    assert!(server.shutdown(Duration::from_secs(10)));
+    assert!(server.shutdown(Duration::from_secs(20)));
     assert!(GOING.1.load(Ordering::SeqCst));
     drop(object);
 }

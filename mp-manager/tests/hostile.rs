@@ -71,7 +71,7 @@ fn silence_before_the_handshake() {
     let begun = Instant::now();
     let other = Manager::connect(server.address(), "key").unwrap();
     assert_eq!(other.object_count().unwrap(), manager.object_count().unwrap());
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(begun.elapsed() < Duration::from_secs(20));
     drop(silent);
 }
 
@@ -188,7 +188,7 @@ fn requests_before_hello() {
     // A count, without a hello.
     link.send(&mut packet(&[1, 11]), None).unwrap();
     let mut answer = Packet::new();
-    let deadline = Instant::now().checked_add(Duration::from_secs(5));
+    let deadline = Instant::now().checked_add(Duration::from_secs(20));
     assert!(matches!(link.recv(&mut answer, deadline), Err(ipc_core::RecvError::Closed)));
     server_lives(&manager);
 }
@@ -230,7 +230,7 @@ fn server_lives(manager: &Manager) {
 fn is_level(manager: &Manager) {
     let begun = Instant::now();
     while manager.object_count().unwrap() > 0 {
-        assert!(begun.elapsed() < Duration::from_secs(5), "{} objects", manager.object_count().unwrap());
+        assert!(begun.elapsed() < Duration::from_secs(20), "{} objects", manager.object_count().unwrap());
         thread::sleep(Duration::from_millis(2));
     }
 }

@@ -50,7 +50,7 @@ fn memory_lives_as_long_as_the_manager() {
     drop(manager);
     assert!(is_there(&first));
     drop(again);
-    assert!(!is_there(&first) && !is_there(&second));
+    soon_gone([first, second]);
 }
 
 fn lists_live_as_long_as_the_manager() {
@@ -60,7 +60,7 @@ fn lists_live_as_long_as_the_manager() {
     drop(list);
     assert_eq!(ShareableList::open(&name).unwrap().get(1).unwrap(), Item::from("two"));
     drop(manager);
-    assert!(ShareableList::open(&name).is_err());
+    soon_gone([name]);
 }
 
 fn memory_of_a_child_stays() {
@@ -70,7 +70,7 @@ fn memory_of_a_child_stays() {
     SharedMemory::open(&name).unwrap().read(0, &mut bytes);
     assert_eq!(&bytes, b"from child");
     drop(manager);
-    assert!(!is_there(&name));
+    soon_gone([name]);
 }
 
 fn shutdown_takes_the_names_away() {
@@ -93,12 +93,13 @@ fn a_killed_server_leaves_no_names() {
     assert!(manager.memory(8).unwrap_err().is_gone());
 }
 
-/// A killed process's names are its janitor's to remove.
+/// A killed process's names are its janitor's to remove; one that is dropped may be killed, too,
+/// before it has removed all of its own.
 fn soon_gone(names: impl IntoIterator<Item = String>) {
     let begun = Instant::now();
     for name in names {
         while is_there(&name) {
-            assert!(begun.elapsed() < Duration::from_secs(10), "{name} is left");
+            assert!(begun.elapsed() < Duration::from_secs(20), "{name} is left");
             thread::sleep(Duration::from_millis(1));
         }
     }
@@ -144,7 +145,7 @@ fn both_killed_leave_no_names() {
         }
         assert!(program.join().is_err());
         for rx in [rx, of_child] {
-            while let Ok(Said::Name(name)) = rx.recv_timeout(Duration::from_secs(10)) {
+            while let Ok(Said::Name(name)) = rx.recv_timeout(Duration::from_secs(20)) {
                 names.push(name);
             }
         }

@@ -107,7 +107,7 @@ pub(crate) fn a_server_in_this_process_keeps_its_state() {
         assert_eq!(list.to_vec().unwrap(), (0..round).collect::<Vec<_>>());
         list.push(&round).unwrap();
         drop((list, manager));
-        assert!(server.shutdown(Duration::from_secs(10)));
+        assert!(server.shutdown(Duration::from_secs(20)));
         assert_whole(&folder.0);
     }
 }
