@@ -6,7 +6,7 @@
 mod common;
 
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{LONG, SHORT, spawn, suite};
 use multiprocess::ipc::{Address, AuthKey};
@@ -68,6 +68,15 @@ fn in_a_child<P: multiprocess::Message, R: multiprocess::Message>(
     spawn(method, function, proxy).unwrap().join().unwrap()
 }
 
+/// What a child let go of before its end has its own way to the server.
+fn soon(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < LONG, "{what}");
+        sleep(Duration::from_millis(1));
+    }
+}
+
 struct Counter(u64);
 
 #[manager::object]
@@ -125,8 +134,9 @@ fn a_client_that_comes_back_and_its_children(method: StartMethod) {
         // Its end was not this process's.
         assert!(lock.is_locked().unwrap());
         drop(guard);
-        assert_eq!(in_a_child(method, tries, server.address().clone()), (false, true));
         assert!(!lock.is_locked().unwrap());
+        assert_eq!(in_a_child(method, tries, server.address().clone()), (false, true));
+        soon("it stays locked", || !lock.is_locked().unwrap());
     }
 }
 
@@ -154,8 +164,9 @@ fn a_lock(method: StartMethod) {
     assert_eq!(in_a_child(method, tries, lock.clone()), (true, false));
     assert!(in_a_child(method, |lock: LockProxy| lock.lock_timeout(SHORT).unwrap().is_none(), lock.clone()));
     drop(guard);
-    assert_eq!(in_a_child(method, tries, lock.clone()), (false, true));
     assert!(!lock.is_locked().unwrap());
+    assert_eq!(in_a_child(method, tries, lock.clone()), (false, true));
+    soon("it stays locked", || !lock.is_locked().unwrap());
 }
 
 fn an_rlock(method: StartMethod) {
@@ -167,6 +178,7 @@ fn an_rlock(method: StartMethod) {
     drop(outer);
     assert!(!in_a_child(method, tries, lock.clone()));
     drop(inner);
+    assert!(!lock.is_locked().unwrap());
     assert!(in_a_child(method, tries, lock.clone()));
 }
 
@@ -177,7 +189,9 @@ fn a_semaphore(method: StartMethod) {
     let permit = semaphore.acquire().unwrap();
     assert!(!in_a_child(method, tries, semaphore.clone()));
     drop(permit);
+    assert_eq!(semaphore.available().unwrap(), 1);
     assert!(in_a_child(method, tries, semaphore.clone()));
+    soon("its permit is lost", || semaphore.available().unwrap() == 1);
     semaphore.release(2).unwrap();
     assert_eq!(semaphore.available().unwrap(), 3);
     assert!(bounded.release(1).is_err());
@@ -408,7 +422,7 @@ fn a_pool_brings_values_one_by_one() {
     assert!(taken.get() < 100);
     let slow_first = |x: u64| {
         if x == 0 {
-            sleep(10 * SHORT);
+            sleep(100 * SHORT);
         }
         x
     };

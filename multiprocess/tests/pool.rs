@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use common::{LONG, SHORT, suite};
 use mp_testkit::chaos;
 use multiprocess::pool::{Until, as_completed, wait};
-use multiprocess::{Pool, SharedAtomicU64, StartMethod, TaskError, Value};
+use multiprocess::{Event, Pool, SharedAtomicU64, StartMethod, TaskError, Value};
 use serde::{Deserialize, Serialize};
 
 suite! {
@@ -138,11 +138,21 @@ fn imap_unordered_gives_all(method: StartMethod) {
 
 fn a_value_of_imap_is_waited_for_so_long(method: StartMethod) {
     let pool = pool_of(2, method);
-    let mut values = pool.imap(|millis: u64| sleep(Duration::from_millis(millis)), [200, 0]);
+    let gate = Event::new().unwrap();
+    let mut values = pool.imap(pass, [0, 1].map(|value| (gate.clone(), value)));
     assert!(values.next_timeout(SHORT).is_err());
+    gate.set();
     assert!(values.next_timeout(LONG).unwrap().unwrap().is_ok());
     assert!(values.next_timeout(LONG).unwrap().unwrap().is_ok());
     assert!(values.next_timeout(LONG).unwrap().is_none());
+}
+
+/// Waits until the gate is open, if the value is even.
+fn pass((gate, value): (Event, u64)) -> u64 {
+    if value.is_multiple_of(2) {
+        gate.wait();
+    }
+    value
 }
 
 fn nap(millis: u64) -> u64 {
@@ -164,11 +174,14 @@ fn the_first_of_many_results_is_waited_for(method: StartMethod) {
 
 fn results_are_taken_as_they_come(method: StartMethod) {
     let pool = pool_of(2, method);
-    let mut naps = as_completed([400, 1].map(|millis| pool.apply_async(nap, millis)));
-    assert_eq!(naps.next_timeout(LONG).unwrap().map(|(place, nap)| (place, nap.unwrap())), Some((1, 1)));
-    assert!(naps.next_timeout(Duration::ZERO).is_err());
-    assert_eq!(naps.next().map(|(place, nap)| (place, nap.unwrap())), Some((0, 400)));
-    assert!(naps.next().is_none());
+    let gate = Event::new().unwrap();
+    let mut values = as_completed([0, 1].map(|value| pool.apply_async(pass, (gate.clone(), value))));
+    let first = values.next_timeout(LONG).unwrap();
+    assert_eq!(first.map(|(place, value)| (place, value.unwrap())), Some((1, 1)));
+    assert!(values.next_timeout(Duration::ZERO).is_err());
+    gate.set();
+    assert_eq!(values.next().map(|(place, value)| (place, value.unwrap())), Some((0, 0)));
+    assert!(values.next().is_none());
     let all = as_completed((0..200).map(|x| pool.apply_async(sqr, x)));
     assert_eq!(all.map(|(_, square)| square.unwrap()).sum::<u64>(), squares(0..200).into_iter().sum());
 }
@@ -202,20 +215,18 @@ fn an_endless_input_is_taken_as_it_is_needed(method: StartMethod) {
 
 fn an_async_result_is_waited_for(method: StartMethod) {
     let pool = pool_of(1, method);
-    let slow = |x: u64| {
-        sleep(Duration::from_millis(200));
-        x
-    };
-    let mut result = pool.apply_async(slow, 7);
+    let gate = Event::new().unwrap();
+    let mut result = pool.apply_async(pass, (gate.clone(), 6));
     assert!(!result.ready());
     assert_eq!(result.successful(), None);
     assert!(!result.wait_timeout(SHORT));
     assert!(result.get_timeout(SHORT).is_none());
+    gate.set();
     result.wait();
     assert!(result.ready());
     assert_eq!(result.successful(), Some(true));
-    assert_eq!(result.get_timeout(Duration::ZERO).unwrap().unwrap(), 7);
-    assert_eq!(pool.apply_async(slow, 8).get().unwrap(), 8);
+    assert_eq!(result.get_timeout(Duration::ZERO).unwrap().unwrap(), 6);
+    assert_eq!(pool.apply_async(pass, (gate, 8)).get().unwrap(), 8);
 }
 
 fn a_callback_gets_the_value_or_the_error(method: StartMethod) {
@@ -398,7 +409,7 @@ fn a_retried_task_survives_its_worker(method: StartMethod) {
 }
 
 fn a_task_over_its_time_is_an_error(method: StartMethod) {
-    let limit = Duration::from_millis(200);
+    let limit = Duration::from_millis(1500);
     let pool = Pool::builder().processes(2).start_method(method).task_timeout(limit).build().unwrap();
     let results: Vec<Result<u64, TaskError>> = pool
         .imap(|x: u64| if x == 1 { sleep(LONG) } else { sleep(SHORT / 10) }, 0..4)
@@ -457,9 +468,12 @@ fn max_tasks_per_child_replaces_workers(method: StartMethod) {
     let before = BTreeSet::from_iter(pool.pids());
     let values = pool.imap(sqr, 0..100).collect::<Result<Vec<_>, _>>();
     assert_eq!(values.unwrap(), squares(0..100));
-    assert_eq!(pool.apply(sqr, 1).unwrap(), 1);
-    assert!(BTreeSet::from_iter(pool.pids()).is_disjoint(&before));
-    assert_eq!(pool.pids().len(), 3);
+    // One that comes late may have had less to do than the others.
+    let begun = Instant::now();
+    while !BTreeSet::from_iter(pool.pids()).is_disjoint(&before) || pool.pids().len() != 3 {
+        assert!(begun.elapsed() < LONG, "{:?}, and {before:?} before", pool.pids());
+        assert_eq!(pool.map(sqr, 0..30).unwrap(), squares(0..30));
+    }
 }
 
 fn a_pool_with_one_task_per_child_is_closed_early(method: StartMethod) {
