@@ -5,7 +5,7 @@ use std::error::Error;
 use std::fmt;
 use std::process;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::chaos::Descendant;
 use crate::sys::{handles, names, tag};
@@ -13,8 +13,8 @@ use crate::sys::{handles, names, tag};
 /// How often a level is looked for: children are reaped and links closed by threads. Looks are
 /// counted and not time, most of which may go by while the machine does something else.
 const LOOKS: u32 = 200;
-/// The same of those for whom a level that does not come is a failure.
-const MANY_LOOKS: u32 = 1000;
+/// For how long it is looked for at least by those for whom a level that does not come is a failure.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How long is slept between two looks.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -72,16 +72,17 @@ impl Census {
     ///
     /// What is still there after that and was not there at this census.
     pub fn level(&self) -> Result<(), Leaks> {
-        self.level_in(LOOKS)
+        self.level_in(Duration::ZERO)
     }
 
     /// As [`level`](Census::level), and far more patient: what is there at the end has been left.
     pub(crate) fn level_at_last(&self) -> Result<(), Leaks> {
-        self.level_in(MANY_LOOKS)
+        self.level_in(PATIENCE)
     }
 
-    fn level_in(&self, looks: u32) -> Result<(), Leaks> {
-        for _ in 1..looks {
+    fn level_in(&self, at_least: Duration) -> Result<(), Leaks> {
+        let begun = Instant::now();
+        for _ in (1..).take_while(|look| *look < LOOKS || begun.elapsed() < at_least) {
             if self.diff().is_empty() {
                 return Ok(());
             }
@@ -91,7 +92,7 @@ impl Census {
         if leaks.is_empty() { Ok(()) } else { Err(leaks) }
     }
 
-    /// As [`level`](Census::level), for tests, and five times as patient.
+    /// As [`level`](Census::level), for tests, and for ten seconds at least.
     ///
     /// # Panics
     ///
