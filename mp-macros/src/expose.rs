@@ -1,13 +1,16 @@
-//! Which functions of a block are exposed, and whether they can be.
+//! Which functions are exposed, and whether they can be.
 
 use proc_macro2::{Group, TokenStream, TokenTree};
-use quote::{ToTokens, quote};
+use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{
-    Attribute, FnArg, GenericParam, Ident, ImplItem, ImplItemFn, ItemImpl, Pat, ReturnType, Type, Visibility,
+    Attribute, FnArg, Ident, ImplItem, Item, ItemImpl, Pat, Receiver, ReturnType, Signature, Type, Visibility,
 };
 
+use crate::names;
 use crate::options::Options;
+use crate::travel::{can_travel, items};
+use crate::write::at;
 
 /// What proxies of a type can do.
 pub(crate) struct Exposed {
@@ -29,6 +32,8 @@ pub(crate) struct Function {
     pub(crate) kind: Kind,
     /// What the iterator brings that it returns, which stays in the manager.
     pub(crate) items: Option<TokenStream>,
+    /// What runs it where the object is.
+    pub(crate) run: TokenStream,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -40,83 +45,153 @@ pub(crate) enum Kind {
     TriesToMake,
 }
 
-/// Finds them; an error for each that cannot be exposed.
-pub(crate) fn exposed(options: &Options, block: &ItemImpl) -> syn::Result<Exposed> {
+/// What the functions of an `impl` block are to proxies; an error for each that cannot be exposed.
+pub(crate) fn of_block(options: &Options, block: &ItemImpl) -> syn::Result<Exposed> {
     if let Some((_, path, _)) = &block.trait_ {
-        return Err(syn::Error::new(path.span(), "an object's methods stand in an `impl` block of its own"));
+        return Err(syn::Error::new_spanned(path, "an object's methods stand in an `impl` block of its own"));
     }
+    let functions = block.items.iter().filter_map(|item| match item {
+        ImplItem::Fn(item) => {
+            Some(Candidate { visibility: &item.vis, attributes: &item.attrs, signature: &item.sig })
+        }
+        _ => None,
+    });
+    exposed(options, Place::Block(&block.self_ty), &functions.collect::<Vec<_>>())
+}
+
+/// The same for the functions that are written in a module, without constructors.
+pub(crate) fn of_module(options: &Options, items: &[Item]) -> syn::Result<Exposed> {
+    let functions = items.iter().filter_map(|item| match item {
+        Item::Fn(item) => {
+            Some(Candidate { visibility: &item.vis, attributes: &item.attrs, signature: &item.sig })
+        }
+        _ => None,
+    });
+    exposed(options, Place::Module, &functions.collect::<Vec<_>>())
+}
+
+/// Where functions stand that may be exposed.
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    /// Of this type.
+    Block(&'a Type),
+    Module,
+}
+
+struct Candidate<'a> {
+    visibility: &'a Visibility,
+    attributes: &'a [Attribute],
+    signature: &'a Signature,
+}
+
+fn exposed(options: &Options, place: Place<'_>, candidates: &[Candidate<'_>]) -> syn::Result<Exposed> {
     let mut found = Exposed { methods: Vec::new(), constructors: Vec::new() };
-    let mut errors: Option<syn::Error> = None;
-    for item in &block.items {
-        let ImplItem::Fn(function) = item else { continue };
-        match one(options, block, function) {
+    let mut errors = Vec::new();
+    for candidate in candidates {
+        match one(options, place, candidate) {
             Ok(Some(one)) if matches!(one.kind, Kind::Looks | Kind::Changes) => found.methods.push(one),
             Ok(Some(one)) => found.constructors.push(one),
             Ok(None) => {}
-            Err(error) => match &mut errors {
-                Some(errors) => errors.combine(error),
-                None => errors = Some(error),
-            },
+            Err(error) => errors.push(error),
         }
     }
-    for name in options.exposed.iter().flatten() {
-        if !found.methods.iter().any(|method| method.name == *name) && errors.is_none() {
-            errors = Some(syn::Error::new(name.span(), "there is no such method in this block"));
-        }
-    }
-    errors.map_or(Ok(found), Err)
+    let unknown = options.exposed.iter().flatten().filter_map(|name| unknown(name, place, candidates));
+    errors.extend(unknown);
+    errors.extend(names::clashes(&found));
+    let all = errors.into_iter().reduce(|mut all, error| {
+        all.combine(error);
+        all
+    });
+    all.map_or(Ok(found), Err)
 }
 
-fn one(options: &Options, block: &ItemImpl, function: &ImplItemFn) -> syn::Result<Option<Function>> {
-    let signature = &function.sig;
-    let is_public = matches!(function.vis, Visibility::Public(_));
-    let kind = match &signature.receiver() {
-        Some(receiver) => {
-            let is_exposed = match &options.exposed {
-                Some(names) => names.contains(&signature.ident),
-                None => is_public,
-            };
-            if !is_exposed {
-                return Ok(None);
-            }
-            if receiver.reference.is_none() {
-                let text = "an exposed method takes `&self` or `&mut self`: the object stays in the manager";
-                return Err(syn::Error::new(receiver.span(), text));
-            }
-            if receiver.mutability.is_some() { Kind::Changes } else { Kind::Looks }
+/// What is wrong with a name in the list of what is to be exposed.
+fn unknown(name: &Ident, place: Place<'_>, candidates: &[Candidate<'_>]) -> Option<syn::Error> {
+    let named = candidates.iter().find(|candidate| candidate.signature.ident == *name);
+    let text = match (named, place) {
+        (None, Place::Block(_)) => "there is no such method in this block".to_owned(),
+        (None, Place::Module) => {
+            "there is no such function in this module: what is imported is exposed by a function that calls it"
+                .to_owned()
         }
-        None if !is_public => return Ok(None),
-        None => match made(block, &signature.output) {
-            Some(kind) => kind,
-            None => return Ok(None),
+        (Some(_), Place::Module) => return None,
+        (Some(named), _) if named.signature.receiver().is_some() => return None,
+        (Some(named), Place::Block(own)) => match made(own, &named.signature.output) {
+            Some(_) => {
+                format!("`{name}` makes the object: what does is there without being listed, if it is `pub`")
+            }
+            None => format!(
+                "`{name}` has no `self`, so it is no method of the object: give it `&self`, or put it into a module"
+            ),
         },
     };
-    can_travel(function)?;
+    Some(syn::Error::new(name.span(), text))
+}
+
+fn one(options: &Options, place: Place<'_>, candidate: &Candidate<'_>) -> syn::Result<Option<Function>> {
+    let Candidate { visibility, signature, .. } = *candidate;
+    let Some(kind) = kind(options, place, candidate)? else { return Ok(None) };
+    can_travel(signature)?;
     let arguments = signature.inputs.iter().filter_map(typed).enumerate();
-    let arguments = arguments.map(|(place, (pattern, of))| (name_of(place, pattern), own(block, of)));
+    let arguments: Vec<_> =
+        arguments.map(|(index, (pattern, of))| (name_of(index, pattern), place.own(of))).collect();
     let value = match &signature.output {
         ReturnType::Default => quote!(()),
-        ReturnType::Type(_, of) => own(block, of),
+        ReturnType::Type(_, of) => place.own(of),
     };
     let attributes = |names: &[&str]| -> Vec<Attribute> {
         let is_named = |attribute: &&Attribute| names.iter().any(|name| attribute.path().is_ident(name));
-        function.attrs.iter().filter(is_named).cloned().collect()
+        candidate.attributes.iter().filter(is_named).cloned().collect()
     };
     Ok(Some(Function {
         name: signature.ident.clone(),
-        visibility: function.vis.clone(),
+        visibility: match place {
+            Place::Block(_) => visibility.clone(),
+            // Nobody outside would see it otherwise, and the list is for them.
+            Place::Module => syn::parse_quote!(pub),
+        },
         attributes: attributes(&["doc", "deprecated", "cfg"]),
         conditions: attributes(&["cfg"]),
-        arguments: arguments.collect(),
         value,
         signature: readable(signature),
         kind,
-        items: items(&signature.output).map(|of| own(block, of)),
+        items: items(&signature.output).map(|of| place.own(of)),
+        run: place.run(signature, arguments.iter().map(|(name, _)| name)),
+        arguments,
     }))
 }
 
+/// What a function is to proxies, if it is anything.
+fn kind(options: &Options, place: Place<'_>, candidate: &Candidate<'_>) -> syn::Result<Option<Kind>> {
+    let Candidate { visibility, signature, .. } = *candidate;
+    let is_public = matches!(visibility, Visibility::Public(_));
+    let is_exposed = match &options.exposed {
+        Some(names) => names.contains(&signature.ident),
+        None => is_public,
+    };
+    match (place, signature.receiver()) {
+        (Place::Block(own), None) if is_public => Ok(made(own, &signature.output)),
+        (Place::Block(_), None) => Ok(None),
+        _ if !is_exposed => Ok(None),
+        (Place::Block(_), Some(receiver)) => by_reference(receiver).map(Some),
+        (Place::Module, Some(receiver)) => {
+            Err(syn::Error::new_spanned(receiver, "a function of a module has no `self`"))
+        }
+        // What a module has in its statics, it guards itself.
+        (Place::Module, None) => Ok(Some(Kind::Looks)),
+    }
+}
+
+fn by_reference(receiver: &Receiver) -> syn::Result<Kind> {
+    if receiver.reference.is_none() {
+        let text = "an exposed method takes `&self` or `&mut self`: the object stays in the manager";
+        return Err(syn::Error::new_spanned(receiver, text));
+    }
+    Ok(if receiver.mutability.is_some() { Kind::Changes } else { Kind::Looks })
+}
+
 /// A signature without the spaces that tokens have between them.
-fn readable(signature: &syn::Signature) -> String {
+fn readable(signature: &Signature) -> String {
     let text = signature.to_token_stream().to_string();
     let name = signature.ident.to_string();
     let text = text.replace(&format!("{name} ("), &format!("{name}("));
@@ -125,11 +200,11 @@ fn readable(signature: &syn::Signature) -> String {
 }
 
 /// Whether a function without `self` makes an object of the block's type.
-fn made(block: &ItemImpl, output: &ReturnType) -> Option<Kind> {
+fn made(own: &Type, output: &ReturnType) -> Option<Kind> {
     let ReturnType::Type(_, of) = output else { return None };
     let is_own = |of: &Type| {
         let text = of.to_token_stream().to_string();
-        text == "Self" || text == block.self_ty.to_token_stream().to_string()
+        text == "Self" || text == own.to_token_stream().to_string()
     };
     if is_own(of) {
         return Some(Kind::Makes);
@@ -141,108 +216,36 @@ fn made(block: &ItemImpl, output: &ReturnType) -> Option<Kind> {
     is_own(first).then_some(Kind::TriesToMake)
 }
 
-/// An error where the function is not one that can be called from another process.
-fn can_travel(function: &ImplItemFn) -> syn::Result<()> {
-    let signature = &function.sig;
-    if let Some(asyncness) = &signature.asyncness {
-        let text = "an exposed method runs on a thread of the manager and cannot be `async`";
-        return Err(syn::Error::new(asyncness.span(), text));
-    }
-    if let Some(unsafety) = &signature.unsafety {
-        return Err(syn::Error::new(
-            unsafety.span(),
-            "an exposed method cannot be `unsafe`: nobody vouches for a caller in another process",
-        ));
-    }
-    if let Some(parameter) = signature.generics.params.first() {
-        let text = match parameter {
-            GenericParam::Lifetime(_) => "an exposed method borrows nothing from its caller",
-            _ => "an exposed method cannot be generic: give the type parameter to the `impl` block",
-        };
-        return Err(syn::Error::new(parameter.span(), text));
-    }
-    for (_, of) in signature.inputs.iter().filter_map(typed) {
-        is_owned(
-            of,
-            "an argument is sent to another process and cannot be borrowed: take a `String` for a `&str`, a `Vec` for a slice",
-        )?;
-    }
-    match &signature.output {
-        output if items(output).is_some() => Ok(()),
-        ReturnType::Type(_, of) => is_owned(
-            of,
-            "a value is sent to another process and cannot be borrowed: return a copy, or a proxy of another object",
-        ),
-        ReturnType::Default => Ok(()),
-    }
-}
-
-/// The items of an iterator that is returned: `T` of `impl Iterator<Item = T>`.
-fn items(output: &ReturnType) -> Option<&Type> {
-    let ReturnType::Type(_, of) = output else { return None };
-    let Type::ImplTrait(of) = &**of else { return None };
-    let traits = of.bounds.iter().filter_map(|bound| match bound {
-        syn::TypeParamBound::Trait(bound) => bound.path.segments.last(),
-        _ => None,
-    });
-    let iterator = traits.into_iter().find(|last| last.ident == "Iterator")?;
-    let syn::PathArguments::AngleBracketed(arguments) = &iterator.arguments else { return None };
-    arguments.args.iter().find_map(|argument| match argument {
-        syn::GenericArgument::AssocType(item) if item.ident == "Item" => Some(&item.ty),
-        _ => None,
-    })
-}
-
-fn is_owned(of: &Type, borrowed: &str) -> syn::Result<()> {
-    match of {
-        Type::Reference(_) | Type::Ptr(_) | Type::Slice(_) => Err(syn::Error::new(of.span(), borrowed)),
-        Type::ImplTrait(_) => Err(syn::Error::new(
-            of.span(),
-            "what is sent to another process has a type of its own, not `impl`",
-        )),
-        Type::TraitObject(_) => Err(syn::Error::new(
-            of.span(),
-            "what is sent to another process has a type of its own, not `dyn`",
-        )),
-        Type::BareFn(_) => Err(syn::Error::new(
-            of.span(),
-            "a function's address means nothing in another process: take a `Function`, which is of the same program",
-        )),
-        Type::Array(array) => is_owned(&array.elem, borrowed),
-        Type::Tuple(tuple) => tuple.elems.iter().try_for_each(|of| is_owned(of, borrowed)),
-        Type::Paren(inner) => is_owned(&inner.elem, borrowed),
-        Type::Path(path) => {
-            let segments = path.path.segments.iter();
-            let arguments = segments.filter_map(|segment| match &segment.arguments {
-                syn::PathArguments::AngleBracketed(arguments) => Some(arguments.args.iter()),
-                _ => None,
-            });
-            arguments.flatten().try_for_each(|argument| match argument {
-                syn::GenericArgument::Type(of) => is_owned(of, borrowed),
-                syn::GenericArgument::Lifetime(lifetime) if lifetime.ident != "static" => {
-                    Err(syn::Error::new(lifetime.span(), borrowed))
-                }
-                _ => Ok(()),
-            })
-        }
-        _ => Ok(()),
-    }
-}
-
 fn typed(argument: &FnArg) -> Option<(&Pat, &Type)> {
     if let FnArg::Typed(typed) = argument { Some((&typed.pat, &typed.ty)) } else { None }
 }
 
-fn name_of(place: usize, pattern: &Pat) -> Ident {
+fn name_of(index: usize, pattern: &Pat) -> Ident {
     match pattern {
         Pat::Ident(named) => named.ident.clone(),
-        _ => Ident::new(&format!("argument{place}"), pattern.span()),
+        _ => Ident::new(&format!("argument{index}"), pattern.span()),
     }
 }
 
-/// A type with `Self` written out: in the proxy it would mean the proxy.
-fn own(block: &ItemImpl, of: &Type) -> TokenStream {
-    write_out(of.to_token_stream(), &block.self_ty.to_token_stream())
+impl Place<'_> {
+    /// A type with `Self` written out: in the proxy it would mean the proxy.
+    fn own(self, of: &Type) -> TokenStream {
+        match self {
+            Self::Block(own) => write_out(of.to_token_stream(), &own.to_token_stream()),
+            Self::Module => of.to_token_stream(),
+        }
+    }
+
+    /// A call of the function.
+    fn run<'a>(self, signature: &Signature, arguments: impl Iterator<Item = &'a Ident>) -> TokenStream {
+        let name = &signature.ident;
+        let span = at(name);
+        match (self, signature.receiver()) {
+            (Self::Block(own), Some(_)) => quote_spanned!(span=> <#own>::#name(self, #(#arguments),*)),
+            (Self::Block(own), None) => quote_spanned!(span=> <#own>::#name(#(#arguments),*)),
+            (Self::Module, _) => quote_spanned!(span=> self::#name(#(#arguments),*)),
+        }
+    }
 }
 
 fn write_out(tokens: TokenStream, own: &TokenStream) -> TokenStream {

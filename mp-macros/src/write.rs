@@ -1,57 +1,145 @@
 //! The code that the attribute writes.
 
-use proc_macro2::TokenStream;
-use quote::{format_ident, quote};
-use syn::{GenericParam, Ident, ItemImpl, Type};
+use proc_macro2::{Span, TokenStream};
+use quote::{format_ident, quote, quote_spanned};
+use syn::{AttrStyle, Attribute, GenericParam, Generics, Ident, ItemImpl, ItemMod, Meta, Token, Type};
 
 use crate::expose::{Exposed, Function, Kind};
+use crate::names;
 use crate::options::Options;
 
-/// The proxy, and what the server runs.
-pub(crate) fn proxy(options: &Options, block: &ItemImpl, exposed: &Exposed) -> TokenStream {
+/// The proxy of an `impl` block's type, and what the server runs.
+pub(crate) fn of_block(options: &Options, block: &ItemImpl, exposed: &Exposed) -> TokenStream {
     let own = &block.self_ty;
     let Some(name) = name_of(own) else {
         return syn::Error::new_spanned(own, "the type of an object has a name").to_compile_error();
     };
-    let writer = Writer {
-        home: options.home.as_ref().map_or_else(home, |path| quote!(#path)),
-        proxy: options.proxy.clone().unwrap_or_else(|| format_ident!("{name}Proxy", span = name.span())),
-        name: name.to_string(),
-        block,
-        keep: options.keep,
-    };
+    let doc = format!("Stands for a `{name}` in a manager.");
+    let doc = quote!(#[doc = #doc]);
+    let writer = Writer::new(options, name, quote!(#own), (&block.generics, &block.attrs), doc);
     let (of_proxy, of_object) = (writer.of_proxy(exposed), writer.of_object(exposed));
     quote!(#of_proxy #of_object)
+}
+
+/// The module with a type of its own, which has no value, and that type's proxy; and the names of
+/// both beside it. They stand in the module, where the types of its functions mean what they say.
+pub(crate) fn of_module(options: &Options, module: &ItemMod, mut exposed: Exposed) -> TokenStream {
+    let ItemMod { attrs, vis, ident, content, .. } = module;
+    let items = content.iter().flat_map(|(_, items)| items);
+    let (inner, outer): (Vec<_>, Vec<_>) =
+        attrs.iter().partition(|attribute| matches!(attribute.style, AttrStyle::Inner(_)));
+    let own = names::of_module(ident);
+    let docs = attrs.iter().filter(|attribute| attribute.path().is_ident("doc")).map(spoken_outside);
+    let doc = format!("Stands for the functions of `{ident}` in a manager.");
+    let doc = quote!(#[doc = #doc] #[doc = ""] #(#docs)*);
+    let generics = Generics::default();
+    let writer = Writer::new(options, &own, quote!(#own), (&generics, &[]), doc);
+    exposed.constructors.push(writer.maker());
+    let (of_proxy, of_object) = (writer.of_proxy(&exposed), writer.of_object(&exposed));
+    let type_doc = format!("The functions of `{ident}`, as an object of a manager.");
+    let proxy = &writer.proxy;
+    let unsafety = &module.unsafety;
+    let conditions = conditions(attrs);
+    quote! {
+        #(#outer)*
+        #vis #unsafety mod #ident {
+            #(#inner)*
+            #(#items)*
+
+            #[doc = #type_doc]
+            #[allow(unreachable_pub)]
+            #[derive(::std::fmt::Debug, ::std::clone::Clone, ::std::marker::Copy)]
+            pub struct #own;
+
+            #of_proxy
+            #of_object
+        }
+
+        #(#conditions)*
+        #[allow(unused_imports)]
+        #vis use #ident::{#own, #proxy};
+    }
+}
+
+/// The attributes under which an item is there at all, as they are written before one.
+fn conditions(attributes: &[Attribute]) -> Vec<TokenStream> {
+    attributes.iter().filter(|attribute| attribute.path().is_ident("cfg")).map(spoken_outside).collect()
+}
+
+/// An attribute before an item, also if it was one inside.
+fn spoken_outside(attribute: &Attribute) -> TokenStream {
+    let meta: &Meta = &attribute.meta;
+    quote!(#[#meta])
 }
 
 struct Writer<'a> {
     home: TokenStream,
     proxy: Ident,
+    /// What the type is called in errors and tools.
     name: String,
-    block: &'a ItemImpl,
+    own: TokenStream,
+    generics: &'a Generics,
+    conditions: Vec<TokenStream>,
+    doc: TokenStream,
     keep: bool,
 }
 
-impl Writer<'_> {
+impl<'a> Writer<'a> {
+    fn new(
+        options: &Options,
+        name: &Ident,
+        own: TokenStream,
+        (generics, attributes): (&'a Generics, &[Attribute]),
+        doc: TokenStream,
+    ) -> Self {
+        Self {
+            home: options.home.as_ref().map_or_else(home, |path| quote!(#path)),
+            proxy: options.proxy.clone().unwrap_or_else(|| format_ident!("{name}Proxy", span = name.span())),
+            name: name.to_string(),
+            own,
+            generics,
+            conditions: conditions(attributes),
+            doc,
+            keep: options.keep,
+        }
+    }
+
+    /// The constructor of a module's object.
+    fn maker(&self) -> Function {
+        let own = &self.own;
+        Function {
+            name: format_ident!("new", span = self.proxy.span()),
+            visibility: syn::Visibility::Public(<Token![pub]>::default()),
+            attributes: vec![syn::parse_quote!(#[doc = " An object with these functions."])],
+            conditions: Vec::new(),
+            arguments: Vec::new(),
+            value: quote!(#own),
+            signature: String::new(),
+            kind: Kind::Makes,
+            items: None,
+            run: quote!(#own),
+        }
+    }
+
     fn of_proxy(&self, exposed: &Exposed) -> TokenStream {
-        let Self { home, proxy, name, block, .. } = self;
-        let own = &block.self_ty;
-        let (bounds, arguments, conditions) = block.generics.split_for_impl();
-        let types = block.generics.params.iter().filter_map(|parameter| match parameter {
+        let Self { home, proxy, own, doc, conditions: there, .. } = self;
+        let (bounds, arguments, conditions) = self.generics.split_for_impl();
+        let types = self.generics.params.iter().filter_map(|parameter| match parameter {
             GenericParam::Type(parameter) => Some(&parameter.ident),
             _ => None,
         });
-        let doc = format!("Stands for a `{name}` in a manager.");
         let methods = exposed.methods.iter().map(|method| self.method(method));
         let constructors = exposed.constructors.iter().map(|one| self.constructor(one));
         let functions = self.functions(exposed);
         quote! {
+            #(#there)*
             #home::__proxy! {
-                #[doc = #doc]
+                #doc
                 #[allow(unreachable_pub)]
                 pub struct #proxy [#(#types),*]
             }
 
+            #(#there)*
             #[allow(missing_docs, unreachable_pub, private_interfaces, dead_code, clippy::missing_errors_doc)]
             #[allow(clippy::too_many_arguments, clippy::len_without_is_empty)]
             impl #bounds #proxy #arguments #conditions {
@@ -72,7 +160,7 @@ impl Writer<'_> {
 
     /// What runs callers' functions on the object, unless it has methods of these names.
     fn functions(&self, exposed: &Exposed) -> impl Iterator<Item = TokenStream> {
-        let (home, own) = (&self.home, &self.block.self_ty);
+        let Self { home, own, .. } = self;
         let private = quote!(#home::__private);
         let bounds = quote!(<__A: #private::Message, __R: #private::Message>);
         let error = quote!(#home::ManagerError);
@@ -132,6 +220,12 @@ impl Writer<'_> {
             None => value,
         };
         let text = name.to_string();
+        let span = at(name);
+        let method_id = quote!(#home::__private::method_id(#text));
+        let object = quote!(#home::Proxy::object(self));
+        let arguments = quote_spanned!(span=> &(#(#names,)*));
+        let call = quote_spanned!(span=> #object.call(__METHOD, #arguments));
+        let call_async = quote_spanned!(span=> #object.call_async(__METHOD, #arguments));
         let later = format!("Sends [`{text}`](Self::{text}), whose value is fetched later.");
         let later_name = format_ident!("{text}_async", span = name.span());
         quote! {
@@ -139,8 +233,8 @@ impl Writer<'_> {
             #visibility fn #name(
                 &self, #(#names: #types),*
             ) -> ::std::result::Result<#value, #home::ManagerError> {
-                const __METHOD: u64 = #home::__private::method_id(#text);
-                #home::Proxy::object(self).call(__METHOD, &(#(#names,)*))
+                const __METHOD: u64 = #method_id;
+                #call
             }
 
             #(#conditions)*
@@ -148,35 +242,37 @@ impl Writer<'_> {
             #visibility fn #later_name(
                 &self, #(#names: #types),*
             ) -> ::std::result::Result<#home::AsyncReply<#value>, #home::ManagerError> {
-                const __METHOD: u64 = #home::__private::method_id(#text);
-                #home::Proxy::object(self).call_async(__METHOD, &(#(#names,)*))
+                const __METHOD: u64 = #method_id;
+                #call_async
             }
         }
     }
 
     fn constructor(&self, constructor: &Function) -> TokenStream {
         let home = &self.home;
-        let Function { name, visibility, attributes, conditions, .. } = constructor;
+        let Function { name, visibility, attributes, conditions, run, .. } = constructor;
         let (names, types) = parts(constructor);
         let text = format!("{}::{name}", self.name);
-        let own = &self.block.self_ty;
         let make = format_ident!("__make_{name}");
         let create = if name == "new" { format_ident!("create", span = name.span()) } else { name.clone() };
-        let value = quote!(<#own>::#name(#(#names),*));
         // Another argument may have the name.
         let manager = if names.iter().any(|name| *name == "manager") { "__manager" } else { "manager" };
         let manager = format_ident!("{manager}");
         let made = match constructor.kind {
-            Kind::TriesToMake => quote!(#value.map_err(#home::Fault::constructor)?),
-            _ => value,
+            Kind::TriesToMake => quote!(#run.map_err(#home::Fault::constructor)?),
+            _ => run.clone(),
         };
+        let span = at(name);
+        let travel = self.travel(constructor);
+        let create_there = quote_spanned!(span=> #manager.__create(&__constructor, &(#(#names,)*)));
+        let read = quote_spanned!(span=> #home::Arguments::of(&mut __packet).read()?);
         quote! {
             #(#attributes)*
             #visibility fn #create(
                 #manager: &#home::Manager, #(#names: #types),*
             ) -> ::std::result::Result<Self, #home::ManagerError> {
                 let __constructor = #home::Constructor { name: #text, make: Self::#make };
-                #manager.__create(&__constructor, &(#(#names,)*)).map(#home::Proxy::from_object)
+                #create_there.map(#home::Proxy::from_object)
             }
 
             #(#conditions)*
@@ -184,16 +280,27 @@ impl Writer<'_> {
             fn #make(
                 mut __packet: #home::__private::Packet,
             ) -> ::std::result::Result<#home::Made, #home::Fault> {
-                let (#(#names,)*): (#(#types,)*) = #home::Arguments::of(&mut __packet).read()?;
+                #travel
+                let (#(#names,)*): (#(#types,)*) = #read;
                 ::std::result::Result::Ok(#home::Made::new(#made))
             }
         }
     }
 
+    /// Has the compiler look at each of the types that travel, and tell of it what it lacks.
+    fn travel(&self, function: &Function) -> TokenStream {
+        let home = &self.home;
+        let value = function.items.as_ref().or(match function.kind {
+            Kind::Looks | Kind::Changes => Some(&function.value),
+            Kind::Makes | Kind::TriesToMake => None,
+        });
+        let types = function.arguments.iter().map(|(_, of)| of).chain(value);
+        quote!(#(let _ = #home::__private::travels::<#types>;)*)
+    }
+
     fn of_object(&self, exposed: &Exposed) -> TokenStream {
-        let Self { home, proxy, name, block, .. } = self;
-        let own = &block.self_ty;
-        let (bounds, arguments, conditions) = block.generics.split_for_impl();
+        let Self { home, proxy, name, own, conditions: there, .. } = self;
+        let (bounds, arguments, conditions) = self.generics.split_for_impl();
         let turbofish = arguments.as_turbofish();
         let poisons = !self.keep;
         let methods = exposed.methods.iter().map(|method| {
@@ -211,6 +318,7 @@ impl Writer<'_> {
         let changes = self.arms(exposed, Kind::Changes);
         let result = quote!(::std::result::Result<(), #home::Fault>);
         quote! {
+            #(#there)*
             #[allow(unused_variables, deprecated)]
             impl #bounds #home::Object for #own #conditions {
                 const NAME: &'static str = #name;
@@ -241,26 +349,38 @@ impl Writer<'_> {
 
     /// The branches that decode the arguments, run the method and encode its value.
     fn arms(&self, exposed: &Exposed, kind: Kind) -> Vec<TokenStream> {
-        let (home, own) = (&self.home, &self.block.self_ty);
+        let home = &self.home;
         let arm = |method: &Function| {
-            let Function { name, conditions, .. } = method;
+            let Function { name, conditions, run, .. } = method;
             let (names, types) = parts(method);
             let text = name.to_string();
-            let value = quote!(<#own>::#name(self, #(#names),*));
+            let span = at(name);
+            let travel = self.travel(method);
+            let read = quote_spanned!(span=> __args.read()?);
             let value = match &method.items {
-                Some(_) => quote!(#home::__private::for_value(#value)?),
-                None => value,
+                Some(_) => quote_spanned!(span=> __for_value(#run)?),
+                None => run.clone(),
             };
+            let for_value =
+                method.items.as_ref().map(|_| quote!(use #home::__private::for_value as __for_value;));
+            let write = quote_spanned!(span=> __value.write(&#value));
             quote! {
                 #(#conditions)*
                 __known if __known == const { #home::__private::method_id(#text) } => {
-                    let (#(#names,)*): (#(#types,)*) = __args.read()?;
-                    __value.write(&#value)
+                    #for_value
+                    #travel
+                    let (#(#names,)*): (#(#types,)*) = #read;
+                    #write
                 }
             }
         };
         exposed.methods.iter().filter(|method| method.kind == kind).map(arm).collect()
     }
+}
+
+/// Where what the types of a function lack is told: there, and not at the attribute.
+pub(crate) fn at(name: &Ident) -> Span {
+    Span::call_site().located_at(name.span())
 }
 
 fn parts(function: &Function) -> (Vec<&Ident>, Vec<&TokenStream>) {

@@ -11,6 +11,11 @@ use crate::error::{Fault, FaultKind};
 use crate::functions::{self, Open};
 
 /// A type whose values live in a manager; implemented by [`object`](crate::object).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no object of a manager",
+    label = "not an object",
+    note = "write `#[object]` before an `impl` block of it, the one with the methods that others are to call"
+)]
 pub trait Object: Send + Sync + Sized + 'static {
     /// Its name, for errors and tools.
     const NAME: &'static str;

@@ -135,6 +135,9 @@ pub mod __private {
     pub use crate::iterator::for_value;
     pub use crate::server::host;
     pub use crate::wire::method_id;
+
+    /// Names a type that travels, so that the compiler tells at its place if it cannot.
+    pub fn travels<T: Message>() {}
 }
 
 #[cfg(doctest)]

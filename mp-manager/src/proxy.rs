@@ -6,6 +6,11 @@ use crate::object_ref::ObjectRef;
 ///
 /// Proxies are implemented by [`object`](crate::object), and by this crate for
 /// its own objects.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no proxy of an object in a manager",
+    label = "not a proxy",
+    note = "`#[object]` before an `impl` block of `Counter` makes `CounterProxy`; a plain value has a place in `Manager::value`"
+)]
 pub trait Proxy: Sized {
     /// The proxy without its methods.
     fn object(&self) -> &ObjectRef;

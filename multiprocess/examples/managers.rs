@@ -1,4 +1,4 @@
-//! What a proxy exposes: the public methods, or those of a list; a generator; free functions.
+//! What a proxy exposes: the public methods, or those of a list; a generator; a module's functions.
 
 // What is exposed is `pub`.
 #![allow(unreachable_pub)]
@@ -68,20 +68,14 @@ impl Baz {
     }
 }
 
-/// Free functions.
-struct Operator;
-
+/// Its public functions are accessible.
 #[manager::object]
-impl Operator {
-    pub fn new() -> Self {
-        Self
-    }
-
-    pub fn add(&self, a: i64, b: i64) -> i64 {
+mod operator {
+    pub fn add(a: i64, b: i64) -> i64 {
         a + b
     }
 
-    pub fn pow(&self, a: u128, b: u32) -> u128 {
+    pub fn pow(a: u128, b: u32) -> u128 {
         a.pow(b)
     }
 }
