@@ -16,12 +16,17 @@ use rustix::fs::{
     FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate,
     memfd_create,
 };
+use rustix::io::Errno;
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 
 use super::Handle;
 
 /// The unit in which memory is mapped.
 pub(crate) const PAGE: usize = 4096;
+
+/// How often a place is looked for that no other thread takes a part of. One that maps something at
+/// the same time may take it; that it does so each time is a kernel that does not keep to its word.
+const MIRROR_TRIES: u32 = 1000;
 
 const READ_WRITE: ProtFlags = ProtFlags::READ.union(ProtFlags::WRITE);
 
@@ -126,17 +131,44 @@ impl Mapping {
     /// All three numbers are multiples of the page.
     pub(crate) fn mirrored(segment: &Segment, offset: usize, head: usize, data: usize) -> io::Result<Self> {
         let once = head + data;
-        // The room for the second copy comes with the first one, and is replaced.
-        let area = Self::map(segment, offset, once, once + data)?;
-        // SAFETY: `[once, once + data)` lies inside the range that was mapped above, so `FIXED`
-        // replaces nothing but our own placeholder; the bytes are inside the segment, as those
-        // before them are.
-        unsafe {
-            let flags = MapFlags::SHARED | MapFlags::FIXED;
-            let copy = area.base.as_ptr().add(once).cast();
-            mmap(copy, data, READ_WRITE, flags, &segment.handle, (offset + head) as u64)?;
+        let mut tries = 1..MIRROR_TRIES;
+        loop {
+            // The kernel finds a place for all of it; what is behind the first copy is given back.
+            let mut area = Self::map(segment, offset, once, once + data)?;
+            area.shorten(once)?;
+            match area.map_behind(segment, (offset + head) as u64, data) {
+                Ok(()) => return Ok(area),
+                // Another thread has mapped something there meanwhile, and keeps it.
+                Err(Errno::EXIST) if tries.next().is_some() => {}
+                Err(error) => return Err(error.into()),
+            }
         }
-        Ok(area)
+    }
+
+    /// Gives back what is behind the first `len` bytes.
+    fn shorten(&mut self, len: usize) -> io::Result<()> {
+        // SAFETY: the bytes are this value's, which forgets them, and nobody has seen them.
+        unsafe { munmap(self.base.as_ptr().add(len).cast(), self.len - len)? };
+        self.len = len;
+        Ok(())
+    }
+
+    /// Maps `len` bytes of the segment right behind its own, if nothing is mapped there. It replaces
+    /// nothing, not even a placeholder: one that is replaced may be gone also if what was to come in
+    /// its place does not, and what another thread maps into the gap would be taken for ours.
+    fn map_behind(&mut self, segment: &Segment, offset: u64, len: usize) -> Result<(), Errno> {
+        let flags = MapFlags::SHARED | MapFlags::FIXED_NOREPLACE;
+        let behind = self.base.as_ptr().wrapping_add(self.len).cast();
+        // SAFETY: the flag lets the kernel take only a range that is free.
+        let came = unsafe { mmap(behind, len, READ_WRITE, flags, &segment.handle, offset)? };
+        if came != behind {
+            // One that does not know the flag has found another place.
+            // SAFETY: it was mapped just now, and nobody has seen it.
+            unsafe { munmap(came, len)? };
+            return Err(Errno::EXIST);
+        }
+        self.len += len;
+        Ok(())
     }
 
     /// A range of `room` bytes, of which the first `len` are those of the segment at `offset`.
@@ -229,5 +261,97 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: the range was mapped by `map`, and all that was handed out borrows `self`.
         let _ = unsafe { munmap(self.base.as_ptr().cast(), self.len) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
+    use super::*;
+
+    /// A segment whose pages bear their numbers.
+    fn numbered(pages: usize) -> Segment {
+        let segment = Segment::create(pages * PAGE).unwrap();
+        let mapping = Mapping::whole(&segment).unwrap();
+        (0..pages).for_each(|page| mapping.copy_in(page * PAGE, &[page as u8; PAGE]));
+        segment
+    }
+
+    fn number(mapping: &Mapping, page: usize) -> u8 {
+        let mut byte = [0xff];
+        mapping.copy_out(page * PAGE, &mut byte);
+        byte[0]
+    }
+
+    #[test]
+    fn the_data_is_there_twice() {
+        let mapping = Mapping::mirrored(&numbered(6), PAGE, PAGE, 4 * PAGE).unwrap();
+        assert_eq!(mapping.len, 9 * PAGE);
+        assert_eq!(
+            [0, 1, 2, 3, 4, 5, 6, 7, 8].map(|page| number(&mapping, page)),
+            [1, 2, 3, 4, 5, 2, 3, 4, 5]
+        );
+        mapping.copy_in(PAGE, &[77]);
+        assert_eq!(number(&mapping, 5), 77);
+    }
+
+    #[test]
+    fn a_second_copy_that_fails_takes_nothing_of_others() {
+        let segment = numbered(3);
+        let (mut front, behind) = loop {
+            let mut front = Mapping::map(&segment, 0, 3 * PAGE, 3 * PAGE).unwrap();
+            front.shorten(PAGE).unwrap();
+            // What another thread may put there at that moment.
+            let mut behind = Mapping { base: front.base, len: 0 };
+            // SAFETY: one byte behind the mapping at most.
+            behind.base = unsafe { front.base.byte_add(PAGE) };
+            match behind.map_behind(&segment, PAGE as u64, 2 * PAGE) {
+                Ok(()) => break (front, behind),
+                Err(error) => assert_eq!(error, Errno::EXIST),
+            }
+        };
+        assert_eq!(front.map_behind(&segment, 0, 2 * PAGE), Err(Errno::EXIST));
+        assert_eq!(front.map_behind(&segment, 0, PAGE), Err(Errno::EXIST));
+        assert_eq!(front.map_behind(&segment, 1, PAGE), Err(Errno::INVAL));
+        assert_eq!((front.len, number(&front, 0)), (PAGE, 0));
+        drop(front);
+        assert_eq!([0, 1].map(|page| number(&behind, page)), [1, 2]);
+    }
+
+    /// Each sees only its own bytes, whoever takes the place that another one has just given back.
+    #[test]
+    fn threads_that_map_at_the_same_time_keep_their_memory() {
+        const ROUNDS: usize = 2000;
+        let (segment, ended) = (numbered(5), AtomicBool::new(false));
+        thread::scope(|scope| {
+            let (segment, ended) = (&segment, &ended);
+            for own in 100..102 {
+                scope.spawn(move || {
+                    while !ended.load(Ordering::Relaxed) {
+                        let segment = Segment::create(2 * PAGE).unwrap();
+                        let mappings = [(); 8].map(|()| Mapping::whole(&segment).unwrap());
+                        mappings[0].copy_in(0, &[own; 2 * PAGE]);
+                        assert!(
+                            mappings
+                                .iter()
+                                .all(|mapping| [0, 1].map(|page| number(mapping, page)) == [own; 2])
+                        );
+                    }
+                });
+            }
+            let mirrors = [(); 2].map(|()| {
+                scope.spawn(move || {
+                    for _ in 0..ROUNDS {
+                        let mapping = Mapping::mirrored(segment, 0, PAGE, 4 * PAGE).unwrap();
+                        assert_eq!([0, 4, 5, 8].map(|page| number(&mapping, page)), [0, 4, 1, 4]);
+                    }
+                })
+            });
+            let results = mirrors.map(|mirror| mirror.join());
+            ended.store(true, Ordering::Relaxed);
+            assert!(results.iter().all(Result::is_ok));
+        });
     }
 }
