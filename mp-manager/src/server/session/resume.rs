@@ -8,7 +8,8 @@ use ipc_core::Packet;
 use ipc_core::link::Link;
 
 use super::super::grace::{Claim, Lasting};
-use super::{Posted, Session};
+use super::Session;
+use super::outbox::Posted;
 use crate::client::lock;
 use crate::said::Said;
 use crate::wire::{AnswerKind, Resumed, Tail, Ticket};
