@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::batch::Gathered;
 use crate::client::{Begun, Client};
@@ -50,6 +50,48 @@ impl<R> AsyncReply<R> {
     /// # Errors
     /// See [`ManagerError`].
     pub fn get(mut self) -> Result<R, ManagerError> {
+        self.take()
+    }
+
+    /// As [`get`](Self::get), for up to `timeout`, whatever the proxy's is: `None` if the value has not
+    /// come by then. Nothing is lost: the call goes on, and can be asked again.
+    ///
+    /// Its value is given once: when it was, this is an error.
+    ///
+    /// # Errors
+    /// See [`ManagerError`].
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// # use std::time::Duration;
+    /// # let manager = mp_manager::Manager::start()?;
+    /// let jobs = manager.queue::<u32>()?;
+    /// let mut next = jobs.get_async()?;
+    /// assert!(next.get_timeout(Duration::from_millis(1)).is_none());
+    /// jobs.put(&7)?;
+    /// assert_eq!(next.get()?, 7);
+    /// # Ok::<(), mp_manager::ManagerError>(())
+    /// ```
+    pub fn get_timeout(&mut self, timeout: Duration) -> Option<Result<R, ManagerError>> {
+        self.wait_timeout(timeout).then(|| self.take())
+    }
+
+    /// Waits until the value is here, or will not come, up to `timeout`; whether [`get`](Self::get)
+    /// waits no more.
+    pub fn wait_timeout(&mut self, timeout: Duration) -> bool {
+        let deadline = Instant::now().checked_add(timeout);
+        match &self.state {
+            State::Away { client, begun, batch } => {
+                send_batch(batch.as_ref());
+                client.await_any(&[*begun], Duration::MAX, deadline).is_some()
+            }
+            State::Home(call) => call.wait_until(deadline),
+            State::Taken => true,
+        }
+    }
+
+    fn take(&mut self) -> Result<R, ManagerError> {
         let reply = match std::mem::replace(&mut self.state, State::Taken) {
             State::Away { client, begun, batch } => {
                 send_batch(batch.as_ref());
@@ -58,8 +100,7 @@ impl<R> AsyncReply<R> {
                 answer.map(|(packet, objects)| client.reply(packet, objects))
             }
             State::Home(call) => call.finish(),
-            // It is taken only here and in `drop`.
-            State::Taken => Err(Fault::reply("the value was taken").into()),
+            State::Taken => Err(Fault::reply("the value was taken before").into()),
         };
         (self.read)(reply, &self.object)
     }
@@ -73,9 +114,21 @@ impl<R> AsyncReply<R> {
         }
     }
 
-    /// Whether the value is here, as far as some thread has read for all.
+    /// Whether the value is here, or will not come: [`get`](Self::get) waits no more. Does not wait.
+    ///
+    /// Of a call in a batch that was not sent it is not here.
     #[must_use]
     pub fn is_ready(&self) -> bool {
+        if let State::Away { client, begun, .. } = &self.state
+            && !client.has_answer(*begun)
+        {
+            client.read_at_once();
+        }
+        self.has_come()
+    }
+
+    /// The same, as far as some thread has read for all.
+    fn has_come(&self) -> bool {
         match &self.state {
             State::Away { client, begun, .. } => client.has_answer(*begun),
             State::Home(call) => call.is_done(),
@@ -109,7 +162,7 @@ fn wait_any_away<R>(client: &Arc<Client>, replies: &[&AsyncReply<R>]) -> Option<
             _ => return Some(place),
         }
     }
-    Some(client.await_any(&calls, replies.first()?.object.patience()))
+    client.await_any(&calls, replies.first()?.object.patience(), None)
 }
 
 fn wait_any_home<R>(replies: &[&AsyncReply<R>]) -> Option<usize> {
@@ -151,7 +204,7 @@ impl<R> fmt::Debug for AsyncReply<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AsyncReply")
             .field("of", &self.object)
-            .field("is_ready", &self.is_ready())
+            .field("is_ready", &self.has_come())
             .field("with_objects", &self.arguments.len())
             .finish()
     }

@@ -38,6 +38,8 @@ fn main() -> ExitCode {
         what_waits_is_asked_ahead,
         a_reply_that_is_dropped_holds_nothing,
         the_first_of_many,
+        a_reply_is_asked_again_after_the_time,
+        a_reply_that_will_not_come_is_ready,
         in_the_server_too,
     ];
     Suite::new(trials).warm_up(warm_up).run()
@@ -104,8 +106,8 @@ impl Log {
         lock: LockProxy,
     ) -> Result<(u64, usize), String> {
         let ask = || -> Result<(u64, usize), ManagerError> {
-            let (first, _second) = (queue.get_async()?, queue.get_async()?);
-            assert!(!first.is_ready());
+            let (mut first, _second) = (queue.get_async()?, queue.get_async()?);
+            assert!(!first.is_ready() && first.get_timeout(Duration::from_millis(1)).is_none());
             queue.put(&7)?;
             assert_eq!(AsyncReply::wait_any([&first]), Some(0));
             list.push_async(&1)?.detach();
@@ -569,6 +571,55 @@ fn a_reply_that_is_dropped_holds_nothing() {
     (0..20).for_each(|_| drop(lists.get_async(0).unwrap()));
     lists.clear().unwrap();
     soon("objects stay", || manager.object_count().unwrap() == 3);
+}
+
+fn a_reply_is_asked_again_after_the_time() {
+    let manager = Manager::start().unwrap();
+    let queue = manager.queue::<String>().unwrap();
+    // Shorter than the proxy's own timeout, and longer: the call waits in the queue.
+    let mut next = queue.with_timeout(Duration::from_millis(50)).get_async().unwrap();
+    for _ in 0..3 {
+        assert!(next.get_timeout(Duration::from_millis(10)).is_none() && !next.is_ready());
+    }
+    assert!(!next.wait_timeout(Duration::from_millis(200)));
+    let put =
+        Process::spawn(|queue: QueueProxy<String>| queue.put(&"late".to_owned()).unwrap(), queue.clone());
+    // Nobody else reads.
+    soon("it is ready", || next.is_ready());
+    assert!(next.wait_timeout(Duration::ZERO));
+    assert_eq!(next.get_timeout(Duration::ZERO).unwrap().unwrap(), "late");
+    put.unwrap().join().unwrap();
+    // It was given once, and no item with it.
+    assert!(next.is_ready() && next.get_timeout(Duration::ZERO).unwrap().is_err() && next.get().is_err());
+    queue.put(&"next".to_owned()).unwrap();
+    assert_eq!(queue.get().unwrap(), "next");
+    // One that was given up after the time leaves the item to others.
+    let mut given_up = queue.get_async().unwrap();
+    assert!(!given_up.wait_timeout(Duration::from_millis(1)));
+    drop(given_up);
+    queue.put(&"kept".to_owned()).unwrap();
+    assert_eq!(queue.get_timeout(Duration::from_secs(60)).unwrap().unwrap(), "kept");
+    // In a batch: what waits sends it.
+    manager
+        .batch(|batch| {
+            let mut len = batch.of(&queue).len_async()?;
+            assert!(!len.is_ready() && len.wait_timeout(Duration::from_secs(60)));
+            assert_eq!(len.get_timeout(Duration::ZERO).unwrap()?, 0);
+            Ok(())
+        })
+        .unwrap();
+}
+
+fn a_reply_that_will_not_come_is_ready() {
+    let manager = Manager::start().unwrap();
+    let queue = manager.queue::<u8>().unwrap();
+    let (mut waited, polled) = (queue.get_async().unwrap(), queue.get_async().unwrap());
+    assert!(!waited.wait_timeout(Duration::from_millis(1)) && !polled.is_ready());
+    chaos::kill(manager.pid().unwrap()).unwrap();
+    assert!(waited.wait_timeout(Duration::from_secs(60)));
+    soon("the other is ready too", || polled.is_ready());
+    assert!(waited.get_timeout(Duration::ZERO).unwrap().unwrap_err().is_gone());
+    assert!(polled.get().unwrap_err().may_have_run());
 }
 
 fn the_first_of_many() {

@@ -128,10 +128,15 @@ impl Client {
     /// Takes in what has come, if nobody else does.
     fn look(&self) {
         if self.line.has_news() {
-            let read = |packet: &mut Packet, until| self.read(packet, until);
-            let unasked = self.waiting.read_some(Some(Instant::now()), read);
-            unasked.into_iter().for_each(|object| self.release(object));
+            self.read_at_once();
         }
+    }
+
+    /// Reads all that has come, if nobody else reads.
+    pub(crate) fn read_at_once(&self) {
+        let read = |packet: &mut Packet, until| self.read(packet, until);
+        let unasked = self.waiting.read_some(Some(Instant::now()), read);
+        unasked.into_iter().for_each(|object| self.release(object));
     }
 
     /// Whether a fork has it from its parent, whose connection it is.
@@ -313,13 +318,19 @@ impl Client {
         )
     }
 
-    /// Waits until one of the calls has its answer, or will get none; its place.
-    pub(crate) fn await_any(&self, calls: &[Begun], patience: Duration) -> usize {
+    /// Waits until one of the calls has its answer, or will get none; its place. `None` at the
+    /// deadline.
+    pub(crate) fn await_any(
+        &self,
+        calls: &[Begun],
+        patience: Duration,
+        deadline: Option<Instant>,
+    ) -> Option<usize> {
         calls.iter().for_each(|begun| self.waiting.attend(begun.call));
         let calls: Vec<u64> = calls.iter().map(|begun| begun.call).collect();
         self.waiting.wait_any(
             &calls,
-            patience,
+            (patience, deadline),
             |packet, deadline| self.read(packet, deadline),
             |unasked| unasked.into_iter().for_each(|object| self.release(object)),
         )

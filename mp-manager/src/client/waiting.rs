@@ -80,9 +80,10 @@ impl Waiting {
         }
     }
 
-    /// Whether the answer to a call has come, as far as somebody has read.
+    /// Whether the answer to a call has come, as far as somebody has read, or will not come.
     pub(super) fn has_answer(&self, call: u64) -> bool {
-        lock(&self.state).calls.get(&call).is_some_and(|call| call.answer.is_some())
+        let state = lock(&self.state);
+        state.closed.is_some() || state.calls.get(&call).is_none_or(|call| call.answer.is_some())
     }
 
     /// Keeps a late request as long as the ring may still bring it to the server; `false` if that
@@ -159,19 +160,23 @@ impl Waiting {
     }
 
     /// As [`wait`](Self::wait), for the first of some calls: its place. Its answer stays where
-    /// it is.
+    /// it is. `None` at the deadline.
     pub(super) fn wait_any(
         &self,
         calls: &[u64],
-        patience: Duration,
+        (patience, deadline): (Duration, Option<Instant>),
         read: impl Fn(&mut Packet, Option<Instant>) -> Result<(), RecvError>,
         unasked: impl Fn(Vec<u64>),
-    ) -> usize {
+    ) -> Option<usize> {
         loop {
-            match self.look_at(calls, patience) {
+            match self.look_at(calls, patience, deadline) {
                 Err(place) => {
                     self.hand_over();
-                    return place;
+                    return Some(place);
+                }
+                Ok(Found::Late) => {
+                    self.hand_over();
+                    return None;
                 }
                 Ok(Found::Read(until)) => {
                     let _turn = Turn(self);
@@ -191,10 +196,10 @@ impl Waiting {
     }
 
     /// The place of one that need not be waited for, or what is to be done.
-    fn look_at(&self, calls: &[u64], patience: Duration) -> Result<Found, usize> {
+    fn look_at(&self, calls: &[u64], patience: Duration, deadline: Option<Instant>) -> Result<Found, usize> {
         let mut state = lock(&self.state);
         let now = Instant::now();
-        let mut until = None;
+        let mut until = deadline;
         for (place, call) in calls.iter().enumerate() {
             let Some(call) = state.calls.get(call) else { return Err(place) };
             let end = call.heard_at.checked_add(patience);
@@ -202,6 +207,9 @@ impl Waiting {
                 return Err(place);
             }
             until = [until, end].into_iter().flatten().min();
+        }
+        if deadline.is_some_and(|deadline| deadline <= now) {
+            return Ok(Found::Late);
         }
         if state.has_reader {
             return Ok(Found::Sleep(until));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipc_core::{EncodeError, Packet};
 
@@ -82,6 +82,18 @@ impl HomeCall {
     pub(crate) fn attend(&self) -> bool {
         self.slot.attend();
         self.is_done()
+    }
+
+    /// Waits for the answer, which stays where it is; whether it is there by then.
+    pub(crate) fn wait_until(&self, deadline: Option<Instant>) -> bool {
+        while !self.attend() {
+            match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
+                None => std::thread::park(),
+                Some(left) if left.is_zero() => return false,
+                Some(left) => std::thread::park_timeout(left),
+            }
+        }
+        true
     }
 
     pub(crate) fn is_done(&self) -> bool {
