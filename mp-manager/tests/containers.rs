@@ -56,6 +56,10 @@ fn a_list() {
     assert_eq!(list.pop().unwrap(), Some(7));
     assert_eq!(list.remove_at(1).unwrap(), Some(11));
     assert_eq!(list.remove_at(99).unwrap(), None);
+    assert_eq!((list.position_in(&2, 2..).unwrap(), list.position_in(&2, 3..).unwrap()), (Some(2), None));
+    assert_eq!((list.position_in(&2, ..2).unwrap(), list.position_in(&2, ..=2).unwrap()), (None, Some(2)));
+    assert_eq!((list.position_in(&2, 9..).unwrap(), list.position_in(&2, 0..99).unwrap()), (None, Some(2)));
+    assert_eq!(list.position_in_async(&2, 1..4).unwrap().get().unwrap(), Some(2));
     assert_eq!(list.remove(&3).unwrap(), Some(3));
     assert_eq!(list.remove(&3).unwrap(), None);
     assert_eq!((list.position(&5).unwrap(), list.position(&77).unwrap()), (Some(4), None));
@@ -285,8 +289,20 @@ fn a_namespace() {
     assert_eq!(names.get("y").unwrap(), Some("seven".to_owned()));
     assert_eq!(names.get::<u8>("z").unwrap(), None);
     assert_eq!(names.names().unwrap(), ["x", "y"]);
+    assert!(names.get_all::<(u8, u8, u8)>().unwrap_err().is_codec());
     assert!(names.contains("y").unwrap() && !names.contains("z").unwrap());
     assert!(names.remove("x").unwrap() && !names.remove("x").unwrap());
+    // A copy, in which proxies are references.
+    let (lists, list) = (manager.namespace().unwrap(), manager.list_from(&[1u8]).unwrap());
+    lists.set("a", &list).unwrap();
+    lists.set("b", &list).unwrap();
+    drop(list);
+    let copy = lists.get_all::<ListProxy<u8>>().unwrap();
+    lists.remove("a").unwrap();
+    copy["a"].push(&2).unwrap();
+    assert!(copy.len() == 2 && copy["b"].to_vec().unwrap() == [1, 2]);
+    assert_eq!(names.get_all::<String>().unwrap()["y"], "seven");
+    assert!(manager.namespace().unwrap().get_all::<u8>().unwrap().is_empty());
 }
 
 fn a_value() {

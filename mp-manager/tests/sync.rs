@@ -183,6 +183,7 @@ fn an_rlock_is_taken_again() {
     let manager = Manager::start().unwrap();
     let lock = manager.rlock().unwrap();
     let (outer, inner) = (lock.lock().unwrap(), lock.lock().unwrap());
+    lock.lock().unwrap().release().unwrap();
     let other = lock.clone();
     let is_free = move |timeout: Duration| {
         let other = other.clone();
@@ -191,7 +192,7 @@ fn an_rlock_is_taken_again() {
     assert!(!is_free(SHORT));
     drop(outer);
     assert!(!is_free(SHORT));
-    drop(inner);
+    inner.release().unwrap();
     assert!(is_free(LONG));
     let take = |lock: RLockProxy| lock.lock_timeout(LONG).unwrap().is_some();
     assert!(Process::spawn(take, lock.clone()).unwrap().join().unwrap());
@@ -205,7 +206,7 @@ fn a_semaphore() {
     assert!(semaphore.try_acquire().unwrap().is_none());
     assert!(semaphore.acquire_timeout(SHORT).unwrap().is_none());
     assert_eq!(semaphore.available().unwrap(), 0);
-    drop(a);
+    a.release().unwrap();
     b.forget().unwrap();
     assert_eq!(semaphore.available().unwrap(), 1);
     semaphore.release(3).unwrap();
@@ -253,7 +254,7 @@ fn a_condition_times_out_with_the_lock() {
     assert!(!guard.wait_timeout(SHORT).unwrap());
     assert!(condition.try_lock().unwrap().is_none());
     assert!(!guard.wait_until_timeout(SHORT, || Ok(false)).unwrap());
-    drop(guard);
+    guard.release().unwrap();
     assert!(condition.try_lock().unwrap().is_some());
 }
 

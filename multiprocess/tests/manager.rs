@@ -348,6 +348,9 @@ fn a_pool(method: StartMethod) {
         assert_eq!(pool.map(square, 0..100).unwrap(), (0..100).map(square).collect::<Vec<_>>());
         assert_eq!(pool.starmap(|a: u8, b: u8| a + b, [(1, 2), (3, 4)]).unwrap(), [3, 7]);
         assert_eq!(begun.get().unwrap().unwrap(), 81);
+        assert!(pool.map(square, []).unwrap().is_empty());
+        assert!(pool.starmap(|a: u8, _: u8| a, []).unwrap().is_empty());
+        assert!(pool.imap(square, []).next().is_none());
     };
     let children: Vec<_> = (0..2).map(|_| spawn(method, work, pool.clone()).unwrap()).collect();
     work(pool.clone());

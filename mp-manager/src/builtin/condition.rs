@@ -271,6 +271,16 @@ impl ConditionGuard {
         self.notify(usize::MAX)
     }
 
+    /// Releases the lock, and says how that went.
+    pub fn release(mut self) -> Result<(), ManagerError> {
+        let released = self.object.ask(Call::Release { hold: self.hold }, plain).wait();
+        // Whether it was is not known after some errors; the drop says it again, which does no harm.
+        if !released.as_ref().is_err_and(ManagerError::may_have_run) {
+            self.hold = 0;
+        }
+        released
+    }
+
     fn sleep(&mut self, limit: Option<Duration>) -> Result<bool, ManagerError> {
         let ask = self.object.ask(Call::Wait { hold: self.hold }, plain);
         let ask = if let Some(limit) = limit { ask.until(limit) } else { ask };
@@ -283,6 +293,8 @@ impl ConditionGuard {
 
 impl Drop for ConditionGuard {
     fn drop(&mut self) {
-        self.object.tell(METHOD, &Call::Release { hold: self.hold });
+        if self.hold != 0 {
+            self.object.tell(METHOD, &Call::Release { hold: self.hold });
+        }
     }
 }

@@ -48,11 +48,21 @@ enum Call {
     Arrange(Vec<u64>),
     /// Sets the values from a place on.
     SetAll(u64, Vec<Raw>),
+    /// As `Find`, in a range.
+    FindIn(Raw, u64, u64),
 }
 
 impl Verb for Call {
     fn changes(&self) -> bool {
-        !matches!(self, Self::Len | Self::Get(_) | Self::Find(_) | Self::Count(_) | Self::Slice(..))
+        match self {
+            Self::Len
+            | Self::Get(_)
+            | Self::Find(_)
+            | Self::FindIn(..)
+            | Self::Count(_)
+            | Self::Slice(..) => false,
+            _ => true,
+        }
     }
 
     fn values(&self) -> Vec<&Raw> {
@@ -103,8 +113,11 @@ impl List {
         }
     }
 
-    fn find(&self, value: &Raw) -> Option<usize> {
-        self.0.iter().position(|kept| kept.bytes == value.bytes)
+    /// Where a value stands first in a range.
+    fn find(&self, value: &Raw, from: u64, to: u64) -> Option<usize> {
+        let range = self.range(from, to);
+        let place = self.0[range.clone()].iter().position(|kept| kept.bytes == value.bytes)?;
+        Some(range.start + place)
     }
 
     fn obey(&mut self, call: Call, table: &Arc<Table>, answer: Answer) {
@@ -159,11 +172,14 @@ impl List {
                 self.0.insert(place, table.keep(value)?);
             }
             Call::Remove(value) => {
-                let place = self.find(&value);
+                let place = self.find(&value, 0, u64::MAX);
                 drop(place.map(|place| self.0.remove(place)));
                 return Ok(place.map(|place| place as u64));
             }
-            Call::Find(value) => return Ok(self.find(&value).map(|place| place as u64)),
+            Call::Find(value) => return Ok(self.find(&value, 0, u64::MAX).map(|place| place as u64)),
+            Call::FindIn(value, from, to) => {
+                return Ok(self.find(&value, from, to).map(|place| place as u64));
+            }
             Call::Count(value) => {
                 return Ok(Some(self.0.iter().filter(|kept| kept.bytes == value.bytes).count() as u64));
             }
@@ -401,6 +417,16 @@ impl<T: Message> ListProxy<T> {
         #[doc(alias = "index")]
         pub fn position | position_async[Q: Serialize + ?Sized](&self, value: &Q) -> Option<usize> where [T: Borrow<Q>] {
             self.object.ask(Call::Find(self.object.raw(value)?), found)
+        }
+
+        /// Where the first value stands that is equal, of those in a range, which is cut off where the
+        /// end is; its place in the list.
+        #[doc(alias = "index")]
+        pub fn position_in | position_in_async[Q: Serialize + ?Sized](
+            &self, value: &Q, range: impl RangeBounds<usize>,
+        ) -> Option<usize> where [T: Borrow<Q>] {
+            let (from, to) = bounds(&range);
+            self.object.ask(Call::FindIn(self.object.raw(value)?, from, to), found)
         }
 
         /// Whether a value is there.

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use ipc_core::{Message, Packet};
+use ipc_core::{DecodeError, Message, Packet};
 use serde::{Deserialize, Serialize};
 
 use super::calls::{calls, kept, plain};
-use super::{admit, create, give, logged, not_a_change};
+use super::{admit, create, give, logged, not_a_change, unraw};
 use crate::durable::{Snapshot, Verb};
 use crate::error::{Fault, ManagerError};
 use crate::manager::Manager;
+use crate::object_ref::{ObjectRef, Reply};
 use crate::server::Answer;
 use crate::server::builtin::{BuiltIn, Desk};
 use crate::server::table::Kept;
@@ -27,6 +28,7 @@ enum Call {
     Remove(String),
     Names,
     Has(String),
+    All,
 }
 
 impl Verb for Call {
@@ -58,6 +60,12 @@ impl BuiltIn for Names {
             },
             Call::Remove(name) => answer.say(&self.0.remove(&name).is_some()),
             Call::Has(name) => answer.say(&self.0.contains_key(&name)),
+            Call::All => {
+                let all: Vec<(String, Raw)> =
+                    self.0.iter().map(|(name, kept)| (name.clone(), kept.raw())).collect();
+                let objects = all.iter().flat_map(|(_, raw)| raw.objects.iter().copied()).collect();
+                answer.value_with(&all, objects);
+            }
             Call::Names => answer.say(&self.0.keys().cloned().collect::<Vec<_>>()),
         }
     }
@@ -72,7 +80,7 @@ impl BuiltIn for Names {
         match logged(change)? {
             Call::Set(name, value) => drop(self.0.insert(name, desk.table.keep(value)?)),
             Call::Remove(name) => drop(self.0.remove(&name)),
-            Call::Get(_) | Call::Has(_) | Call::Names => return Err(not_a_change()),
+            Call::Get(_) | Call::Has(_) | Call::Names | Call::All => return Err(not_a_change()),
         }
         Ok(())
     }
@@ -127,5 +135,21 @@ impl NamespaceProxy {
         pub fn names | names_async(&self) -> Vec<String> {
             self.object.ask(Call::Names, plain)
         }
+
+        /// Copies of all values by their names, as they are at one time. They are to be of one type: if
+        /// one is of another, it is an error, as for [`get`](Self::get).
+        #[doc(alias = "_getvalue")]
+        pub fn get_all | get_all_async[T: Message](&self) -> BTreeMap<String, T> {
+            self.object.ask(Call::All, all)
+        }
     }
+}
+
+fn all<T: Message>(
+    reply: Result<Reply, ManagerError>,
+    object: &ObjectRef,
+) -> Result<BTreeMap<String, T>, ManagerError> {
+    let trusted = object.is_trusted();
+    let value = |(name, raw): (String, Raw)| Ok((name, unraw(&raw.bytes.0, trusted)?));
+    reply?.read_with(|all: Vec<(String, Raw)>| all.into_iter().map(value).collect::<Result<_, DecodeError>>())
 }

@@ -192,9 +192,27 @@ fn held_if_free(
     Ok(hold.map(|hold| RLockGuard { object: object.clone(), hold, thread: PhantomData }))
 }
 
+impl RLockGuard {
+    /// Gives this hold up, and says how that went.
+    ///
+    /// # Errors
+    /// See [`ManagerError`].
+    pub fn release(mut self) -> Result<(), ManagerError> {
+        let call = Call::Release { thread: this_thread(), hold: self.hold };
+        let released = self.object.ask(call, plain).wait();
+        // Whether it was is not known after some errors; the drop says it again, which does no harm.
+        if !released.as_ref().is_err_and(ManagerError::may_have_run) {
+            self.hold = 0;
+        }
+        released
+    }
+}
+
 impl Drop for RLockGuard {
     fn drop(&mut self) {
-        self.object.tell(METHOD, &Call::Release { thread: this_thread(), hold: self.hold });
+        if self.hold != 0 {
+            self.object.tell(METHOD, &Call::Release { thread: this_thread(), hold: self.hold });
+        }
     }
 }
 

@@ -259,6 +259,19 @@ fn permit_in_time(
 }
 
 impl Permit {
+    /// Gives the permit back, and says how that went.
+    ///
+    /// # Errors
+    /// See [`ManagerError`].
+    pub fn release(mut self) -> Result<(), ManagerError> {
+        let released = self.object.ask(Call::Return { permit: self.permit }, plain).wait();
+        // Whether it was is not known after some errors; the drop says it again, which does no harm.
+        if !released.as_ref().is_err_and(ManagerError::may_have_run) {
+            self.permit = 0;
+        }
+        released
+    }
+
     /// Keeps the permit for good: it comes back only by
     /// [`release`](SemaphoreProxy::release), also when this process ends.
     ///
