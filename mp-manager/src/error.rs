@@ -59,6 +59,8 @@ pub(crate) enum Kind {
     Start(String),
     #[error("another manager listens at the address by now: proxies of the one before are of no use")]
     OtherEpoch,
+    #[error("the method cannot be called by its name: {0}")]
+    NotByName(String),
     #[error(
         "only code that runs in a manager's server can do this: a method of an object, or a function of `update`"
     )]
@@ -119,6 +121,10 @@ pub(crate) enum FaultKind {
     NoState,
     #[error("the change was not kept: {0}")]
     NotKept(String),
+    #[error(
+        "the object is a `{0}` of the manager's own, whose methods are called by its proxy or by their names"
+    )]
+    BuiltIn(String),
 }
 
 /// What went wrong with a call, on the server's side.
@@ -212,6 +218,19 @@ impl ManagerError {
     #[must_use]
     pub fn is_reentrant(&self) -> bool {
         matches!(self.fault(), Some(FaultKind::Reentrant))
+    }
+
+    /// The object has no such method, or none that can be [called by its
+    /// name](crate::ObjectRef::call_by_name), as the text says.
+    #[must_use]
+    pub fn is_no_method(&self) -> bool {
+        matches!(*self.0, Kind::NotByName(_))
+            || matches!(self.fault(), Some(FaultKind::NoMethod | FaultKind::BuiltIn(_)))
+    }
+
+    /// Which object of this crate's it is, if it was called as one of a user's type is.
+    pub(crate) fn built_in(&self) -> Option<&str> {
+        if let Some(FaultKind::BuiltIn(name)) = self.fault() { Some(name) } else { None }
     }
 
     /// A list or an array has no such place.

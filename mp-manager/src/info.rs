@@ -24,11 +24,14 @@ pub struct MethodInfo {
     pub signature: String,
     /// Whether it may change the object, and so runs alone.
     pub changes: bool,
+    /// Whether [`call_by_name`](crate::ObjectRef::call_by_name) takes it. Of this crate's objects a few
+    /// methods are those of their proxies alone: what brings a guard, or runs a function of the caller's.
+    pub by_name: bool,
 }
 
 impl From<&crate::Method> for MethodInfo {
     fn from(method: &crate::Method) -> Self {
         let crate::Method { name, signature, changes } = *method;
-        Self { name: name.to_owned(), signature: signature.to_owned(), changes }
+        Self { name: name.to_owned(), signature: signature.to_owned(), changes, by_name: true }
     }
 }

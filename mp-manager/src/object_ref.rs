@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::async_reply::{AsyncReply, Read, State};
 use crate::batch::Gathered;
+use crate::builtin::by_name;
 use crate::client::{self, Client};
 use crate::context::{self, Arriving};
 use crate::error::{Kind, ManagerError};
@@ -146,7 +147,8 @@ impl ObjectRef {
     ///
     /// # Errors
     /// See [`ManagerError`]; one for which [`is_codec`](ManagerError::is_codec) holds if the types
-    /// are others.
+    /// are others, and [`is_no_method`](ManagerError::is_no_method) if there is no such method, or it
+    /// is one of the proxy alone: a lock is held by a guard, and functions are sent by a proxy.
     ///
     /// # Examples
     /// ```
@@ -166,15 +168,28 @@ impl ObjectRef {
     /// let object = counter.object();
     /// assert_eq!(object.methods()?[0].signature, "fn add(&mut self, by: u64) -> u64");
     /// assert_eq!(object.call_by_name::<_, u64>("add", &(3u64,))?, 3);
+    ///
+    /// let scores = manager.dict::<String, u64>()?;
+    /// let object = scores.object();
+    /// object.call_by_name::<_, Option<u64>>("insert", &("ann".to_owned(), 3u64))?;
+    /// assert_eq!(object.call_by_name::<_, Vec<String>>("keys", &())?, ["ann"]);
     /// # Ok::<(), mp_manager::ManagerError>(())
     /// ```
     #[doc(alias = "_callmethod")]
     pub fn call_by_name<A: Message, R: Message>(&self, name: &str, args: &A) -> Result<R, ManagerError> {
-        self.call(method_id(name), args)
+        let called = self.call(method_id(name), args);
+        match called {
+            Err(error) if error.is_no_method() => match error.built_in() {
+                Some(of) => by_name::call(self, of, name, args),
+                None => Err(by_name::none("user's type", name)),
+            },
+            other => other,
+        }
     }
 
-    /// The methods that the object has for [`call_by_name`](Self::call_by_name). Those of this
-    /// crate have none: their proxies are known to everybody.
+    /// The methods that the object has, and which of them [`call_by_name`](Self::call_by_name) takes.
+    /// In signatures of this crate's objects `T`, `K` and `V` are the types of what is in them, which
+    /// the manager does not know.
     ///
     /// # Errors
     /// See [`ManagerError`].
@@ -188,7 +203,7 @@ impl ObjectRef {
             Route::Home(server) => {
                 let object = server.upgrade().and_then(|server| server.table().get(self.id()));
                 let object = object.ok_or_else(server_ended)?;
-                Ok(object.methods().iter().map(MethodInfo::from).collect())
+                Ok(object.methods())
             }
         }
     }

@@ -22,7 +22,7 @@ pub(super) struct Barrier {
 }
 
 #[derive(Serialize, Deserialize)]
-enum Call {
+pub(super) enum Call {
     Wait,
     Reset,
     Abort,

@@ -27,7 +27,7 @@ pub(super) struct Condition {
 }
 
 #[derive(Serialize, Deserialize)]
-enum Call {
+pub(super) enum Call {
     /// The hold.
     Acquire,
     TryAcquire,

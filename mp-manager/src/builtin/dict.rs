@@ -38,7 +38,7 @@ struct Entry {
 }
 
 #[derive(Serialize, Deserialize)]
-enum Call {
+pub(super) enum Call {
     Len,
     Get(Bytes),
     Contains(Bytes),

@@ -22,7 +22,7 @@ pub(super) struct Event {
 }
 
 #[derive(Serialize, Deserialize)]
-enum Call {
+pub(super) enum Call {
     Set,
     Clear,
     IsSet,

@@ -28,7 +28,7 @@ const LONGEST: u64 = 256 << 20;
 pub(super) struct List(Vec<Kept>);
 
 #[derive(Serialize, Deserialize)]
-enum Call {
+pub(super) enum Call {
     Len,
     Get(u64),
     Set(u64, Raw),

@@ -25,7 +25,7 @@ pub(super) struct Lock {
 }
 
 #[derive(Serialize, Deserialize)]
-enum Call {
+pub(super) enum Call {
     /// The number of the hold, if there is one.
     Acquire {
         waits: bool,

@@ -20,6 +20,7 @@ use crate::server::table::{Hold, Kept, Table};
 use crate::wire::Raw;
 
 pub(crate) mod barrier;
+pub(crate) mod by_name;
 mod calls;
 pub(crate) mod change;
 pub(crate) mod condition;

@@ -22,7 +22,7 @@ pub(super) const NAME: &str = "namespace";
 pub(super) struct Names(BTreeMap<String, Kept>);
 
 #[derive(Serialize, Deserialize)]
-enum Call {
+pub(super) enum Call {
     Get(String),
     Set(String, Raw),
     Remove(String),

@@ -43,7 +43,7 @@ struct Returned {
 }
 
 #[derive(Serialize, Deserialize)]
-enum Call {
+pub(super) enum Call {
     /// Whether it was put.
     Put {
         value: Raw,

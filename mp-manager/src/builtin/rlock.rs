@@ -35,7 +35,7 @@ struct Owner {
 }
 
 #[derive(Serialize, Deserialize)]
-enum Call {
+pub(super) enum Call {
     Acquire { thread: u64, waits: bool },
     Release { thread: u64, hold: u64 },
     IsLocked,

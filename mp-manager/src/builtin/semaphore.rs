@@ -32,7 +32,7 @@ pub(super) struct Begin {
 }
 
 #[derive(Serialize, Deserialize)]
-enum Call {
+pub(super) enum Call {
     Acquire {
         waits: bool,
     },

@@ -24,7 +24,7 @@ pub(super) const NAME: &str = "set";
 pub(super) struct Set(BTreeMap<Bytes, Kept>);
 
 #[derive(Serialize, Deserialize)]
-enum Call {
+pub(super) enum Call {
     Len,
     Contains(Bytes),
     /// How many were new.

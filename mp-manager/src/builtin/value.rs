@@ -21,7 +21,7 @@ pub(super) const NAME: &str = "value";
 pub(super) struct Cell(Kept);
 
 #[derive(Serialize, Deserialize)]
-enum Call {
+pub(super) enum Call {
     Get,
     Set(Raw),
     Replace(Raw),

@@ -11,11 +11,13 @@ use ipc_core::Packet;
 use super::answer::Answer;
 use super::builtin::{BuiltIn, Desk};
 use super::table::Table;
+use crate::builtin::by_name;
 use crate::client::lock;
 use crate::durable::{self, Journal, Store};
 use crate::error::{Fault, FaultKind};
 use crate::functions::{Open, is_function};
 use crate::hosted::{Erased, Method};
+use crate::info::MethodInfo;
 use crate::wire::{Patience, method_id};
 
 /// One object.
@@ -34,11 +36,11 @@ impl Object {
         }
     }
 
-    /// The methods that can be called by their names.
-    pub(crate) fn methods(&self) -> &'static [Method] {
+    /// Its methods, for tools.
+    pub(crate) fn methods(&self) -> Vec<MethodInfo> {
         match self {
-            Self::Hosted(hosted) => hosted.value.methods(),
-            Self::BuiltIn(_) => &[],
+            Self::Hosted(hosted) => hosted.value.methods().iter().map(MethodInfo::from).collect(),
+            Self::BuiltIn(shelf) => by_name::methods(shelf.name),
         }
     }
 

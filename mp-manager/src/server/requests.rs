@@ -16,7 +16,6 @@ use crate::client::lock;
 use crate::error::{Fault, FaultKind};
 use crate::functions;
 use crate::hosted::Made;
-use crate::info::MethodInfo;
 use crate::wire::{Head, Request, VERSION, Welcome};
 
 /// What a client sent is not what a client sends: it goes.
@@ -162,8 +161,7 @@ impl Server {
             Request::List => answer.say(&self.table.list()),
             Request::Describe { object } => {
                 let object = self.table.get(object).ok_or(Fault(FaultKind::NoObject));
-                let methods = |object: Arc<Object>| object.methods().iter().map(MethodInfo::from).collect();
-                reply::<Vec<MethodInfo>>(answer, object.map(methods));
+                reply(answer, object.map(|object| object.methods()));
             }
             // They have no answer and were seen to before.
             Request::Release { .. }

@@ -260,7 +260,7 @@ impl Server {
     ) {
         let Call { object: number, method, mut args, patience, mut answer } = call;
         if method != super::builtin::METHOD {
-            return answer.fail(FaultKind::NoMethod);
+            return answer.fail(FaultKind::BuiltIn(shelved.built_in.name().to_owned()));
         }
         let key = answer.key();
         if let Some(session) = session.filter(|_| is_held) {
