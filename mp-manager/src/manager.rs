@@ -70,10 +70,41 @@ impl Manager {
     /// A process needs to connect only to create or find objects: a proxy that it
     /// receives brings its way along, but never a key that was chosen.
     ///
+    /// Waits for up to thirty seconds; [`connect_timeout`](Self::connect_timeout) for as long as it is
+    /// told.
+    ///
     /// # Errors
-    /// [`ManagerError`] if nobody listens there, or the key is wrong.
+    /// [`ManagerError`] if nobody listens there or answers in time, or the key is wrong.
     pub fn connect(address: &Address, authkey: impl Into<AuthKey>) -> Result<Self, ManagerError> {
-        Self::connect_with(address, Key::Chosen(authkey.into()))
+        Self::connect_with(address, Key::Chosen(authkey.into()), client::PATIENCE)
+    }
+
+    /// As [`connect`](Self::connect), for up to `timeout`. Calls by the proxies that the manager makes
+    /// have their [own](Self::with_timeout).
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect); when the time is up, one for which
+    /// [`is_timeout`](ManagerError::is_timeout) holds.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// use std::time::Duration;
+    /// use mp_manager::Manager;
+    ///
+    /// // It listens, and nobody is there to answer.
+    /// let silent = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let address = ipc_core::Address::tcp("127.0.0.1", silent.local_addr()?.port());
+    /// let error = Manager::connect_timeout(&address, "secret", Duration::from_millis(50)).unwrap_err();
+    /// assert!(error.is_timeout());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn connect_timeout(
+        address: &Address,
+        authkey: impl Into<AuthKey>,
+        timeout: Duration,
+    ) -> Result<Self, ManagerError> {
+        Self::connect_with(address, Key::Chosen(authkey.into()), timeout)
     }
 
     /// As [`connect`](Self::connect), to a manager that has no key.
@@ -81,12 +112,20 @@ impl Manager {
     /// # Errors
     /// As [`connect`](Self::connect).
     pub fn connect_without_key(address: &Address) -> Result<Self, ManagerError> {
-        Self::connect_with(address, Key::None)
+        Self::connect_with(address, Key::None, client::PATIENCE)
     }
 
-    fn connect_with(address: &Address, key: Key) -> Result<Self, ManagerError> {
+    /// As [`connect_timeout`](Self::connect_timeout), to a manager that has no key.
+    ///
+    /// # Errors
+    /// As [`connect_timeout`](Self::connect_timeout).
+    pub fn connect_without_key_timeout(address: &Address, timeout: Duration) -> Result<Self, ManagerError> {
+        Self::connect_with(address, Key::None, timeout)
+    }
+
+    fn connect_with(address: &Address, key: Key, timeout: Duration) -> Result<Self, ManagerError> {
         let access = Access { address: address.clone(), key, epoch: 0 };
-        Ok(Self::over(Client::connect(access, client::PATIENCE)?, None))
+        Ok(Self::over(Client::connect(access, timeout)?, None))
     }
 
     pub(crate) fn over(client: Arc<Client>, process: Option<Arc<ServerProcess>>) -> Self {

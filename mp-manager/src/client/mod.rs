@@ -84,6 +84,7 @@ impl Client {
 
     /// Connects to the manager at the address, whichever it is.
     pub(crate) fn connect(mut access: Access, timeout: Duration) -> Result<Arc<Self>, ManagerError> {
+        let came = Instant::now();
         let begun = Begun { call: 1, object: 0 };
         let mut hello = request(begun.call, Request::Hello { version: VERSION }).map_err(Kind::Encode)?;
         let link = connect_link_with(&access.address, options(&access, timeout), &mut hello);
@@ -98,7 +99,7 @@ impl Client {
             generation: fork_generation(),
         };
         client.waiting.enter(begun.call)?;
-        let (mut answer, _) = client.finish(begun, timeout)?;
+        let (mut answer, _) = client.finish(begun, timeout.saturating_sub(came.elapsed()))?;
         let welcome: Welcome = answer.read_item().map_err(Kind::Decode)?;
         access.epoch = welcome.epoch;
         client.access = access;
