@@ -93,7 +93,8 @@ impl Builder {
         self
     }
 
-    /// How many clients may be connected: 16,384 unless set. One more is put out.
+    /// How many clients may be connected: 16,384 unless set. To one more the manager is
+    /// [busy](ManagerError::is_busy).
     #[must_use]
     pub fn max_clients(mut self, clients: usize) -> Self {
         self.limits.clients = clients;

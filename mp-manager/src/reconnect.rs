@@ -117,7 +117,10 @@ impl Way {
             return Err(Kind::Lost(error.clone()).into());
         }
         let attempt = |left| Client::connect(self.access.clone(), left);
-        let found = self.policy.go_on(attempt, |error| error.is_gone() && !error.is_authentication());
+        // Who finds the manager full tries again as well: others may go.
+        let is_passing =
+            |error: &ManagerError| (error.is_gone() && !error.is_authentication()) || error.is_busy();
+        let found = self.policy.go_on(attempt, is_passing);
         self.rounds.fetch_add(1, Ordering::Relaxed);
         match found {
             Ok(client) => {

@@ -109,7 +109,8 @@ fn connections_cut_after_each_byte() {
     let cuts = (0..56 + 32 + 64).map(|bytes| (bytes, u64::MAX));
     for (to_server, to_client) in cuts.chain((0..56 + 33 + 64).map(|bytes| (u64::MAX, bytes))) {
         let error = connect_and_cut(server.address(), to_server, to_client).unwrap_err();
-        assert!(error.is_gone(), "{to_server} {to_client}: {error}");
+        // One before it may not be noticed to have gone yet.
+        assert!(error.is_gone() || error.is_busy(), "{to_server} {to_client}: {error}");
         assert_eq!(list.len().unwrap(), 1);
     }
     let begun = Instant::now();

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use ipc_core::Address;
 use mp_manager::{ListProxy, Manager};
-use mp_process::Process;
+use mp_process::{Process, active_children};
 use mp_testkit::chaos;
 use mp_testkit::harness::Suite;
 
@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         tcp_without_a_key_is_refused,
         a_wrong_key_is_refused,
         a_chosen_key_does_not_travel,
+        one_that_never_answers_is_given_up,
         names_are_found,
         a_restarted_manager_is_another_one,
         an_address_in_use_is_an_error,
@@ -97,8 +98,11 @@ fn a_started_manager_ends_with_its_last_clone() {
 fn shutdown_can_be_repeated() {
     let manager = Manager::start().unwrap();
     let pid = manager.pid().unwrap();
-    manager.shutdown(Duration::from_secs(5)).unwrap();
+    let process = active_children().into_iter().find(|child| child.pid() == pid).unwrap();
+    manager.shutdown(Duration::from_secs(60)).unwrap();
     assert!(is_gone(pid));
+    // It ended by itself, and well.
+    assert_eq!(process.exit_status().unwrap().code(), Some(0));
     manager.shutdown(Duration::from_secs(5)).unwrap();
     assert!(manager.list::<u8>().unwrap_err().is_gone());
 }
@@ -146,7 +150,8 @@ fn one_with_a_chosen_key_ends_when_asked() {
 fn one_whose_connections_are_taken_ends_when_asked() {
     let manager = Manager::builder().authkey("full").max_clients(1).start().unwrap();
     let pid = manager.pid().unwrap();
-    assert!(Manager::connect(manager.address(), "full").is_err());
+    let error = Manager::connect(manager.address(), "full").unwrap_err();
+    assert!(error.is_busy() && error.to_string().contains("as many clients"), "{error}");
     manager.shutdown(Duration::from_secs(3600)).unwrap();
     assert!(is_gone(pid));
 }
@@ -244,6 +249,27 @@ fn a_chosen_key_does_not_travel() {
     assert!(pushed && error.contains("authkey"), "{error}");
 }
 
+fn one_that_never_answers_is_given_up() {
+    // Connections are taken by the kernel, and nobody says anything.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = Address::tcp("127.0.0.1", silent.local_addr().unwrap().port());
+    let timeout = Duration::from_millis(100);
+    let begun = Instant::now();
+    let error = Manager::connect_timeout(&address, "a key", timeout).unwrap_err();
+    assert!(error.is_timeout() && !error.is_authentication() && begun.elapsed() >= timeout, "{error}");
+    let error = Manager::connect_without_key_timeout(&address, timeout).unwrap_err();
+    assert!(error.is_timeout() || error.is_gone(), "{error}");
+    // So is a manager that stands still, and it is there again when it goes on.
+    let manager = Manager::builder().authkey("a key").start().unwrap();
+    let pid = manager.pid().unwrap();
+    chaos::stop(pid).unwrap();
+    let error = Manager::connect_timeout(manager.address(), "a key", timeout).unwrap_err();
+    assert!(error.is_timeout(), "{error}");
+    chaos::cont(pid).unwrap();
+    let client = Manager::connect_timeout(manager.address(), "a key", Duration::from_secs(60)).unwrap();
+    assert_eq!(client.object_count().unwrap(), 0);
+}
+
 fn names_are_found() {
     let manager = Manager::start().unwrap();
     let list = manager.list_from(&[1]).unwrap();
@@ -318,9 +344,25 @@ fn clients_are_limited() {
     let list = manager.list::<u8>().unwrap();
     let (tx, rx) = ipc_core::pipe::<ListProxy<u8>>().unwrap();
     tx.send(&list).unwrap();
-    let receive = |rx: ipc_core::Receiver<ListProxy<u8>>| rx.recv().is_err();
-    assert!(Process::spawn(receive, rx).unwrap().join().unwrap());
+    let receive = |rx: ipc_core::Receiver<ListProxy<u8>>| rx.recv().unwrap_err().to_string();
+    let why = Process::spawn(receive, rx).unwrap().join().unwrap();
+    assert!(why.contains("as many clients are connected as may be"), "{why}");
     list.push(&1).unwrap();
+    // Over TCP too, however often; and when there is room again, the next one is let in.
+    let builder = Manager::builder().address(Address::tcp("127.0.0.1", 0)).authkey("a key");
+    let server = builder.max_clients(1).serve().unwrap();
+    let only = Manager::connect(server.address(), "a key").unwrap();
+    for _ in 0..50 {
+        let error = Manager::connect(server.address(), "a key").unwrap_err();
+        assert!(error.is_busy() || error.is_gone(), "{error}");
+    }
+    assert_eq!(only.object_count().unwrap(), 0);
+    drop(only);
+    let begun = Instant::now();
+    while let Err(error) = Manager::connect(server.address(), "a key") {
+        assert!((error.is_busy() || error.is_gone()) && begun.elapsed() < Duration::from_secs(60), "{error}");
+        thread::sleep(Duration::from_millis(2));
+    }
 }
 
 fn a_manager_travels() {

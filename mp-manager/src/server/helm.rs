@@ -86,6 +86,9 @@ const RING: u64 = 1 << 62;
 /// After so many requests whoever is at the helm sees to all else, if the bell does not call before.
 pub(super) const CHORES: u32 = 32;
 
+/// So many clients beyond those that may be connected are told so, at a time, when they say hello.
+const TO_BE_TOLD: usize = 16;
+
 /// So often in a row rings are looked at before the kernel is asked of all the others.
 pub(super) const LOOKS: u32 = 64;
 /// And for so long: one who calls now and then is waited for at his ring, and others come meanwhile.
@@ -433,11 +436,16 @@ impl Helm {
     fn let_in(&mut self, server: &Arc<Server>) {
         let Some(listener) = &self.listener else { return };
         while let Ok(accepted) = listener.accept_link(Some(Instant::now())) {
-            if self.sessions.len() >= server.limits.clients + server.grace.clients() {
+            let beyond =
+                (self.sessions.len() + 1).saturating_sub(server.limits.clients + server.grace.clients());
+            if beyond > TO_BE_TOLD {
                 continue;
             }
             let id = server.last_session.fetch_add(1, Ordering::Relaxed) + 1;
             let session = Session::new(id, accepted.into_link(), server.access.is_tree(), server);
+            if beyond > 0 {
+                session.set_surplus();
+            }
             // Without memory for it in the kernel it is put out.
             if self.listen_to(&session) {
                 lock(&server.sessions).insert(id, Arc::clone(&session));

@@ -47,6 +47,11 @@ impl Server {
         let Head { call, request } = packet.read().map_err(|_| Nonsense)?;
         if !session.is_greeted() {
             match request {
+                Request::Hello { version: VERSION } if session.is_surplus() => {
+                    let why = "as many clients are connected as may be: see `Builder::max_clients`";
+                    session.turn_away(call, FaultKind::Busy(why.to_owned()));
+                    return Err(Nonsense);
+                }
                 Request::Hello { version: VERSION } | Request::Resume { version: VERSION, .. } => {}
                 Request::Hello { version } | Request::Resume { version, .. } => {
                     session.turn_away(call, FaultKind::Refused(other_version(version)));

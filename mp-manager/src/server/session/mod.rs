@@ -41,6 +41,8 @@ pub(crate) struct Session {
     /// Requests of a batch of its are being served.
     is_corked: AtomicBool,
     greeted: AtomicBool,
+    /// There are as many clients as may be, and it is to be told so.
+    is_surplus: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -88,6 +90,7 @@ impl Session {
             choked: AtomicBool::new(false),
             is_corked: AtomicBool::new(false),
             greeted: AtomicBool::new(false),
+            is_surplus: AtomicBool::new(false),
         })
     }
 
@@ -110,6 +113,14 @@ impl Session {
 
     pub(crate) fn greet(&self) {
         self.greeted.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_surplus(&self) {
+        self.is_surplus.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_surplus(&self) -> bool {
+        self.is_surplus.load(Ordering::Relaxed)
     }
 
     /// Takes what has come, if it is a whole request.
