@@ -54,15 +54,9 @@ pub(super) enum Call {
 
 impl Verb for Call {
     fn changes(&self) -> bool {
-        match self {
-            Self::Len
-            | Self::Get(_)
-            | Self::Find(_)
-            | Self::FindIn(..)
-            | Self::Count(_)
-            | Self::Slice(..) => false,
-            _ => true,
-        }
+        let looks =
+            matches!(self, Self::Len | Self::Get(_) | Self::Find(_) | Self::FindIn(..) | Self::Count(_));
+        !looks && !matches!(self, Self::Slice(..))
     }
 
     fn values(&self) -> Vec<&Raw> {

@@ -7,9 +7,9 @@
 
 use std::time::Duration;
 
-use ipc_core::{DecodeError, EncodeError, Message, Packet};
+use ipc_core::{DecodeError, Message, Packet};
 
-use super::calls::in_time;
+use super::calls::{Writes, in_time};
 use crate::context::{self, Arriving};
 use crate::error::{FaultKind, Kind, ManagerError};
 use crate::hosted::Method;
@@ -40,7 +40,7 @@ enum Does {
 
 /// A call that is ready to be made.
 struct Ready {
-    write: Box<dyn Fn(&mut Packet) -> Result<(), EncodeError>>,
+    write: Box<dyn Writes>,
     /// Waits in the object for so long at most, and has this value then, or none.
     limit: Option<(Duration, Option<Write>)>,
     read: fn(&mut Packet) -> Result<Packet, DecodeError>,
