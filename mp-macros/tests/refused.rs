@@ -150,8 +150,9 @@ fn error(program: &Path, message: &Value) -> Error {
 }
 
 /// The library that the programs use: of those that were built, with one set of features or
-/// another, the newest that this compiler can use. It is of the sources as they are: one that is
-/// older would have been built anew if they had changed since.
+/// another, the newest that this compiler can use and that is no newer than this program, as one
+/// that is being built now would be. It is of the sources as they are: the one that this program was
+/// built with, which is no newer, would have been built anew if they had changed since.
 fn library() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY.get_or_init(|| {
@@ -160,8 +161,12 @@ fn library() -> &'static Path {
             let name = file.file_name().unwrap().to_str().unwrap_or_default();
             name.starts_with("libmp_manager-") && name.ends_with(".rlib")
         };
-        let mut libraries: Vec<_> = files.filter(is_library).collect();
-        libraries.sort_by_key(|file| fs::metadata(file).and_then(|data| data.modified()).unwrap());
+        let built = |file: &PathBuf| fs::metadata(file).and_then(|data| data.modified()).ok();
+        let own = built(&env::current_exe().unwrap());
+        let mut libraries: Vec<_> = files
+            .filter(|file| is_library(file) && built(file).is_some_and(|time| Some(time) <= own))
+            .collect();
+        libraries.sort_by_key(built);
         let program = accepted();
         let newest = libraries.last().expect("this program needs one");
         let good = libraries.iter().rev().find(|library| errors(library, &program).is_empty());
