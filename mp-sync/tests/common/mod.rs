@@ -116,6 +116,13 @@ impl Child {
         number.and_then(|number| number.trim().parse().ok()).unwrap_or(0)
     }
 
+    /// How long so far it could have gone on, and had no processor.
+    pub(crate) fn starved(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/schedstat", self.0)).unwrap_or_default();
+        let nanos = stat.split_whitespace().nth(1).and_then(|nanos| nanos.parse().ok());
+        Duration::from_nanos(nanos.unwrap_or(0))
+    }
+
     fn reap(&mut self) -> i32 {
         let mut status = 0;
         // SAFETY: the call writes the status.

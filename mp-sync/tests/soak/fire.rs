@@ -1,11 +1,11 @@
 //! Workers under fire: killed at random instants and replaced, until enough have died.
 
-use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
-use mp_sync::SharedAtomicU64;
-
 use crate::common::{Child, Random, fork, pause};
+use crate::progress::{Barren, Longest, Progress, Wait};
+
+pub(crate) use crate::progress::{done, returned};
 
 /// How many may be dying at a time.
 const DYING: usize = 24;
@@ -20,7 +20,7 @@ pub(crate) const STALL: Duration = Duration::from_secs(1);
 const STARVED: Duration = Duration::from_secs(60);
 
 /// How long the system is not asked what they do.
-const SOON: Duration = Duration::from_millis(100);
+const SOON: Duration = Duration::from_millis(2);
 
 /// How many times the killing goes on before those who are left are left alone.
 const ROUNDS: u32 = 50;
@@ -46,11 +46,8 @@ pub(crate) struct Fire<'a> {
     pub(crate) random: &'a mut Random,
     pub(crate) share: Share,
     pub(crate) kills: u64,
-    /// The longest time in which one did nothing, also for want of a processor.
-    pub(crate) longest: Duration,
-    /// The longest of that in which it slept, and was not even woken.
-    pub(crate) asleep: Duration,
     pub(crate) steps: u64,
+    pub(crate) longest: Longest,
 }
 
 impl Fire<'_> {
@@ -67,7 +64,7 @@ impl Fire<'_> {
 /// A kind of object under fire.
 pub(crate) struct Scenario<'a> {
     /// What worker number `usize` does, for ever, counting what it has done.
-    pub(crate) work: &'a dyn Fn(usize, &SharedAtomicU64),
+    pub(crate) work: &'a dyn Fn(usize, &Progress),
     /// Run by the parent while it waits.
     pub(crate) tend: &'a dyn Fn(),
     /// Run when all workers are dead, with how many were killed and how many steps done.
@@ -76,16 +73,16 @@ pub(crate) struct Scenario<'a> {
 
 struct Worker {
     child: Child,
-    progress: SharedAtomicU64,
+    progress: Progress,
 }
 
 impl Scenario<'_> {
     /// Kills workers, one or several at the same time.
     pub(crate) fn run(&self, fire: &mut Fire<'_>) {
-        let start = |number: usize, progress: &SharedAtomicU64| fork(|| (self.work)(number, progress));
+        let start = |number: usize, progress: &Progress| fork(|| (self.work)(number, progress));
         let mut workers: Vec<Worker> = (0..WORKERS)
             .map(|number| {
-                let progress = SharedAtomicU64::new(0).unwrap();
+                let progress = Progress::new();
                 Worker { child: start(number, &progress), progress }
             })
             .collect();
@@ -108,10 +105,9 @@ impl Scenario<'_> {
             }
             rounds += 1;
             if rounds % ROUNDS == 0 {
-                let before: Vec<u64> = workers.iter().map(Worker::steps).collect();
-                self.await_progress(&workers, &before, fire);
+                self.await_each(&workers, &mut fire.longest);
             } else {
-                fire.longest = fire.longest.max(self.await_any(&workers, before));
+                self.await_any(&workers, before, &mut fire.longest);
             }
         }
         workers.iter().for_each(|worker| worker.child.signal());
@@ -119,62 +115,130 @@ impl Scenario<'_> {
             workers.into_iter().map(|worker| (worker.child, worker.progress)).unzip();
         dying.into_iter().chain(workers).for_each(|worker| fire.kill(worker));
         // Not before, as they go on until they are dead.
-        fire.steps = progress.iter().map(|progress| progress.load(SeqCst)).sum();
+        fire.steps = progress.iter().map(Progress::steps).sum();
         (self.check)(fire.kills, fire.steps);
     }
 
     /// Waits until somebody has done something since. All asleep, and none even woken, is a
     /// stall; waiting for a processor is not.
-    fn await_any(&self, workers: &[Worker], before: u64) -> Duration {
+    fn await_any(&self, workers: &[Worker], before: u64, longest: &mut Longest) {
         let begun = Instant::now();
-        let mut still = (begun, u64::MAX);
+        let mut watched: Option<Vec<Watched<'_>>> = None;
         while steps(workers) == before {
             (self.tend)();
             if begun.elapsed() > SOON {
-                let awoken = workers.iter().map(|worker| worker.child.times_awoken()).sum();
-                if awoken != still.1 || workers.iter().any(|worker| worker.child.is_runnable()) {
-                    still = (Instant::now(), awoken);
-                }
-                if still.0.elapsed() > STALL || begun.elapsed() > STARVED {
+                let watched = watched.get_or_insert_with(|| watch(workers));
+                let asleep = watched.iter_mut().map(Watched::asleep).min().unwrap_or_default();
+                longest.asleep = longest.asleep.max(asleep);
+                if asleep > STALL || begun.elapsed() > STARVED {
                     stalled("every worker", begun);
                 }
             }
             std::thread::yield_now();
         }
-        begun.elapsed()
+        let waits = watched.iter().flatten().map(|watched| watched.call.wait(watched.worker, workers));
+        let of_one = waits.max_by_key(|wait| wait.starved).unwrap_or_default();
+        longest.note(Wait { time: begun.elapsed(), overtaken: 0, ..of_one });
     }
 
     /// With nobody being killed, waits until each has done something since. One that sleeps
     /// all the time and is not even woken was forgotten.
-    fn await_progress(&self, workers: &[Worker], before: &[u64], fire: &mut Fire<'_>) {
+    fn await_each(&self, workers: &[Worker], longest: &mut Longest) {
         let begun = Instant::now();
-        for (number, worker) in workers.iter().enumerate() {
-            let mut still = (Instant::now(), worker.child.times_awoken());
-            while worker.steps() == before[number] {
-                (self.tend)();
-                let awoken = worker.child.times_awoken();
-                if awoken != still.1 || worker.child.is_runnable() {
-                    still = (Instant::now(), awoken);
-                }
-                fire.asleep = fire.asleep.max(still.0.elapsed());
-                if still.0.elapsed() > STALL || begun.elapsed() > STARVED {
+        let mut idle: Vec<_> = watch(workers).into_iter().enumerate().collect();
+        while !idle.is_empty() {
+            (self.tend)();
+            idle.retain_mut(|(number, watched)| {
+                watched.look(workers, longest);
+                let asleep = watched.asleep();
+                longest.asleep = longest.asleep.max(asleep);
+                if asleep > STALL || begun.elapsed() > STARVED {
                     stalled(&format!("worker {number}"), begun);
                 }
-                pause(Duration::from_micros(200));
-            }
-            fire.longest = fire.longest.max(begun.elapsed());
+                watched.is_idle()
+            });
+            pause(Duration::from_micros(200));
         }
     }
 }
 
-impl Worker {
-    fn steps(&self) -> u64 {
-        self.progress.load(SeqCst)
+fn steps(workers: &[Worker]) -> u64 {
+    workers.iter().map(|worker| worker.progress.steps()).sum()
+}
+
+fn watch(workers: &[Worker]) -> Vec<Watched<'_>> {
+    workers.iter().map(|worker| Watched::new(worker, workers)).collect()
+}
+
+/// A worker that is to do something.
+struct Watched<'a> {
+    worker: &'a Worker,
+    begun: Instant,
+    /// What it had done then, and how many of its calls had returned.
+    steps: u64,
+    calls: u64,
+    call: Call,
+    /// Since when it has not been woken, and how often it was before.
+    still: (Instant, u64),
+}
+
+/// A call that a worker is in.
+struct Call {
+    number: u64,
+    since: Instant,
+    /// How long the worker had been without a processor.
+    starved: Duration,
+    /// What all workers had done.
+    steps: u64,
+}
+
+impl<'a> Watched<'a> {
+    fn new(worker: &'a Worker, all: &[Worker]) -> Self {
+        let call = Call::new(worker, all);
+        let (begun, calls) = (call.since, call.number);
+        let still = (begun, worker.child.times_awoken());
+        Self { worker, begun, steps: worker.progress.steps(), calls, call, still }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.worker.progress.steps() == self.steps
+    }
+
+    /// How long it has slept and was not even woken.
+    fn asleep(&mut self) -> Duration {
+        let awoken = self.worker.child.times_awoken();
+        if awoken != self.still.1 || self.worker.child.is_runnable() {
+            self.still = (Instant::now(), awoken);
+        }
+        self.still.0.elapsed()
+    }
+
+    /// Notes how long it has waited, in the call that it is in or was, and for a step.
+    fn look(&mut self, all: &[Worker], longest: &mut Longest) {
+        let calls = self.worker.progress.calls();
+        longest.note(self.call.wait(self.worker, all));
+        if self.is_idle() {
+            longest.note_barren(Barren { time: self.begun.elapsed(), calls: calls - self.calls });
+        }
+        if calls != self.call.number {
+            self.call = Call::new(self.worker, all);
+        }
     }
 }
 
-fn steps(workers: &[Worker]) -> u64 {
-    workers.iter().map(Worker::steps).sum()
+impl Call {
+    fn new(worker: &Worker, all: &[Worker]) -> Self {
+        let (number, since) = (worker.progress.calls(), Instant::now());
+        Self { number, since, starved: worker.child.starved(), steps: steps(all) }
+    }
+
+    fn wait(&self, worker: &Worker, all: &[Worker]) -> Wait {
+        Wait {
+            time: self.since.elapsed(),
+            starved: worker.child.starved().saturating_sub(self.starved),
+            overtaken: steps(all) - self.steps,
+        }
+    }
 }
 
 fn stalled(who: &str, since: Instant) -> ! {
@@ -184,9 +248,4 @@ fn stalled(who: &str, since: Instant) -> ! {
         std::thread::sleep(Duration::from_secs(600));
     }
     std::process::exit(1)
-}
-
-/// One step more.
-pub(crate) fn done(progress: &SharedAtomicU64) {
-    progress.fetch_add(1, SeqCst);
 }

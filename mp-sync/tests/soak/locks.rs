@@ -8,7 +8,7 @@ use mp_sync::{
 };
 
 use crate::common::Random;
-use crate::fire::{Fire, STALL, Scenario, done};
+use crate::fire::{Fire, STALL, Scenario, done, returned};
 
 type PairGuard<'a> = ValueGuard<'a, [u64; 2]>;
 
@@ -140,7 +140,7 @@ pub(crate) fn timeouts(fire: &mut Fire<'_>) {
             loop {
                 match sound(lock.lock_timeout(Duration::from_micros(20 * number as u64))) {
                     Ok(_guard) => done(progress),
-                    Err(LockError::Timeout) => {}
+                    Err(LockError::Timeout) => returned(progress),
                     Err(error) => panic!("{error}"),
                 }
             }
@@ -196,14 +196,15 @@ pub(crate) fn deadlocks(fire: &mut Fire<'_>) {
             loop {
                 let first = random.below(3) as usize;
                 let second = (first + 1 + random.below(2) as usize) % 3;
-                let one = match sound(locks[first].lock()) {
-                    Ok(guard) => guard,
-                    Err(LockError::Deadlock(_)) => continue,
-                    Err(error) => panic!("{error}"),
-                };
+                // Nobody waits for one who holds nothing.
+                let one = sound(locks[first].lock()).unwrap();
+                returned(progress);
                 match sound(locks[second].lock()) {
                     Ok(_two) => done(progress),
-                    Err(LockError::Deadlock(_)) => drop(one),
+                    Err(LockError::Deadlock(_)) => {
+                        drop(one);
+                        returned(progress);
+                    }
                     Err(error) => panic!("{error}"),
                 }
             }

@@ -8,6 +8,7 @@ mod common;
 mod counts;
 mod fire;
 mod locks;
+mod progress;
 mod queues;
 mod signals;
 
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use common::Random;
 use fire::{Fire, Share};
+use progress::Longest;
 
 /// A name, the part of the whole, and what is done.
 type Entry = (&'static str, u64, fn(&mut Fire<'_>));
@@ -67,16 +69,15 @@ fn main() {
                 Share::Until(Instant::now() + Duration::from_secs_f64(time))
             }
         };
-        let (longest, asleep) = (Duration::ZERO, Duration::ZERO);
-        let mut fire = Fire { random: &mut random, share, kills: 0, longest, asleep, steps: 0 };
+        let mut fire = Fire { random: &mut random, share, kills: 0, steps: 0, longest: Longest::default() };
         let begun = Instant::now();
         run(&mut fire);
-        let Fire { kills: here, longest, asleep, steps, .. } = fire;
-        let (took, longest, asleep) =
-            (begun.elapsed().as_secs_f64(), longest.as_millis(), asleep.as_millis());
-        println!(
-            "{name:>18}: {here:>7} kills, {steps:>10} steps, longest wait {longest} ms, asleep {asleep} ms, {took:.1} s"
-        );
+        let (Fire { kills: here, steps, longest, .. }, took) = (fire, begun.elapsed().as_secs_f64());
+        println!("{name:>18}: {here:>7} kills, {steps:>10} steps, {longest}, {took:.1} s");
+        if longest.barren.calls > 0 {
+            let (time, calls) = (longest.barren.time.as_millis(), longest.barren.calls);
+            println!("{:>18}  {time} ms without a step, in which {calls} calls returned", "");
+        }
         kills += here;
     }
     println!("{kills} kills");

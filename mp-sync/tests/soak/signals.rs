@@ -6,7 +6,7 @@ use std::time::Duration;
 use mp_sync::{Barrier, BarrierError, Condition, Event, Latch, LockError, Once, SharedAtomicU64, Value};
 
 use crate::common::{Child, eventually, fork, pause};
-use crate::fire::{Fire, Scenario, done};
+use crate::fire::{Fire, Scenario, done, returned};
 use crate::locks::repaired;
 
 pub(crate) fn event(fire: &mut Fire<'_>) {
@@ -74,9 +74,13 @@ pub(crate) fn condition(fire: &mut Fire<'_>) {
                     while guard[0] == 0 {
                         // One who is killed between the change and the notification has told nobody.
                         guard = match changed.wait_timeout(guard, Duration::from_millis(50)) {
-                            Err(LockError::Timeout) => repaired(stock.lock()),
+                            Err(LockError::Timeout) => {
+                                returned(progress);
+                                repaired(stock.lock())
+                            }
                             other => repaired(other),
                         };
+                        returned(progress);
                     }
                     // Half way it looks like half way up: see `repaired`.
                     guard[1] = 0;
@@ -142,8 +146,11 @@ pub(crate) fn barrier(fire: &mut Fire<'_>) {
                         done(progress);
                     }
                     // One resets it for all: a second reset would break the next round.
-                    Err(BarrierError::Broken) if !barrier.is_broken() => {}
-                    Err(BarrierError::Broken) => barrier.reset().unwrap(),
+                    Err(BarrierError::Broken) if !barrier.is_broken() => returned(progress),
+                    Err(BarrierError::Broken) => {
+                        barrier.reset().unwrap();
+                        returned(progress);
+                    }
                     Err(error) => panic!("{error}"),
                 }
             }
