@@ -28,7 +28,7 @@ pub use report::{Deadlock, DeadlockWait};
 /// [`RLock::watched`](crate::RLock::watched) or [`RwLock::watched`](crate::RwLock::watched),
 /// also where a [`Condition`](crate::Condition), a [`Value`](crate::Value) or an
 /// [`Array`](crate::Array) takes them. They cost about the same as others while they are free,
-/// and who waits for one looks around every 10 ms.
+/// and who waits for one looks around at first after 1 ms, later every 10 ms.
 ///
 /// # If a process dies
 /// As with other locks. One who died waiting is in no circle.
@@ -70,8 +70,9 @@ const NAME_LEN: usize = 8 * NAME.saturating_sub(1);
 /// The body of a watched lock that has no other words.
 pub(crate) const NAMED: usize = size_of::<NameWords>();
 
-/// How often to look.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// How long to sleep before the second look, each time twice as long, and how long at most: most
+/// circles are formed by those who have just begun to wait.
+const PAUSE: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(10)];
 
 /// Why a watched lock was not taken.
 pub(crate) enum Refusal {
@@ -100,6 +101,8 @@ pub(crate) struct Lookout<'a> {
     /// None if as many wait as there is room for.
     waiting: Option<Waiting<'a>>,
     before: Option<Vec<Seen>>,
+    /// How long to sleep before the next look.
+    pause: Duration,
 }
 
 impl DeadlockWatch {
@@ -116,7 +119,7 @@ impl DeadlockWatch {
         let name = std::array::from_fn(|word| name[word].load(Ordering::Relaxed));
         let is_alive = |thread| ThreadId::from_word(thread).is_some_and(ThreadId::is_alive);
         let waiting = self.board().begin(ThreadId::current().to_word(), &name, is_alive);
-        Lookout { watch: self, waiting, before: None }
+        Lookout { watch: self, waiting, before: None, pause: PAUSE[0] }
     }
 
     fn board(&self) -> &Board {
@@ -145,8 +148,9 @@ impl Lookout<'_> {
     }
 
     /// Until when to sleep before the next look.
-    pub(crate) fn until(&self, deadline: Option<Instant>) -> Option<Instant> {
-        let soon = Instant::now() + LOOK_EVERY;
+    pub(crate) fn until(&mut self, deadline: Option<Instant>) -> Option<Instant> {
+        let soon = Instant::now() + self.pause;
+        self.pause = PAUSE[1].min(2 * self.pause);
         match &self.waiting {
             Some(_) => Some(deadline.map_or(soon, |deadline| deadline.min(soon))),
             None => deadline,
