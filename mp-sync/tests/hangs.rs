@@ -1,26 +1,19 @@
 //! Five programs that wait for ever with the original's objects, and end rightly
-//! here; each under every start method that begins from a clean program.
+//! here; each under every start method.
+
+mod methods;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use ipc_core::Message;
+use methods::{run, start, tests};
 use mp_process::{Process, StartMethod};
 use mp_sync::{Barrier, BarrierError, Condition, Event, GetError, Lock, LockError, Queue, Value};
-use mp_testkit::{Suite, variants};
-
-const METHODS: [(&str, StartMethod); 2] =
-    [("spawn", StartMethod::Spawn), ("forkserver", StartMethod::ForkServer)];
 
 const SHORT: Duration = Duration::from_millis(50);
 const LONG: Duration = Duration::from_secs(20);
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
-
-fn start<A: Message>(method: StartMethod, function: fn(A), given: A) -> Process<()> {
-    let builder = Process::builder().start_method(method).kill_on_drop(true);
-    builder.spawn(function, given).expect("a child")
-}
 
 fn kill(child: Process<()>) {
     child.kill().expect("a signal");
@@ -202,20 +195,11 @@ fn s3_a_dead_waiter_holds_up_nobody(method: StartMethod) -> Outcome {
 }
 
 fn main() -> std::process::ExitCode {
-    let mut trials = Vec::new();
-    macro_rules! add {
-        ($($name:ident)*) => { $(trials.extend(variants(stringify!($name), METHODS, $name));)* };
-    }
-    add! {
-        q1_a_producer_is_joined_before_its_items_are_got
-        q4_one_who_is_killed_inside_get_or_put_leaves_a_queue_that_works
-        q5_a_timeout_covers_the_whole_of_get
-        s1_the_lock_of_a_dead_process_goes_to_the_next
-        s3_a_dead_waiter_holds_up_nobody
-    }
-    let warm_up = || {
-        drop(Lock::new().unwrap());
-        METHODS.iter().for_each(|(_, method)| start(*method, |()| (), ()).join().unwrap());
-    };
-    Suite::new(trials).timeout(Duration::from_secs(60)).warm_up(warm_up).run()
+    run(tests![
+        q1_a_producer_is_joined_before_its_items_are_got,
+        q4_one_who_is_killed_inside_get_or_put_leaves_a_queue_that_works,
+        q5_a_timeout_covers_the_whole_of_get,
+        s1_the_lock_of_a_dead_process_goes_to_the_next,
+        s3_a_dead_waiter_holds_up_nobody,
+    ])
 }

@@ -1,12 +1,14 @@
 //! A process that was stopped while it waits, asleep, holds up nobody: under each start method.
 
-use std::process::ExitCode;
+mod methods;
+
 use std::time::{Duration, Instant};
 
 use ipc_core::Message;
+use methods::{run, start, tests};
 use mp_process::{Process, StartMethod};
-use mp_sync::{Condition, Event, Lock, Queue, RwLock};
-use mp_testkit::{Program, Suite, Trial, chaos, variants};
+use mp_sync::{Condition, Event, Latch, Lock, Queue, RwLock};
+use mp_testkit::chaos;
 
 const SHORT: Duration = Duration::from_millis(20);
 const LONG: Duration = Duration::from_secs(25);
@@ -14,8 +16,7 @@ const LONG: Duration = Duration::from_secs(25);
 /// A child that has come so far in its work that it sleeps.
 fn asleep_in<A: Message>(method: StartMethod, work: fn((Event, A)), given: A) -> Process<()> {
     let ready = Event::new().unwrap();
-    let builder = Process::builder().start_method(method).kill_on_drop(true);
-    let child = builder.spawn(work, (ready.clone(), given)).unwrap();
+    let child = start(method, work, (ready.clone(), given));
     ready.wait_timeout(LONG).unwrap();
     eventually("it sleeps", || state(&child) == 'S');
     std::thread::sleep(SHORT);
@@ -126,7 +127,8 @@ fn a_stopped_process_behind_the_first_one_holds_up_no_items(method: StartMethod)
 
 /// All others are told at once.
 fn a_stopped_process_that_waits_to_be_told_holds_up_nobody(method: StartMethod) {
-    let (event, condition) = (Event::new().unwrap(), Condition::new().unwrap());
+    let (event, condition, latch) =
+        (Event::new().unwrap(), Condition::new().unwrap(), Latch::new(1).unwrap());
     let wait = |(ready, event): (Event, Event)| {
         ready.set();
         event.wait();
@@ -136,50 +138,31 @@ fn a_stopped_process_that_waits_to_be_told_holds_up_nobody(method: StartMethod) 
         ready.set();
         drop(condition.wait(guard).unwrap());
     };
-    let pair = || [asleep_in(method, wait, event.clone()), asleep_in(method, be_notified, condition.clone())];
-    let (firsts, others) = (pair(), [pair(), pair()]);
+    let wait_at = |(ready, latch): (Event, Latch)| {
+        ready.set();
+        latch.wait();
+    };
+    let each = || {
+        [
+            asleep_in(method, wait, event.clone()),
+            asleep_in(method, be_notified, condition.clone()),
+            asleep_in(method, wait_at, latch.clone()),
+        ]
+    };
+    let (firsts, others) = (each(), [each(), each()]);
     firsts.iter().for_each(stop);
     event.set();
     condition.notify_all();
+    latch.count_down();
     others.into_iter().flatten().for_each(|other| other.join_timeout(LONG).unwrap());
     firsts.into_iter().for_each(go_on);
 }
 
-/// Names the one test that this program is to run by itself.
-const ALONE: &str = "MP_SYNC_TEST_ALONE";
-
-fn main() -> ExitCode {
-    macro_rules! tests {
-        ($($name:ident),* $(,)?) => { [$((stringify!($name), $name as fn(StartMethod))),*] };
-    }
-    let tests = tests![
+fn main() -> std::process::ExitCode {
+    run(tests![
         a_stopped_process_that_was_woken_for_a_lock_holds_up_nobody,
         a_stopped_process_that_was_woken_to_read_holds_up_nobody,
         a_stopped_process_behind_the_first_one_holds_up_no_items,
         a_stopped_process_that_waits_to_be_told_holds_up_nobody,
-    ];
-    if let Ok(name) = std::env::var(ALONE) {
-        mp_process::init();
-        let (_, test) = tests.iter().find(|(known, _)| *known == name).expect("a known test");
-        test(StartMethod::Fork);
-        return ExitCode::SUCCESS;
-    }
-    let methods = [("spawn", StartMethod::Spawn), ("forkserver", StartMethod::ForkServer)];
-    let trials = tests.into_iter().flat_map(|(name, test)| {
-        let mut trials = variants(name, methods, test);
-        // Trials run under a watchdog, which is a thread, and then a process cannot be forked.
-        let alone = move || {
-            let program = Program::this().expect("this program").env(ALONE, name);
-            program.run(2 * LONG).expect("an end").expect_success();
-        };
-        trials.push(Trial::new(format!("{name}::fork"), alone));
-        trials
-    });
-    let warm_up = || {
-        drop(Lock::new().unwrap());
-        for method in [StartMethod::Spawn, StartMethod::ForkServer] {
-            Process::builder().start_method(method).spawn(|()| (), ()).unwrap().join().unwrap();
-        }
-    };
-    Suite::new(trials.collect()).timeout(Duration::from_secs(60)).warm_up(warm_up).run()
+    ])
 }
