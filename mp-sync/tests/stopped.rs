@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Child, LONG, SHORT, child_that, eventually, fork, run};
-use mp_sync::{AcquireError, Barrier, BarrierError, Permit, Queue, RwLock, Semaphore};
+use mp_sync::{AcquireError, Barrier, BarrierError, LockError, Permit, Queue, RwLock, Semaphore};
 
 /// A consumer waits at the head of the others, and a producer at the head of the producers.
 fn one_who_is_stopped_in_a_queue_holds_up_nobody_who_only_tries() {
@@ -27,6 +27,54 @@ fn one_who_is_stopped_in_a_queue_holds_up_nobody_who_only_tries() {
     producer.go_on();
     assert!(producer.join());
     assert_eq!(queue.try_get().unwrap(), 3);
+}
+
+/// Those behind it wait, and go on when it has died.
+fn one_who_is_stopped_first_in_line_of_a_queue_keeps_it_until_it_dies() {
+    let queue = Queue::<u32>::bounded(1).unwrap();
+    let first = asleep_in(|| drop(queue.get()));
+    first.stop();
+    queue.put(1).unwrap();
+    assert!(queue.get_timeout(SHORT).is_err_and(|error| error.is_empty()));
+    let second = asleep_in(|| assert_eq!(queue.get().unwrap(), 1));
+    assert!(!second.has_ended() && queue.len() == 1);
+    first.kill();
+    assert!(second.join());
+    queue.put(2).unwrap();
+    let first = asleep_in(|| queue.put(3).unwrap());
+    first.stop();
+    assert_eq!(queue.get().unwrap(), 2);
+    assert!(queue.put_timeout(4, SHORT).is_err_and(|error| error.is_full()));
+    let second = asleep_in(|| queue.put(5).unwrap());
+    assert!(!second.has_ended() && queue.is_empty());
+    first.kill();
+    assert!(second.join());
+    assert_eq!(queue.try_get().unwrap(), 5);
+}
+
+/// It keeps out readers and writers, also when there is nobody left to wait for.
+fn one_who_is_stopped_as_it_waits_to_write_keeps_the_lock_until_it_goes_on_or_dies() {
+    let lock = RwLock::new().unwrap();
+    for dies in [false, true] {
+        let read = lock.read().unwrap();
+        let writer = asleep_in(|| drop(lock.write().unwrap()));
+        writer.stop();
+        drop(read);
+        assert!(matches!(lock.try_read(), Err(LockError::Timeout)));
+        assert!(matches!(lock.try_write(), Err(LockError::Timeout)));
+        assert!(matches!(lock.read_timeout(SHORT), Err(LockError::Timeout)));
+        assert!(matches!(lock.write_timeout(SHORT), Err(LockError::Timeout)));
+        let reader = asleep_in(|| drop(lock.read().unwrap()));
+        assert!(!reader.has_ended());
+        if dies {
+            writer.kill();
+        } else {
+            writer.go_on();
+            assert!(writer.join());
+        }
+        assert!(reader.join());
+        drop(lock.write().expect("nobody died writing"));
+    }
 }
 
 /// A reader is stopped again and again, until that was where it passed the gate.
@@ -130,6 +178,8 @@ fn main() {
     }
     run(tests![
         one_who_is_stopped_in_a_queue_holds_up_nobody_who_only_tries,
+        one_who_is_stopped_first_in_line_of_a_queue_keeps_it_until_it_dies,
+        one_who_is_stopped_as_it_waits_to_write_keeps_the_lock_until_it_goes_on_or_dies,
         one_who_is_stopped_as_it_begins_to_read_holds_up_nobody_who_only_tries,
         a_stopped_process_holds_up_no_permits,
         a_stopped_process_holds_up_no_permits_for_those_behind_it,

@@ -233,9 +233,11 @@ impl Call {
     }
 
     fn wait(&self, worker: &Worker, all: &[Worker]) -> Wait {
+        let time = self.since.elapsed();
         Wait {
-            time: self.since.elapsed(),
-            starved: worker.child.starved().saturating_sub(self.starved),
+            time,
+            // It is counted when it ends, and may have begun before the call did.
+            starved: worker.child.starved().saturating_sub(self.starved).min(time),
             overtaken: steps(all) - self.steps,
         }
     }
