@@ -4,7 +4,7 @@ mod common;
 
 use std::sync::atomic::Ordering::SeqCst;
 
-use common::{Child, LONG, SHORT, eventually, fork, run};
+use common::{Child, LONG, SHORT, arrive, child_that, eventually, fork, run};
 use mp_sync::{Barrier, BarrierError, SharedAtomicU64};
 
 fn a_barrier_lets_all_go_with_one_leader() {
@@ -46,6 +46,21 @@ fn a_barrier_is_not_filled_by_the_dead() {
         victim.kill();
         assert!(matches!(barrier.wait(), Err(BarrierError::Broken)));
     }
+}
+
+/// All have come then, and none has gone on.
+fn a_barrier_breaks_when_one_dies_in_its_action() {
+    let barrier = Barrier::new(3).unwrap();
+    let wait = || fork(|| assert!(matches!(barrier.wait(), Err(BarrierError::Broken))));
+    let others = [wait(), wait()];
+    eventually("two wait", || barrier.n_waiting() == 2);
+    let victim = child_that(|ready| drop(barrier.wait_with(|| arrive(ready))));
+    victim.kill();
+    assert!(others.into_iter().all(Child::join));
+    assert!(barrier.is_broken());
+    barrier.reset().unwrap();
+    let others = [(); 2].map(|()| fork(|| drop(barrier.wait().unwrap())));
+    assert!(barrier.wait().is_ok() && others.into_iter().all(Child::join));
 }
 
 fn a_barrier_is_used_by_more_than_its_parties() {
@@ -103,6 +118,7 @@ fn main() {
         a_barrier_lets_all_go_with_one_leader,
         a_barrier_breaks_when_one_who_waits_dies,
         a_barrier_is_not_filled_by_the_dead,
+        a_barrier_breaks_when_one_dies_in_its_action,
         a_barrier_is_used_by_more_than_its_parties,
         an_aborted_barrier_fails_those_who_wait,
         an_aborted_barrier_is_reset,

@@ -4,8 +4,8 @@ mod common;
 
 use std::time::Duration;
 
-use common::{LONG, SHORT, child_that, fork, run};
-use mp_sync::{Lock, LockError, RLock, RwLock, Value};
+use common::{LONG, SHORT, child_that, eventually, fork, run};
+use mp_sync::{DeadlockWatch, Lock, LockError, RLock, RwLock, Value};
 
 fn a_dead_owner_is_told_until_the_state_is_marked_sound() {
     let lock = Lock::new().unwrap();
@@ -182,6 +182,28 @@ fn a_dead_writer_is_told_to_all() {
     assert!(lock.read().is_ok());
 }
 
+/// Each leaves a place on the board of a watch, of which there are 256.
+fn those_who_died_waiting_leave_room_in_a_watch() {
+    let watch = DeadlockWatch::new().unwrap();
+    let [here, there] = ["here", "there"].map(|name| Lock::watched(&watch, name).unwrap());
+    let held = here.lock().unwrap();
+    for dead in 1..=256 {
+        let waiter = fork(|| drop(here.lock()));
+        eventually("it waits", || format!("{watch:?}").matches("here").count() == dead);
+        waiter.kill();
+    }
+    let other = fork(|| {
+        let _held = there.lock().unwrap();
+        assert!(matches!(here.lock_timeout(LONG), Ok(_) | Err(LockError::Deadlock(_))));
+    });
+    eventually("it has begun", || there.is_locked());
+    // One of the two is told, and lets the other one go on.
+    let told = there.lock_timeout(LONG);
+    assert!(matches!(told, Ok(_) | Err(LockError::Deadlock(_))), "{told:?}");
+    drop((told, held));
+    assert!(other.join());
+}
+
 fn main() {
     macro_rules! tests {
         ($($name:ident),* $(,)?) => { &[$((stringify!($name), $name as fn())),*] };
@@ -199,5 +221,6 @@ fn main() {
         a_rwlock_knows_whether_it_is_locked_and_how,
         a_dead_reader_is_no_reader,
         a_dead_writer_is_told_to_all,
+        those_who_died_waiting_leave_room_in_a_watch,
     ]);
 }
