@@ -365,6 +365,9 @@ impl TaskError {
     }
 
     /// The panic that ended the task.
+    ///
+    /// It has the panic's text, place and backtrace, and no type: what is thrown does not travel. An error
+    /// whose type is to be kept is what the task returns: its own `Err` arrives as the value it is.
     #[must_use]
     pub fn panic(&self) -> Option<&Panic> {
         if let TaskKind::Panicked(panic) = &self.0.kind { Some(panic) } else { None }

@@ -63,7 +63,7 @@ impl<I: Iterator, R> Imap<'_, I, R> {
 
 impl<I, R> ImapUnordered<'_, I, R> {
     /// How many items travel together. Unless set it is one, or several where they are
-    /// quick. More cost less each, and come back together.
+    /// quick. More cost less each, and come back together. 0 is taken as 1.
     #[doc(alias = "chunksize")]
     #[must_use]
     pub fn chunk_size(mut self, items: usize) -> Self {
@@ -76,7 +76,7 @@ impl<I, R> ImapUnordered<'_, I, R> {
 
 impl<I, R> Imap<'_, I, R> {
     /// How many items travel together. Unless set it is one, or several where they are
-    /// quick. More cost less each, and come back together.
+    /// quick. More cost less each, and come back together. 0 is taken as 1.
     #[doc(alias = "chunksize")]
     #[must_use]
     pub fn chunk_size(mut self, items: usize) -> Self {
