@@ -296,6 +296,11 @@ impl<S: 'static> Builder<S> {
     /// by what those before them had. Where items are small, their number is bounded, by
     /// a few for each worker.
     ///
+    /// What is counted is what the pool itself keeps: the encoded items. A `Block` counts as the
+    /// few bytes that name it, because sending it takes no memory: it lies in its arena, whose size
+    /// was chosen by whoever made it and is never exceeded. An input that fills blocks is bounded by
+    /// that, and ends or fails when there is no room.
+    ///
     /// # Examples
     /// ```
     /// # mp_process::init();

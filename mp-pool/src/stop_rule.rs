@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use ipc_core::Message;
-
 use crate::error::TaskError;
 
 /// How many items of a map may fail before the rest is not worth running; for
@@ -32,6 +30,28 @@ impl StopRule {
     }
 }
 
+/// Puts the outcomes in order, for as long as no more fail than `rule` allows. One that has no
+/// place is the end of the pool.
+pub(crate) fn gather<R>(
+    rule: StopRule,
+    placed: impl Iterator<Item = (Option<usize>, Result<R, TaskError>)>,
+) -> Result<Vec<Result<R, TaskError>>, Stopped<R>> {
+    let mut outcomes: Vec<Option<Result<R, TaskError>>> = Vec::new();
+    let (mut failed, mut done) = (0, 0);
+    for (place, outcome) in placed {
+        let place = place.unwrap_or(outcomes.len());
+        outcomes.resize_with(outcomes.len().max(place + 1), || None);
+        done += 1;
+        failed += usize::from(outcome.is_err());
+        let is_end = outcome.as_ref().is_err_and(|error| error.pool_error().is_some());
+        outcomes[place] = Some(outcome);
+        if is_end || rule.stops(failed, done) {
+            return Err(Stopped { outcomes, failed, done });
+        }
+    }
+    Ok(outcomes.into_iter().flatten().collect())
+}
+
 /// A map that a [`StopRule`] stopped, with what had come by then.
 pub struct Stopped<R> {
     outcomes: Vec<Option<Result<R, TaskError>>>,
@@ -39,11 +59,7 @@ pub struct Stopped<R> {
     done: usize,
 }
 
-impl<R: Message> Stopped<R> {
-    pub(crate) fn new(outcomes: Vec<Option<Result<R, TaskError>>>, failed: usize, done: usize) -> Self {
-        Self { outcomes, failed, done }
-    }
-
+impl<R> Stopped<R> {
     /// How many items failed.
     #[must_use]
     pub fn failed(&self) -> usize {
@@ -68,7 +84,7 @@ impl<R: Message> Stopped<R> {
     }
 }
 
-impl<R: Message> fmt::Display for Stopped<R> {
+impl<R> fmt::Display for Stopped<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the map was stopped: {} of {} items failed", self.failed, self.done)?;
         match self.first_error() {
@@ -78,13 +94,13 @@ impl<R: Message> fmt::Display for Stopped<R> {
     }
 }
 
-impl<R: Message> fmt::Debug for Stopped<R> {
+impl<R> fmt::Debug for Stopped<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
-impl<R: Message> std::error::Error for Stopped<R> {}
+impl<R> std::error::Error for Stopped<R> {}
 
 #[cfg(test)]
 mod tests {

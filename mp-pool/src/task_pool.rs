@@ -1,17 +1,20 @@
 //! What pools of processes and pools of threads have in common.
 
+use std::ops::Deref;
 use std::time::Duration;
 
 use ipc_core::Message;
 
 use crate::async_result::AsyncResult;
-use crate::error::{TaskError, TimeoutError};
+use crate::error::{PoolError, TaskError, TimeoutError};
 use crate::imap::{Imap, ImapUnordered};
 use crate::pool::Pool;
 use crate::progress::Progress;
 use crate::scope::{self, Scope};
+use crate::shared::Shared;
 use crate::stats::PoolStats;
-use crate::threads::{ThreadImap, ThreadImapUnordered, ThreadPool};
+use crate::stop_rule::{StopRule, Stopped};
+use crate::threads::{ThreadImap, ThreadImapUnordered, ThreadPool, ThreadShared};
 
 /// A pool, of processes or of threads.
 ///
@@ -33,6 +36,9 @@ use crate::threads::{ThreadImap, ThreadImapUnordered, ThreadPool};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait TaskPool: Sized {
+    /// What [`share`](Self::share) gives.
+    type Shared<T: Message + Clone + Send + Sync>: SharedValue<T>;
+
     /// How many workers there are.
     fn workers(&self) -> usize;
 
@@ -78,6 +84,22 @@ pub trait TaskPool: Sized {
         E: Message + Send,
         I: IntoIterator<Item = A>;
 
+    /// Runs `function` with each of `items`, for as long as no more fail than `rule`
+    /// allows, and gives the outcome of each, in order.
+    ///
+    /// # Errors
+    /// [`Stopped`], with what had come by then: the rule said so, or the pool ended.
+    fn map_while<A, R, I>(
+        &self,
+        rule: StopRule,
+        function: fn(A) -> R,
+        items: I,
+    ) -> Result<Vec<Result<R, TaskError>>, Stopped<R>>
+    where
+        A: Message + Send,
+        R: Message + Send,
+        I: IntoIterator<Item = A>;
+
     /// As [`map`](Self::map), for a function of two parameters.
     ///
     /// # Errors
@@ -88,6 +110,35 @@ pub trait TaskPool: Sized {
         B: Message + Send,
         R: Message + Send,
         I: IntoIterator<Item = (A, B)>;
+
+    /// As [`starmap`](Self::starmap), for three parameters.
+    ///
+    /// # Errors
+    /// As `map`.
+    fn starmap3<A, B, C, R, I>(&self, function: fn(A, B, C) -> R, items: I) -> Result<Vec<R>, TaskError>
+    where
+        A: Message + Send,
+        B: Message + Send,
+        C: Message + Send,
+        R: Message + Send,
+        I: IntoIterator<Item = (A, B, C)>;
+
+    /// As [`starmap`](Self::starmap), for four parameters.
+    ///
+    /// # Errors
+    /// As `map`.
+    fn starmap4<A, B, C, D, R, I>(
+        &self,
+        function: fn(A, B, C, D) -> R,
+        items: I,
+    ) -> Result<Vec<R>, TaskError>
+    where
+        A: Message + Send,
+        B: Message + Send,
+        C: Message + Send,
+        D: Message + Send,
+        R: Message + Send,
+        I: IntoIterator<Item = (A, B, C, D)>;
 
     /// As [`map`](Self::map), and returns at once.
     fn map_async<A, R, I>(&self, function: fn(A) -> R, items: I) -> AsyncResult<Vec<R>>
@@ -151,6 +202,26 @@ pub trait TaskPool: Sized {
         scope::scope(self, block)
     }
 
+    /// Keeps a value for tasks that look at it, where there is one copy for each worker process,
+    /// and one for all threads.
+    ///
+    /// # Errors
+    /// [`TaskError`] if it cannot be sent to workers, or if a pool of those has ended.
+    fn share<T>(&self, value: &T) -> Result<Self::Shared<T>, TaskError>
+    where
+        T: Message + Clone + Send + Sync;
+
+    /// The same pool, whose verbs submit tasks of this priority: they are given out before all
+    /// queued ones of a lower one. That of the pool itself is zero.
+    fn priority(&self, priority: i32) -> impl Deref<Target = Self>;
+
+    /// Sets how many workers there are, while they work: no task is lost.
+    ///
+    /// # Errors
+    /// [`PoolError`] if none are asked for, if the pool has ended, or if a worker could not be
+    /// started.
+    fn resize(&self, workers: usize) -> Result<(), PoolError>;
+
     /// What the workers have done so far, and what their time went into.
     fn stats(&self) -> PoolStats;
 
@@ -182,6 +253,56 @@ pub trait Results<R>: Iterator<Item = Result<R, TaskError>> {
     /// # Errors
     /// [`TimeoutError`] if there was no value by then; it can be asked for again.
     fn next_timeout(&mut self, timeout: Duration) -> Result<Option<Result<R, TaskError>>, TimeoutError>;
+}
+
+/// A value that all tasks look at, from [`TaskPool::share`]; its verbs are those of the pool, for
+/// functions that get it.
+pub trait SharedValue<T: Message>: Clone {
+    /// As [`TaskPool::apply`].
+    ///
+    /// # Errors
+    /// As there, and if the value could not be decoded in the worker.
+    fn apply<A, R>(&self, function: fn(&T, A) -> R, argument: A) -> Result<R, TaskError>
+    where
+        A: Message + Send,
+        R: Message + Send;
+
+    /// As [`TaskPool::apply_async`].
+    fn apply_async<A, R>(&self, function: fn(&T, A) -> R, argument: A) -> AsyncResult<R>
+    where
+        A: Message + Send,
+        R: Message + Send;
+
+    /// As [`TaskPool::map`].
+    ///
+    /// # Errors
+    /// As there, and if the value could not be decoded in a worker.
+    fn map<A, R, I>(&self, function: fn(&T, A) -> R, items: I) -> Result<Vec<R>, TaskError>
+    where
+        A: Message + Send,
+        R: Message + Send,
+        I: IntoIterator<Item = A>;
+
+    /// As [`TaskPool::map_async`].
+    fn map_async<A, R, I>(&self, function: fn(&T, A) -> R, items: I) -> AsyncResult<Vec<R>>
+    where
+        A: Message + Send,
+        R: Message + Send,
+        I: IntoIterator<Item = A>;
+
+    /// As [`TaskPool::imap`].
+    fn imap<A, R, I>(&self, function: fn(&T, A) -> R, items: I) -> impl Results<R>
+    where
+        A: Message + Send,
+        R: Message + Send,
+        I: IntoIterator<Item = A>;
+
+    /// As [`TaskPool::imap_unordered`].
+    fn imap_unordered<A, R, I>(&self, function: fn(&T, A) -> R, items: I) -> impl Results<R>
+    where
+        A: Message + Send,
+        R: Message + Send,
+        I: IntoIterator<Item = A>;
 }
 
 macro_rules! results {
@@ -223,6 +344,8 @@ macro_rules! forward {
         }
     )+};
     (@items pairs $a:ident, $b:ident, $r:ident) => { ($a, $b) };
+    (@items triples $a:ident, $b:ident, $c:ident, $r:ident) => { ($a, $b, $c) };
+    (@items fours $a:ident, $b:ident, $c:ident, $d:ident, $r:ident) => { ($a, $b, $c, $d) };
     (@items $a:ident, $($rest:ident),+) => { $a };
 }
 
@@ -251,11 +374,23 @@ macro_rules! task_pool {
         forward! {
             map<A, R>(function: fn(A) -> R) -> Result<Vec<R>, TaskError>;
             try_map<A, T, E>(function: fn(A) -> Result<T, E>) -> Result<Result<Vec<T>, E>, TaskError>;
+            map_while<A, R>(rule: StopRule, function: fn(A) -> R)
+                -> Result<Vec<Result<R, TaskError>>, Stopped<R>>;
             starmap<A, B, R>(function: fn(A, B) -> R) -> Result<Vec<R>, TaskError> [pairs];
+            starmap3<A, B, C, R>(function: fn(A, B, C) -> R) -> Result<Vec<R>, TaskError> [triples];
+            starmap4<A, B, C, D, R>(function: fn(A, B, C, D) -> R) -> Result<Vec<R>, TaskError> [fours];
             map_async<A, R>(function: fn(A) -> R) -> AsyncResult<Vec<R>>;
             starmap_async<A, B, R>(function: fn(A, B) -> R) -> AsyncResult<Vec<R>> [pairs];
             imap<A, R>(function: fn(A) -> R) -> impl Results<R>;
             imap_unordered<A, R>(function: fn(A) -> R) -> impl Results<R>;
+        }
+
+        fn priority(&self, priority: i32) -> impl Deref<Target = Self> {
+            Self::priority(self, priority)
+        }
+
+        fn resize(&self, workers: usize) -> Result<(), PoolError> {
+            Self::resize(self, workers)
         }
 
         fn stats(&self) -> PoolStats {
@@ -277,9 +412,62 @@ macro_rules! task_pool {
 }
 
 impl<S: 'static> TaskPool for Pool<S> {
+    type Shared<T: Message + Clone + Send + Sync> = Shared<T>;
+
     task_pool!();
+
+    fn share<T>(&self, value: &T) -> Result<Self::Shared<T>, TaskError>
+    where
+        T: Message + Clone + Send + Sync,
+    {
+        Self::share(self, value)
+    }
 }
 
-impl TaskPool for ThreadPool {
+impl<S: 'static> TaskPool for ThreadPool<S> {
+    type Shared<T: Message + Clone + Send + Sync> = ThreadShared<T>;
+
     task_pool!();
+
+    fn share<T>(&self, value: &T) -> Result<Self::Shared<T>, TaskError>
+    where
+        T: Message + Clone + Send + Sync,
+    {
+        Ok(Self::share(self, value.clone()))
+    }
+}
+
+macro_rules! shared_value {
+    () => {
+        fn apply<A, R>(&self, function: fn(&T, A) -> R, argument: A) -> Result<R, TaskError>
+        where
+            A: Message + Send,
+            R: Message + Send,
+        {
+            Self::apply(self, function, argument)
+        }
+
+        fn apply_async<A, R>(&self, function: fn(&T, A) -> R, argument: A) -> AsyncResult<R>
+        where
+            A: Message + Send,
+            R: Message + Send,
+        {
+            Self::apply_async(self, function, argument)
+        }
+
+        forward! {
+            map<A, R>(function: fn(&T, A) -> R) -> Result<Vec<R>, TaskError>;
+            map_async<A, R>(function: fn(&T, A) -> R) -> AsyncResult<Vec<R>>;
+            imap<A, R>(function: fn(&T, A) -> R) -> impl Results<R>;
+            imap_unordered<A, R>(function: fn(&T, A) -> R) -> impl Results<R>;
+        }
+    };
+}
+
+impl<T: Message> SharedValue<T> for Shared<T> {
+    shared_value!();
+}
+
+impl<T: Message + Send + Sync> SharedValue<T> for ThreadShared<T> {
+    shared_value!();
 }

@@ -8,7 +8,10 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
 
-use mp_pool::{Pool, Results, TaskPool, ThreadPool};
+mod common;
+
+use common::{Tally, square};
+use mp_pool::{Pool, Results, SharedValue, StopRule, TaskPool, ThreadPool};
 use mp_testkit::harness::{Suite, variants};
 
 fn main() -> ExitCode {
@@ -18,6 +21,8 @@ fn main() -> ExitCode {
         values_are_moved_and_not_encoded,
         arguments_are_dropped_when_done,
         an_initializer_runs_in_each_thread,
+        each_thread_has_a_state_of_its_own,
+        threads_come_and_go,
         a_failing_initializer_fails_the_tasks,
         a_queued_task_is_cancelled_and_a_running_one_runs_on,
         an_endless_input_is_taken_as_it_is_needed,
@@ -37,11 +42,16 @@ fn main() -> ExitCode {
     trials.extend(variants("a_closed_pool_takes_no_more", kinds, |processes| {
         if processes { closed(&Pool::new(2).unwrap()) } else { closed(&ThreadPool::new(2).unwrap()) }
     }));
+    trials.extend(variants("a_pool_is_resized_while_it_works", kinds, |processes| {
+        if processes { sizes(Pool::new(2).unwrap()) } else { sizes(ThreadPool::new(2).unwrap()) }
+    }));
+    trials.extend(variants("urgent_tasks_come_first", kinds, |processes| {
+        if processes { urgency(&Pool::new(1).unwrap()) } else { urgency(&ThreadPool::new(1).unwrap()) }
+    }));
+    trials.extend(variants("a_map_stops_by_its_rule", kinds, |processes| {
+        if processes { rules(&Pool::new(2).unwrap()) } else { rules(&ThreadPool::new(2).unwrap()) }
+    }));
     Suite::new(trials).warm_up(|| drop(Pool::new(1).unwrap().apply(square, 1))).run()
-}
-
-fn square(x: u64) -> u64 {
-    x * x
 }
 
 fn picky(x: u64) -> u64 {
@@ -75,6 +85,15 @@ fn verbs(pool: impl TaskPool) {
         assert_eq!(values, squares);
     }
     assert_eq!(pool.imap(square, []).count() + pool.imap_unordered(square, []).count(), 0);
+    let volume = |a: u64, b: u64, c: u64| a * b * c;
+    assert_eq!(pool.starmap3(volume, (0..1000).map(|x| (x, x, 1))).unwrap(), squares);
+    let all = |a: u64, b: u64, c: u64, d: u64| a * b + c + d;
+    assert_eq!(pool.starmap4(all, (0..1000).map(|x| (x, x, 0, 0))).unwrap(), squares);
+    let outcomes = pool.map_while(StopRule::Failures(0), square, 0..1000).unwrap();
+    assert!(outcomes.into_iter().map(Result::unwrap).eq(squares.iter().copied()));
+    assert_eq!(pool.priority(3).map(square, 0..1000).unwrap(), squares);
+    assert_eq!(pool.priority(-3).imap(square, 0..1000).map(Result::unwrap).count(), 1000);
+    shared(&pool);
     let nap = |millis| thread::sleep(Duration::from_millis(millis));
     let mut naps = pool.imap(nap, [1500, 1]);
     assert!(naps.next_timeout(Duration::from_millis(1)).is_err());
@@ -82,6 +101,83 @@ fn verbs(pool: impl TaskPool) {
     assert!(naps.next_timeout(Duration::MAX).unwrap().is_none());
     drop(naps);
     pool.join();
+}
+
+/// The verbs for functions that look at a value, which may outlive its pool.
+fn shared(pool: &impl TaskPool) {
+    let primes = pool.share(&vec![2, 3, 5, 7, 11]).unwrap();
+    let is_prime = |primes: &Vec<u64>, x: u64| primes.contains(&x);
+    assert!(primes.apply(is_prime, 7).unwrap());
+    assert!(!primes.clone().apply_async(is_prime, 8).get().unwrap());
+    let expected: Vec<bool> = (0..100).map(|x| [2, 3, 5, 7, 11].contains(&x)).collect();
+    assert_eq!(primes.map(is_prime, 0..100).unwrap(), expected);
+    assert_eq!(primes.map_async(is_prime, 0..100).get().unwrap(), expected);
+    assert!(primes.imap(is_prime, 0..100).map(Result::unwrap).eq(expected));
+    assert_eq!(primes.imap_unordered(is_prime, 0..100).filter(|is| *is.as_ref().unwrap()).count(), 5);
+}
+
+/// While tasks are under way, and before and after.
+fn sizes(pool: impl TaskPool) {
+    let value = pool.share(&7u64).unwrap();
+    let later = pool.map_async(square, 0..5000);
+    for workers in [1, 4, 2, 5, 3] {
+        pool.resize(workers).unwrap();
+        assert_eq!(pool.workers(), workers);
+        assert_eq!(pool.map(square, 0..300).unwrap()[299], 299 * 299);
+        assert_eq!(pool.imap(square, 0..300).map(Result::unwrap).count(), 300);
+    }
+    assert_eq!(later.get().unwrap().len(), 5000);
+    assert!(pool.resize(0).unwrap_err().to_string().contains("at least one"));
+    assert!(pool.stats().workers.len() >= 3);
+    pool.terminate();
+    assert!(pool.resize(2).unwrap_err().is_closed());
+    pool.join();
+    assert!(value.apply(|seven: &u64, x: u64| seven + x, 1).unwrap_err().pool_error().is_some());
+}
+
+/// Urgent ones are begun before those that were queued earlier, by the order in which they end.
+fn urgency(pool: &impl TaskPool) {
+    let hold = |tally: Tally| {
+        tally.add(0, 1);
+        tally.await_at_least(1, 1);
+    };
+    let tally = Tally::new();
+    let held = pool.apply_async(hold, tally.clone());
+    tally.await_at_least(0, 1);
+    let (tell, told) = channel();
+    let submit = |priority: i32| {
+        let tell = tell.clone();
+        pool.priority(priority).apply_async(square, 3).on_done(move |_| tell.send(priority).unwrap())
+    };
+    let handles: Vec<_> = [0, 0, 0, 0, -1, -1, 5, 5, 9].into_iter().map(submit).collect();
+    tally.add(1, 1);
+    held.get().unwrap();
+    handles.into_iter().for_each(|handle| handle.join().unwrap());
+    drop(tell);
+    let order: Vec<i32> = told.iter().collect();
+    // A worker process holds the first one already.
+    let place = |priority| order.iter().position(|one| *one == priority).unwrap();
+    assert!(place(9) < place(5) && place(5) < place(-1), "{order:?}");
+    assert!(order.iter().rposition(|one| *one == 0) > Some(place(5)), "{order:?}");
+    assert_eq!(order[7..], [-1, -1]);
+}
+
+fn rules(pool: &impl TaskPool) {
+    let outcomes = pool.map_while(StopRule::Failures(10), picky, 0..100).unwrap();
+    assert_eq!(outcomes.len(), 100);
+    for (x, outcome) in (0..).zip(outcomes) {
+        assert_eq!(outcome.ok(), (x % 10 != 3).then_some(x));
+    }
+    let stopped = pool.map_while(StopRule::Failures(4), picky, 0..).unwrap_err();
+    assert_eq!(stopped.failed(), 5, "{stopped}");
+    for (x, outcome) in (0..).zip(stopped.into_outcomes()) {
+        if let Some(outcome) = outcome {
+            assert_eq!(outcome.ok(), (x % 10 != 3).then_some(x));
+        }
+    }
+    pool.close();
+    let stopped = pool.map_while(StopRule::Failures(3), square, 0..100).unwrap_err();
+    assert!(stopped.done() == 1 && stopped.to_string().contains("closed"), "{stopped}");
 }
 
 fn errors(pool: &impl TaskPool) {
@@ -164,6 +260,51 @@ fn an_initializer_runs_in_each_thread() {
     pool.map(square, 0..100).unwrap();
     pool.join();
     assert_eq!(count.load(Ordering::Relaxed), 3);
+}
+
+/// It is made on the thread, kept between tasks, and dropped there when the thread leaves.
+fn each_thread_has_a_state_of_its_own() {
+    struct Seen(Arc<AtomicUsize>, thread::ThreadId, u64);
+    impl Drop for Seen {
+        fn drop(&mut self) {
+            assert_eq!(self.1, thread::current().id());
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let dropped = Arc::new(AtomicUsize::new(0));
+    let begin = |dropped| Seen(dropped, thread::current().id(), 0);
+    let pool = ThreadPool::with_state(3, begin, Arc::clone(&dropped)).unwrap();
+    let step = 2;
+    let count = move |seen: &mut Seen, x: u64| {
+        assert_eq!(seen.1, thread::current().id());
+        seen.2 += step;
+        (seen.2, x)
+    };
+    assert_eq!(pool.apply_state(count, 7).unwrap(), (2, 7));
+    let counts = pool.map_state(count, 0..300).unwrap();
+    assert!(counts.iter().map(|(_, x)| *x).eq(0..300));
+    assert!(counts.iter().map(|(seen, _)| *seen).max().unwrap() >= 200, "it was not kept");
+    // A panic leaves it as it is.
+    assert!(pool.apply_state(|_: &mut Seen, ()| panic!("no"), ()).unwrap_err().is_panic());
+    pool.resize(1).unwrap();
+    pool.join();
+    assert_eq!(dropped.load(Ordering::Relaxed), 3);
+}
+
+/// One that is given up is ended, and its place is the next one's.
+fn threads_come_and_go() {
+    let pool = ThreadPool::new(1).unwrap();
+    for _ in 0..20 {
+        pool.resize(4).unwrap();
+        assert_eq!(pool.map(square, 0..40).unwrap()[39], 39 * 39);
+        pool.resize(1).unwrap();
+        assert_eq!(pool.apply(square, 3).unwrap(), 9);
+    }
+    let stats = pool.stats();
+    // The last one may count a moment later.
+    let tasks = stats.workers.iter().map(|worker| worker.tasks).sum::<u64>();
+    assert!((19 * 41..=20 * 41).contains(&tasks), "{tasks}");
+    pool.join();
 }
 
 fn a_failing_initializer_fails_the_tasks() {

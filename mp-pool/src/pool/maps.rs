@@ -10,7 +10,7 @@ use crate::chunks::Chunks;
 use crate::core::{Code, JobId};
 use crate::driver::Driver;
 use crate::error::TaskError;
-use crate::stop_rule::{StopRule, Stopped};
+use crate::stop_rule::{self, StopRule, Stopped};
 use crate::work::{self, Work};
 
 impl<S: 'static> Pool<S> {
@@ -190,21 +190,7 @@ impl<S: 'static> Pool<S> {
         R: Message,
         I: IntoIterator<Item = A>,
     {
-        let mut outcomes: Vec<Option<Result<R, TaskError>>> = Vec::new();
-        let (mut failed, mut done) = (0, 0);
-        for (place, outcome) in self.imap_unordered(function, items).placed() {
-            // The end of the pool has no place of its own.
-            let place = place.unwrap_or(outcomes.len());
-            outcomes.resize_with(outcomes.len().max(place + 1), || None);
-            done += 1;
-            failed += usize::from(outcome.is_err());
-            let is_end = outcome.as_ref().is_err_and(|error| error.pool_error().is_some());
-            outcomes[place] = Some(outcome);
-            if is_end || rule.stops(failed, done) {
-                return Err(Stopped::new(outcomes, failed, done));
-            }
-        }
-        Ok(outcomes.into_iter().flatten().collect())
+        stop_rule::gather(rule, self.imap_unordered(function, items).placed())
     }
 
     pub(crate) fn map_work<A, I>(&self, code: Arc<Code>, items: I) -> Result<(Work<'_, I>, usize), TaskError>

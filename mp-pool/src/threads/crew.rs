@@ -1,6 +1,7 @@
 //! The threads and their queue.
 
-use std::collections::VecDeque;
+use std::any::Any;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::record::{Phase, Record};
@@ -11,7 +12,8 @@ pub(super) struct Task {
     /// Which items of their call it runs.
     pub(super) index: usize,
     pub(super) items: usize,
-    pub(super) run: Box<dyn FnOnce() + Send>,
+    /// Gets the state of the thread that runs it.
+    pub(super) run: Box<dyn FnOnce(&mut dyn Any) + Send>,
 }
 
 /// What the threads of a pool share.
@@ -24,7 +26,11 @@ pub(super) struct Crew {
 
 #[derive(Default)]
 struct State {
-    queue: VecDeque<Task>,
+    /// By priority; none of the lists is empty.
+    queue: BTreeMap<i32, VecDeque<Task>>,
+    /// How many threads there should be, and how many there are that are not about to leave.
+    wanted: usize,
+    staying: usize,
     closed: bool,
     /// Why nothing is done any more.
     over: Option<PoolError>,
@@ -34,24 +40,30 @@ struct State {
 
 impl Crew {
     /// What a thread does.
-    pub(super) fn work(&self, record: &Record, initialize: impl FnOnce()) {
-        if let Err(panic) = mp_process::catch_panic(initialize) {
-            return self.end(PoolKind::ThreadInitializer(panic).into());
-        }
+    pub(super) fn work(&self, record: &Record, initialize: impl FnOnce() -> Box<dyn Any>) {
+        let mut state = match mp_process::catch_panic(initialize) {
+            Ok(state) => state,
+            Err(panic) => return self.end(PoolKind::ThreadInitializer(panic).into()),
+        };
         record.turn_to(Phase::Waiting);
         while let Some(Task { index, items, run }) = self.next() {
             record.turn_to(Phase::Busy);
             // What the caller gave drops here as well, and may panic.
-            let _ = mp_process::catch_panic(run);
+            let _ = mp_process::catch_panic(|| run(&mut *state));
             record.end_task(index, items);
         }
         record.turn_to(Phase::Over);
+        let _ = mp_process::catch_panic(|| drop(state));
     }
 
     fn next(&self) -> Option<Task> {
         let mut state = self.lock();
         loop {
-            if let Some(task) = state.queue.pop_front() {
+            if state.staying > state.wanted {
+                state.staying -= 1;
+                return None;
+            }
+            if let Some(task) = state.pop() {
                 return Some(task);
             }
             if state.leaving {
@@ -65,12 +77,12 @@ impl Crew {
     ///
     /// # Errors
     /// The reason and the task, if nothing is done any more.
-    pub(super) fn submit(&self, task: Task) -> Result<(), (PoolError, Task)> {
+    pub(super) fn submit(&self, priority: i32, task: Task) -> Result<(), (PoolError, Task)> {
         let mut state = self.lock();
         if let Some(error) = &state.over {
             return Err((error.clone(), task));
         }
-        state.queue.push_back(task);
+        state.queue.entry(priority).or_default().push_back(task);
         drop(state);
         self.work.notify_one();
         Ok(())
@@ -81,6 +93,45 @@ impl Crew {
         let state = self.lock();
         let closed = || state.closed.then(|| PoolKind::Closed.into());
         state.over.clone().or_else(closed).map_or(Ok(()), Err)
+    }
+
+    /// How many threads there should be.
+    pub(super) fn wanted(&self) -> usize {
+        self.lock().wanted
+    }
+
+    /// Sets how many threads there should be; those that are too many leave when they have done
+    /// what they do.
+    ///
+    /// # Errors
+    /// If nothing is done any more.
+    pub(super) fn want(&self, threads: usize) -> Result<(), PoolError> {
+        let mut state = self.lock();
+        if let Some(error) = &state.over {
+            return Err(error.clone());
+        }
+        if state.leaving {
+            return Err(PoolKind::Closed.into());
+        }
+        state.wanted = threads;
+        drop(state);
+        self.work.notify_all();
+        Ok(())
+    }
+
+    /// Counts a thread that is about to be started; whether one is missing.
+    pub(super) fn enter(&self) -> bool {
+        let mut state = self.lock();
+        let is_missing = state.staying < state.wanted;
+        state.staying += usize::from(is_missing);
+        is_missing
+    }
+
+    /// The thread that was counted could not be started: there are as many as there are.
+    pub(super) fn give_up_entering(&self) {
+        let mut state = self.lock();
+        state.staying -= 1;
+        state.wanted = state.staying;
     }
 
     /// Takes no more jobs.
@@ -109,5 +160,17 @@ impl Crew {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The first of those with the highest priority.
+    fn pop(&mut self) -> Option<Task> {
+        let mut list = self.queue.last_entry()?;
+        let task = list.get_mut().pop_front();
+        if list.get().is_empty() {
+            list.remove();
+        }
+        task
     }
 }

@@ -32,6 +32,8 @@ struct State {
     times: Times,
     tasks: u64,
     answers: u64,
+    /// How many threads have had this place before.
+    restarts: u32,
     slowest: Vec<SlowInput>,
 }
 
@@ -44,6 +46,7 @@ impl Record {
             times: Times::default(),
             tasks: 0,
             answers: 0,
+            restarts: 0,
             slowest: Vec::new(),
         };
         Self { name, state: Mutex::new(state) }
@@ -52,6 +55,17 @@ impl Record {
     /// The thread is at something else from now on.
     pub(super) fn turn_to(&self, phase: Phase) {
         self.lock().turn_to(phase);
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Another thread takes the place of one that has left.
+    pub(super) fn begin_again(&self) {
+        let mut state = self.lock();
+        state.turn_to(Phase::Starting);
+        state.restarts += 1;
     }
 
     /// The thread has done some items of a call.
@@ -94,15 +108,15 @@ impl State {
 }
 
 /// What all threads have done.
-pub(super) fn stats(records: &[impl AsRef<Record>]) -> PoolStats {
+pub(super) fn stats<'a>(records: impl Iterator<Item = &'a Record>) -> PoolStats {
     let mut stats =
         PoolStats { workers: Vec::new(), slowest: Vec::new(), cpus: mp_process::cpu_count(), answers: 0 };
     for record in records {
-        let record = record.as_ref();
         let mut state = record.lock();
         state.note();
         let (name, tasks, times) = (record.name.clone(), state.tasks, state.times);
-        stats.workers.push(WorkerStats { name, pid: None, restarts: 0, tasks, times });
+        let restarts = state.restarts;
+        stats.workers.push(WorkerStats { name, pid: None, restarts, tasks, times });
         stats.slowest.extend_from_slice(&state.slowest);
         stats.answers += state.answers;
     }

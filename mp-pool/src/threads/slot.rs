@@ -224,7 +224,7 @@ pub(super) struct Share<R> {
 
 impl<R> Share<R> {
     /// Runs the items, unless nobody wants the map any more.
-    pub(super) fn run<A>(mut self, items: Vec<A>, each: impl Fn(A) -> Result<R, TaskError>) {
+    pub(super) fn run<A>(mut self, items: Vec<A>, each: impl FnMut(A) -> Result<R, TaskError>) {
         if self.slot.is_open() {
             let outcomes = items.into_iter().map(each).collect();
             self.deliver(outcomes);

@@ -18,6 +18,8 @@ use crate::values::Values;
 
 /// How many items a task has at the most.
 const LARGEST: usize = 1024;
+/// How many tasks of a call are under way at the most, for each thread.
+const TASKS_EACH: usize = 3;
 /// Values that come out of turn wait for theirs: so many for each task under way.
 const AHEAD: usize = 16;
 
@@ -26,11 +28,19 @@ pub(super) fn chunk_size(items: usize, threads: usize) -> usize {
     items.div_ceil(4 * threads).clamp(1, LARGEST)
 }
 
-type Function<A, R> = Arc<dyn Fn(A) -> R + Send + Sync>;
+/// What is run with each item, and the state of the thread that runs it.
+type Function<A, R> = Arc<dyn Fn(&mut dyn Any, A) -> R + Send + Sync>;
+
+/// Whose threads run the items, and before which others.
+#[derive(Clone, Copy)]
+pub(super) struct Where<'pool> {
+    pub(super) crew: &'pool Crew,
+    pub(super) priority: i32,
+}
 
 /// A map whose caller feeds it and waits for it.
 pub(super) struct Stream<'pool, I: Iterator, R> {
-    crew: &'pool Crew,
+    place: Where<'pool>,
     function: Function<I::Item, R>,
     items: I,
     exhausted: bool,
@@ -64,38 +74,37 @@ where
     R: Send + 'static,
 {
     pub(super) fn of_map(
-        crew: &'pool Crew,
-        threads: usize,
-        function: impl Fn(I::Item) -> R + Send + Sync + 'static,
+        place: Where<'pool>,
+        function: impl Fn(&mut dyn Any, I::Item) -> R + Send + Sync + 'static,
         items: I,
     ) -> Self {
         let expected = items.size_hint().0;
+        let threads = place.crew.wanted();
         let (size, grow_to) = if expected == 0 { (1, LARGEST) } else { (chunk_size(expected, threads), 0) };
-        let mut stream = Self::of_imap(crew, threads, function, items);
+        let mut stream = Self::of_imap(place, function, items);
         (stream.size, stream.grow_to) = (size, grow_to);
         stream
     }
 
     pub(super) fn of_imap(
-        crew: &'pool Crew,
-        threads: usize,
-        function: impl Fn(I::Item) -> R + Send + Sync + 'static,
+        place: Where<'pool>,
+        function: impl Fn(&mut dyn Any, I::Item) -> R + Send + Sync + 'static,
         items: I,
     ) -> Self {
         let (tell, told) = channel();
         Self {
-            crew,
+            place,
             function: Arc::new(function),
             items,
             exhausted: false,
             panic: None,
-            refused: crew.check().err(),
+            refused: place.crew.check().err(),
             size: 1,
             grow_to: 0,
             taken: 0,
             limit: usize::MAX,
             under_way: 0,
-            appetite: 3 * threads,
+            appetite: TASKS_EACH * place.crew.wanted(),
             tell,
             told,
             forsaken: Arc::default(),
@@ -126,6 +135,8 @@ where
 
     /// Gives the threads as many items as they have use for.
     fn feed(&mut self) {
+        // Threads may have been added.
+        self.appetite = TASKS_EACH * self.place.crew.wanted();
         while !self.exhausted && self.under_way < self.appetite && self.taken < self.limit {
             self.pass_panic_on();
             let mut chunk: Vec<I::Item> = Vec::new();
@@ -144,13 +155,13 @@ where
             self.taken += chunk.len();
             self.under_way += 1;
             let (index, items) = (delivery.index, chunk.len());
-            let run = Box::new(move || {
+            let run = Box::new(move |state: &mut dyn Any| {
                 if !forsaken.load(Ordering::Relaxed) {
-                    delivery.deliver(chunk.into_iter().map(|item| run(|| function(item))).collect());
+                    delivery.deliver(chunk.into_iter().map(|item| run(|| function(state, item))).collect());
                 }
             });
             // One that is refused says so itself.
-            let _ = self.crew.submit(Task { index, items, run });
+            let _ = self.place.crew.submit(self.place.priority, Task { index, items, run });
         }
     }
 
@@ -276,6 +287,14 @@ where
     pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<Result<R, TaskError>>, TimeoutError> {
         let placed = self.next_placed(Instant::now().checked_add(timeout))?;
         Ok(placed.map(|(_, outcome)| outcome))
+    }
+
+    /// Each value with the place of its item; the end of the pool has none.
+    pub(super) fn placed(mut self) -> impl Iterator<Item = (Option<usize>, Result<R, TaskError>)> {
+        std::iter::from_fn(move || self.next_placed(None).ok().flatten()).map(|(place, outcome)| {
+            let is_end = outcome.as_ref().is_err_and(|error| error.pool_error().is_some());
+            (Some(place).filter(|_| !is_end), outcome)
+        })
     }
 
     fn next_placed(&mut self, deadline: Option<Instant>) -> Result<Option<Placed<R>>, TimeoutError> {
