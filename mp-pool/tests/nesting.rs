@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         ("three_deep_within_the_budget", three_deep_within_the_budget),
         ("an_exhausted_budget_leaves_one_worker_each", an_exhausted_budget_leaves_one_worker_each),
         ("a_killed_worker_takes_no_seat_along", a_killed_worker_takes_no_seat_along),
+        ("three_deep_though_workers_die", three_deep_though_workers_die),
     ];
     let others = mp_testkit::trials![
         pools_of_one_task_share_its_part,
@@ -88,6 +89,49 @@ fn a_killed_worker_takes_no_seat_along(method: StartMethod) {
         pool.workers()
     };
     assert_eq!(outer.apply(nested, Tally::new()).unwrap(), 3);
+}
+
+const METHODS: [StartMethod; 3] = [StartMethod::Spawn, StartMethod::ForkServer, StartMethod::Fork];
+/// Items for each pool of the innermost ones.
+const LEAVES: u64 = 20;
+
+/// Dies at times.
+fn perish((tally, x): (Tally, u64)) -> u64 {
+    if tally.add(0, 1) % 7 == 3 {
+        chaos::kill(std::process::id()).unwrap();
+    }
+    x
+}
+
+/// Has a pool do the work, whose workers are started as those of the pools around, and dies at
+/// times while that one has workers.
+fn grow((tally, method, depth): (Tally, usize, u32)) -> u64 {
+    let builder = Pool::builder().processes(2).start_method(METHODS[method]);
+    let pool = builder.retries(u32::MAX).build().unwrap();
+    if depth > 0 && tally.add(1, 1) % 4 == 1 {
+        chaos::kill(std::process::id()).unwrap();
+    }
+    let sums = if depth == 0 {
+        pool.map(perish, (0..LEAVES).map(|x| (tally.clone(), x)))
+    } else {
+        pool.map(grow, vec![(tally, method, depth - 1); 3])
+    };
+    sums.unwrap().into_iter().sum()
+}
+
+fn three_deep_though_workers_die(method: StartMethod) {
+    let tally = Tally::new();
+    let which = METHODS.iter().position(|one| *one == method).unwrap();
+    assert_eq!(grow((tally.clone(), which, 2)), 9 * LEAVES * (LEAVES - 1) / 2);
+    assert!(tally.get(0) > 9 * LEAVES && tally.get(1) > 4, "nobody died");
+    // Those of the dead went with them.
+    let begun = std::time::Instant::now();
+    let workers =
+        || chaos::descendants(std::process::id()).into_iter().filter(|one| one.name.contains("Worker"));
+    while workers().count() > 0 {
+        assert!(begun.elapsed() < common::LONG, "{:?}", workers().collect::<Vec<_>>());
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
 }
 
 fn pools_of_one_task_share_its_part() {

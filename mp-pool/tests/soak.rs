@@ -4,37 +4,31 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use ipc_core::pipe;
+mod common;
+
+use common::{builder, pool_of};
 use mp_pool::{Pool, TaskError};
-use mp_process::{Process, StartMethod, current_process};
+use mp_process::{StartMethod, current_process};
 use mp_testkit::chaos::{self, Chaos, Rng};
-use mp_testkit::harness::{Suite, soak_time};
+use mp_testkit::harness::soak_time;
 
 fn main() -> ExitCode {
-    let trials = mp_testkit::trials![
+    const STARTED: &[common::Started] = common::started![
+        stopped_and_continued_workers_lose_nothing,
+        chaos_with_retries_leaves_every_task_right,
+        chaos_without_retries_leaves_every_task_answered,
+    ];
+    let others = mp_testkit::trials![
         with_retries_killing_workers_changes_nothing,
         without_retries_a_killed_worker_is_an_error_of_what_it_ran,
         a_killed_worker_takes_nothing_along_that_it_had_done,
-        stopped_and_continued_workers_lose_nothing,
         pools_come_and_go,
         items_flow_in_constant_memory,
         sixty_four_threads_share_a_pool,
-        chaos_with_retries_leaves_every_task_right,
-        chaos_without_retries_leaves_every_task_answered,
         two_hundred_workers,
     ];
-    let suite = Suite::new(trials).warm_up(start_library_threads);
     // What is counted, not timed, takes as long as the machine needs.
-    suite.timeout(Duration::from_secs(120) + 10 * soak_time()).run()
-}
-
-/// The library's threads and the fork server keep a few handles for good.
-fn start_library_threads() {
-    for method in [StartMethod::Spawn, StartMethod::ForkServer] {
-        Process::builder().start_method(method).spawn(|()| (), ()).unwrap().join().unwrap();
-    }
-    let (_tx, rx) = pipe::<u8>().unwrap();
-    assert!(rx.recv_timeout(Duration::from_millis(1)).is_err());
+    common::run_for(STARTED, others, Duration::from_secs(120) + 10 * soak_time())
 }
 
 fn work(x: u64) -> u64 {
@@ -135,8 +129,8 @@ fn a_killed_worker_takes_nothing_along_that_it_had_done() {
     assert!(hurt <= killed && killed > 0, "{hurt} items failed of {killed} kills");
 }
 
-fn stopped_and_continued_workers_lose_nothing() {
-    let pool = Pool::new(2).unwrap();
+fn stopped_and_continued_workers_lose_nothing(method: StartMethod) {
+    let pool = pool_of(2, method);
     let mut rng = Rng::announced("stop");
     until_soaked(|round| {
         let pids = pool.pids();
@@ -265,9 +259,13 @@ fn go_on(stopped: &mut Vec<u32>, pid: u32) -> u64 {
 
 /// Every task is answered exactly once under fire, by what `check` says of its answer; and
 /// nobody is left behind.
-fn answered_under_fire(retries: u32, name: &str, check: fn(u64, Result<u64, TaskError>) -> bool) {
-    let builder = Pool::builder().processes(3).start_method(StartMethod::ForkServer);
-    let pool = builder.retries(retries).build().unwrap();
+fn answered_under_fire(
+    method: StartMethod,
+    retries: u32,
+    name: &str,
+    check: fn(u64, Result<u64, TaskError>) -> bool,
+) {
+    let pool = builder(method).processes(3).retries(retries).build().unwrap();
     let (tasks, wanted) = (part_of(100_000), part_of(10_000));
     let mut rng = Rng::announced(name);
     std::thread::scope(|scope| {
@@ -291,15 +289,15 @@ fn answered_under_fire(retries: u32, name: &str, check: fn(u64, Result<u64, Task
     });
 }
 
-fn chaos_with_retries_leaves_every_task_right() {
-    answered_under_fire(u32::MAX, "chaos with retries", |x, outcome| {
+fn chaos_with_retries_leaves_every_task_right(method: StartMethod) {
+    answered_under_fire(method, u32::MAX, "chaos with retries", |x, outcome| {
         assert_eq!(outcome.unwrap(), work(x));
         true
     });
 }
 
-fn chaos_without_retries_leaves_every_task_answered() {
-    answered_under_fire(0, "chaos without retries", |x, outcome| match outcome {
+fn chaos_without_retries_leaves_every_task_answered(method: StartMethod) {
+    answered_under_fire(method, 0, "chaos without retries", |x, outcome| match outcome {
         Ok(value) => {
             assert_eq!(value, work(x));
             true

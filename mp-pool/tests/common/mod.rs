@@ -52,9 +52,18 @@ pub(crate) use started;
 /// Names the one test that this program is to run by itself.
 const ALONE: &str = "MP_POOL_TEST_ALONE";
 
+/// How long a test may take that runs in a program of its own.
+const USUAL: Duration = Duration::from_secs(50);
+
 /// Runs a suite of tests for every start method, and others.
 #[allow(dead_code)]
 pub(crate) fn run(started: &'static [Started], others: Vec<Trial>) -> ExitCode {
+    run_for(started, others, USUAL)
+}
+
+/// As [`run`], where each may take so long.
+#[allow(dead_code)]
+pub(crate) fn run_for(started: &'static [Started], others: Vec<Trial>, limit: Duration) -> ExitCode {
     if let Ok(name) = std::env::var(ALONE) {
         mp_process::init();
         let (_, function) = started.iter().find(|(known, _)| *known == name).expect("a known test");
@@ -62,18 +71,19 @@ pub(crate) fn run(started: &'static [Started], others: Vec<Trial>) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let methods = [("spawn", StartMethod::Spawn), ("forkserver", StartMethod::ForkServer)];
-    let started = started.iter().flat_map(|(name, function)| {
+    let started = started.iter().flat_map(move |(name, function)| {
         let mut trials = variants(name, methods, *function);
-        trials.push(Trial::new(format!("{name}::fork"), || in_a_program_without_threads(name)));
+        trials.push(Trial::new(format!("{name}::fork"), move || in_a_program_without_threads(name, limit)));
         trials
     });
-    Suite::new(started.chain(others).collect()).warm_up(start_library_threads).run()
+    let suite = Suite::new(started.chain(others).collect()).warm_up(start_library_threads);
+    if limit > USUAL { suite.timeout(limit + USUAL).run() } else { suite.run() }
 }
 
 /// Trials run under a watchdog, which is a thread, and then a process cannot be forked.
-fn in_a_program_without_threads(name: &str) {
+fn in_a_program_without_threads(name: &str, limit: Duration) {
     let program = Program::this().expect("this program").env(ALONE, name);
-    program.run(Duration::from_secs(50)).expect("an end").expect_success();
+    program.run(limit).expect("an end").expect_success();
 }
 
 /// Numbers that all processes see which have a clone.
