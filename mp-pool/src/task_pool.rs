@@ -238,7 +238,7 @@ pub trait TaskPool: Sized {
 
 /// Values as they come, from [`TaskPool::imap`] and [`TaskPool::imap_unordered`].
 pub trait Results<R>: Iterator<Item = Result<R, TaskError>> {
-    /// How many items travel together: one unless set.
+    /// How many items travel together: one, or several quick ones, unless set. 0 is taken as 1.
     #[must_use]
     fn chunk_size(self, items: usize) -> Self;
 

@@ -272,7 +272,7 @@ where
         Self { stream, outcomes: VecDeque::new() }
     }
 
-    /// How many items travel together: one unless set.
+    /// How many items travel together: one unless set. 0 is taken as 1.
     #[doc(alias = "chunksize")]
     #[must_use]
     pub fn chunk_size(mut self, items: usize) -> Self {
@@ -340,7 +340,7 @@ where
         self.early.pop_first().map(|(_, outcome)| outcome)
     }
 
-    /// How many items travel together: one unless set.
+    /// How many items travel together: one unless set. 0 is taken as 1.
     #[doc(alias = "chunksize")]
     #[must_use]
     pub fn chunk_size(mut self, items: usize) -> Self {
