@@ -8,9 +8,12 @@
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::time::Duration;
+
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 /// A process made by a bare fork.
 #[derive(Debug)]
@@ -40,6 +43,15 @@ impl Fork {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.0.unsigned_abs()
+    }
+
+    /// What becomes readable at its end.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn descriptor(&self) -> io::Result<OwnedFd> {
+        let pid = Pid::from_raw(self.0).ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(pidfd_open(pid, PidfdFlags::empty())?)
     }
 
     /// Kills it, and waits for its end.

@@ -61,6 +61,7 @@ pub fn about_processes(name: &str, job: &Job) -> Option<Result<Answer, Failure>>
         ("up-fork", "forks") => work::forks_up(job),
         ("process", "command") => work::command(job),
         ("process", "fork") => work::fork(job),
+        ("process", "fork-with-value") => work::fork_with_value(job),
         ("process", "zygote") => work::zygote(job),
         _ => return None,
     })

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{read, write};
-use rustix::pipe::pipe;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::pipe::{PipeFlags, pipe, pipe_with};
+use rustix::process::{Signal, pidfd_send_signal};
 
 use crate::busy::{Task, run_skewed, skewed_task, tasks};
 use crate::clock::{of_times, rate_each, time_each};
@@ -67,12 +67,32 @@ pub(super) fn fork(job: &Job) -> Result<Answer, Failure> {
     time_each(Mode::Free, job.budget, |_| Ok(Fork::run(|| {})?.join()?))
 }
 
+/// Forks and waits as whoever wants a value has to: the child says a number into a pipe of its own, and its
+/// end is waited for at its descriptor, which no other process has.
+pub(super) fn fork_with_value(job: &Job) -> Result<Answer, Failure> {
+    time_each(Mode::Free, job.budget, |turn| {
+        let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
+        let fork = Fork::run(|| {
+            write(&writer, &turn.to_ne_bytes()).expect("a reader");
+        })?;
+        drop(writer);
+        let end = fork.descriptor()?;
+        poll(&mut [PollFd::new(&end, PollFlags::IN)], None)?;
+        fork.join()?;
+        let mut value = [0; 8];
+        if read(&reader, &mut value)? == 8 && u64::from_ne_bytes(value) == turn {
+            Ok(())
+        } else {
+            Err("the value is another one".into())
+        }
+    })
+}
+
 /// Kills a fork and waits for its end at its descriptor.
 pub(super) fn end(job: &Job) -> Result<Answer, Failure> {
     time_ends(job.budget, || {
         let fork = Fork::run(|| thread::sleep(Duration::from_secs(1000)))?;
-        let pid = Pid::from_raw(fork.pid().cast_signed()).ok_or("no id")?;
-        let end = pidfd_open(pid, PidfdFlags::empty())?;
+        let end = fork.descriptor()?;
         Ok(move || {
             pidfd_send_signal(&end, Signal::KILL)?;
             poll(&mut [PollFd::new(&end, PollFlags::IN)], None)?;

@@ -2,6 +2,7 @@
 
 pub mod array;
 mod busy;
+mod ends;
 mod event;
 pub mod goals;
 mod idle;

@@ -1,16 +1,14 @@
 //! How long do the start and the end of a process take that does nothing?
 //!
 //! Also from a parent that has a gigabyte in memory, which a fork must not copy; and how
-//! soon is it known that a process was killed, the only one or one of a thousand?
+//! soon is it known that a process was killed?
 
-use std::cell::RefCell;
 use std::hint::black_box;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ipc_core::{Waitable, wait};
+use ipc_core::wait;
 use mp_process::{Process, StartMethod};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{By, Row};
 use crate::clock::{of_times, time_each};
@@ -22,12 +20,6 @@ const FORK_SERVER: usize = 1;
 const FORK: usize = 2;
 
 const LARGE: &str = "process-large";
-
-/// How many processes a crowd is, and which of the times of their ends is told.
-const CROWD: usize = 1000;
-const MEDIAN: usize = 0;
-const LATEST: usize = 1;
-const CROWD_QUESTION: &str = "end-in-crowd";
 
 pub(super) fn rows() -> Vec<Row> {
     let row = |what: &str, number| Row::times(format!("process/{what}"), Mode::Free, "process", number);
@@ -42,11 +34,10 @@ pub(super) fn rows() -> Vec<Row> {
             .against("bound", By::Bound("zygote"), 1.0 / 1.5)
             .against("cpython", By::Python("process.py", "forkserver"), 40.0)
             .against("cpython-fork", By::Python("process.py", "fork"), 5.0),
-        row("fork", FORK).against("bound", By::Bound("fork"), 1.0 / 1.5).against(
-            "cpython",
-            By::Python("process.py", "fork"),
-            8.0,
-        ),
+        row("fork", FORK)
+            .against("bound", By::Bound("fork"), 1.0 / 1.5)
+            .beside("bound-with-value", By::Bound("fork-with-value"))
+            .against("cpython", By::Python("process.py", "fork"), 8.0),
         large("spawn", SPAWN).beside("ours-small", By::Ourselves("process", SPAWN)),
         large("forkserver", FORK_SERVER)
             .against("ours-small", By::Ourselves("process", FORK_SERVER), 0.9)
@@ -54,19 +45,18 @@ pub(super) fn rows() -> Vec<Row> {
         Row::times("process/end-noticed", Mode::Free, "end", 0)
             .beside("bound", By::Bound("pidfd"))
             .beside("cpython", By::Python("process.py", "fork")),
-        Row::times("process/end-noticed-of-1000", Mode::Free, CROWD_QUESTION, MEDIAN).within(1000),
-        Row::times("process/end-noticed-of-1000-latest", Mode::Free, CROWD_QUESTION, LATEST).within(5000),
     ]
+    .into_iter()
+    .chain(super::ends::rows())
     .map(Row::small)
-    .into()
+    .collect()
 }
 
 pub(super) fn ours(job: &Job) -> Option<Result<Answer, Failure>> {
     Some(match job.question.as_str() {
         "process" | LARGE => start_and_join(job),
         "end" => end(job),
-        CROWD_QUESTION => end_in_crowd(job),
-        _ => return None,
+        _ => return super::ends::ours(job),
     })
 }
 
@@ -102,52 +92,6 @@ fn end(job: &Job) -> Result<Answer, Failure> {
 
 fn sleep((): ()) {
     thread::sleep(Duration::from_secs(1000));
-}
-
-/// From the kill of one of many processes to the knowledge of which of them has ended.
-fn end_in_crowd(job: &Job) -> Result<Answer, Failure> {
-    thread_local! {
-        // They sleep on between two questions.
-        static ALL: RefCell<Vec<Process<()>>> = const { RefCell::new(Vec::new()) };
-    }
-    ALL.with_borrow_mut(|all| {
-        let start = || Process::builder().start_method(StartMethod::ForkServer).spawn(sleep, ());
-        if all.is_empty() {
-            raise_handles()?;
-        }
-        while all.len() < CROWD {
-            all.push(start()?);
-        }
-        // By now they are asleep.
-        thread::sleep(Duration::from_millis(50));
-        let (begun, mut times) = (Instant::now(), Vec::new());
-        while begun.elapsed() < job.budget || times.len() < 20 {
-            let one = times.len() * 37 % all.len();
-            times.push(time_to_know(all, one)?);
-            all[one] = start()?;
-        }
-        let answer = of_times(&mut times);
-        Ok(match (job.number, answer.max) {
-            (LATEST, Some(max)) => Answer { value: max, ..answer },
-            _ => answer,
-        })
-    })
-}
-
-fn time_to_know(all: &[Process<()>], one: usize) -> Result<f64, Failure> {
-    let sentinels: Vec<_> = all.iter().map(Process::sentinel).collect();
-    let items: Vec<&dyn Waitable> = sentinels.iter().map(|sentinel| sentinel as &dyn Waitable).collect();
-    let begun = Instant::now();
-    all[one].kill()?;
-    let ended = wait(&items, None)?;
-    let time = begun.elapsed().as_secs_f64() * 1e6;
-    if ended == [one] { Ok(time) } else { Err(format!("{ended:?} ended, and not {one}").into()) }
-}
-
-/// A thousand processes take two thousand handles, and as a rule a process may have fewer.
-fn raise_handles() -> Result<(), Failure> {
-    let limit = getrlimit(Resource::Nofile);
-    Ok(setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit })?)
 }
 
 /// Makes things that take a while to begin, and times their ends, which say when they
