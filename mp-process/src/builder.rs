@@ -68,6 +68,16 @@ impl Builder {
     }
 
     /// How the process comes into being: [`StartMethod::Spawn`] unless set.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// use mp_process::{Process, StartMethod};
+    ///
+    /// let child = Process::builder().start_method(StartMethod::ForkServer).spawn(|x: u32| x + 1, 1)?;
+    /// assert_eq!(child.join()?, 2);
+    /// # Ok::<(), mp_process::ProcessError>(())
+    /// ```
     #[must_use]
     pub fn start_method(mut self, method: StartMethod) -> Self {
         self.launch.method = method;
@@ -76,6 +86,17 @@ impl Builder {
 
     /// Has the process forked by this server, as [`StartMethod::ForkServer`] has it by the
     /// plain one.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// use mp_process::{ForkServer, Process};
+    ///
+    /// let server = ForkServer::start(|()| println!("once, in the server"), ())?;
+    /// let child = Process::builder().fork_server(&server).spawn(|x: u32| x + 1, 1)?;
+    /// assert_eq!(child.join()?, 2);
+    /// # Ok::<(), mp_process::ProcessError>(())
+    /// ```
     #[must_use]
     pub fn fork_server(mut self, server: &ForkServer) -> Self {
         self.launch.method = StartMethod::ForkServer;
@@ -85,6 +106,16 @@ impl Builder {
 
     /// The process's name, for [`current_process`] and tools. `Process-1`, `Process-2`
     /// and so on unless set; those of a child are `Process-1:1` and so on.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// use mp_process::{Process, current_process};
+    ///
+    /// let child = Process::builder().name("reader").spawn(|()| current_process().name().to_owned(), ())?;
+    /// assert_eq!(child.join()?, "reader");
+    /// # Ok::<(), mp_process::ProcessError>(())
+    /// ```
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
@@ -93,6 +124,14 @@ impl Builder {
 
     /// Sets a variable of the child's environment, which is otherwise this process's. A name
     /// that is empty or has a `=` in it makes the start an error.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// let child = mp_process::Process::builder().env("LEVEL", "3").spawn(|()| std::env::var("LEVEL").ok(), ())?;
+    /// assert_eq!(child.join()?.as_deref(), Some("3"));
+    /// # Ok::<(), mp_process::ProcessError>(())
+    /// ```
     #[must_use]
     pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
         self.launch.env.push((key.as_ref().to_owned(), Some(value.as_ref().to_owned())));
@@ -100,6 +139,14 @@ impl Builder {
     }
 
     /// Leaves a variable out of the child's environment.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// let child = mp_process::Process::builder().env_remove("PATH").spawn(|()| std::env::var("PATH").ok(), ())?;
+    /// assert_eq!(child.join()?, None);
+    /// # Ok::<(), mp_process::ProcessError>(())
+    /// ```
     #[must_use]
     pub fn env_remove(mut self, key: impl AsRef<OsStr>) -> Self {
         self.launch.env.push((key.as_ref().to_owned(), None));
@@ -115,6 +162,16 @@ impl Builder {
     /// server the last of these is kept. With
     /// [`StartMethod::Fork`] the start is an error, as nothing is executed: what the child
     /// is to know goes into the argument of its function.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// let child = mp_process::Process::builder()
+    ///     .args(["--quiet", "input.txt"])
+    ///     .spawn(|()| std::env::args().skip(1).collect::<Vec<_>>(), ())?;
+    /// assert_eq!(child.join()?, ["--quiet", "input.txt"]);
+    /// # Ok::<(), mp_process::ProcessError>(())
+    /// ```
     #[must_use]
     pub fn args(mut self, args: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
         self.launch.args = Some(args.into_iter().map(Into::into).collect());
@@ -127,6 +184,17 @@ impl Builder {
     /// and refuses in words to take functions of another one. With
     /// [`StartMethod::ForkServer`] the server runs it, as [`args`](Self::args) says; with
     /// [`StartMethod::Fork`] the start is an error, as a fork is a copy of this process.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// let copy = std::env::temp_dir().join(format!("copy-{}", std::process::id()));
+    /// std::fs::copy("/proc/self/exe", &copy)?;
+    /// let child = mp_process::Process::builder().executable(&copy).spawn(|x: u32| x + 1, 1)?;
+    /// assert_eq!(child.join()?, 2);
+    /// std::fs::remove_file(&copy)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[doc(alias = "set_executable")]
     #[must_use]
     pub fn executable(mut self, path: impl AsRef<Path>) -> Self {
@@ -135,6 +203,14 @@ impl Builder {
     }
 
     /// The directory in which the child works: this process's unless set.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// let child = mp_process::Process::builder().current_dir("/").spawn(|()| std::env::current_dir().ok(), ())?;
+    /// assert_eq!(child.join()?, Some("/".into()));
+    /// # Ok::<(), mp_process::ProcessError>(())
+    /// ```
     #[must_use]
     pub fn current_dir(mut self, directory: impl AsRef<Path>) -> Self {
         self.settings.directory = Some(directory.as_ref().as_os_str().to_owned());
@@ -148,6 +224,23 @@ impl Builder {
     /// read ahead and not used, for which [`std::io::stdin`] has room of 8 kB: its own `stdin` gives it
     /// that first, whatever is set here. Where this process reads its standard input by lines, such a child
     /// is better given what it needs as its argument.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// use std::fs::File;
+    /// use std::os::fd::OwnedFd;
+    /// use ipc_core::Handle;
+    ///
+    /// let file = std::env::temp_dir().join(format!("input-{}", std::process::id()));
+    /// std::fs::write(&file, "one line")?;
+    /// let child = mp_process::Process::builder()
+    ///     .stdin(Handle::from(OwnedFd::from(File::open(&file)?)))
+    ///     .spawn(|()| std::io::read_to_string(std::io::stdin()).unwrap(), ())?;
+    /// assert_eq!(child.join()?, "one line");
+    /// std::fs::remove_file(&file)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn stdin(mut self, stdio: impl Into<Stdio>) -> Self {
         self.streams.0[0] = stdio.into();
@@ -155,6 +248,23 @@ impl Builder {
     }
 
     /// Where the child's standard output goes: where this process's does, unless set.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// use std::fs::File;
+    /// use std::os::fd::OwnedFd;
+    /// use ipc_core::Handle;
+    ///
+    /// let file = std::env::temp_dir().join(format!("output-{}", std::process::id()));
+    /// let child = mp_process::Process::builder()
+    ///     .stdout(Handle::from(OwnedFd::from(File::create(&file)?)))
+    ///     .spawn(|()| println!("said by the child"), ())?;
+    /// child.join()?;
+    /// assert_eq!(std::fs::read_to_string(&file)?, "said by the child\n");
+    /// std::fs::remove_file(&file)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn stdout(mut self, stdio: impl Into<Stdio>) -> Self {
         self.streams.0[1] = stdio.into();
@@ -162,6 +272,17 @@ impl Builder {
     }
 
     /// Where the child's standard errors go: where this process's do, unless set.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// use mp_process::{Process, Stdio};
+    ///
+    /// // Nobody hears it.
+    /// let child = Process::builder().stderr(Stdio::null()).spawn(|()| eprintln!("said in vain"), ())?;
+    /// child.join()?;
+    /// # Ok::<(), mp_process::ProcessError>(())
+    /// ```
     #[must_use]
     pub fn stderr(mut self, stdio: impl Into<Stdio>) -> Self {
         self.streams.0[2] = stdio.into();
@@ -169,6 +290,15 @@ impl Builder {
     }
 
     /// How much the child yields to others: 19 is the most; below zero needs rights.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// let own = |()| rustix::process::getpriority_process(None).ok();
+    /// let child = mp_process::Process::builder().niceness(19).spawn(own, ())?;
+    /// assert_eq!(child.join()?, Some(19));
+    /// # Ok::<(), mp_process::ProcessError>(())
+    /// ```
     #[must_use]
     pub fn niceness(mut self, niceness: i32) -> Self {
         self.settings.niceness = Some(niceness);
@@ -176,6 +306,17 @@ impl Builder {
     }
 
     /// The CPUs on which the child may run, by number.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// use mp_process::{Process, cpu_count};
+    ///
+    /// let this = rustix::thread::sched_getcpu();
+    /// let child = Process::builder().cpus([this]).spawn(|()| cpu_count(), ())?;
+    /// assert_eq!(child.join()?, 1);
+    /// # Ok::<(), mp_process::ProcessError>(())
+    /// ```
     #[must_use]
     pub fn cpus(mut self, cpus: impl IntoIterator<Item = usize>) -> Self {
         self.settings.cpus = Some(cpus.into_iter().collect());
@@ -184,6 +325,17 @@ impl Builder {
 
     /// How much of a resource the child may use. A higher limit than this process's
     /// own stays where it is.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// use mp_process::{Process, Resource};
+    ///
+    /// let open_many = |()| (0..100).map(|_| std::fs::File::open("/dev/null")).collect::<Result<Vec<_>, _>>().is_err();
+    /// let child = Process::builder().limit(Resource::OpenFiles, 50).spawn(open_many, ())?;
+    /// assert!(child.join()?);
+    /// # Ok::<(), mp_process::ProcessError>(())
+    /// ```
     #[must_use]
     pub fn limit(mut self, resource: Resource, most: u64) -> Self {
         self.settings.limits.push((resource, most));
@@ -192,6 +344,17 @@ impl Builder {
 
     /// Has the child lead a process group of its own, so that Ctrl-C in a terminal does
     /// not reach it and the programs it starts.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// use rustix::process::{getpgrp, getpid};
+    ///
+    /// let leads = |()| getpgrp() == getpid();
+    /// let child = mp_process::Process::builder().process_group(true).spawn(leads, ())?;
+    /// assert!(child.join()?);
+    /// # Ok::<(), mp_process::ProcessError>(())
+    /// ```
     #[must_use]
     pub fn process_group(mut self, own: bool) -> Self {
         self.settings.own_group = own;
@@ -200,6 +363,19 @@ impl Builder {
 
     /// Kills the child when its [`Process`] is dropped, and does not wait for it at
     /// the end of `main`. Off unless set. The drop waits until it has ended, for a second at most.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// use std::{thread, time::Duration};
+    ///
+    /// let builder = mp_process::Process::builder().kill_on_drop(true);
+    /// let child = builder.spawn(|()| thread::sleep(Duration::MAX), ())?;
+    /// let end = child.sentinel();
+    /// drop(child);
+    /// assert_eq!(ipc_core::wait(&[&end], None)?, [0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[doc(alias = "daemon")]
     #[must_use]
     pub fn kill_on_drop(mut self, kill: bool) -> Self {
@@ -211,6 +387,17 @@ impl Builder {
     /// seconds unless set. `Duration::MAX` is for ever.
     ///
     /// [`std::process::exit`] waits so too; a process that is killed does not, and its children end with it.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// use std::time::Duration;
+    ///
+    /// // The program may leave at once, and this child goes on for half a second at most.
+    /// let builder = mp_process::Process::builder().join_at_exit(Duration::from_millis(500));
+    /// drop(builder.spawn(|()| std::thread::sleep(Duration::from_millis(5)), ())?);
+    /// # Ok::<(), mp_process::ProcessError>(())
+    /// ```
     #[must_use]
     pub fn join_at_exit(mut self, grace: Duration) -> Self {
         self.grace_at_exit = grace;

@@ -238,6 +238,15 @@ impl<R> Process<R> {
     ///
     /// # Errors
     /// What the system says.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// let child = mp_process::Process::spawn(|()| std::thread::sleep(std::time::Duration::MAX), ())?;
+    /// child.terminate()?;
+    /// assert_eq!(child.join().unwrap_err().signal(), Some(15));
+    /// # Ok::<(), mp_process::ProcessError>(())
+    /// ```
     pub fn terminate(&self) -> Result<(), ProcessError> {
         self.signal(Request::Terminate)
     }
@@ -267,6 +276,16 @@ impl<R> Process<R> {
     ///
     /// # Errors
     /// What the system says.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// let program = |()| std::process::Command::new("sleep").arg("600").status().is_ok();
+    /// let child = mp_process::Process::spawn(program, ())?;
+    /// child.kill_tree()?;
+    /// assert_eq!(child.join().unwrap_err().signal(), Some(9));
+    /// # Ok::<(), mp_process::ProcessError>(())
+    /// ```
     pub fn kill_tree(&self) -> Result<(), ProcessError> {
         self.child.kill_tree().map_err(|source| system("killing a tree of processes", source))
     }
@@ -276,6 +295,15 @@ impl<R> Process<R> {
     ///
     /// # Errors
     /// What the system says.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// let child = mp_process::Process::spawn(|x: u32| x + 1, 1)?;
+    /// child.interrupt()?;
+    /// assert_eq!(child.join()?, 2);
+    /// # Ok::<(), mp_process::ProcessError>(())
+    /// ```
     pub fn interrupt(&self) -> Result<(), ProcessError> {
         self.signal(Request::Interrupt)
     }
