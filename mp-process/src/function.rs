@@ -74,17 +74,30 @@ travelling! {
     ///
     /// On the way it is its offset in the executable and a hash of its type, so the
     /// receiver must run the same build and belong to the same tree of processes;
-    /// from anywhere else it is refused. Functions have no equality: two that
-    /// compile to the same code may have one address.
+    /// from anywhere else it is refused.
     ///
     /// # Examples
     /// ```
-    /// use mp_process::Function;
+    /// # mp_process::init();
+    /// use mp_process::{Function, Process};
     ///
     /// fn double(x: u32) -> u32 { 2 * x }
     ///
     /// let function = Function::new(double);
     /// assert_eq!(function(21), 42);
+    /// let call = |(function, x): (Function<u32, u32>, u32)| function(x);
+    /// assert_eq!(Process::spawn(call, (function, 4))?.join()?, 8);
+    /// # Ok::<(), mp_process::ProcessError>(())
+    /// ```
+    ///
+    /// Functions have no equality, as none would be true of all builds: two that compile to the
+    /// same code may have one address, and one that is compiled twice may have two.
+    ///
+    /// ```compile_fail,E0369
+    /// use mp_process::Function;
+    ///
+    /// let (one, other) = (Function::new(|x: u32| x + 1), Function::new(|x: u32| x + 1));
+    /// assert!(one == other);
     /// ```
     Function<A, R> = fn(A) -> R
 }
@@ -181,3 +194,85 @@ fn read<'de, F: ?Sized, D: Deserializer<'de>>(deserializer: D) -> Result<*const 
 
 pub(crate) const FOREIGN_CODE: &str = "the function's code lies in a shared library, which has another place in another process: \
      wrap it in a function of the program itself";
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::{Display, Write};
+
+    use ipc_core::Packet;
+    use serde::de::value::{Error, U64Deserializer};
+
+    use super::*;
+
+    fn packet(value: &impl Serialize) -> Packet {
+        let mut packet = Packet::new();
+        packet.append(value).unwrap();
+        packet
+    }
+
+    fn refusal<T: serde::de::DeserializeOwned + fmt::Debug>(mut packet: Packet) -> String {
+        packet.read::<T>().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn functions_of_every_shape_travel() {
+        let one = Function::new(|x: u32| x + 1);
+        assert_eq!(packet(&one).read::<Function<u32, u32>>().unwrap()(1), 2);
+        let two = Function2::new(|a: u32, b: u32| a - b);
+        assert_eq!(packet(&two).read::<Function2<u32, u32, u32>>().unwrap()(7, 2), 5);
+        let three = Function3::new(|a: u32, b: u32, c: u32| a * 100 + b * 10 + c);
+        assert_eq!(packet(&three).read::<Function3<u32, u32, u32, u32>>().unwrap()(1, 2, 3), 123);
+        let four = Function4::new(|a: u8, b: u8, c: u8, d: u8| vec![d, c, b, a]);
+        let four = packet(&four).read::<Function4<u8, u8, u8, u8, Vec<u8>>>().unwrap();
+        assert_eq!(four(1, 2, 3, 4), [4, 3, 2, 1]);
+        let state = StateFunction::new(|total: &mut u32, x: u32| *total += x);
+        let mut total = 1;
+        packet(&state).read::<StateFunction<u32, u32, ()>>().unwrap()(&mut total, 2);
+        assert_eq!(total, 3);
+        let view = ViewFunction::new(|text: &String, x: usize| text.len() + x);
+        assert_eq!(
+            packet(&view).read::<ViewFunction<String, usize, usize>>().unwrap()(&"ab".to_owned(), 3),
+            5
+        );
+    }
+
+    #[test]
+    fn a_function_is_not_taken_for_one_of_another_type() {
+        let function = || packet(&Function::new(|x: u32| x + 1));
+        assert!(refusal::<Function<i32, i32>>(function()).contains("another type"));
+        assert!(refusal::<Function2<u32, u32, u32>>(function()).contains("another type"));
+    }
+
+    #[test]
+    fn what_is_no_place_of_a_function_is_refused() {
+        let type_hash = type_hash::<fn(u32) -> u32>();
+        for offset in [u64::MAX, 1 << 47, 0] {
+            let packet = packet(&Wire { offset, type_hash });
+            assert!(refusal::<Function<u32, u32>>(packet).contains("no function lies"), "{offset}");
+        }
+    }
+
+    #[test]
+    fn outside_of_a_message_there_is_no_function() {
+        struct Written(Function<u32, u32>);
+
+        impl Display for Written {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.serialize(f)
+            }
+        }
+
+        assert!(write!(String::new(), "{}", Written(Function::new(|x| x))).is_err());
+        let error: Error = Function::<u32, u32>::deserialize(U64Deserializer::new(1)).unwrap_err();
+        assert!(error.to_string().contains("only from a process of this program's tree"), "{error}");
+    }
+
+    #[test]
+    fn code_of_a_library_does_not_travel() {
+        // SAFETY: it is never called.
+        let foreign = unsafe { std::mem::transmute::<*const (), fn(u32) -> u32>(libc::getpid as *const ()) };
+        assert!(!Function::new(foreign).can_travel());
+        let error = Packet::new().append(&Function::new(foreign)).unwrap_err();
+        assert!(error.to_string().contains("shared library"), "{error}");
+    }
+}
