@@ -22,6 +22,7 @@ common::tests![
     the_end_of_a_parent_is_waited_for,
     a_whole_tree_is_killed,
     interrupts_are_for_the_owner_of_the_tree,
+    an_interrupt_before_a_child_begins_does_no_harm,
     an_interrupt_ends_a_child_that_has_it_so,
 ];
 
@@ -147,6 +148,14 @@ fn interrupts_are_for_the_owner_of_the_tree(method: StartMethod) {
     (&reader).read_exact(&mut line).unwrap();
     child.interrupt().unwrap();
     assert_eq!(child.join().unwrap(), 1);
+}
+
+fn an_interrupt_before_a_child_begins_does_no_harm(method: StartMethod) {
+    for round in 0..20 {
+        let child = spawn(method, |x: u32| x + 1, round).unwrap();
+        child.interrupt().unwrap();
+        assert_eq!(child.join().unwrap(), round + 1);
+    }
 }
 
 fn an_interrupt_ends_a_child_that_has_it_so(method: StartMethod) {

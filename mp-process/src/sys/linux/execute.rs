@@ -131,7 +131,8 @@ extern "C" fn in_child(call: *mut c_void) -> c_int {
             libc::_exit(1);
         }
         signals::forget_all_handlers();
-        signals::unblock_all();
+        // That of Ctrl-C would end it before `init` lets it through again.
+        signals::unblock_all_but(libc::SIGINT);
         let placed = match call.input {
             0 => libc::fcntl(0, libc::F_SETFD, 0),
             input => libc::dup2(input, 0),

@@ -36,6 +36,14 @@ pub(crate) fn unblock_all() {
     set_mask(&none());
 }
 
+/// Lets all signals through but `signal`, which waits.
+pub(super) fn unblock_all_but(signal: libc::c_int) {
+    let mut one = none();
+    // SAFETY: see the head of this file.
+    unsafe { libc::sigaddset(&mut one, signal) };
+    set_mask(&one);
+}
+
 fn none() -> libc::sigset_t {
     // SAFETY: see the head of this file.
     unsafe {

@@ -91,7 +91,9 @@ pub(super) fn with_no_handle_for_the_parent(method: StartMethod) {
 }
 
 /// All descriptors but a few are taken while it lives.
-struct Full(Vec<fs::File>);
+struct Full {
+    _taken: Vec<fs::File>,
+}
 
 impl Full {
     fn but(free: usize) -> Self {
@@ -103,7 +105,7 @@ impl Full {
         }
         let mut taken: Vec<_> = std::iter::from_fn(|| fs::File::open("/dev/null").ok()).collect();
         taken.truncate(taken.len() - free);
-        Self(taken)
+        Self { _taken: taken }
     }
 }
 
