@@ -20,6 +20,7 @@ use crate::panic::{self, Panic, catch_panic};
 use crate::settings::{Settings, Streams};
 use crate::status::Ending;
 use crate::sys::image::Image;
+use crate::sys::overflow::Room;
 use crate::sys::{self, leave, spill};
 
 /// How long either side waits for the other while a child starts.
@@ -125,17 +126,27 @@ fn run_read<A: Message, R: Message>(
         Ok(Err(error)) => return answer(&Answer::BadArgument(error.to_string())),
         Err(panic) => return answer(&Answer::BadArgument(panic.to_string())),
     };
-    drop(orders);
-    report(|| function(arg))
+    // Its memory takes the answer; a large one is given back.
+    if orders.bytes().len() > LARGEST_INLINE {
+        orders = Packet::new();
+    }
+    orders.clear();
+    report_in(orders, || function(arg))
 }
 
 /// Runs `call` and writes what came of it.
 pub(crate) fn report<R: Message>(call: impl FnOnce() -> R) -> Packet {
+    report_in(Packet::new(), call)
+}
+
+/// As [`report`], into an empty packet.
+fn report_in<R: Message>(mut packet: Packet, call: impl FnOnce() -> R) -> Packet {
     let value = match catch_panic(call) {
         Ok(value) => value,
         Err(panic) => return answer(&Answer::Panicked(panic)),
     };
-    let packet = catch_panic(|| returned(&value))
+    let packet = catch_panic(|| returned(&mut packet, &value).map(|()| std::mem::take(&mut packet)))
+        .map(|written| written.unwrap_or_else(|error| answer(&Answer::BadResult(error.to_string()))))
         .unwrap_or_else(|panic| answer(&Answer::BadResult(format!("encoding it panicked: {panic}"))));
     // A value's `Drop` is the function's code too.
     match catch_panic(|| drop(value)) {
@@ -144,15 +155,11 @@ pub(crate) fn report<R: Message>(call: impl FnOnce() -> R) -> Packet {
     }
 }
 
-fn returned<R: Message>(value: &R) -> Packet {
-    let mut packet = Packet::new();
+fn returned<R: Message>(packet: &mut Packet, value: &R) -> Result<(), EncodeError> {
     // `Answer::Returned` as it is encoded: a number takes no look at what encoding keeps, whose
     // memory each fork would have a copy of.
-    let begun = packet.append_item(&RETURNED);
-    match begun.and_then(|()| packet.append_item(value)) {
-        Ok(()) => packet,
-        Err(error) => answer(&Answer::BadResult(error.to_string())),
-    }
+    packet.append_item(&RETURNED)?;
+    packet.append_item(value)
 }
 
 /// The place of [`Answer::Returned`] among the answers.
@@ -167,7 +174,8 @@ fn answer(answer: &Answer) -> Packet {
 
 /// Lives a child's life: takes the orders, obeys, answers, and ends the process.
 pub(crate) fn live(link: SocketLink) -> ! {
-    let link = set_own_link(link);
+    let link: &'static _ = Box::leak(Box::new(link));
+    set_own_link(link);
     let mut packet = Packet::new();
     // A parent that is gone has no use for this process; one that is slow has.
     if let Err(error) = link.recv(&mut packet, None) {
@@ -180,10 +188,33 @@ pub(crate) fn live(link: SocketLink) -> ! {
     end_with(obey(packet))
 }
 
+/// What a fork writes to: in one piece, and made by its parent.
+#[derive(Debug)]
+pub(crate) struct Kit {
+    pub(crate) link: SocketLink,
+    room: Room,
+}
+
+impl Kit {
+    pub(crate) fn new(link: SocketLink) -> Self {
+        Self { link, room: Room::new() }
+    }
+}
+
 /// Lives the life of a fork, which has in memory what it is to do.
-pub(crate) fn live_as(link: SocketLink, birth: Birth, streams: &Streams, work: impl FnOnce() -> Packet) -> ! {
+///
+/// It moves and drops as little as can be: each page that it writes to, and each piece of code that it comes
+/// by, it has to be given first.
+pub(crate) fn live_as(
+    kit: Box<Kit>,
+    who: Box<CurrentProcess>,
+    settings: &Settings,
+    streams: &Streams,
+    work: impl FnOnce() -> Packet,
+) -> ! {
+    let Kit { link, room } = Box::leak(kit);
     set_own_link(link);
-    end_with(match streams.apply().and_then(|()| begin(birth)) {
+    end_with(match streams.apply().and_then(|()| become_child(who, settings, 0, room)) {
         Ok(()) => work(),
         Err(reason) => answer(&Answer::Refused(reason)),
     })
@@ -216,11 +247,9 @@ pub(crate) fn own_link() -> Option<&'static SocketLink> {
 
 /// A process that is forked from a child gets a link of its own; the old one stays
 /// in memory, where references to it may be.
-fn set_own_link(link: SocketLink) -> &'static SocketLink {
-    let link: &'static mut SocketLink = Box::leak(Box::new(link));
+fn set_own_link(link: &'static SocketLink) {
     // ORDERING: publishes the link.
-    LINK.store(link, Ordering::Release);
-    link
+    LINK.store(ptr::from_ref(link).cast_mut(), Ordering::Release);
 }
 
 fn obey(mut packet: Packet) -> Packet {
@@ -263,17 +292,30 @@ fn obey(mut packet: Packet) -> Packet {
 
 /// Becomes who the orders say, ready for the function.
 fn begin(birth: Birth) -> Result<(), String> {
-    birth.settings.apply()?;
-    let announces = birth.announce;
-    crate::init::set_depth(birth.depth);
-    #[cfg(feature = "log")]
-    crate::logs::set_tail(birth.tail);
-    CurrentProcess::become_child(birth);
-    panic::install_hook();
-    prepare_for_overflow();
+    let Birth { name, depth, parent, settings, announce: announces, tail } = birth;
+    let (who, room) = (CurrentProcess::child(name, depth, parent), Room::new());
+    become_child(Box::new(who), &settings, tail, Box::leak(Box::new(room)))?;
     if announces {
         announce();
     }
+    Ok(())
+}
+
+fn become_child(
+    who: Box<CurrentProcess>,
+    settings: &Settings,
+    tail: u64,
+    room: &'static mut Room,
+) -> Result<(), String> {
+    settings.apply()?;
+    crate::init::set_depth(who.depth());
+    #[cfg(feature = "log")]
+    crate::logs::set_tail(tail);
+    #[cfg(not(feature = "log"))]
+    let _ = tail;
+    who.take_over();
+    panic::install_hook();
+    prepare_for_overflow(room);
     Ok(())
 }
 
@@ -307,9 +349,9 @@ pub(crate) fn refuse(reason: &str) {
 }
 
 /// Has a stack overflow reported by a frame that is ready before it happens.
-fn prepare_for_overflow() {
+fn prepare_for_overflow(room: &'static mut Room) {
     if let Some(link) = own_link() {
-        sys::overflow::report_with(link.handle(), overflow_frame());
+        sys::overflow::report_with(link.handle(), overflow_frame(), room);
     }
 }
 
@@ -342,12 +384,12 @@ mod tests {
 
     #[test]
     fn a_value_follows_the_word_that_there_is_one() {
-        let mut packet = returned(&());
+        let mut packet = report(|| ());
         assert!(packet.bytes().starts_with(answer(&Answer::Returned).bytes()));
         assert!(matches!(packet.read::<Answer>(), Ok(Answer::Returned)));
         packet.read_item::<()>().unwrap();
         assert!(packet.is_at_end());
-        let mut packet = returned(&5u32);
+        let mut packet = report(|| 5u32);
         assert!(matches!(packet.read::<Answer>(), Ok(Answer::Returned)));
         assert_eq!(packet.read_item::<u32>().unwrap(), 5);
     }

@@ -19,7 +19,7 @@ use crate::boot::{self, Birth};
 use crate::child::Child;
 use crate::error::{Kind, ProcessError};
 use crate::exit;
-use crate::family::{ParentProcess, current_process};
+use crate::family::{CurrentProcess, ParentProcess, current_process};
 use crate::fork_server::ForkServer;
 use crate::function::{FOREIGN_CODE, Function};
 use crate::init;
@@ -506,12 +506,13 @@ impl Builder {
     fn fork_to<R>(self, depth: u32, work: impl FnOnce() -> Packet) -> Result<Process<R>, ProcessError> {
         self.launch.check()?;
         start::check_fork(&self.launch)?;
-        let birth = self.birth(depth);
-        let (name, streams) = (birth.name.clone(), &self.streams);
+        let Birth { name, depth, parent, settings, .. } = self.birth(depth);
+        let who = Box::new(CurrentProcess::child(name.clone(), depth, parent));
+        let streams = &self.streams;
         exit::collect();
         memory::count_from_here();
         boot::prepare_for_forks();
-        let started = start::fork(|link| boot::live_as(link, birth, streams, work))?;
+        let started = start::fork(|kit| boot::live_as(kit, who, &settings, streams, work))?;
         Ok(self.hold(started, name))
     }
 

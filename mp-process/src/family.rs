@@ -9,7 +9,6 @@ use ipc_core::raw::ProcessId;
 use ipc_core::{Handle, wait_deadline};
 use serde::{Deserialize, Serialize};
 
-use crate::boot::Birth;
 use crate::child::{Child, Sentinel};
 use crate::error::{Kind, ProcessError};
 use crate::exit;
@@ -93,11 +92,18 @@ pub fn cpu_count() -> usize {
 }
 
 impl CurrentProcess {
-    pub(crate) fn become_child(birth: Birth) {
-        crate::sys::boot::set_process_name(&birth.name);
-        let this = Self { name: birth.name, depth: birth.depth, parent: Some(birth.parent) };
-        let this: &'static Self = Box::leak(Box::new(this));
-        *CURRENT.write().unwrap_or_else(PoisonError::into_inner) = Some(this);
+    pub(crate) fn child(name: String, depth: u32, parent: ParentProcess) -> Self {
+        Self { name, depth, parent: Some(parent) }
+    }
+
+    /// From here on this is the process in which it is asked.
+    pub(crate) fn take_over(self: Box<Self>) {
+        crate::sys::boot::set_process_name(&self.name);
+        *CURRENT.write().unwrap_or_else(PoisonError::into_inner) = Some(Box::leak(self));
+    }
+
+    pub(crate) fn depth(&self) -> u32 {
+        self.depth
     }
 
     /// Its name.

@@ -6,6 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, PanicHookInfo};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -96,8 +97,22 @@ pub(crate) fn install_hook() {
     if IS_INSTALLED.swap(true, Ordering::Relaxed) {
         return;
     }
-    let others = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| if CATCHING.get() > 0 { record(info) } else { others(info) }));
+    // A closure that captured it would be memory that a fork has to allocate.
+    let before: &'static Hook = Box::leak(std::panic::take_hook());
+    *OTHERS.write().unwrap_or_else(PoisonError::into_inner) = Some(before);
+    std::panic::set_hook(Box::new(|info| match hook_before() {
+        Some(others) if CATCHING.get() == 0 => others(info),
+        _ => record(info),
+    }));
+}
+
+type Hook = dyn Fn(&PanicHookInfo<'_>) + Send + Sync;
+
+/// The hook that was there before; written once.
+static OTHERS: RwLock<Option<&'static Hook>> = RwLock::new(None);
+
+fn hook_before() -> Option<&'static Hook> {
+    *OTHERS.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn record(info: &PanicHookInfo<'_>) {

@@ -1,15 +1,15 @@
 //! Ways to make a process.
 
-use std::cell::Cell;
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::mem::ManuallyDrop;
 use std::time::Instant;
 
 use ipc_core::link::{Link, SocketLink};
 use ipc_core::{Packet, SendError};
 use serde::{Deserialize, Serialize};
 
-use crate::boot;
+use crate::boot::{self, Kit};
 use crate::error::{Kind, ProcessError};
 use crate::exit;
 use crate::fork_server::{ForkServer, Seat};
@@ -172,28 +172,28 @@ fn unsent(error: SendError) -> Kind {
 }
 
 /// Forks this process and runs `live` in the child.
-pub(crate) fn fork(live: impl FnOnce(SocketLink)) -> Result<Started, ProcessError> {
+pub(crate) fn fork(live: impl FnOnce(Box<Kit>)) -> Result<Started, ProcessError> {
     let threads = sys::threads_of_the_program().map_err(Kind::Start)?;
     if !threads.is_empty() {
         return Err(Kind::Threads(threads.join(", ")).into());
     }
     let (ours, theirs) = SocketLink::pair().map_err(Kind::Start)?;
-    let ours = Cell::new(Some(ours));
+    let ours = ManuallyDrop::new(ours);
     // The program's logger runs on a thread that does not count.
     #[cfg(feature = "log")]
-    let busy = Cell::new(Some(crate::logs::busy()));
-    let live = |link| {
+    let busy = std::cell::Cell::new(Some(crate::logs::busy()));
+    let live = |kit| {
         #[cfg(feature = "log")]
         drop(busy.take());
         // The other end is not this process's, nor are those to the parent's other children.
-        drop(ours.take());
+        setup::abandon(ours.handle());
         exit::let_go_of_siblings(setup::blinding());
-        live(link);
+        live(kit);
     };
-    let born = sys::fork(theirs, live).map_err(Kind::Start)?;
-    // Only the child has taken it.
-    let link = ours.take().ok_or_else(|| Kind::Start(io::ErrorKind::Other.into()))?;
-    Ok(Started { born, link })
+    let born = sys::fork(Box::new(Kit::new(theirs)), live);
+    // Only the child has let go of it.
+    let link = ManuallyDrop::into_inner(ours);
+    Ok(Started { born: born.map_err(Kind::Start)?, link })
 }
 
 /// A process that was started, and this process's end of its link.

@@ -9,7 +9,7 @@
 //! | `end::{Request, of_process, collect, signal, kill_tree}` | know how a process ended, and bring its end about |
 //! | `before_main` | the macro `__before_main!`: have a function run before `main` |
 //! | `boot::{summons, stand_in_for_std, set_process_name}` | in a child: take the link, tie its life to its owner, keep Ctrl-C out |
-//! | `setup` | in a child: environment, streams, limits; `setup::Place`, by which a fork lets go of its siblings' links |
+//! | `setup` | in a child: environment, streams, limits; `setup::{abandon, Place}`, by which a fork lets go of its parent's link and its siblings' |
 //! | `overflow::{prepare, report_with}` | in a child: say that the stack overflowed before dying of it |
 //! | `spill::{store, load}` | put bytes where a handle leads to them |
 //! | `janitor::{Notes, begin}` | a process that outlives this one, and the notes it takes |

@@ -93,8 +93,8 @@ pub(crate) fn stand_in_for_std() {
 pub(crate) fn set_process_name(name: &str) {
     // On the stack, as every fork does this.
     let mut text = [0; 16];
-    let len = name.bytes().take(text.len() - 1).take_while(|byte| *byte != 0).count();
-    text[..len].copy_from_slice(&name.as_bytes()[..len]);
+    let bytes = name.bytes().take_while(|byte| *byte != 0);
+    text[..15].iter_mut().zip(bytes).for_each(|(to, byte)| *to = byte);
     if let Ok(name) = CStr::from_bytes_until_nul(&text) {
         let _ = rustix::thread::set_name(name);
     }

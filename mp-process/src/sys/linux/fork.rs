@@ -23,6 +23,7 @@ use rustix::thread::{UnshareFlags, unshare_unsafe};
 use super::server::SERVER_NAME;
 use super::start::Born;
 use super::{boot, end, leave, signals, spawn};
+use crate::boot::Kit;
 
 /// How the names of threads begin that this library starts, and that run none of the
 /// program's functions. The last is what a thread finds itself called that a fork of
@@ -102,7 +103,7 @@ fn name_and_end(state: &str) -> (String, bool) {
 }
 
 /// Forks this process; the child runs `live`.
-pub(crate) fn fork(link: SocketLink, live: impl FnOnce(SocketLink)) -> io::Result<Born> {
+pub(crate) fn fork(mut kit: Box<Kit>, live: impl FnOnce(Box<Kit>)) -> io::Result<Born> {
     let _ = io::stdout().flush();
     // SAFETY: flushes what C code has written.
     unsafe { libc::fflush(std::ptr::null_mut()) };
@@ -117,22 +118,25 @@ pub(crate) fn fork(link: SocketLink, live: impl FnOnce(SocketLink)) -> io::Resul
             boot::follow(parent);
             leave::without_earlier_handlers();
             signals::forget_handlers();
-            let Some(link) = above_streams(link) else { leave::now(1) };
+            if !moved_above_streams(&mut kit.link) {
+                leave::now(1);
+            }
             boot::settle();
-            live(link);
+            live(kit);
             leave::now(0)
         }
     }
 }
 
 /// Where the program has closed its streams, the link must not lie in their place.
-fn above_streams(link: SocketLink) -> Option<SocketLink> {
+fn moved_above_streams(link: &mut SocketLink) -> bool {
     if link.handle().as_fd().as_raw_fd() > 2 {
-        return Some(link);
+        return true;
     }
     // A duplicate never has the number of a stream.
-    let handle = link.handle().try_clone().ok()?;
-    Some(SocketLink::from_handle(handle).trust_peer())
+    let Ok(handle) = link.handle().try_clone() else { return false };
+    *link = SocketLink::from_handle(handle).trust_peer();
+    true
 }
 
 /// Which of the two this process is.

@@ -18,6 +18,7 @@
 #![allow(unsafe_code)]
 
 use std::cell::UnsafeCell;
+use std::fmt;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::ptr;
@@ -46,14 +47,29 @@ struct Report {
 /// Leaked, and replaced where a process is forked from this one.
 static REPORT: AtomicPtr<Report> = AtomicPtr::new(ptr::null_mut());
 
+/// Memory for a report.
+pub(crate) struct Room(Option<Report>);
+
+impl Room {
+    pub(crate) fn new() -> Self {
+        Self(None)
+    }
+}
+
+impl fmt::Debug for Room {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Room").finish_non_exhaustive()
+    }
+}
+
 /// Reports an overflow of this thread's stack by writing `frame` to `socket`.
-pub(crate) fn report_with(socket: &'static Handle, frame: &'static [u8]) {
+pub(crate) fn report_with(socket: &'static Handle, frame: &'static [u8], room: &'static mut Room) {
     // A fork of a child has the handler already, and what was there before it.
     let earlier = current_report();
     let others = earlier.map_or_else(|| current(libc::SIGSEGV), |report| report.others);
     let report = Report { socket: socket.as_fd(), frame, stack_end: stack_end(), others };
     // ORDERING: publishes the report to handlers on other threads.
-    REPORT.store(Box::into_raw(Box::new(report)), Ordering::Release);
+    REPORT.store(room.0.insert(report), Ordering::Release);
     if earlier.is_none() && give_signal_stack() {
         install(libc::SIGSEGV);
     }

@@ -9,6 +9,7 @@
 use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::io;
+use std::mem::{self, ManuallyDrop};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
@@ -70,7 +71,7 @@ pub(crate) fn replace_stream(number: usize, handle: Handle) -> io::Result<()> {
     if usize::try_from(handle.as_fd().as_raw_fd()) == Ok(number) {
         fcntl_setfd(&handle, FdFlags::empty())?;
         // It is in its place, and stays open.
-        std::mem::forget(handle);
+        mem::forget(handle);
         return Ok(());
     }
     match number {
@@ -78,6 +79,8 @@ pub(crate) fn replace_stream(number: usize, handle: Handle) -> io::Result<()> {
         1 => stdio::dup2_stdout(&handle)?,
         _ => stdio::dup2_stderr(&handle)?,
     }
+    // By the kernel's own call: the C library's lies where a fork comes by for nothing else.
+    abandon(&ManuallyDrop::new(handle));
     Ok(())
 }
 
@@ -115,9 +118,9 @@ impl Place {
 }
 
 /// Closes a descriptor whose owner lies in memory that nobody uses any more.
-pub(super) fn abandon(handle: &Handle) {
+pub(crate) fn abandon(handle: &Handle) {
     // SAFETY: the owner is leaked, so nobody closes the number again.
-    unsafe { libc::close(handle.as_fd().as_raw_fd()) };
+    unsafe { rustix::io::close(handle.as_fd().as_raw_fd()) };
 }
 
 pub(crate) fn lead_group() -> io::Result<()> {

@@ -92,8 +92,10 @@ pub(super) fn restore_default(signal: libc::c_int) {
 /// In a fork: the handlers of the program that it is a copy of are not for it. One
 /// that writes to a pipe of its own would tell the parent of this process's signals.
 pub(super) fn forget_handlers() {
-    // What the standard library does about faults holds here too.
-    forget_handlers_but(&[libc::SIGSEGV, libc::SIGBUS]);
+    // What the standard library does about faults holds here too; two have no handler, and the last two are
+    // seen to before signals are let through.
+    use libc::{SIGBUS, SIGCHLD, SIGINT, SIGKILL, SIGSEGV, SIGSTOP};
+    forget_handlers_but(&[SIGSEGV, SIGBUS, SIGKILL, SIGSTOP, SIGINT, SIGCHLD]);
 }
 
 /// Before a program is executed: none runs any more when signals are let through.

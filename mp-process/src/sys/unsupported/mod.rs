@@ -30,6 +30,7 @@ pub(crate) mod start {
     use ipc_core::{Handle, Message, Packet};
 
     use super::unsupported;
+    use crate::boot::Kit;
     use crate::function::Function;
     use crate::start::{Launch, StartMethod};
 
@@ -103,7 +104,7 @@ pub(crate) mod start {
 
     pub(crate) fn tend() {}
 
-    pub(crate) fn fork(_link: SocketLink, _live: impl FnOnce(SocketLink)) -> io::Result<Born> {
+    pub(crate) fn fork(_kit: Box<Kit>, _live: impl FnOnce(Box<Kit>)) -> io::Result<Born> {
         unsupported()
     }
 
@@ -213,7 +214,17 @@ pub(crate) mod overflow {
 
     pub(crate) fn prepare() {}
 
-    pub(crate) fn report_with(_socket: &'static Handle, _frame: &'static [u8]) {}
+    /// Nothing needs any.
+    #[derive(Debug)]
+    pub(crate) struct Room;
+
+    impl Room {
+        pub(crate) fn new() -> Self {
+            Self
+        }
+    }
+
+    pub(crate) fn report_with(_socket: &'static Handle, _frame: &'static [u8], _room: &'static mut Room) {}
 }
 
 pub(crate) mod spill {

@@ -23,6 +23,8 @@ pub(crate) fn replace_stream(_number: usize, _handle: Handle) -> io::Result<()> 
     unsupported()
 }
 
+pub(crate) fn abandon(_handle: &Handle) {}
+
 pub(crate) fn blinding() -> impl Fn(&Place) {
     |_| {}
 }
