@@ -210,8 +210,8 @@ mod tests {
         packet
     }
 
-    fn refusal<T: serde::de::DeserializeOwned + fmt::Debug>(mut packet: Packet) -> String {
-        packet.read::<T>().unwrap_err().to_string()
+    fn is_refused<T: serde::de::DeserializeOwned>(mut packet: Packet) -> bool {
+        packet.read::<T>().is_err()
     }
 
     #[test]
@@ -239,8 +239,9 @@ mod tests {
     #[test]
     fn a_function_is_not_taken_for_one_of_another_type() {
         let function = || packet(&Function::new(|x: u32| x + 1));
-        assert!(refusal::<Function<i32, i32>>(function()).contains("another type"));
-        assert!(refusal::<Function2<u32, u32, u32>>(function()).contains("another type"));
+        assert!(!is_refused::<Function<u32, u32>>(function()));
+        assert!(is_refused::<Function<i32, i32>>(function()));
+        assert!(is_refused::<Function2<u32, u32, u32>>(function()));
     }
 
     #[test]
@@ -248,7 +249,7 @@ mod tests {
         let type_hash = type_hash::<fn(u32) -> u32>();
         for offset in [u64::MAX, 1 << 47, 0] {
             let packet = packet(&Wire { offset, type_hash });
-            assert!(refusal::<Function<u32, u32>>(packet).contains("no function lies"), "{offset}");
+            assert!(is_refused::<Function<u32, u32>>(packet), "{offset}");
         }
     }
 
@@ -272,7 +273,6 @@ mod tests {
         // SAFETY: it is never called.
         let foreign = unsafe { std::mem::transmute::<*const (), fn(u32) -> u32>(libc::getpid as *const ()) };
         assert!(!Function::new(foreign).can_travel());
-        let error = Packet::new().append(&Function::new(foreign)).unwrap_err();
-        assert!(error.to_string().contains("shared library"), "{error}");
+        assert!(Packet::new().append(&Function::new(foreign)).is_err());
     }
 }
