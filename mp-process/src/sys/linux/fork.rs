@@ -30,8 +30,9 @@ use crate::boot::Kit;
 /// the server starts (`watch.rs`).
 const OURS: [&str; 6] = ["ipc-core-", "mp-spawner", "mp-pool", "mp-keeper", "mp-logs", SERVER_NAME];
 
-/// For how long a thread of the program may take to end that has nothing left to do, as one of a scope.
-const SETTLING: Duration = Duration::from_millis(50);
+/// For how long a thread of the program may take to end that has nothing left to do, as one of a scope:
+/// on a busy machine it is out of turn for long.
+const SETTLING: Duration = Duration::from_millis(500);
 /// For how long one of this library's may take that has not taken its name yet.
 const NAMING: Duration = Duration::from_secs(20);
 
