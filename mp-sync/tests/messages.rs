@@ -251,6 +251,13 @@ fn main() -> std::process::ExitCode {
         one_who_is_killed_with_objects_in_its_hands_leaves_nothing,
         received_twice_is_one_mapping,
     ];
-    // A process keeps the slab from which its next objects are cut.
-    mp_testkit::Suite::new(trials).warm_up(|| drop(Lock::new().unwrap())).run()
+    let warm_up = || {
+        // A process keeps the slab from which its next objects are cut, and the notice of deaths,
+        // which it takes when it first has to wait.
+        let lock = RwLock::new().unwrap();
+        let reading = lock.read().unwrap();
+        assert!(lock.write_timeout(Duration::from_millis(20)).is_err());
+        drop((reading, Lock::new().unwrap()));
+    };
+    mp_testkit::Suite::new(trials).warm_up(warm_up).run()
 }
