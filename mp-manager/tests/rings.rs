@@ -27,7 +27,7 @@ fn main() -> ExitCode {
         strangers_get_one_and_no_more_trust,
         one_that_is_idle_is_dropped,
     ];
-    // Sixteen clients that never stop take their time where there is one processor.
+    // Many clients that never stop take their time where there is one processor.
     Suite::new(trials).timeout(Duration::from_secs(180)).warm_up(warm_up).run()
 }
 
