@@ -61,10 +61,12 @@ pub fn duplex<A: Message, B: Message>() -> io::Result<(Connection<A, B>, Connect
 ///
 /// It moves between two messages: while it is on its way, other threads that send on it
 /// wait, and go on if the message with it is not sent after all. If one of them is in the
-/// middle of sending, the move waits for it, for up to a second, and then refuses with
+/// middle of sending, which takes as long as the receiver of that message likes, the move
+/// waits for it: to its own deadline and for a second at most, because that thread may be
+/// sending the end that this one moves over. Then it refuses with
 /// [`ExportError::InUse`](crate::ExportError::InUse) in a [`SendError::Encode`]: nothing is
 /// lost, and it may be tried again once there is room. A packet holds the ends in it only
-/// while a link is sending it.
+/// while a link is sending it, and waits for a second whatever its deadline.
 ///
 /// # Clones
 /// Each clone moves by itself, so that several processes send to one receiver: the
@@ -74,7 +76,7 @@ pub fn duplex<A: Message, B: Message>() -> io::Result<(Connection<A, B>, Connect
 /// turn, its message does not come and the next goes on. One that is stopped in its turn
 /// keeps the others waiting, to their deadlines. A sender of which no clone has left for
 /// another process pays nothing for this; the first clone to leave changes how the others
-/// send, between two messages of theirs, and so it too waits up to a second for a thread
+/// send, between two messages of theirs, and so it too waits as said above for a thread
 /// that is in the middle of one. Later clones leave without waiting.
 ///
 /// Up to 384 processes may send over one ring, any number over a pipe or a local socket, and
@@ -113,6 +115,9 @@ pub struct Receiver<T> {
 }
 
 /// One end of a two-way channel: sends `A`, receives `B`.
+///
+/// Threads may share it. Inside a message it moves to the receiver: as a [`Sender`] does, between two
+/// messages that threads send, and as a [`Receiver`], while no thread waits on it.
 pub struct Connection<A, B> {
     pub(crate) end: Arc<End>,
     hashes: (u64, u64),

@@ -76,7 +76,11 @@ impl End {
         if self.has_moved() {
             return Err(SendError::Moved);
         }
-        self.link().send(&mut Typed::new(hash, value), deadline)
+        let mut message = Typed::new(hash, value);
+        match deadline {
+            None => self.link().send(&mut message, None),
+            _ => deadline::within(deadline, || self.link().send(&mut message, deadline)).0,
+        }
     }
 
     pub(crate) fn recv<T: Message>(&self, hash: u64, deadline: Option<Instant>) -> Result<T, RecvError> {

@@ -17,6 +17,8 @@ type Ends<T> = (&'static str, Sender<T>, Receiver<T>);
 
 /// A time that is meant to pass.
 const SOON: Duration = Duration::from_millis(30);
+/// Longer than anything takes that does happen.
+const LONG: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
     let trials = mp_testkit::trials![
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         bytes_as_they_are,
         a_listener,
         the_end_of_a_process,
+        a_move_keeps_no_thread,
     ];
     mp_testkit::Suite::new(trials).warm_up(start_library_threads).run()
 }
@@ -258,6 +261,32 @@ fn bytes_as_they_are() -> Outcome {
         };
         let (sent, received) = block_on(zip(sending, receiving));
         sent.and(received)?;
+    }
+    Ok(())
+}
+
+/// A thread is in the middle of a message, which is received by what runs beside the move.
+fn a_move_keeps_no_thread() -> Outcome {
+    for (name, tx, rx) in ends::<Vec<u8>>()?.into_iter().filter(|(name, ..)| *name != "tcp") {
+        let (mover, moved) = ipc_core::pipe::<Sender<Vec<u8>>>()?;
+        std::thread::scope(|scope| {
+            let sending = scope.spawn(|| tx.send(&vec![7; 2_500_000]).unwrap());
+            assert!(rx.poll(LONG).unwrap());
+            let leave = async {
+                // It is refused where the rest takes longer than the second that it waits.
+                while let Err(error) = mover.send_async(&tx).await {
+                    assert!(matches!(error, SendError::Encode(_)), "{name}: {error}");
+                }
+            };
+            let receive = async {
+                Timer::after(SOON).await;
+                assert_eq!(rx.recv_async().await.unwrap().len(), 2_500_000, "{name}");
+            };
+            block_on(zip(leave, receive));
+            sending.join().unwrap();
+        });
+        moved.recv_timeout(LONG)?.send(&vec![1])?;
+        assert_eq!(rx.recv_timeout(LONG)?, [1], "{name}");
     }
     Ok(())
 }

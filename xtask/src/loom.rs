@@ -11,7 +11,7 @@ use crate::workspace::Workspace;
 /// What has models: the crate, and how cargo finds them in it.
 const MODELS: [&str; 3] = [
     "-p mp-sync --lib models",
-    "-p ipc-core --test loom_ring",
+    "-p ipc-core --test loom_ring --test loom_turn",
     "-p mp-pool --test loom_claims --test loom_inbox",
 ];
 

@@ -10,7 +10,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::channel::{Connection, Receiver, Sender};
 use crate::codec::EncodeError;
@@ -120,7 +120,7 @@ impl<A: Message, B: Message> Connection<A, B> {
     /// # Errors
     /// As [`send`](Self::send).
     pub async fn send_async(&self, value: &A) -> Result<(), SendError> {
-        send(self.here()?, pack(value)?).await
+        send(self.here()?, pack(value).await?).await
     }
 }
 
@@ -133,7 +133,7 @@ impl<T: Message> Sender<T> {
     /// # Errors
     /// As [`send`](Self::send).
     pub async fn send_async(&self, value: &T) -> Result<(), SendError> {
-        send(self.here()?, pack(value)?).await
+        send(self.here()?, pack(value).await?).await
     }
 }
 
@@ -208,10 +208,35 @@ impl Listener {
 }
 
 /// The message as it travels. It is made once, so that no user's code runs later.
-fn pack<T: Message>(value: &T) -> Result<Packet, EncodeError> {
-    let mut packet = Packet::new();
-    packet.write_message(value)?;
-    Ok(packet)
+async fn pack<T: Message>(value: &T) -> Result<Packet, EncodeError> {
+    let mut patience = Patience::new();
+    loop {
+        let mut packet = Packet::new();
+        let (packed, in_vain) = deadline::within(deadline::now(), || packet.write_message(value));
+        if !in_vain || !patience.has_more().await {
+            return packed.map(|()| packet);
+        }
+    }
+}
+
+/// Ends in a message wait for threads that are in the middle of sending on them, as long as a
+/// blocking call has them wait.
+struct Patience {
+    latest: Option<Instant>,
+    pause: Duration,
+}
+
+impl Patience {
+    fn new() -> Self {
+        Self { latest: deadline::after(deadline::PATIENCE), pause: LOOK_AGAIN.0 }
+    }
+
+    /// Waits a little; whether to try again after that.
+    async fn has_more(&mut self) -> bool {
+        async_io::Timer::after(self.pause).await;
+        self.pause = (self.pause * 2).min(LOOK_AGAIN.1);
+        !deadline::expired(self.latest)
+    }
 }
 
 /// How long to wait before looking for room again, at first and at most.
@@ -220,11 +245,15 @@ const LOOK_AGAIN: (Duration, Duration) = (Duration::from_micros(50), Duration::f
 async fn send(end: &Arc<End>, packet: Packet) -> Result<(), SendError> {
     let mut message = Noted { packet, has_left: false };
     let mut pause = LOOK_AGAIN.0;
+    let mut patience = Patience::new();
     loop {
         if end.has_moved() {
             return Err(SendError::Moved);
         }
-        match end.link().send(&mut message, deadline::now()) {
+        let (sent, in_vain) =
+            deadline::within(deadline::now(), || end.link().send(&mut message, deadline::now()));
+        match sent {
+            Err(SendError::Encode(_)) if in_vain && patience.has_more().await => continue,
             Err(SendError::Timeout) if message.has_left => return flush(end).await,
             Err(SendError::Timeout) => {}
             other => return other,

@@ -33,7 +33,7 @@
 //! kin make typed ends of a link; `Builder::transport` of `mp-pool` reaches workers over it.
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::Packet;
 use crate::codec::EncodeError;
@@ -58,8 +58,17 @@ pub(crate) use stream::Limits;
 pub use stream::{PipeLink, SocketLink};
 pub use tcp::TcpLink;
 
-/// How long an end that is about to leave waits for a thread that is sending.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// What turns are made of; the model checker has its own.
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+    /// A number that no other living thread has: the address of a thread-local.
+    #[inline]
+    pub(super) fn this_thread() -> u64 {
+        thread_local!(static PLACE: u8 = const { 0 });
+        PLACE.with(|place| std::ptr::from_ref(place).addr() as u64)
+    }
+}
 
 /// What a link can do; asked of it, never guessed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -218,7 +227,7 @@ pub trait Link: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     /// [`ExportError::InUse`] if another thread is in the middle of an operation and does not
-    /// come to an end, [`ExportError::InMessage`] if a part of a message would be lost.
+    /// come to an end soon, [`ExportError::InMessage`] if a part of a message would be lost.
     fn hold(&self) -> Result<(), ExportError> {
         Ok(())
     }

@@ -12,10 +12,11 @@ use std::cell::UnsafeCell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
+use super::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, this_thread};
 use crate::deadline;
+use crate::error::ExportError;
 use crate::sys::futex;
 
 /// Nobody holds it.
@@ -64,6 +65,20 @@ impl<T> Turn<T> {
         }
         self.holder.store(this_thread(), Ordering::Relaxed);
         Ok(TurnGuard { turn: self, on_thread: PhantomData })
+    }
+
+    /// Waits for the turn of an end that is about to leave with a message: to the deadline of that
+    /// message, and not for long. None if it is this thread's: a message that goes over this very end
+    /// holds it by itself.
+    pub(crate) fn take_to_leave(&self) -> Result<Option<TurnGuard<'_, T>>, ExportError> {
+        match self.take(deadline::for_a_thread()) {
+            Ok(guard) => Ok(Some(guard)),
+            Err(NoTurn::Reentrant) => Ok(None),
+            Err(NoTurn::Timeout) => {
+                deadline::waited_in_vain();
+                Err(ExportError::InUse)
+            }
+        }
     }
 
     /// Keeps the turn, which `guard` has, until [`let_go`](Self::let_go).
@@ -151,14 +166,7 @@ impl<T> Drop for TurnGuard<'_, T> {
 
 const NOBODY: u64 = 0;
 
-/// A number that no other living thread has: the address of a thread-local.
-#[inline]
-fn this_thread() -> u64 {
-    thread_local!(static PLACE: u8 = const { 0 });
-    PLACE.with(|place| std::ptr::from_ref(place).addr() as u64)
-}
-
-#[cfg(test)]
+#[cfg(all(test, not(under_loom)))]
 mod tests {
     use super::*;
     use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Clones leave for other processes while others, or they themselves, are in use.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipc_core::link::{RingLink, RingOptions};
 use ipc_core::{Address, ConnectOptions, Listener, ListenerOptions, connect_link};
@@ -93,6 +93,36 @@ pub(crate) fn a_sender_stays_while_a_thread_is_in_the_middle_of_a_message() {
         mover.send(&tx).unwrap();
         moved.recv_timeout(LONG).unwrap().send(&vec![1]).unwrap();
         assert_eq!(rx.recv_timeout(LONG).unwrap(), [1], "{name}");
+    }
+}
+
+/// A message with an end waits no longer than it may, also where a thread is in the middle of another
+/// one on that end, and its receiver does not go on.
+pub(crate) fn a_move_waits_to_the_deadline_of_its_message() {
+    // So many seconds, were each to wait as long as one without a deadline.
+    const TRIES: u32 = 60;
+    for with_clone in [false, true] {
+        for (name, (tx, rx)) in each::<Vec<u8>>() {
+            let (mover, moved) = pipe::<Sender<Vec<u8>>>().unwrap();
+            let clone = with_clone.then(|| tx.clone());
+            std::thread::scope(|scope| {
+                let sending = scope.spawn(|| tx.send(&vec![7; 2_500_000]).unwrap());
+                assert!(rx.poll(LONG).unwrap());
+                let begun = Instant::now();
+                for _ in 0..TRIES / 2 {
+                    assert!(matches!(mover.try_send(&tx), Err(SendError::Encode(_))), "{name}");
+                    let refused = mover.send_timeout(&tx, Duration::from_millis(1));
+                    assert!(matches!(refused, Err(SendError::Encode(_))), "{name}");
+                }
+                assert!(begun.elapsed() < LONG, "{name}");
+                assert_eq!(rx.recv_timeout(LONG).unwrap(), [7; 2_500_000], "{name}");
+                sending.join().unwrap();
+            });
+            mover.try_send(&tx).unwrap();
+            moved.recv_timeout(LONG).unwrap().send(&vec![1]).unwrap();
+            assert_eq!(rx.recv_timeout(LONG).unwrap(), [1], "{name}");
+            drop(clone);
+        }
     }
 }
 

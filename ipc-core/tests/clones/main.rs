@@ -141,6 +141,7 @@ const PLAIN: &[(&str, fn())] = named![
     leaving::a_clone_made_while_the_only_sender_leaves_goes_with_it,
     leaving::a_clone_waits_for_the_only_sender_that_leaves,
     leaving::a_sender_stays_while_a_thread_is_in_the_middle_of_a_message,
+    leaving::a_move_waits_to_the_deadline_of_its_message,
     leaving::over_tcp_only_the_last_clone_moves,
     leaving::a_sender_whose_message_is_refused_stays,
     buffers::a_chunk_given_up_half_way_ends_the_channel,

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::share::Share;
 use super::turn::{NoTurn, Turn};
-use super::{Capabilities, Export, ExportKind, Link, Outgoing, PATIENCE, Polling};
+use super::{Capabilities, Export, ExportKind, Link, Outgoing, Polling};
 use crate::Packet;
 use crate::error::{ExportError, RecvError, SendError};
 use crate::sys::Handle;
@@ -315,12 +315,7 @@ impl Link for RingLink {
             consumer = Some(turn);
         }
         if let Some(direction) = &self.sending {
-            match direction.turn.take(crate::deadline::after(PATIENCE)) {
-                Ok(turn) => Turn::hold(turn),
-                Err(NoTurn::Timeout) => return Err(ExportError::InUse),
-                // A message that goes over this very end holds it by itself.
-                Err(NoTurn::Reentrant) => {}
-            }
+            direction.turn.take_to_leave()?.into_iter().for_each(Turn::hold);
         }
         consumer.into_iter().for_each(Turn::hold);
         Ok(())
@@ -356,10 +351,7 @@ impl Link for RingLink {
         if self.common.share().is_none() {
             // Who sends at this moment does so alone. If it is this very thread, which is
             // encoding, it sees afterwards that it is not alone any more.
-            let turn = direction.turn.take(crate::deadline::after(PATIENCE));
-            if matches!(turn, Err(NoTurn::Timeout)) {
-                return Err(ExportError::InUse);
-            }
+            let _turn = direction.turn.take_to_leave()?;
             // The one that it waited for may have been the only sender, on its way elsewhere.
             if self.common.is_detached() {
                 return Err(ExportError::Moved);

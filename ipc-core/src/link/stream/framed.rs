@@ -13,7 +13,7 @@ use crate::codec::EncodeError;
 use crate::deadline;
 use crate::error::{ExportError, RecvError, SendError};
 use crate::link::turn::{NoTurn, Turn};
-use crate::link::{Export, ExportKind, Outgoing, PATIENCE, Polling, Share};
+use crate::link::{Export, ExportKind, Outgoing, Polling, Share};
 use crate::raw::Settled;
 use crate::sys::Handle;
 use crate::sys::companion::HANDLES_PER_PACKET;
@@ -248,16 +248,11 @@ impl Framed {
         if !reading.is_between() {
             return Err(ExportError::InMessage);
         }
-        match self.writing.take(deadline::after(PATIENCE)) {
-            Ok(mut writing) => {
-                if !writing.is_between(&self.stream) {
-                    return Err(ExportError::InMessage);
-                }
-                Turn::hold(writing);
+        if let Some(mut writing) = self.writing.take_to_leave()? {
+            if !writing.is_between(&self.stream) {
+                return Err(ExportError::InMessage);
             }
-            Err(NoTurn::Timeout) => return Err(ExportError::InUse),
-            // A message that goes over this very end holds it by itself.
-            Err(NoTurn::Reentrant) => {}
+            Turn::hold(writing);
         }
         Turn::hold(reading);
         Ok(())
@@ -283,13 +278,8 @@ impl Framed {
         if self.share.get().is_none() {
             // Who sends at this moment does so alone. If it is this very thread, which is
             // encoding, it sees afterwards that it is not alone any more.
-            let mut turn = self.writing.take(deadline::after(PATIENCE));
-            let is_between = match &mut turn {
-                Ok(writing) => writing.is_between(&self.stream),
-                Err(NoTurn::Timeout) => return Err(ExportError::InUse),
-                Err(NoTurn::Reentrant) => true,
-            };
-            if !is_between {
+            let mut turn = self.writing.take_to_leave()?;
+            if turn.as_mut().is_some_and(|writing| !writing.is_between(&self.stream)) {
                 return Err(ExportError::InMessage);
             }
             // The one that it waited for may have been the only sender, on its way elsewhere.
