@@ -112,7 +112,10 @@ pub(crate) fn killed_processes_of_many_threads_keep_nobody(method: StartMethod) 
             for round in 1..=8 {
                 let (go, gone) = pipe::<Sender<Numbered>>().unwrap();
                 let starting = scope.spawn(move || {
-                    go.send(&tx.clone()).unwrap();
+                    // The first is refused where no thread of this process lets it have a turn for a second.
+                    while let Err(error) = go.send(&tx.clone()) {
+                        assert!(matches!(error, SendError::Encode(_)), "{name}: {error}");
+                    }
                     spawn(method, chatter_by_threads, (gone.recv().unwrap(), round * 10)).unwrap()
                 });
                 let until = Instant::now() + random.pause(Duration::from_millis(30));
