@@ -59,7 +59,7 @@ fn a_barrier_breaks_when_one_dies_in_its_action() {
     assert!(others.into_iter().all(Child::join));
     assert!(barrier.is_broken());
     barrier.reset().unwrap();
-    let others = [(); 2].map(|()| fork(|| drop(barrier.wait().unwrap())));
+    let others = [(); 2].map(|()| fork(|| _ = barrier.wait().unwrap()));
     assert!(barrier.wait().is_ok() && others.into_iter().all(Child::join));
 }
 
