@@ -7,13 +7,16 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use super::record::{Phase, Record};
 use crate::error::{PoolError, PoolKind};
 
+/// What a thread does with its state.
+type Run = Box<dyn FnOnce(&mut dyn Any) + Send>;
+
 /// Something to do, which catches its own panics.
 pub(super) struct Task {
     /// Which items of their call it runs.
     pub(super) index: usize,
     pub(super) items: usize,
     /// Gets the state of the thread that runs it.
-    pub(super) run: Box<dyn FnOnce(&mut dyn Any) + Send>,
+    pub(super) run: Run,
 }
 
 /// What the threads of a pool share.

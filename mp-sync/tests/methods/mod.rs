@@ -20,6 +20,9 @@ const ALONE: &str = "MP_SYNC_TEST_ALONE";
 const OF_CLEAN_PROGRAMS: [(&str, StartMethod); 2] =
     [("spawn", StartMethod::Spawn), ("forkserver", StartMethod::ForkServer)];
 
+/// A test that starts processes, by its name.
+pub(crate) type Started<T> = (&'static str, fn(StartMethod) -> T);
+
 /// A child, killed when dropped.
 pub(crate) fn start<A: Message, R: Message>(
     method: StartMethod,
@@ -31,9 +34,7 @@ pub(crate) fn start<A: Message, R: Message>(
 }
 
 /// Runs each test under each start method.
-pub(crate) fn run<T: Outcome + Termination + 'static>(
-    tests: &[(&'static str, fn(StartMethod) -> T)],
-) -> ExitCode {
+pub(crate) fn run<T: Outcome + Termination + 'static>(tests: &[Started<T>]) -> ExitCode {
     if let Ok(name) = std::env::var(ALONE) {
         mp_process::init();
         let (_, test) = tests.iter().find(|(known, _)| *known == name).expect("a known test");
