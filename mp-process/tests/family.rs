@@ -23,6 +23,7 @@ common::tests![
     a_whole_tree_is_killed,
     interrupts_are_for_the_owner_of_the_tree,
     an_interrupt_before_a_child_begins_does_no_harm,
+    programs_that_a_child_starts_hear_interrupts,
     an_interrupt_ends_a_child_that_has_it_so,
 ];
 
@@ -156,6 +157,11 @@ fn an_interrupt_before_a_child_begins_does_no_harm(method: StartMethod) {
         child.interrupt().unwrap();
         assert_eq!(child.join().unwrap(), round + 1);
     }
+}
+
+fn programs_that_a_child_starts_hear_interrupts(method: StartMethod) {
+    let output = |()| Command::new("sh").args(["-c", "kill -INT $$; echo deaf"]).output().unwrap().stdout;
+    assert_eq!(spawn(method, output, ()).unwrap().join().unwrap(), b"");
 }
 
 fn an_interrupt_ends_a_child_that_has_it_so(method: StartMethod) {
