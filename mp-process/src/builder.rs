@@ -466,7 +466,9 @@ impl Builder {
     ///
     /// # Errors
     /// As [`spawn`](Self::spawn), and if this process has threads of its own: their
-    /// locks would never be released in the child. The library's threads do not count.
+    /// locks would never be released in the child. The library's threads do not count. The
+    /// system may list a thread for a moment after it was joined, so before a fork is refused
+    /// the threads are given half a second to be gone, in which this waits.
     ///
     /// # Examples
     /// ```

@@ -14,7 +14,7 @@ use crate::error::{Kind, ProcessError};
 use crate::exit;
 use crate::fork_server::{ForkServer, Seat};
 use crate::sys::setup;
-use crate::sys::start::{self as sys, Born, Gone, Server};
+use crate::sys::start::{self as sys, Born, Server};
 
 /// How a process comes into being.
 ///
@@ -40,7 +40,8 @@ pub enum StartMethod {
     ForkServer,
     /// This process is forked: the child begins with a copy of all its memory. It is
     /// refused while the program has threads of its own, because whatever they have
-    /// locked would stay locked in the child.
+    /// locked would stay locked in the child. One that has just ended is given half a second
+    /// to be gone, which a refusal therefore takes.
     Fork,
 }
 
@@ -148,7 +149,7 @@ fn child_of(server: &ForkServer, launch: &Launch, seat: &mut Seat) -> io::Result
     {
         return result;
     }
-    server.launch(launch, seat)?.child().unwrap_or_else(|Gone| Err(Gone.into()))
+    server.launch(launch, seat)?.child().unwrap_or_else(|gone| Err(gone.into()))
 }
 
 /// Starts the server, so that it is known whether that can be done.

@@ -5,7 +5,7 @@
 //! | item | what it is |
 //! |---|---|
 //! | `image::{Image, Image::current}` | this program in memory: its identity, the offset of a function, the function at an offset |
-//! | `start::{AVAILABLE, Born, Told, spawn, Server, Gone, discard, tend, fork, threads_of_the_program}` | make a process at the other end of a link, and collect what dead servers of them leave behind |
+//! | `start::{AVAILABLE, Born, Told, spawn, Server, discard, tend, fork, threads_of_the_program}` | make a process at the other end of a link, and collect what dead servers of them leave behind |
 //! | `end::{Request, of_process, collect, signal, kill_tree}` | know how a process ended, and bring its end about |
 //! | `before_main` | the macro `__before_main!`: have a function run before `main` |
 //! | `boot::{summons, stand_in_for_std, set_process_name}` | in a child: take the link, tie its life to its owner, keep Ctrl-C out |

@@ -7,7 +7,7 @@ use ipc_core::Handle;
 use crate::start::StartMethod;
 
 pub(crate) use super::fork::{fork, threads_of_the_program};
-pub(crate) use super::server::{Gone, Server, Told, discard, tend};
+pub(crate) use super::server::{Server, Told, discard, tend};
 pub(crate) use super::spawn::spawn;
 
 pub(crate) const AVAILABLE: &[StartMethod] =

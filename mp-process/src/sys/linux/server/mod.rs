@@ -62,13 +62,19 @@ enum Reply {
     Failed(String),
 }
 
-/// The server does not answer, or not in its own words.
+/// The server does not answer, or not in its own words, or its answer cannot be taken for this reason.
 #[derive(Debug)]
-pub(crate) struct Gone;
+pub(crate) struct Gone(Option<io::Error>);
 
 impl From<Gone> for io::Error {
-    fn from(Gone: Gone) -> Self {
-        Self::other("the server of forks has ended")
+    fn from(Gone(why): Gone) -> Self {
+        why.unwrap_or_else(|| Self::other("the server of forks has ended"))
+    }
+}
+
+impl From<RecvError> for Gone {
+    fn from(error: RecvError) -> Self {
+        Self(if let RecvError::Io(why) = error { Some(why) } else { None })
     }
 }
 
@@ -177,17 +183,17 @@ impl Server {
 
     fn ask(&mut self) -> Result<(), Gone> {
         let mut packet = Packet::new();
-        packet.append(&Request).map_err(|_| Gone)?;
-        self.link.send(&mut packet, deadline()).map_err(|_| Gone)?;
+        packet.append(&Request).map_err(|_| Gone(None))?;
+        self.link.send(&mut packet, deadline()).map_err(|_| Gone(None))?;
         self.owes = true;
         Ok(())
     }
 
     fn reply(&mut self, deadline: Option<Instant>) -> Result<io::Result<(Born, SocketLink)>, Gone> {
         let mut reply = Packet::new();
-        self.link.recv(&mut reply, deadline).map_err(|_| Gone)?;
+        self.link.recv(&mut reply, deadline)?;
         self.owes = false;
-        match reply.read::<Reply>().map_err(|_| Gone)? {
+        match reply.read::<Reply>().map_err(|_| Gone(None))? {
             Reply::Started { pid, relayed, end, socket } => {
                 let relay = relayed.then(|| Arc::clone(&self.end));
                 let pid = pid.unsigned_abs();
