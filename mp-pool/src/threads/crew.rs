@@ -130,11 +130,12 @@ impl Crew {
         is_missing
     }
 
-    /// The thread that was counted could not be started: there are as many as there are.
+    /// The thread that was counted could not be started: there are as many as there are, unless
+    /// fewer are wanted by now.
     pub(super) fn give_up_entering(&self) {
         let mut state = self.lock();
         state.staying -= 1;
-        state.wanted = state.staying;
+        state.wanted = state.wanted.min(state.staying);
     }
 
     /// Takes no more jobs.
