@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::thread;
 
 use ipc_core::link::{Capabilities, Link};
-use ipc_core::{Arm, Connection};
+use ipc_core::{Arm, Connection, SendError};
 
 use super::*;
 use crate::Manager;
