@@ -25,7 +25,8 @@ pub struct MethodInfo {
     /// Whether it may change the object, and so runs alone.
     pub changes: bool,
     /// Whether [`call_by_name`](crate::ObjectRef::call_by_name) takes it. Of this crate's objects a few
-    /// methods are those of their proxies alone: what brings a guard, or runs a function of the caller's.
+    /// methods are those of their proxies alone: what brings a guard, runs a function of the caller's, or
+    /// is done at the caller.
     pub by_name: bool,
 }
 

@@ -489,7 +489,7 @@ fn number(reply: Result<Reply, ManagerError>, object: &ObjectRef) -> Result<usiz
 fn bounds(range: &impl RangeBounds<usize>) -> (u64, u64) {
     let from = match range.start_bound() {
         Bound::Included(from) => *from as u64,
-        Bound::Excluded(from) => *from as u64 + 1,
+        Bound::Excluded(from) => (*from as u64).saturating_add(1),
         Bound::Unbounded => 0,
     };
     let to = match range.end_bound() {

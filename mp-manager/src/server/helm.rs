@@ -436,8 +436,8 @@ impl Helm {
     fn let_in(&mut self, server: &Arc<Server>) {
         let Some(listener) = &self.listener else { return };
         while let Ok(accepted) = listener.accept_link(Some(Instant::now())) {
-            let beyond =
-                (self.sessions.len() + 1).saturating_sub(server.limits.clients + server.grace.clients());
+            let most = server.limits.clients.saturating_add(server.grace.clients());
+            let beyond = (self.sessions.len() + 1).saturating_sub(most);
             if beyond > TO_BE_TOLD {
                 continue;
             }
