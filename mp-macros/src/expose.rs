@@ -97,7 +97,8 @@ fn exposed(options: &Options, place: Place<'_>, candidates: &[Candidate<'_>]) ->
     }
     let unknown = options.exposed.iter().flatten().filter_map(|name| unknown(name, place, candidates));
     errors.extend(unknown);
-    errors.extend(names::clashes(&found));
+    let besides: &[_] = if matches!(place, Place::Module) { &names::OF_MODULES } else { &[] };
+    errors.extend(names::clashes(&found, besides));
     let all = errors.into_iter().reduce(|mut all, error| {
         all.combine(error);
         all

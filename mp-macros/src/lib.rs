@@ -87,7 +87,7 @@ mod tests;
 /// Methods that take `self` by value, borrow an argument or a value, are generic,
 /// `async`, `unsafe` or `extern`: an error says so, at the place. Type parameters belong to
 /// the `impl` block. Nor can those whose names the proxy has already: `host`, `with_timeout`, `create` beside
-/// `new`, and `get_async` beside `get`.
+/// `new` or in a module, and `get_async` beside `get`.
 #[proc_macro_attribute]
 pub fn object(options: TokenStream, item: TokenStream) -> TokenStream {
     let options = parse_macro_input!(options as options::Options);

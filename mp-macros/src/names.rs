@@ -24,8 +24,11 @@ const OWN: [(&str, &str); 2] = [
     ("with_timeout", "which gives calls another deadline"),
 ];
 
-/// An error for each function whose name the proxy has already.
-pub(crate) fn clashes(exposed: &Exposed) -> Vec<syn::Error> {
+/// What the proxy of a module has besides.
+pub(crate) const OF_MODULES: [(&str, &str); 1] = [("create", "which makes an object with these functions")];
+
+/// An error for each function whose name the proxy has already, or is one of those that it has `besides`.
+pub(crate) fn clashes(exposed: &Exposed, besides: &[(&str, &str)]) -> Vec<syn::Error> {
     let Exposed { methods, constructors } = exposed;
     let all = || methods.iter().chain(constructors);
     let mut errors = Vec::new();
@@ -36,8 +39,8 @@ pub(crate) fn clashes(exposed: &Exposed) -> Vec<syn::Error> {
                 .push(error(&function.name, "there are two of this name: a proxy calls them by their names"));
         }
     }
-    for (name, what) in OWN {
-        errors.extend(all().filter(|function| function.name == name).map(|function| own(function, what)));
+    for (name, what) in OWN.iter().chain(besides) {
+        errors.extend(all().filter(|function| function.name == *name).map(|function| own(function, what)));
     }
     for method in methods {
         let name = format!("{}_async", method.name);

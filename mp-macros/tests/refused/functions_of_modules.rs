@@ -31,6 +31,9 @@ pub mod operator {
     pub fn host() {}
     //     ^^^^ give this one another name
 
+    pub fn create() {}
+    //     ^^^^^^ which makes an object with these functions: give this one another name
+
     // What is not exposed may be anything.
     pub(super) fn smallest<T: Ord>(values: &[T]) -> Option<&T> {
         values.iter().min()
