@@ -84,7 +84,8 @@ impl<R> AsyncReply<R> {
         match &self.state {
             State::Away { client, begun, batch } => {
                 send_batch(batch.as_ref());
-                client.await_any(&[*begun], Duration::MAX, deadline).is_some()
+                // Whoever asks again and again for no time at all finds what has come, too.
+                client.await_any(&[*begun], Duration::MAX, deadline).is_some() || self.is_ready()
             }
             State::Home(call) => call.wait_until(deadline),
             State::Taken => true,

@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         what_waits_is_asked_ahead,
         a_reply_that_is_dropped_holds_nothing,
         the_first_of_many,
+        a_fork_does_not_take_its_parents_answers,
         a_reply_is_asked_again_after_the_time,
         a_reply_that_will_not_come_is_ready,
         in_the_server_too,
@@ -155,6 +156,13 @@ fn a_reply_is_asked_again_after_the_time() {
     assert!(next.wait_timeout(Duration::ZERO));
     assert_eq!(next.get_timeout(Duration::ZERO).unwrap().unwrap(), "late");
     put.unwrap().join().unwrap();
+    // Who asks for no time at all reads what has come as well, and nobody else does.
+    let mut polled = queue.get_async().unwrap();
+    assert!(polled.get_timeout(Duration::ZERO).is_none());
+    let put =
+        Process::spawn(|queue: QueueProxy<String>| queue.put(&"polled".to_owned()).unwrap(), queue.clone());
+    soon("it is polled", || matches!(polled.get_timeout(Duration::ZERO), Some(Ok(item)) if item == "polled"));
+    put.unwrap().join().unwrap();
     // It was given once, and no item with it.
     assert!(next.is_ready() && next.get_timeout(Duration::ZERO).unwrap().is_err() && next.get().is_err());
     queue.put(&"next".to_owned()).unwrap();
@@ -186,6 +194,26 @@ fn a_reply_that_will_not_come_is_ready() {
     soon("the other is ready too", || polled.is_ready());
     assert!(waited.get_timeout(Duration::ZERO).unwrap().unwrap_err().is_gone());
     assert!(polled.get().unwrap_err().may_have_run());
+}
+
+fn a_fork_does_not_take_its_parents_answers() {
+    let manager = Manager::start().unwrap();
+    // The process that forks has no threads but the library's.
+    let child = Process::spawn(ask_and_fork, manager.queue().unwrap());
+    let ((is_ready, waited, why), item) = child.unwrap().join().unwrap();
+    assert!(is_ready && waited && why.contains("forked"), "{why}");
+    assert_eq!(item, 7);
+}
+
+fn ask_and_fork(queue: QueueProxy<u8>) -> ((bool, bool, String), u8) {
+    let mut reply = queue.get_async().unwrap();
+    let fork = Process::fork(|| {
+        // By a reference of its own; the parent's answer is there then.
+        queue.put(&7).unwrap();
+        let (is_ready, waited) = (reply.is_ready(), reply.wait_timeout(LONG));
+        (is_ready, waited, reply.get_timeout(LONG).unwrap().unwrap_err().to_string())
+    });
+    (fork.unwrap().join().unwrap(), reply.get().unwrap())
 }
 
 fn the_first_of_many() {

@@ -219,6 +219,9 @@ impl Client {
         begun: Begun,
         patience: Duration,
     ) -> Result<(Packet, Vec<u64>), ManagerError> {
+        if self.is_inherited() {
+            return Err(Kind::InFlight(INHERITED.to_owned()).into());
+        }
         let (packet, tail) = self.await_answer(begun.call, patience).inspect_err(|_| self.give_up(begun))?;
         match tail.kind {
             AnswerKind::Fault(fault) => Err(fault.into()),
@@ -254,8 +257,9 @@ impl Client {
         self.waiting.attend(begun.call);
     }
 
+    /// Whether the answer is here, as far as some thread has read for all, or will not come.
     pub(crate) fn has_answer(&self, begun: Begun) -> bool {
-        self.waiting.has_answer(begun.call)
+        self.is_inherited() || self.waiting.has_answer(begun.call)
     }
 
     fn await_answer(&self, call: u64, patience: Duration) -> Result<(Packet, Tail), ManagerError> {
@@ -277,6 +281,9 @@ impl Client {
         patience: Duration,
         deadline: Option<Instant>,
     ) -> Option<usize> {
+        if self.is_inherited() {
+            return (!calls.is_empty()).then_some(0);
+        }
         calls.iter().for_each(|begun| self.waiting.attend(begun.call));
         let calls: Vec<u64> = calls.iter().map(|begun| begun.call).collect();
         self.waiting.wait_any(
@@ -383,6 +390,9 @@ pub(crate) fn at_once() -> Option<Instant> {
 /// What a caller is told of a manager that takes and says nothing any more.
 const GONE: &str = "it has ended, or the connection to it was cut; connect again when it is there again, or have \
                     `Manager::reconnect` do so";
+
+/// What a fork is told of a call of its parent's.
+const INHERITED: &str = "the process that this one was forked from has made it, and its answer goes there";
 
 fn unreadable(error: &RecvError) -> String {
     match error {
