@@ -63,7 +63,7 @@ fn main() -> ExitCode {
     ] {
         trials.extend(plays(name, role, &["spawn", "forkserver", "fork"]));
     }
-    // With a server, a child of which it tells in vain, for want of a descriptor, may stay uncollected for a while.
+    // With a server, a child of which it tells in vain may stay uncollected for a while.
     trials.extend(plays("hardly_a_handle_is_an_error_that_leaves_nothing", "full", &["spawn", "fork"]));
     for (name, role) in [
         ("many_threads_start_children", "crowd"),
