@@ -85,7 +85,10 @@ mod sys {
                 let first = sleepers.iter().position(|(place, _)| *place == address(word));
                 let woken = first.map(|first| sleepers.remove(first).1);
                 drop(sleepers);
-                woken.iter().for_each(Thread::unpark);
+                match woken {
+                    Some(woken) => woken.unpark(),
+                    None => return,
+                }
             }
         }
 
@@ -154,7 +157,7 @@ fn a_held_turn_comes_back_to_those_who_wait() {
         Turn::hold(place);
         assert!(matches!(turn.take(None), Err(NoTurn::Reentrant)));
         turn.let_go();
-        others.map(|other| other.join().unwrap());
+        let _ = others.map(|other| other.join().unwrap());
         assert_eq!(turn.take(None).unwrap().count(), 3);
     });
 }
@@ -188,6 +191,19 @@ fn who_gives_up_costs_nobody_the_wake() {
         turn.let_go();
         let wrote = patient.join().unwrap() + hasty.join().unwrap();
         assert_eq!(turn.take(None).unwrap().count(), 1 + wrote);
+    });
+}
+
+#[test]
+fn who_is_overtaken_shuts_the_gate_and_opens_it() {
+    check(|| {
+        let turn = Arc::new(Turn::new(Place::new()));
+        let others = [write(&turn, None), write(&turn, deadline::now())];
+        for _ in 0..2 {
+            turn.take(None).unwrap().write();
+        }
+        let wrote: u64 = others.map(|other| other.join().unwrap()).iter().sum();
+        assert_eq!(turn.take(None).unwrap().count(), 2 + wrote);
     });
 }
 
@@ -390,7 +406,23 @@ mod mutants {
                 thread::spawn(move || write(&other))
             });
             write(&turn);
-            others.map(|other| other.join().unwrap());
+            let _ = others.map(|other| other.join().unwrap());
+        });
+    }
+
+    #[test]
+    #[should_panic(expected = "deadlock")]
+    fn a_gate_opened_without_a_wake() {
+        check(|| {
+            let gate = Arc::new(AtomicU32::new(1));
+            let shut = Arc::clone(&gate);
+            let one_who_comes = thread::spawn(move || {
+                while shut.load(Ordering::Relaxed) != 0 {
+                    futex::wait(&shut, 1, None).unwrap();
+                }
+            });
+            gate.fetch_sub(1, Ordering::Relaxed);
+            one_who_comes.join().unwrap();
         });
     }
 

@@ -26,11 +26,20 @@ const HELD: u32 = 1;
 /// A thread holds it, and others may sleep on the word.
 const CONTENDED: u32 = 2;
 
+/// Who has been woken so often, and found that another thread was quicker, is let go first.
+const IN_VAIN: u32 = if cfg!(under_loom) { 1 } else { 8 };
+
 /// A mutex whose lock has a deadline, and which tells its own holder apart from
 /// another one. A panic under it changes nothing: what it guards is committed in
 /// single steps.
+///
+/// It goes to whoever comes first, so that a thread that takes it again and again waits for
+/// nobody's wake; but one that was woken [in vain](IN_VAIN) shuts a gate, at which those that
+/// come stand until it has had its turn.
 pub(crate) struct Turn<T> {
     state: AtomicU32,
+    /// How many threads shut the gate.
+    overtaken: AtomicU32,
     holder: AtomicU64,
     /// It is held without a guard.
     is_held: AtomicBool,
@@ -51,16 +60,21 @@ pub(crate) enum NoTurn {
 
 impl<T> Turn<T> {
     pub(crate) fn new(value: T) -> Self {
-        let (state, holder) = (AtomicU32::new(FREE), AtomicU64::new(NOBODY));
-        Self { state, holder, is_held: AtomicBool::new(false), value: UnsafeCell::new(value) }
+        Self {
+            state: AtomicU32::new(FREE),
+            overtaken: AtomicU32::new(0),
+            holder: AtomicU64::new(NOBODY),
+            is_held: AtomicBool::new(false),
+            value: UnsafeCell::new(value),
+        }
     }
 
     /// Waits for the turn.
     #[inline]
     pub(crate) fn take(&self, deadline: Option<Instant>) -> Result<TurnGuard<'_, T>, NoTurn> {
         // ORDERING: what the last holder did is visible.
-        let taken = self.state.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed);
-        if taken.is_err() {
+        let take = || self.state.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed);
+        if self.overtaken.load(Ordering::Relaxed) != 0 || take().is_err() {
             self.take_slowly(deadline)?;
         }
         self.holder.store(this_thread(), Ordering::Relaxed);
@@ -109,16 +123,54 @@ impl<T> Turn<T> {
         if self.holder.load(Ordering::Relaxed) == this_thread() {
             return Err(NoTurn::Reentrant);
         }
+        self.stand_at_the_gate(deadline)?;
+        let mut waits = 0;
+        let mut gate = None;
         // Also a thread that gives up leaves the word so: the holder wakes one in vain.
         // ORDERING: as in `take`.
         while self.state.swap(CONTENDED, Ordering::Acquire) != FREE {
             if deadline::expired(deadline) {
                 return Err(NoTurn::Timeout);
             }
+            if waits == IN_VAIN {
+                gate = Some(Gate::shut(&self.overtaken));
+            }
+            waits += 1;
             // An error of the kernel here means only that the loop looks again.
             let _ = futex::wait(&self.state, CONTENDED, deadline);
         }
+        drop(gate);
         Ok(())
+    }
+
+    /// Waits while others, who were overtaken, are to go first.
+    fn stand_at_the_gate(&self, deadline: Option<Instant>) -> Result<(), NoTurn> {
+        // ORDERING: the gate guards nothing, it only makes late; `state` says whose turn it is.
+        loop {
+            match self.overtaken.load(Ordering::Relaxed) {
+                0 => return Ok(()),
+                _ if deadline::expired(deadline) => return Err(NoTurn::Timeout),
+                // As above.
+                count => drop(futex::wait(&self.overtaken, count, deadline)),
+            }
+        }
+    }
+}
+
+/// Shuts the gate of a turn until it is dropped.
+struct Gate<'a>(&'a AtomicU32);
+
+impl<'a> Gate<'a> {
+    fn shut(overtaken: &'a AtomicU32) -> Self {
+        overtaken.fetch_add(1, Ordering::Relaxed);
+        Self(overtaken)
+    }
+}
+
+impl Drop for Gate<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+        futex::wake(self.0, u32::MAX);
     }
 }
 
@@ -207,6 +259,40 @@ mod tests {
             }
         });
         assert_eq!(*turn.take(None).unwrap(), 80_000);
+    }
+
+    #[test]
+    fn one_that_takes_it_again_and_again_lets_others_have_it() {
+        let turn = Turn::new(());
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        let _turn = turn.take(None).unwrap();
+                        std::thread::sleep(Duration::from_micros(300));
+                    }
+                });
+            }
+            let patience = Duration::from_secs(20);
+            let had: Vec<_> = (0..20).map(|_| turn.take(deadline::after(patience)).is_ok()).collect();
+            done.store(true, Ordering::Relaxed);
+            assert_eq!(had, [true; 20]);
+        });
+    }
+
+    #[test]
+    fn who_comes_waits_for_one_that_was_overtaken() {
+        let turn = Turn::new(1);
+        let gate = Gate::shut(&turn.overtaken);
+        assert_eq!(turn.take(deadline::now()).unwrap_err(), NoTurn::Timeout);
+        std::thread::scope(|scope| {
+            let one_who_comes = scope.spawn(|| *turn.take(None).unwrap());
+            std::thread::sleep(Duration::from_millis(5));
+            assert!(!one_who_comes.is_finished());
+            drop(gate);
+            assert_eq!(one_who_comes.join().unwrap(), 1);
+        });
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub fn wait_on(word: &AtomicU32, expected: u32, deadline: Option<Instant>) -> io
 
 /// Wakes up to `count` of those that sleep on `word`, in whatever process.
 pub fn wake(word: &AtomicU32, count: u32) {
-    sys::futex::wake(word, count.min(u32::MAX >> 1));
+    sys::futex::wake(word, count);
 }
 
 /// What [`change_and_wake`] does to a word; the numbers are below 2,048.
@@ -86,7 +86,7 @@ pub enum Change {
 /// # Errors
 /// What the system says; nothing is changed then.
 pub fn change_and_wake(word: &AtomicU32, change: Change, count: u32) -> io::Result<()> {
-    sys::futex::change_and_wake(word, change, count.min(u32::MAX >> 1))
+    sys::futex::change_and_wake(word, change, count)
 }
 
 /// The CPU that this thread runs on, as of now; `None` where the system does not say.

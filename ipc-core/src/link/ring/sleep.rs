@@ -164,7 +164,7 @@ pub(super) fn disturb(own: &Side) {
 
 /// Wakes whoever sleeps on `word` in this or another process.
 fn wake_all(word: &AtomicU32) {
-    futex::wake(word, u32::MAX >> 1);
+    futex::wake(word, u32::MAX);
 }
 
 #[cfg(test)]

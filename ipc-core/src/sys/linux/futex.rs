@@ -20,10 +20,13 @@ pub(crate) fn wait(word: &AtomicU32, expected: u32, deadline: Option<Instant>) -
     }
 }
 
+/// The kernel takes a number with a sign, and for a negative one wakes one.
+const MOST: u32 = u32::MAX >> 1;
+
 /// Wakes up to `count` sleepers of `word`.
 pub(crate) fn wake(word: &AtomicU32, count: u32) {
     // The only failures are a bad address and bad flags: neither can happen here.
-    let _ = futex::wake(word, futex::Flags::empty(), count);
+    let _ = futex::wake(word, futex::Flags::empty(), count.min(MOST));
 }
 
 /// Changes `word` and wakes up to `count` of its sleepers in one step of the
@@ -36,6 +39,6 @@ pub(crate) fn change_and_wake(word: &AtomicU32, change: Change, count: u32) -> i
         Change::Set(value) => (futex::WakeOp::Set, value),
     };
     let never = (futex::WakeOpCmp::Lt, 0);
-    futex::wake_op(word, futex::Flags::empty(), count, 0, word, op, never.0, argument, never.1)?;
+    futex::wake_op(word, futex::Flags::empty(), count.min(MOST), 0, word, op, never.0, argument, never.1)?;
     Ok(())
 }
