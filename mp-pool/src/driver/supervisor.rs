@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
@@ -226,15 +226,35 @@ impl Driver {
 /// Runs callbacks one after the other on a thread of their own, so that a slow one
 /// holds up no pool. A panic in one is caught where it was made.
 pub(crate) fn run_elsewhere(call: Call) {
-    static CALLS: OnceLock<Mutex<Option<Sender<Call>>>> = OnceLock::new();
-    let mut calls = CALLS.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
-    let sender = calls.get_or_insert_with(|| {
-        let (sender, queue) = channel();
-        // Without a thread the queue goes, and the callbacks with it.
-        let _ = std::thread::Builder::new().name("mp-callbacks".into()).spawn(move || run_all(queue));
-        sender
-    });
+    static CALLS: LazyLock<Calls> = LazyLock::new(Calls::new);
+    let sender = CALLS.sender.lock().unwrap_or_else(PoisonError::into_inner);
     let _ = sender.send(call);
+    if CALLS.unserved().is_some() {
+        let serve = || {
+            let queue = CALLS.unserved().take();
+            queue.into_iter().for_each(run_all);
+        };
+        // Where no thread can be had now, the next callback tries again, and the queue is kept.
+        let _ = std::thread::Builder::new().name("mp-callbacks".into()).spawn(serve);
+    }
+}
+
+/// Callbacks on their way to the thread that runs them.
+struct Calls {
+    sender: Mutex<Sender<Call>>,
+    /// Until a thread has taken it.
+    queue: Mutex<Option<Receiver<Call>>>,
+}
+
+impl Calls {
+    fn new() -> Self {
+        let (sender, queue) = channel();
+        Self { sender: Mutex::new(sender), queue: Mutex::new(Some(queue)) }
+    }
+
+    fn unserved(&self) -> MutexGuard<'_, Option<Receiver<Call>>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 thread_local! {

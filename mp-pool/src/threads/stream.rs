@@ -25,7 +25,7 @@ const AHEAD: usize = 16;
 
 /// How many items of a map of `items` make a task.
 pub(super) fn chunk_size(items: usize, threads: usize) -> usize {
-    items.div_ceil(4 * threads).clamp(1, LARGEST)
+    items.div_ceil(threads.saturating_mul(4)).clamp(1, LARGEST)
 }
 
 /// What is run with each item, and the state of the thread that runs it.
@@ -104,7 +104,7 @@ where
             taken: 0,
             limit: usize::MAX,
             under_way: 0,
-            appetite: TASKS_EACH * place.crew.wanted(),
+            appetite: TASKS_EACH.saturating_mul(place.crew.wanted()),
             tell,
             told,
             forsaken: Arc::default(),
@@ -136,7 +136,7 @@ where
     /// Gives the threads as many items as they have use for.
     fn feed(&mut self) {
         // Threads may have been added.
-        self.appetite = TASKS_EACH * self.place.crew.wanted();
+        self.appetite = TASKS_EACH.saturating_mul(self.place.crew.wanted());
         while !self.exhausted && self.under_way < self.appetite && self.taken < self.limit {
             self.pass_panic_on();
             let mut chunk: Vec<I::Item> = Vec::new();
@@ -367,7 +367,8 @@ where
                 return Ok(Some(outcome));
             }
             let stream = &mut self.unordered.stream;
-            stream.limit = self.next + AHEAD * stream.appetite * stream.size;
+            stream.limit =
+                self.next.saturating_add(AHEAD.saturating_mul(stream.appetite).saturating_mul(stream.size));
             match self.unordered.next_placed(deadline)? {
                 Some((index, outcome)) => self.early.insert(index, outcome),
                 None => return Ok(self.last()),
