@@ -35,13 +35,20 @@ pub(crate) fn output(command: &mut Command) -> Result<String, Failure> {
 
 /// Runs a command, shown as it writes, and shows each line of its output to `see` as well.
 pub(crate) fn watch(command: &mut Command, mut see: impl FnMut(&str)) -> Result<(), Failure> {
+    follow(command, |line| {
+        println!("{line}");
+        see(line);
+    })
+}
+
+/// Runs a command, and shows each line of its output to `see`.
+pub(crate) fn follow(command: &mut Command, mut see: impl FnMut(&str)) -> Result<(), Failure> {
     let started = command.stdout(Stdio::piped()).spawn();
     let mut child = started.map_err(|error| named(command, &error))?;
     if let Some(stdout) = child.stdout.take() {
         for line in BufReader::new(stdout).split(b'\n') {
             let line = line?;
             let line = String::from_utf8_lossy(&line);
-            println!("{line}");
             see(&line);
         }
     }
