@@ -14,7 +14,7 @@ use crate::sys::{handles, names, tag};
 /// counted and not time, most of which may go by while the machine does something else.
 const LOOKS: u32 = 200;
 /// For how long it is looked for at least by those for whom a level that does not come is a failure.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// How long is slept between two looks.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -75,12 +75,8 @@ impl Census {
         self.level_in(Duration::ZERO)
     }
 
-    /// As [`level`](Census::level), and far more patient: what is there at the end has been left.
-    pub(crate) fn level_at_last(&self) -> Result<(), Leaks> {
-        self.level_in(PATIENCE)
-    }
-
-    fn level_in(&self, at_least: Duration) -> Result<(), Leaks> {
+    /// As [`level`](Census::level), for so long at least.
+    pub(crate) fn level_in(&self, at_least: Duration) -> Result<(), Leaks> {
         let begun = Instant::now();
         for _ in (1..).take_while(|look| *look < LOOKS || begun.elapsed() < at_least) {
             if self.diff().is_empty() {
@@ -99,7 +95,7 @@ impl Census {
     /// When something is left over; the message lists it.
     #[track_caller]
     pub fn assert_level(&self) {
-        if let Err(leaks) = self.level_at_last() {
+        if let Err(leaks) = self.level_in(PATIENCE) {
             panic!("{leaks}");
         }
     }

@@ -11,7 +11,7 @@ use ipc_core::raw::{DeathNotice, ProcessId, Region};
 use libtest_mimic::{Arguments, Completion, Failed};
 
 use super::Trial;
-use crate::census::Census;
+use crate::census::{Census, PATIENCE};
 use crate::sys::tag;
 
 /// How long a trial may take, beside [`soak_time`], when nothing else is said.
@@ -37,12 +37,19 @@ pub struct Suite {
     timeout: Duration,
     warm_up: Vec<fn()>,
     census: bool,
+    patience: Duration,
 }
 
 impl Suite {
     /// A suite with a watchdog of [`DEFAULT_TIMEOUT`] and with a census at its end.
     pub fn new(trials: Vec<Trial>) -> Self {
-        Suite { trials, timeout: DEFAULT_TIMEOUT + soak_time(), warm_up: Vec::new(), census: true }
+        Suite {
+            trials,
+            timeout: DEFAULT_TIMEOUT + soak_time(),
+            warm_up: Vec::new(),
+            census: true,
+            patience: PATIENCE,
+        }
     }
 
     /// Sets how long a trial may take that says nothing itself.
@@ -64,6 +71,13 @@ impl Suite {
     #[must_use]
     pub fn without_census(mut self) -> Self {
         self.census = false;
+        self
+    }
+
+    /// Sets for how long the census at the end waits, at the least, for what is left to go away.
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
         self
     }
 
@@ -90,7 +104,7 @@ impl Suite {
         if !arguments.list {
             open_office_of_deaths();
         }
-        let closing = Closing::new();
+        let closing = Closing::new(self.patience);
         if threads == 1 {
             trials.push(closing.trial());
         }
@@ -125,18 +139,19 @@ impl fmt::Debug for Suite {
 struct Closing {
     start: Arc<Census>,
     done: Arc<AtomicBool>,
+    patience: Duration,
 }
 
 impl Closing {
-    fn new() -> Self {
-        Closing { start: Arc::new(Census::take()), done: Arc::new(AtomicBool::new(false)) }
+    fn new(patience: Duration) -> Self {
+        Closing { start: Arc::new(Census::take()), done: Arc::new(AtomicBool::new(false)), patience }
     }
 
     fn trial(&self) -> libtest_mimic::Trial {
-        let (start, done) = (Arc::clone(&self.start), Arc::clone(&self.done));
+        let (start, done, patience) = (Arc::clone(&self.start), Arc::clone(&self.done), self.patience);
         libtest_mimic::Trial::ignorable_test("census", move || {
             done.store(true, Ordering::Relaxed);
-            start.level_at_last().map_err(Failed::from)?;
+            start.level_in(patience).map_err(Failed::from)?;
             Ok(Completion::Completed)
         })
     }
@@ -146,7 +161,7 @@ impl Closing {
     }
 
     fn check_unlisted(&self, otherwise: ExitCode) -> ExitCode {
-        match self.start.level_at_last() {
+        match self.start.level_in(self.patience) {
             Ok(()) => otherwise,
             Err(leaks) => {
                 eprintln!("census: {leaks}");
