@@ -71,7 +71,8 @@ pub(super) fn on_one_core(workspace: &Workspace, totals: &mut Totals) -> Result<
         for core in cores.into_iter().take(2) {
             let (next, ends) = (&next, &ends);
             scope.spawn(move || {
-                while let Some(suite) = lock(next).next() {
+                let take = || lock(next).next();
+                while let Some(suite) = take() {
                     let end = on_core(core, suite);
                     lock(ends).push(end);
                 }
