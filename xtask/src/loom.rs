@@ -19,7 +19,7 @@ const MODELS: [&str; 3] = [
 /// a folder of its own, because all dependencies are built anew for it.
 pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
     for models in MODELS {
-        let line = format!("cargo test --release --quiet --target-dir target/loom {models}");
+        let line = format!("cargo test --profile models --quiet --target-dir target/loom {models}");
         show(command(&workspace.root, &line).env("RUSTFLAGS", "--cfg under_loom"))?;
     }
     Ok(())
