@@ -1,6 +1,6 @@
 //! A user's crate outside of the workspace, built in ways that change what a function is,
 //! or how a program ends, and run: under the usual test harness, in a process for each
-//! test, small and without symbols, static, and without unwinding.
+//! test, small and without symbols, without unwinding, and static as well.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,16 +33,14 @@ pub(crate) fn run(workspace: &Workspace) -> Result<Done, Failure> {
     }
     println!("     fat LTO, opt-level 3, stripped");
     fixture.run("smallest", None)?;
+    println!("     panic=abort");
+    fixture.run("abort", None)?;
     match output(&mut command(&workspace.root, &format!("rustup target add {STATIC}"))) {
         Ok(_) => {
             println!("     static, panic=abort");
             fixture.run("abort", Some(STATIC))?;
         }
-        Err(failure) => {
-            println!("     skipped: static ({failure})");
-            println!("     panic=abort");
-            fixture.run("abort", None)?;
-        }
+        Err(failure) => println!("     skipped: static ({failure})"),
     }
     Ok(Done::Passed)
 }
