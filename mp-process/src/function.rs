@@ -11,8 +11,9 @@
 use std::fmt;
 use std::ops::Deref;
 
-use serde::de::{Deserializer, Error as _};
-use serde::ser::{Error as _, Serializer};
+use ipc_core::raw::{deserialize_error, serialize_error};
+use serde::de::Deserializer;
+use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
 use crate::sys::image::Image;
@@ -170,26 +171,26 @@ fn type_hash<F: ?Sized>() -> u64 {
 /// Writes the function of type `F` at `address`.
 fn write<F: ?Sized, S: Serializer>(address: usize, serializer: S) -> Result<S::Ok, S::Error> {
     if !ipc_core::encoding_message() {
-        return Err(S::Error::custom("a function can be serialised only inside a message"));
+        return Err(serialize_error("a function can be serialised only inside a message"));
     }
-    let offset = Image::current().offset_of(address).ok_or_else(|| S::Error::custom(FOREIGN_CODE))?;
+    let offset = Image::current().offset_of(address).ok_or_else(|| serialize_error(FOREIGN_CODE))?;
     Wire { offset: offset as u64, type_hash: type_hash::<F>() }.serialize(serializer)
 }
 
 /// Reads the address of a function of type `F`.
 fn read<'de, F: ?Sized, D: Deserializer<'de>>(deserializer: D) -> Result<*const (), D::Error> {
     if !ipc_core::decoding_from_own_tree() {
-        return Err(D::Error::custom("a function is taken only from a process of this program's tree"));
+        return Err(deserialize_error("a function is taken only from a process of this program's tree"));
     }
     let wire = Wire::deserialize(deserializer)?;
     if wire.type_hash != type_hash::<F>() {
-        return Err(D::Error::custom("the function has another type"));
+        return Err(deserialize_error("the function has another type"));
     }
     let offset = usize::try_from(wire.offset).ok();
     let address = offset.and_then(|offset| Image::current().address_of(offset));
     address
         .map(|address| address as *const ())
-        .ok_or_else(|| D::Error::custom("no function lies where the message says"))
+        .ok_or_else(|| deserialize_error("no function lies where the message says"))
 }
 
 pub(crate) const FOREIGN_CODE: &str = "the function's code lies in a shared library, which has another place in another process: \

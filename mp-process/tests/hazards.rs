@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::{builder, spawn};
 use ipc_core::raw::{Acquired, Region, RobustMutex, ThreadId};
-use mp_process::{StartMethod, current_process};
+use mp_process::{Function, StartMethod, current_process};
 use mp_testkit::chaos;
 use serde::de::{Deserialize, Deserializer};
 use serde::ser::{Serialize, Serializer};
@@ -22,6 +22,7 @@ common::tests![
     a_payload_that_panics_when_dropped_is_an_error,
     a_payload_thrown_without_the_hook_keeps_its_own_text,
     a_panic_of_the_task_prints_nothing_and_one_of_a_thread_prints,
+    a_function_of_a_shared_library_is_an_error_that_says_what_to_do,
     a_stopped_child_with_a_large_argument_holds_nobody_up,
     a_mutex_that_a_child_holds_when_it_is_killed_is_freed,
 ];
@@ -137,6 +138,44 @@ fn mutex_of(region: &Region) -> RobustMutex<'_> {
     #[allow(unsafe_code)]
     unsafe {
         RobustMutex::at(region, Region::HEAD)
+    }
+}
+
+/// Code of the C library.
+fn foreign() -> Function<u32, u32> {
+    // SAFETY: it is never called.
+    #[allow(unsafe_code)]
+    let function = unsafe { std::mem::transmute::<*const (), fn(u32) -> u32>(libc::getpid as *const ()) };
+    Function::new(function)
+}
+
+fn a_function_of_a_shared_library_is_an_error_that_says_what_to_do(method: StartMethod) {
+    let reason = "a value of type `mp_process::function::Function<u32, u32>` could not be encoded: the function's \
+                  code lies in a shared library, which has another place in another process: wrap it in a function \
+                  of the program itself";
+    let error = spawn(method, |_: Function<u32, u32>| (), foreign()).unwrap_err();
+    assert!(error.is_codec(), "{error}");
+    assert_eq!(error.to_string(), format!("the argument could not be sent: {reason}"));
+    let child = spawn(method, |()| foreign(), ()).unwrap();
+    let told =
+        format!("the function returned, but process {} could not send its value back: {reason}", child.pid());
+    assert_eq!(child.join().unwrap_err().to_string(), told);
+    // What is said next is not of this one.
+    let error = spawn(method, |()| RefusesEncoding, ()).unwrap().join().map(drop).unwrap_err();
+    assert!(error.to_string().ends_with("its own serde implementation refused"), "{error}");
+}
+
+struct RefusesEncoding;
+
+impl Serialize for RefusesEncoding {
+    fn serialize<S: Serializer>(&self, _serializer: S) -> Result<S::Ok, S::Error> {
+        Err(serde::ser::Error::custom("refused"))
+    }
+}
+
+impl<'de> Deserialize<'de> for RefusesEncoding {
+    fn deserialize<D: Deserializer<'de>>(_deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self)
     }
 }
 
