@@ -183,7 +183,8 @@ impl Builder {
     /// It must be of the same build, a copy for one: the child compares the build ids,
     /// and refuses in words to take functions of another one. With
     /// [`StartMethod::ForkServer`] the server runs it, as [`args`](Self::args) says; with
-    /// [`StartMethod::Fork`] the start is an error, as a fork is a copy of this process.
+    /// [`StartMethod::Fork`] the start is an error, as a fork is a copy of this process. Until it
+    /// calls [`init`](crate::init()), Ctrl-C is blocked in it, as said there.
     ///
     /// # Examples
     /// ```

@@ -22,6 +22,16 @@ const DEEPEST: u32 = 64;
 /// before the program reads its standard input. What stands before it runs in
 /// every child too, which does not have its orders then.
 ///
+/// # Ctrl-C
+/// It is for the program that owns the tree, which this function leaves to its own ways. In a
+/// child it does nothing: SIGINT has a handler that returns at once, which programs that the child
+/// executes do not inherit, so that Ctrl-C ends these as usual. A child that is executed, as by
+/// [`Spawn`](crate::StartMethod::Spawn), begins with that signal blocked, and gets through to the handler
+/// here. So what stands before this call in `main` cannot be interrupted in a child; a program that is executed
+/// there inherits the block and is deaf to Ctrl-C unless it lets the signal through itself; and so is
+/// an [`executable`](crate::Builder::executable) that never calls this function, which ends with the
+/// process that started it all the same.
+///
 /// # Examples
 /// ```
 /// // First in `main`:
