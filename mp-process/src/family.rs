@@ -206,32 +206,33 @@ impl ParentProcess {
     }
 
     fn join_deadline(&self, deadline: Option<Instant>, timeout: Duration) -> Result<(), ProcessError> {
-        let ready = self
-            .open()
-            .and_then(|end| wait_deadline(&[&Sentinel(end.map(Arc::new))], deadline))
+        let ready = wait_deadline(&[&self.sentinel()?], deadline)
             .map_err(|source| system("waiting for a process", source))?;
         if ready.is_empty() { Err(Kind::Timeout { pid: self.pid, waited: timeout }.into()) } else { Ok(()) }
     }
 
-    /// Something that becomes ready when it has ended, for [`ipc_core::wait`]. If this process has no
-    /// descriptor left for it, it is ready at once: [`is_alive`](Self::is_alive) knows better.
+    /// Something that becomes ready when it has ended, for [`ipc_core::wait`].
     ///
+    /// # Errors
+    /// What the system says, for one that this process may not open another handle.
+    ///
+    /// # Examples
     /// ```
     /// # mp_process::init();
     /// let child = mp_process::Process::spawn(
     ///     |()| {
     ///         let parent = mp_process::parent_process().unwrap();
     ///         let timeout = Some(std::time::Duration::from_millis(5));
-    ///         ipc_core::wait(&[&parent.sentinel()], timeout).unwrap().is_empty()
+    ///         ipc_core::wait(&[&parent.sentinel().unwrap()], timeout).unwrap().is_empty()
     ///     },
     ///     (),
     /// )?;
     /// assert!(child.join()?);
     /// # Ok::<(), mp_process::ProcessError>(())
     /// ```
-    #[must_use]
-    pub fn sentinel(&self) -> Sentinel {
-        Sentinel(self.open().ok().flatten().map(Arc::new))
+    pub fn sentinel(&self) -> Result<Sentinel, ProcessError> {
+        let end = self.open().map_err(|source| system("watching a process", source))?;
+        Ok(Sentinel(end.map(Arc::new)))
     }
 }
 
@@ -352,6 +353,6 @@ mod tests {
         let earlier = ParentProcess { identity: this.identity - 1, ..this };
         assert!(!earlier.is_alive());
         earlier.join_timeout(Duration::ZERO).unwrap();
-        assert_eq!(ipc_core::wait(&[&earlier.sentinel()], Some(Duration::ZERO)).unwrap(), [0]);
+        assert_eq!(ipc_core::wait(&[&earlier.sentinel().unwrap()], Some(Duration::ZERO)).unwrap(), [0]);
     }
 }

@@ -87,7 +87,7 @@ fn outlive((told, is_alive): (ipc_core::Sender<bool>, ipc_core::Sender<bool>)) {
         libc::prctl(libc::PR_SET_PDEATHSIG, 0);
     }
     let parent = parent_process().unwrap();
-    let sentinel = parent.sentinel();
+    let sentinel = parent.sentinel().unwrap();
     let runs_on = parent.join_timeout(Duration::from_millis(5)).unwrap_err().is_timeout();
     is_alive.send(&(runs_on && parent.is_alive())).unwrap();
     let ready = wait(&[&sentinel], Some(Duration::from_secs(20))).unwrap();
