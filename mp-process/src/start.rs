@@ -144,10 +144,12 @@ const MOST_TRIES: u32 = 3;
 
 /// A child that waits for its orders. A server is started if there is none.
 fn child_of(server: &ForkServer, launch: &Launch, seat: &mut Seat) -> io::Result<(Born, SocketLink)> {
-    if let Some(running) = &mut seat.server
-        && let Ok(result) = running.child()
-    {
-        return result;
+    if let Some(running) = &mut seat.server {
+        if let Ok(result) = running.child() {
+            return result;
+        }
+        // What it leaves behind is looked for, whether or not there can be another one.
+        seat.server = None;
     }
     server.launch(launch, seat)?.child().unwrap_or_else(|gone| Err(gone.into()))
 }

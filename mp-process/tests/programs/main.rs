@@ -49,6 +49,7 @@ fn main() -> ExitCode {
         ("stolen_statuses_cost_only_the_status", "collector"),
         ("ignored_ends_cost_only_the_status", "ignorer"),
         ("few_handles_are_enough_or_an_error", "poor"),
+        ("hardly_a_handle_is_an_error_that_leaves_nothing", "full"),
         ("a_parent_is_not_asked_after_without_a_handle", "full_child"),
         ("exit_in_a_thread_does_not_wait_for_main", "exit_in_thread"),
         ("closed_outputs_do_no_harm", "silent"),
@@ -63,8 +64,6 @@ fn main() -> ExitCode {
     ] {
         trials.extend(plays(name, role, &["spawn", "forkserver", "fork"]));
     }
-    // With a server, a child of which it tells in vain may stay uncollected for a while.
-    trials.extend(plays("hardly_a_handle_is_an_error_that_leaves_nothing", "full", &["spawn", "fork"]));
     for (name, role) in [
         ("many_threads_start_children", "crowd"),
         ("threads_of_children_start_children", "threads_of_children"),

@@ -92,41 +92,70 @@ pub(super) fn kill_and_collect(pid: i32) {
 /// Kills the process `pid` behind `end` and all that descends from it.
 ///
 /// Each is stopped before its children are looked for, so that it starts no more of
-/// them and none of them loses its parent.
+/// them and none of them loses its parent. What is stopped is killed, also where others could
+/// not be found.
 pub(crate) fn kill_tree(pid: u32, end: &Handle) -> io::Result<()> {
     send(end, Signal::STOP)?;
-    let mut stopped: BTreeMap<u32, Handle> = BTreeMap::new();
+    let mut stopped = BTreeMap::new();
+    let found = stop_below(pid, &mut stopped);
+    let below = stopped.values().map(|handle| send(handle, Signal::KILL)).fold(Ok(()), io::Result::and);
+    send(end, Signal::KILL).and(below).and(found)
+}
+
+/// Stops all that descend from `pid`, which is stopped.
+fn stop_below(pid: u32, stopped: &mut BTreeMap<u32, Handle>) -> io::Result<()> {
     loop {
-        let mut found = 0;
+        let before = stopped.len();
         for (child, parent) in everyone()? {
             let is_below = parent == pid || stopped.contains_key(&parent);
             if is_below
                 && !stopped.contains_key(&child)
-                && let Ok(Some(handle)) = of_process(child)
+                && let Some(handle) = of_process(child)?
                 // The id may have been given to another process meanwhile.
-                && parent_of(child) == Some(parent)
+                && stat_of(child)?.is_some_and(|stat| stat.parent == parent)
                 && send(&handle, Signal::STOP).is_ok()
             {
                 stopped.insert(child, handle);
-                found += 1;
             }
         }
-        if found == 0 {
-            break;
+        if stopped.len() == before {
+            return Ok(());
         }
     }
-    let below = stopped.values().try_for_each(|handle| send(handle, Signal::KILL));
-    send(end, Signal::KILL).and(below)
 }
 
 /// All processes, each with its parent.
 pub(super) fn everyone() -> io::Result<Vec<(u32, u32)>> {
     let pids = fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    Ok(pids.filter_map(|pid| Some((pid, parent_of(pid)?))).collect())
+    // The directory is closed before others are opened.
+    let pids: Vec<u32> = pids.collect();
+    let known = pids.into_iter().map(|pid| Ok(stat_of(pid)?.map(|stat| (pid, stat.parent))));
+    known.filter_map(io::Result::transpose).collect()
 }
 
-fn parent_of(pid: u32) -> Option<u32> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+/// What the system tells of a process.
+pub(super) struct Stat {
+    pub(super) name: String,
+    pub(super) state: char,
+    pub(super) parent: u32,
+}
+
+/// `None` if there is no such process, or nothing is told of it. An error says that this process has
+/// not what it takes to ask, a descriptor for one.
+pub(super) fn stat_of(pid: u32) -> io::Result<Option<Stat>> {
+    match fs::read(format!("/proc/{pid}/stat")) {
+        Ok(stat) => Ok(parse(&String::from_utf8_lossy(&stat))),
+        Err(error) => match Errno::from_io_error(&error) {
+            Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM) => Err(error),
+            _ => Ok(None),
+        },
+    }
+}
+
+fn parse(stat: &str) -> Option<Stat> {
     // The name in the second field may hold spaces and brackets; its last `)` ends it.
-    stat.rsplit(')').next()?.split_ascii_whitespace().nth(1)?.parse().ok()
+    let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
+    let mut rest = rest.split_ascii_whitespace();
+    let (state, parent) = (rest.next()?.chars().next()?, rest.next()?.parse().ok()?);
+    Some(Stat { name: name.to_owned(), state, parent })
 }

@@ -3,11 +3,12 @@
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, fs, process, thread};
 
 use mp_process::{Process, ProcessError, StartMethod, active_children, parent_process};
-use mp_testkit::chaos::descendants;
+use mp_testkit::chaos::{self, Descendant, descendants};
 
 use super::{sleep_long, spawn};
 
@@ -38,40 +39,101 @@ pub(super) fn with_few_handles(method: StartMethod) {
 }
 
 /// Has few descriptors free, and then one more each time: what cannot be had for want of one is an error that
-/// says so, and leaves nothing behind.
+/// says so, at once, and leaves nothing behind.
 pub(super) fn with_hardly_a_handle(method: StartMethod) {
-    let start = || Process::builder().start_method(method).spawn(|x: u32| x + 1, 1);
-    // What the library keeps for good is there.
-    assert_eq!(start().unwrap().join().unwrap(), 2);
-    let (at_first, mut free) = (handles(), 0);
-    loop {
-        let full = Full::but(free);
-        let result = start().and_then(Process::join);
-        drop(full);
-        match result {
-            Ok(value) => break assert_eq!(value, 2),
-            Err(error) => {
-                assert!(error.is_start_failure(), "with {free} free: {error}");
-                assert!(is_for_want_of_handles(&error), "with {free} free: {error}");
-                expect_nobody_below();
-                assert!(handles() <= at_first, "with {free} free");
-            }
+    let start = |args: Option<String>| {
+        let builder = Process::builder().start_method(method);
+        let builder = if let Some(word) = args { builder.args([word]) } else { builder };
+        builder.spawn(|x: u32| x + 1, 1)
+    };
+    for prepare in surprises(method) {
+        // What the library keeps for good is there.
+        for args in [prepare(method), None] {
+            assert_eq!(start(args).unwrap().join().unwrap(), 2);
         }
-        free += 1;
+        let at_first = handles();
+        let mut free = 0;
+        loop {
+            let args = prepare(method);
+            let full = Full::but(free);
+            let begun = Instant::now();
+            let result = start(args).and_then(Process::join);
+            let took = begun.elapsed();
+            drop(full);
+            assert!(took < Duration::from_secs(20), "with {free} free: {took:?}");
+            match result {
+                Ok(value) => break assert_eq!(value, 2),
+                Err(error) => {
+                    assert!(error.is_start_failure(), "with {free} free: {error}");
+                    assert!(is_for_want_of_handles(&error), "with {free} free: {error}");
+                    // One that was killed is collected when its server is asked.
+                    expect_below(is_of_a_server);
+                    assert!(handles() <= at_first, "with {free} free");
+                }
+            }
+            free += 1;
+        }
+        assert!((1..12).contains(&free), "{free}");
+        // Once there are some again, all is as before.
+        (0..5).for_each(|_| assert_eq!(start(None).unwrap().join().unwrap(), 2));
+        expect_below(|one| is_of_a_server(one) && !one.is_zombie());
+        assert!(handles() <= at_first, "{} handles, {at_first} at first", handles());
     }
-    assert!((1..12).contains(&free), "{free}");
-    // Once there are some again, all is as before.
-    (0..5).for_each(|_| assert_eq!(start().unwrap().join().unwrap(), 2));
-    assert!(handles() <= at_first, "{} handles, {at_first} at first", handles());
+    a_tree_that_cannot_be_looked_for_is_killed_at_its_root(method);
 }
 
-fn expect_nobody_below() {
+/// What becomes of a server and of the child that it has forked ahead before a start, and the arguments
+/// that this one gives its child.
+fn surprises(method: StartMethod) -> Vec<fn(StartMethod) -> Option<String>> {
+    let all: [fn(StartMethod) -> Option<String>; 5] = [
+        |_| None,
+        |_| kill("mp-fork-spare"),
+        |_| kill("mp-fork-server"),
+        |_| kill("mp-fork-spare").or_else(|| kill("mp-fork-server")),
+        others,
+    ];
+    all[..if method == StartMethod::ForkServer { all.len() } else { 1 }].to_vec()
+}
+
+/// Arguments that no child has had, which another server is for.
+fn others(_method: StartMethod) -> Option<String> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    Some(COUNT.fetch_add(1, Ordering::Relaxed).to_string())
+}
+
+/// Kills all that are called so, and waits until they have ended.
+fn kill(name: &str) -> Option<String> {
+    for one in descendants(process::id()).into_iter().filter(|one| one.name == name) {
+        chaos::kill(one.pid).unwrap();
+        while chaos::state(one.pid).is_some_and(|state| state != 'Z') {
+            thread::yield_now();
+        }
+    }
+    None
+}
+
+fn is_of_a_server(one: &Descendant) -> bool {
+    ["mp-fork-server", "mp-fork-spare"].contains(&one.name.as_str())
+}
+
+/// Soon there are none but such ones below, two servers and what they have forked ahead at most.
+fn expect_below(is_expected: impl Fn(&Descendant) -> bool) {
     let begun = Instant::now();
-    while !descendants(process::id()).is_empty() {
+    while !descendants(process::id()).iter().all(&is_expected) {
         assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", descendants(process::id()));
         thread::sleep(Duration::from_millis(1));
+        assert!(active_children().is_empty());
     }
-    assert!(active_children().is_empty());
+    assert!(descendants(process::id()).len() <= 4);
+}
+
+fn a_tree_that_cannot_be_looked_for_is_killed_at_its_root(method: StartMethod) {
+    let child = spawn(method, sleep_long);
+    let full = Full::but(0);
+    let result = child.kill_tree();
+    drop(full);
+    assert!(is_for_want_of_handles(&result.unwrap_err()));
+    assert_eq!(child.join().unwrap_err().signal(), Some(9));
 }
 
 /// A child that has no descriptor free asks about its parent.
@@ -83,6 +145,7 @@ pub(super) fn with_no_handle_for_the_parent(method: StartMethod) {
         let error = parent.join_timeout(Duration::from_secs(20)).unwrap_err();
         assert!(is_for_want_of_handles(&error) && !error.is_timeout(), "{error}");
         assert!(is_for_want_of_handles(&parent.join().unwrap_err()));
+        assert!(is_for_want_of_handles(&parent.sentinel().unwrap_err()));
         parent.is_alive()
     };
     assert!(spawn(method, ask).join().unwrap());

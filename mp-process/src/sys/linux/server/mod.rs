@@ -170,8 +170,13 @@ impl Server {
         }
     }
 
-    /// Takes the child that is there already, or else has one forked.
+    /// Takes the child that is there already, or else has one forked. Where it is gone, so is what it
+    /// told of last: it is to be dropped.
     pub(crate) fn child(&mut self) -> Result<io::Result<(Born, SocketLink)>, Gone> {
+        // Without room for its handles a child would be lost: what the server tells stays where it is.
+        if let Err(error) = self.room_for_a_child() {
+            return Ok(Err(error));
+        }
         let spare = if self.owes { self.reply(deadline())?.ok() } else { None };
         if let Some(child) = spare.and_then(alive) {
             return Ok(Ok(child));
@@ -179,6 +184,12 @@ impl Server {
         // There was none, or it was killed, or could not be had then.
         self.ask()?;
         self.reply(deadline())
+    }
+
+    /// An error if this process may not open as many handles as come with a child.
+    fn room_for_a_child(&self) -> io::Result<()> {
+        let (_end, _socket) = (self.end.try_clone()?, self.end.try_clone()?);
+        Ok(())
     }
 
     fn ask(&mut self) -> Result<(), Gone> {

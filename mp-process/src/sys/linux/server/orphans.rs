@@ -4,9 +4,10 @@
 //! of any more: that one is a child of this process, sees that the server has gone and ends, and
 //! nobody here knows its id. So it is looked for, by its parent and by its name, which no
 //! child has any more that has its orders, among those that no server has told of. Until it has ended it is looked at again
-//! whenever a process is started, joined or listed.
+//! whenever a process is started, joined or listed. A look needs a descriptor or two: where there is
+//! none, nothing is known, and the next one tells.
 
-use std::fs;
+use std::io;
 use std::sync::{Arc, Weak};
 
 use ipc_core::Handle;
@@ -14,6 +15,7 @@ use rustix::process::{Pid, WaitOptions, waitpid};
 
 use super::{SERVER_NAME, SPARE_NAME, end};
 use crate::per_process::PerProcess;
+use crate::sys::linux::end::Stat;
 
 static KNOWN: PerProcess<Known> = PerProcess::new();
 
@@ -25,6 +27,8 @@ struct Known {
     strays: Vec<u32>,
     /// Children that servers have told of: others wait for their ends.
     told: Vec<u32>,
+    /// There may be strays that are not found yet.
+    is_to_look: bool,
 }
 
 /// A server has told of this child, whose end its holder waits for: it is none that is left
@@ -65,6 +69,7 @@ pub(super) fn server_ended(pid: u32, may_leave_one: bool) {
     KNOWN.with(|known| {
         known.servers.retain(|(server, _)| *server != pid);
         if may_leave_one {
+            known.is_to_look = true;
             known.look_for_strays();
             known.collect_strays();
         }
@@ -84,19 +89,24 @@ impl Known {
             end.upgrade().is_some_and(|end| matches!(end::collect(&end), Ok(None)))
         };
         self.servers.retain(runs);
-        if self.servers.len() < before {
-            self.look_for_strays();
-        }
+        self.is_to_look |= self.servers.len() < before;
+        self.look_for_strays();
         self.collect_strays();
     }
 
     fn look_for_strays(&mut self) {
-        // Without `/proc` no process could have been started.
-        for pid in end::everyone().unwrap_or_default().into_iter().map(|(pid, _)| pid) {
-            if !self.strays.contains(&pid) && is_stray(pid).is_some() {
+        if self.is_to_look {
+            self.is_to_look = self.try_to_look().is_err();
+        }
+    }
+
+    fn try_to_look(&mut self) -> io::Result<()> {
+        for (pid, _) in end::everyone()? {
+            if !self.strays.contains(&pid) && is_stray(pid)?.is_some() {
                 self.strays.push(pid);
             }
         }
+        Ok(())
     }
 
     fn collect_strays(&mut self) {
@@ -104,20 +114,21 @@ impl Known {
         self.strays.retain(|pid| {
             let is_known = told.contains(pid) || servers.iter().any(|(server, _)| server == pid);
             match is_stray(*pid) {
-                Some(has_ended) if !is_known => !has_ended || collect(*pid).is_none(),
-                _ => false,
+                _ if is_known => false,
+                Ok(Some(has_ended)) => !has_ended || collect(*pid).is_none(),
+                Ok(None) => false,
+                Err(_) => true,
             }
         });
     }
 }
 
-/// Whether `pid`, if it is a child of this process that has no orders, has ended.
-fn is_stray(pid: u32) -> Option<bool> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (name, rest) = stat.split_once('(')?.1.rsplit_once(')')?;
-    let (state, parent) = rest.trim_start().split_once(' ')?;
-    let is_ours = parent.split(' ').next()?.parse() == Ok(std::process::id());
-    (is_ours && [SPARE_NAME, SERVER_NAME].contains(&name)).then_some(state == "Z")
+/// Whether `pid`, if it is a child of this process that has no orders, has ended. An error says that
+/// this cannot be known now.
+fn is_stray(pid: u32) -> io::Result<Option<bool>> {
+    let Some(Stat { name, state, parent }) = end::stat_of(pid)? else { return Ok(None) };
+    let is_one = parent == std::process::id() && [SPARE_NAME, SERVER_NAME].contains(&&*name);
+    Ok(is_one.then_some(state == 'Z'))
 }
 
 /// No other process has its id before this.
