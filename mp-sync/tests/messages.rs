@@ -1,11 +1,14 @@
 //! Every object travels, in arguments, results and messages, to processes that
-//! map the memory anew.
+//! map the memory anew, or, forked, have it already: under each start method.
+
+mod methods;
 
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
-use mp_process::Process;
+use methods::{run, start, tests};
+use mp_process::StartMethod;
 use mp_sync::{
     Array, Barrier, BinarySemaphore, BoundedSemaphore, Condition, Event, JoinableQueue, Latch, Lock,
     LockError, Once, Queue, RLock, RawArray, RwLock, Semaphore, SharedAtomicI64, SharedAtomicU64,
@@ -82,29 +85,29 @@ impl All {
     }
 }
 
-fn a_child_uses_what_it_was_given() -> Outcome {
+fn a_child_uses_what_it_was_given(method: StartMethod) -> Outcome {
     let all = All::new()?;
-    let child = Process::spawn(|all: All| all.touch(), all.clone())?;
+    let child = start(method, |all: All| all.touch(), all.clone());
     all.barrier.wait_timeout(Duration::from_secs(20))?;
     child.join()?;
     all.check_touched();
     Ok(())
 }
 
-fn what_a_child_has_made_outlives_it() -> Outcome {
+fn what_a_child_has_made_outlives_it(method: StartMethod) -> Outcome {
     let make = |()| {
         let (value, queue) = (Value::new(41u32).unwrap(), Queue::new().unwrap());
         queue.put("left behind".to_owned()).unwrap();
         (value, queue)
     };
-    let (value, queue): (Value<u32>, Queue<String>) = Process::spawn(make, ())?.join()?;
+    let (value, queue): (Value<u32>, Queue<String>) = start(method, make, ()).join()?;
     *value.lock().unwrap() += 1;
     assert_eq!((value.get().unwrap(), queue.get()?), (42, "left behind".to_owned()));
     Ok(())
 }
 
 /// Two children, neither of which started the other, meet at objects of a third's making.
-fn siblings_share_too() -> Outcome {
+fn siblings_share_too(method: StartMethod) -> Outcome {
     let (total, names) = (Value::new(0u64)?, Queue::<Lock>::new()?);
     let add = |(total, names): (Value<u64>, Queue<Lock>)| {
         let lock = Lock::new().unwrap();
@@ -115,9 +118,9 @@ fn siblings_share_too() -> Outcome {
             *total.lock().unwrap() += 1;
         }
     };
-    let children = [(); 3].map(|()| Process::spawn(add, (total.clone(), names.clone())));
+    let children = [(); 3].map(|()| start(method, add, (total.clone(), names.clone())));
     for child in children {
-        child?.join()?;
+        child.join()?;
     }
     assert_eq!(total.get().unwrap(), 3000);
     Ok(())
@@ -125,7 +128,7 @@ fn siblings_share_too() -> Outcome {
 
 /// What one child makes another one uses, of which neither has started the other, and the
 /// parent of both has never seen it.
-fn all_objects_work_between_siblings() -> Outcome {
+fn all_objects_work_between_siblings(method: StartMethod) -> Outcome {
     let offers = Queue::<All>::new()?;
     let make = |offers: Queue<All>| {
         let all = All::new().unwrap();
@@ -133,8 +136,8 @@ fn all_objects_work_between_siblings() -> Outcome {
         all.barrier.wait().unwrap();
         all.check_touched();
     };
-    let maker = Process::spawn(make, offers.clone())?;
-    let user = Process::spawn(|offers: Queue<All>| offers.get().unwrap().touch(), offers)?;
+    let maker = start(method, make, offers.clone());
+    let user = start(method, |offers: Queue<All>| offers.get().unwrap().touch(), offers);
     user.join()?;
     maker.join()?;
     Ok(())
@@ -146,7 +149,7 @@ fn mappings() -> usize {
     maps.lines().filter(|line| line.contains("memfd:")).count()
 }
 
-fn memory_goes_with_its_last_holder() -> Outcome {
+fn memory_goes_with_its_last_holder(method: StartMethod) -> Outcome {
     let use_it = |(array, dropped): (Array<u64>, Event)| {
         dropped.wait();
         let with = mappings();
@@ -159,15 +162,17 @@ fn memory_goes_with_its_last_holder() -> Outcome {
     let array = Array::<u64>::new(1_000_000)?;
     array.lock().map_err(|_| "a dead owner")?[999_999] = 7;
     assert_eq!(mappings(), before + 1);
-    let user = Process::spawn(use_it, (array.clone(), dropped.clone()))?;
+    let user = start(method, use_it, (array.clone(), dropped.clone()));
     drop(array);
     assert_eq!(mappings(), before, "here it is gone");
     dropped.set();
-    assert_eq!(user.join()?, 1, "and there as well");
+    // A forked child has what its parent had mapped, for as long as it lives.
+    let gone = usize::from(method != StartMethod::Fork);
+    assert_eq!(user.join()?, gone, "and there as well");
     Ok(())
 }
 
-fn a_death_is_told_across_mappings() -> Outcome {
+fn a_death_is_told_across_mappings(method: StartMethod) -> Outcome {
     let (lock, seats, held) = (Lock::new()?, Semaphore::new(1)?, Event::new()?);
     let hold = |(lock, seats, held): (Lock, Semaphore, Event)| {
         let guards = (lock.lock().unwrap(), seats.acquire().unwrap());
@@ -175,7 +180,7 @@ fn a_death_is_told_across_mappings() -> Outcome {
         std::mem::forget(guards);
         std::thread::sleep(Duration::from_secs(60));
     };
-    let child = Process::spawn(hold, (lock.clone(), seats.clone(), held.clone()))?;
+    let child = start(method, hold, (lock.clone(), seats.clone(), held.clone()));
     held.wait();
     assert_eq!(lock.owner().map(|owner| owner.process()), Some(child.pid()));
     assert!(seats.try_acquire().is_err());
@@ -186,20 +191,20 @@ fn a_death_is_told_across_mappings() -> Outcome {
     Ok(())
 }
 
-fn thousands_of_locks_go_in_one_message() -> Outcome {
+fn thousands_of_locks_go_in_one_message(method: StartMethod) -> Outcome {
     let locks: HashMap<u32, Lock> = (0..10_000).map(|n| (n, Lock::new().unwrap())).collect();
     let count = |locks: HashMap<u32, Lock>| {
         let handles = std::fs::read_dir("/proc/self/fd").unwrap().count();
         (locks.values().filter(|lock| lock.try_lock().is_ok()).count(), handles)
     };
-    let (free, handles) = Process::spawn(count, locks)?.join()?;
+    let (free, handles) = start(method, count, locks).join()?;
     assert_eq!(free, 10_000);
     assert!(handles < 40, "{handles} handles");
     Ok(())
 }
 
 /// Killed at some instant between receiving and using: what it had is gone with it.
-fn one_who_is_killed_with_objects_in_its_hands_leaves_nothing() -> Outcome {
+fn one_who_is_killed_with_objects_in_its_hands_leaves_nothing(method: StartMethod) -> Outcome {
     let handles = || std::fs::read_dir("/proc/self/fd").unwrap().count();
     let before = handles();
     for round in 0..20 {
@@ -211,7 +216,7 @@ fn one_who_is_killed_with_objects_in_its_hands_leaves_nothing() -> Outcome {
             let all = queue.get().unwrap();
             all.touch();
         };
-        let child = Process::spawn(use_it, (queue.clone(), asked.clone()))?;
+        let child = start(method, use_it, (queue.clone(), asked.clone()));
         asked.wait_timeout(Duration::from_secs(20))?;
         std::thread::sleep(Duration::from_micros(50 * round));
         child.kill()?;
@@ -226,10 +231,10 @@ fn one_who_is_killed_with_objects_in_its_hands_leaves_nothing() -> Outcome {
     Ok(())
 }
 
-fn received_twice_is_one_mapping() -> Outcome {
+fn received_twice_is_one_mapping(method: StartMethod) -> Outcome {
     let echo = |lock: Lock| (lock.clone(), lock);
     let lock = Lock::new()?;
-    let (one, two) = Process::spawn(echo, lock.clone())?.join()?;
+    let (one, two) = start(method, echo, lock.clone()).join()?;
     let guard = one.lock().unwrap();
     // At another address the mutex would not know that its owner asks.
     assert!(matches!(two.lock(), Err(LockError::Relocked)));
@@ -240,7 +245,7 @@ fn received_twice_is_one_mapping() -> Outcome {
 }
 
 fn main() -> std::process::ExitCode {
-    let trials = mp_testkit::trials![
+    run(tests![
         a_child_uses_what_it_was_given,
         what_a_child_has_made_outlives_it,
         siblings_share_too,
@@ -250,14 +255,5 @@ fn main() -> std::process::ExitCode {
         thousands_of_locks_go_in_one_message,
         one_who_is_killed_with_objects_in_its_hands_leaves_nothing,
         received_twice_is_one_mapping,
-    ];
-    let warm_up = || {
-        // A process keeps the slab from which its next objects are cut, and the notice of deaths,
-        // which it takes when it first has to wait.
-        let lock = RwLock::new().unwrap();
-        let reading = lock.read().unwrap();
-        assert!(lock.write_timeout(Duration::from_millis(20)).is_err());
-        drop((reading, Lock::new().unwrap()));
-    };
-    mp_testkit::Suite::new(trials).warm_up(warm_up).run()
+    ])
 }
