@@ -11,6 +11,9 @@ use crate::transfer;
 /// How many bytes stand in front of an item and say how long it is.
 const ITEM_HEAD: usize = 4;
 
+/// No length: the item is as long as the eight bytes behind this say.
+const LONG: u32 = u32::MAX;
+
 /// Writes values behind one another; lent by [`Packet::writing`](crate::Packet::writing).
 #[derive(Debug)]
 pub struct Writer<'a> {
@@ -71,7 +74,7 @@ impl Writer<'_> {
     /// fixed width ([`item_width`](crate::item_width)).
     ///
     /// # Errors
-    /// As [`value`](Self::value), and for an item of 4 GiB and more.
+    /// As [`value`](Self::value).
     #[inline]
     pub fn item<T: Message>(&mut self, value: &T) -> Result<(), EncodeError> {
         if plain::item_width::<T>().is_some() {
@@ -103,16 +106,61 @@ impl Writer<'_> {
     fn item_with_length<T: Message>(&mut self, value: &T) -> Result<(), EncodeError> {
         let head = self.bytes.len();
         self.bytes.extend_from_slice(&[0; ITEM_HEAD]);
-        let written = codec::append_message(value, self.bytes).and_then(|()| {
-            u32::try_from(self.bytes.len() - head - ITEM_HEAD)
-                .map_err(|_| EncodeError::new::<T>("one item is limited to 4 GiB"))
-        });
-        match written {
-            Ok(len) => self.bytes[head..head + ITEM_HEAD].copy_from_slice(&len.to_le_bytes()),
-            Err(_) => self.bytes.truncate(head),
+        match codec::append_message(value, self.bytes) {
+            Ok(()) => write_length(self.bytes, head, LONG),
+            Err(error) => {
+                self.bytes.truncate(head);
+                return Err(error);
+            }
         }
-        written.map(drop)
+        Ok(())
     }
+}
+
+/// Writes into the place at `head` how long the item behind it is, which moves if it is `long`.
+fn write_length(bytes: &mut Buffer, head: usize, long: u32) {
+    let begin = head + ITEM_HEAD;
+    let len = bytes.len() - begin;
+    if let Some(len) = u32::try_from(len).ok().filter(|len| *len < long) {
+        bytes[head..begin].copy_from_slice(&len.to_le_bytes());
+        return;
+    }
+    let wide = (len as u64).to_le_bytes();
+    bytes.reserve_exact(wide.len());
+    bytes.extend_from_slice(&wide);
+    bytes.copy_within(begin..begin + len, begin + wide.len());
+    bytes[head..begin].copy_from_slice(&LONG.to_le_bytes());
+    bytes[begin..begin + wide.len()].copy_from_slice(&wide);
+}
+
+/// Where the first item of `bytes` begins, and how long it says that it is.
+fn read_length(bytes: &[u8]) -> Option<(usize, usize)> {
+    let (len, rest) = bytes.split_first_chunk()?;
+    match u32::from_le_bytes(*len) {
+        LONG => {
+            let len = u64::from_le_bytes(*rest.first_chunk()?);
+            Some((ITEM_HEAD + size_of::<u64>(), usize::try_from(len).ok()?))
+        }
+        len => Some((ITEM_HEAD, len as usize)),
+    }
+}
+
+/// What stands behind the first item of `bytes`, of a type that has no fixed width
+/// ([`item_width`](crate::item_width)); `None` if it is cut short.
+///
+/// # Examples
+/// ```
+/// let mut packet = ipc_core::Packet::new();
+/// packet.append_item(&"one".to_owned())?;
+/// let first = packet.bytes().len();
+/// packet.append_item(&"two".to_owned())?;
+/// assert_eq!(ipc_core::skip_item(packet.bytes()), Some(&packet.bytes()[first..]));
+/// # Ok::<(), ipc_core::EncodeError>(())
+/// ```
+#[must_use]
+pub fn skip_item(bytes: &[u8]) -> Option<&[u8]> {
+    let (begin, len) = read_length(bytes)?;
+    bytes.get(begin..)?.get(len..)
 }
 
 /// Reads values one after the other; lent by [`Packet::reading`](crate::Packet::reading).
@@ -151,9 +199,11 @@ impl Reader<'_> {
             let number = self.take(width).and_then(plain::get_number::<T>);
             return number.ok_or_else(|| DecodeError::new::<T>(CUT));
         }
-        let head = self.take(ITEM_HEAD).and_then(|head| head.try_into().ok());
-        let len = head.map(u32::from_le_bytes).ok_or_else(|| DecodeError::new::<T>(CUT))?;
-        let bytes = self.take(len as usize).ok_or_else(|| DecodeError::new::<T>(CUT))?;
+        let head = self.bytes.get(*self.at..).and_then(read_length);
+        // Of one that is cut short there is no end but the packet's.
+        let (head, len) = head.unwrap_or((usize::MAX, 0));
+        let bytes = if self.take(head).is_some() { self.take(len) } else { None };
+        let bytes = bytes.ok_or_else(|| DecodeError::new::<T>(CUT))?;
         if let Some(unit) = plain::unit().filter(|_| bytes.is_empty()) {
             return Ok(unit);
         }
@@ -183,7 +233,54 @@ const CUT: &str = "the packet is cut short";
 
 #[cfg(test)]
 mod tests {
+    use super::*;
     use crate::Packet;
+
+    #[test]
+    fn a_long_item_has_a_longer_length() {
+        let mut bytes = Buffer::new();
+        bytes.extend_from_slice(b"before\0\0\0\0seven");
+        // As if four bytes were too short for it.
+        write_length(&mut bytes, 6, 5);
+        assert_eq!(&bytes[6..], b"\xff\xff\xff\xff\x05\0\0\0\0\0\0\0seven");
+        assert_eq!(read_length(&bytes[6..]), Some((12, 5)));
+        assert_eq!(skip_item(&bytes[6..]), Some(&[][..]));
+        bytes.extend_from_slice(b"behind");
+        assert_eq!(skip_item(&bytes[6..]), Some(&b"behind"[..]));
+        bytes.truncate(6);
+        bytes.extend_from_slice(b"\0\0\0\0seven");
+        write_length(&mut bytes, 6, 6);
+        assert_eq!(&bytes[6..], b"\x05\0\0\0seven");
+    }
+
+    #[test]
+    fn a_long_item_is_read_as_any_other() {
+        let mut packet = Packet::new();
+        packet.append_item(&"text".to_owned()).unwrap();
+        write_length(&mut packet.bytes, 0, 0);
+        packet.append_item(&"next".to_owned()).unwrap();
+        assert_eq!(packet.read_item::<String>().unwrap(), "text");
+        assert_eq!(packet.read_item::<String>().unwrap(), "next");
+        assert!(packet.is_at_end());
+    }
+
+    /// Lengths that nothing can have, and half of one.
+    #[test]
+    fn a_long_items_length_is_not_trusted() {
+        for len in [u64::MAX, u64::MAX - 11, 1 << 63, 1 << 32, 5] {
+            let mut packet = Packet::new();
+            packet.extend_bytes(&LONG.to_le_bytes());
+            packet.extend_bytes(&len.to_le_bytes());
+            packet.extend_bytes(b"four");
+            assert_eq!(skip_item(packet.bytes()), None, "{len}");
+            assert!(packet.read_item::<String>().is_err(), "{len}");
+            assert!(packet.is_at_end());
+        }
+        let mut packet = Packet::new();
+        packet.extend_bytes(&[0xff; 11]);
+        assert!(skip_item(packet.bytes()).is_none() && packet.read_item::<String>().is_err());
+        assert!(packet.is_at_end());
+    }
 
     #[test]
     fn nothing_is_an_item_as_well() {

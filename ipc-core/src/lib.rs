@@ -77,7 +77,7 @@ pub use bytemuck;
 pub use channel::{Connection, Messages, Receiver, Sender, duplex, pipe};
 pub use codec::{DecodeError, EncodeError, Message};
 pub use error::{ExportError, RecvError, SendError};
-pub use items::{Reader, Writer};
+pub use items::{Reader, Writer, skip_item};
 pub use listener::{
     AcceptError, Accepted, Address, AddressError, AuthKey, BindError, ConnectError, ConnectOptions, Listener,
     ListenerOptions, connect, connect_link, connect_link_with,

@@ -13,6 +13,8 @@ use crate::transfer::{self, Luggage, Slot};
 
 /// How many bytes at the end of a packet say how long its tail is.
 const TAIL_LEN: usize = 4;
+/// How many bytes in front of a packet in another one say how long it is.
+const PACKET_LEN: usize = 8;
 
 /// Bytes, and the handles that travel beside them.
 ///
@@ -179,11 +181,14 @@ impl Packet {
     /// [`read_tail`](Self::read_tail).
     ///
     /// # Errors
-    /// As [`append`](Self::append).
+    /// As [`append`](Self::append), and for a tail of 4 GiB and more.
     pub fn append_tail<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
         let start = self.bytes.len();
         self.append(value)?;
-        let len = (self.bytes.len() - start) as u32;
+        let Ok(len) = u32::try_from(self.bytes.len() - start) else {
+            self.bytes.truncate(start);
+            return Err(EncodeError::new::<T>("a packet's tail is limited to 4 GiB"));
+        };
         self.bytes.extend_from_slice(&len.to_le_bytes());
         Ok(())
     }
@@ -223,9 +228,7 @@ impl Packet {
                 "handles stand in it, which travel with their own packet",
             ));
         }
-        let len = u32::try_from(packet.bytes.len());
-        let len = len.map_err(|_| EncodeError::new::<Packet>("it is longer than four gigabytes"))?;
-        self.bytes.extend_from_slice(&len.to_le_bytes());
+        self.bytes.extend_from_slice(&(packet.bytes.len() as u64).to_le_bytes());
         self.bytes.extend_from_slice(&packet.bytes);
         Ok(())
     }
@@ -237,11 +240,11 @@ impl Packet {
     /// [`DecodeError`] if what comes next is not a whole packet.
     pub fn read_packet(&mut self) -> Result<Packet, DecodeError> {
         let cut = || DecodeError::new::<Packet>("the packet is cut short");
-        let (len, rest) = self.unread().split_first_chunk::<TAIL_LEN>().ok_or_else(cut)?;
-        let len = u32::from_le_bytes(*len) as usize;
+        let (len, rest) = self.unread().split_first_chunk::<PACKET_LEN>().ok_or_else(cut)?;
+        let len = usize::try_from(u64::from_le_bytes(*len)).map_err(|_| cut())?;
         let mut packet = Packet { foreign: self.foreign, ..Packet::default() };
         packet.bytes.extend_from_slice(rest.get(..len).ok_or_else(cut)?);
-        self.read += TAIL_LEN + len;
+        self.read += PACKET_LEN + len;
         Ok(packet)
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ipc_core::Packet;
+use ipc_core::{Packet, skip_item};
 
 use super::{JobId, Lease};
 
@@ -83,8 +83,6 @@ impl Task {
 
 /// Where item number `count` begins, of items behind their lengths.
 fn skip(bytes: &[u8], count: usize) -> usize {
-    (0..count).fold(0, |at, _| {
-        let head = bytes.get(at..at + 4).and_then(|head| head.try_into().ok());
-        at + 4 + head.map_or(0, u32::from_le_bytes) as usize
-    })
+    let rest = (0..count).try_fold(bytes, |rest, _| skip_item(rest));
+    bytes.len() - rest.map_or(0, <[u8]>::len)
 }
