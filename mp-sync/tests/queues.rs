@@ -126,6 +126,15 @@ fn a_queue_without_a_bound_is_bounded_by_its_memory() {
     (0..put).for_each(|n| assert_eq!(queue.get().unwrap(), vec![n as u8; 1000]));
     assert!(producer.join());
     assert_eq!(queue.get().unwrap(), vec![99; 1000]);
+
+    let joinable = Queue::builder().memory(64 << 10).items(2).build_joinable::<Vec<u8>>().unwrap();
+    let simple = Queue::builder().memory(64 << 10).build_simple::<Vec<u8>>().unwrap();
+    assert!(matches!(joinable.put(vec![0; 40 << 10]), Err(PutError::TooLarge { .. })));
+    assert!(matches!(simple.put(vec![0; 40 << 10]), Err(PutError::TooLarge { .. })));
+    (0..2).for_each(|_| joinable.put(vec![0; 30 << 10]).unwrap());
+    (0..2).for_each(|_| simple.put(vec![0; 30 << 10]).unwrap());
+    assert!(joinable.is_full() && joinable.unfinished() == 2);
+    assert!(simple.put_timeout(vec![0; 30 << 10], SHORT).is_err_and(|error| error.is_full()));
 }
 
 /// Puts items with a handle in each until no more may be under way, twice.

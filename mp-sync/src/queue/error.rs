@@ -17,10 +17,8 @@ pub enum PutError<T> {
     /// The queue has been closed.
     #[error("the queue is closed")]
     Closed(T),
-    /// The item takes more than half of the queue's memory, or than 4 GiB.
-    #[error(
-        "the item takes {len} bytes and the queue items of up to {largest}: half its memory, and 4 GiB at most"
-    )]
+    /// The item takes more than half of the queue's memory.
+    #[error("the item takes {len} bytes and the queue items of up to {largest}: half its memory")]
     TooLarge {
         /// The item.
         item: T,

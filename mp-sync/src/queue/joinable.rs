@@ -33,7 +33,7 @@ use crate::timeout;
 /// ```
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "", transparent)]
-pub struct JoinableQueue<T>(Queue<T>);
+pub struct JoinableQueue<T>(pub(super) Queue<T>);
 
 impl<T: Message> JoinableQueue<T> {
     /// A queue of as many items as there is memory for.

@@ -45,7 +45,7 @@ const MEMORY: usize = 256 << 20;
 ///
 /// # Limits
 /// A queue holds 256 MiB unless it is [built](Queue::builder) with more; memory is
-/// taken as it is needed. One item may take half of that, up to 4 GiB, and hold 253 handles. How
+/// taken as it is needed. One item may take half of that, whatever that comes to, and hold 253 handles. How
 /// many handles may lie in queues at a time is bounded by the system.
 ///
 /// # Examples
@@ -98,10 +98,34 @@ impl QueueBuilder {
     pub fn build<T: Message>(self) -> io::Result<Queue<T>> {
         Ok(Queue::over(Store::new(self.items, self.memory)?))
     }
+
+    /// Makes a [`JoinableQueue`].
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    ///
+    /// # Examples
+    /// ```
+    /// let tasks = mp_sync::Queue::builder().memory(1 << 30).build_joinable::<Vec<u8>>()?;
+    /// tasks.put(vec![1; 1000])?;
+    /// assert_eq!((tasks.len(), tasks.unfinished()), (1, 1));
+    /// # Ok::<(), mp_sync::Error>(())
+    /// ```
+    pub fn build_joinable<T: Message>(self) -> io::Result<JoinableQueue<T>> {
+        self.build().map(JoinableQueue)
+    }
+
+    /// Makes a [`SimpleQueue`].
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub fn build_simple<T: Message>(self) -> io::Result<SimpleQueue<T>> {
+        self.build().map(SimpleQueue)
+    }
 }
 
 impl Queue<()> {
-    /// A queue with limits of your choice, of items of any type.
+    /// A queue of any of the three kinds with limits of your choice, of items of any type.
     #[must_use]
     pub fn builder() -> QueueBuilder {
         QueueBuilder { items: 0, memory: MEMORY }

@@ -26,7 +26,7 @@ use super::{GetError, Items, PutError, Queue};
 /// ```
 #[derive(Serialize, Deserialize)]
 #[serde(bound = "", transparent)]
-pub struct SimpleQueue<T>(Queue<T>);
+pub struct SimpleQueue<T>(pub(super) Queue<T>);
 
 impl<T: Message> SimpleQueue<T> {
     /// A queue of as many items as there is memory for.

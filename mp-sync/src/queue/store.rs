@@ -37,9 +37,6 @@ use crate::protocol::words::{AtomicU32, wait_on, wake};
 use crate::sleep::look;
 use crate::timeout;
 
-/// The longest item, in bytes.
-const LARGEST: usize = u32::MAX as usize;
-
 shared_words! {
     struct StoreWords {
         /// The count of puts, from bit 2 on, with `ASLEEP` for a consumer and `CLOSED`.
@@ -236,8 +233,8 @@ impl Store {
         let (len, handles) = (Packet::bytes(packet).len(), packet.handle_count());
         let need = frame_len(len);
         let largest = largest_frame(self.capacity());
-        if need > largest || len > LARGEST {
-            return Err(Refusal::TooLarge { len, largest: LARGEST.min((largest - UNIT) as usize) });
+        if need > largest {
+            return Err(Refusal::TooLarge { len, largest: (largest - UNIT) as usize });
         }
         let _turn = self.turn(&self.slot, patience, || self.is_full(need))?;
         let place = self.await_room(need, patience)?;
