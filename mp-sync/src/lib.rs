@@ -68,7 +68,10 @@ mod value;
 
 pub use bytemuck;
 
-pub use atomic::{SharedAtomicI32, SharedAtomicI64, SharedAtomicU32, SharedAtomicU64};
+pub use atomic::{
+    SharedAtomicBool, SharedAtomicI8, SharedAtomicI16, SharedAtomicI32, SharedAtomicI64, SharedAtomicIsize,
+    SharedAtomicU8, SharedAtomicU16, SharedAtomicU32, SharedAtomicU64, SharedAtomicUsize,
+};
 pub use barrier::{Barrier, BarrierError, BarrierTurn};
 pub use binary_semaphore::BinarySemaphore;
 pub use condition::{Condition, Held};

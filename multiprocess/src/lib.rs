@@ -96,8 +96,9 @@ pub use mp_process::{
 };
 pub use mp_sync::{
     Array, Barrier, BinarySemaphore, BoundedSemaphore, Condition, Event, JoinableQueue, Latch, Lock, Once,
-    Queue, RLock, RwLock, Semaphore, SharedAtomicI32, SharedAtomicI64, SharedAtomicU32, SharedAtomicU64,
-    SimpleQueue, Value,
+    Queue, RLock, RwLock, Semaphore, SharedAtomicBool, SharedAtomicI8, SharedAtomicI16, SharedAtomicI32,
+    SharedAtomicI64, SharedAtomicIsize, SharedAtomicU8, SharedAtomicU16, SharedAtomicU32, SharedAtomicU64,
+    SharedAtomicUsize, SimpleQueue, Value,
 };
 
 /// Which tool for which job, and how a Python program is ported.

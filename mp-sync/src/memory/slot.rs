@@ -12,7 +12,7 @@
 use std::fmt;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use bytemuck::Pod;
 use ipc_core::raw::{Region, RobustMutex, ThreadId, fork_epoch};
@@ -83,20 +83,24 @@ pub(crate) unsafe trait Words: Sync {}
 
 // SAFETY: as below, one behind the other.
 unsafe impl<const N: usize> Words for [AtomicU64; N] {}
-// SAFETY: these four are single atomics.
-unsafe impl Words for AtomicU32 {}
 // SAFETY: the model checker's own lie in no shared memory: only protocols run under it.
 #[cfg(under_loom)]
 unsafe impl Words for loom::sync::atomic::AtomicU32 {}
 // SAFETY: as above.
 #[cfg(under_loom)]
 unsafe impl Words for loom::sync::atomic::AtomicU64 {}
-// SAFETY: as above.
-unsafe impl Words for AtomicU64 {}
-// SAFETY: as above.
-unsafe impl Words for AtomicI32 {}
-// SAFETY: as above.
-unsafe impl Words for AtomicI64 {}
+
+/// Says of single atomics that they are [`Words`].
+macro_rules! single_words {
+    ($($atomic:ident),*) => { $(
+        // SAFETY: a single atomic.
+        unsafe impl Words for std::sync::atomic::$atomic {}
+    )* };
+}
+
+single_words!(AtomicI8, AtomicI16, AtomicI32, AtomicI64, AtomicIsize);
+single_words!(AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize);
+
 // SAFETY: `repr(C)` and atomics only; zeros are a count of none, held by nobody.
 unsafe impl Words for Ledger {}
 // SAFETY: `repr(C)` and atomics only; zeros are a board on which nobody waits.
