@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 use ipc_core::Message;
 use methods::{run, start, tests};
 use mp_process::{Process, StartMethod};
-use mp_sync::{Condition, Event, Latch, Lock, Queue, RwLock};
+use mp_sync::{
+    BinarySemaphore, BoundedSemaphore, Condition, Event, Latch, Lock, LockError, Once, Queue, RwLock,
+};
 use mp_testkit::chaos;
 
-const SHORT: Duration = Duration::from_millis(20);
+const SHORT: Duration = Duration::from_millis(5);
 const LONG: Duration = Duration::from_secs(25);
 
 /// A child that has come so far in its work that it sleeps.
@@ -158,11 +160,68 @@ fn a_stopped_process_that_waits_to_be_told_holds_up_nobody(method: StartMethod) 
     firsts.into_iter().for_each(go_on);
 }
 
+/// The first in the line is stopped there, and what it waits for comes.
+fn a_stopped_process_that_waits_for_its_turn_holds_up_nobody(method: StartMethod) {
+    let (seats, turn) = (BoundedSemaphore::new(1).unwrap(), BinarySemaphore::new().unwrap());
+    let once = Once::new().unwrap();
+    let sit = |(ready, seats): (Event, BoundedSemaphore)| {
+        ready.set();
+        drop(seats.acquire().unwrap());
+    };
+    let take_turn = |(ready, turn): (Event, BinarySemaphore)| {
+        ready.set();
+        turn.acquire().unwrap();
+        turn.release().unwrap();
+    };
+    let do_it = |(ready, once): (Event, Once)| {
+        ready.set();
+        assert!(!once.call(|| ()).unwrap(), "it was done");
+    };
+    let permit = seats.acquire().unwrap();
+    turn.acquire().unwrap();
+    let mut lines = Vec::new();
+    let did_it = once.call(|| {
+        lines.push([(); 2].map(|()| asleep_in(method, sit, seats.clone())));
+        lines.push([(); 2].map(|()| asleep_in(method, take_turn, turn.clone())));
+        lines.push([(); 2].map(|()| asleep_in(method, do_it, once.clone())));
+        lines.iter().for_each(|[first, _]| stop(first));
+    });
+    assert!(did_it.unwrap());
+    drop(permit);
+    turn.release().unwrap();
+    for [first, second] in lines {
+        second.join_timeout(LONG).unwrap();
+        go_on(first);
+    }
+    assert!(seats.available() == 1 && !turn.is_locked());
+}
+
+/// The others wait up to their timeouts, and one of them does it when it is dead.
+fn one_who_is_stopped_in_the_middle_of_doing_it_once_keeps_it_until_it_dies(method: StartMethod) {
+    let once = Once::new().unwrap();
+    let begin = |(ready, once): (Event, Once)| {
+        let wait = || {
+            ready.set();
+            std::thread::sleep(2 * LONG);
+        };
+        drop(once.call(wait));
+    };
+    let worker = asleep_in(method, begin, once.clone());
+    stop(&worker);
+    assert!(matches!(once.call_timeout(SHORT, || ()), Err(LockError::Timeout)));
+    assert!(!once.is_done());
+    worker.kill().unwrap();
+    assert!(worker.join_timeout(LONG).is_err());
+    assert!(once.call_timeout(LONG, || ()).unwrap());
+}
+
 fn main() -> std::process::ExitCode {
     run(tests![
         a_stopped_process_that_was_woken_for_a_lock_holds_up_nobody,
         a_stopped_process_that_was_woken_to_read_holds_up_nobody,
         a_stopped_process_behind_the_first_one_holds_up_no_items,
         a_stopped_process_that_waits_to_be_told_holds_up_nobody,
+        a_stopped_process_that_waits_for_its_turn_holds_up_nobody,
+        one_who_is_stopped_in_the_middle_of_doing_it_once_keeps_it_until_it_dies,
     ])
 }
