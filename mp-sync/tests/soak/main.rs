@@ -65,7 +65,7 @@ fn main() {
         let share = match set("MP_SOAK_KILLS") {
             Some(whole) => Share::Kills(of(whole).ceil() as u64),
             None => {
-                let time = of(set("MP_SOAK_SECONDS").unwrap_or(10.0));
+                let time = of(set("MP_SOAK_SECONDS").unwrap_or(6.0));
                 Share::Until(Instant::now() + Duration::from_secs_f64(time))
             }
         };
