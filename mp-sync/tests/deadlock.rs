@@ -185,6 +185,68 @@ fn one_who_reads_twice_waits_for_a_writer() -> Outcome {
     Ok(())
 }
 
+/// How many readers of a lock are known.
+const KNOWN: usize = 64;
+
+/// It reads as any other; only that it waits for itself is not seen.
+fn one_reader_more_than_are_known_is_in_no_circle() -> Outcome {
+    let lock = RwLock::watched(&DeadlockWatch::new()?, "many")?;
+    let meet = std::sync::Barrier::new(KNOWN + 1);
+    std::thread::scope(|scope| {
+        for _ in 0..KNOWN {
+            scope.spawn(|| {
+                let _reading = lock.read().unwrap();
+                meet.wait();
+                meet.wait();
+            });
+        }
+        meet.wait();
+        let reading = lock.read().unwrap();
+        assert_eq!(lock.readers(), KNOWN as u32 + 1);
+        assert!(matches!(lock.write_timeout(SHORT), Err(LockError::Timeout)));
+        meet.wait();
+        drop(reading);
+    });
+    let reading = lock.read().map_err(|error| error.to_string())?;
+    assert!(told(lock.write()).is_some(), "there is room again");
+    drop(reading);
+    assert!(lock.write().is_ok());
+    Ok(())
+}
+
+/// They are killed as they read, and others are known in their places.
+fn the_dead_take_up_no_room_among_the_readers_that_are_known() -> Outcome {
+    let lock = RwLock::watched(&DeadlockWatch::new()?, "many")?;
+    let ready = Event::new()?;
+    let read = |(lock, ready): (RwLock, Event)| {
+        let meet = std::sync::Barrier::new(KNOWN + 1);
+        std::thread::scope(|scope| {
+            for _ in 0..KNOWN {
+                scope.spawn(|| {
+                    let _reading = lock.read().unwrap();
+                    meet.wait();
+                    std::thread::sleep(2 * LONG);
+                });
+            }
+            meet.wait();
+            ready.set();
+        });
+    };
+    let readers = Process::builder().kill_on_drop(true).spawn(read, (lock.clone(), ready.clone()))?;
+    ready.wait_timeout(LONG)?;
+    let unknown = lock.read().map_err(|error| error.to_string())?;
+    assert!(matches!(lock.write_timeout(SHORT), Err(LockError::Timeout)));
+    drop(unknown);
+    readers.kill()?;
+    drop(readers.join());
+    let known = lock.read().map_err(|error| error.to_string())?;
+    let deadlock = told(lock.write()).expect("it waits for itself");
+    assert_eq!(deadlock.waits().len(), 1, "{deadlock}");
+    drop(known);
+    assert!(lock.write().is_ok(), "what the dead held was given back");
+    Ok(())
+}
+
 fn a_value_takes_the_lock_it_was_given_under_watch() -> Outcome {
     let watch = DeadlockWatch::new()?;
     let (one, two) = (Lock::watched(&watch, "one")?, Lock::watched(&watch, "two")?);
@@ -280,6 +342,8 @@ fn main() -> std::process::ExitCode {
         a_condition_without_its_lock_leaves_it_to_its_holder,
         a_reader_that_wants_to_write_waits_for_itself,
         one_who_reads_twice_waits_for_a_writer,
+        one_reader_more_than_are_known_is_in_no_circle,
+        the_dead_take_up_no_room_among_the_readers_that_are_known,
         a_value_takes_the_lock_it_was_given_under_watch,
         waiting_alone_is_no_deadlock,
         the_dead_are_in_no_circle,
