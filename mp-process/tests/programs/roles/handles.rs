@@ -119,12 +119,12 @@ fn is_of_a_server(one: &Descendant) -> bool {
 /// Soon there are none but such ones below, two servers and what they have forked ahead at most.
 fn expect_below(is_expected: impl Fn(&Descendant) -> bool) {
     let begun = Instant::now();
-    while !descendants(process::id()).iter().all(&is_expected) {
+    let is_so = |below: &[Descendant]| below.len() <= 4 && below.iter().all(&is_expected);
+    while !is_so(&descendants(process::id())) {
         assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", descendants(process::id()));
         thread::sleep(Duration::from_millis(1));
         assert!(active_children().is_empty());
     }
-    assert!(descendants(process::id()).len() <= 4);
 }
 
 fn a_tree_that_cannot_be_looked_for_is_killed_at_its_root(method: StartMethod) {
