@@ -18,6 +18,10 @@ use crate::protocol::words::AtomicU32;
 use crate::sleep::{self, Coroner};
 use crate::timeout;
 
+mod guards;
+
+pub use guards::{ReadGuard, WriteGuard};
+
 /// Held by many readers at a time, or by one writer. A writer that waits keeps new
 /// readers out.
 ///
@@ -74,23 +78,6 @@ shared_words! {
 
 /// How many readers of a watched lock are known.
 const READERS: usize = 64;
-
-/// The right to read.
-#[must_use = "the lock is released when the guard is dropped"]
-pub struct ReadGuard<'a> {
-    lock: &'a RwLock,
-    entry: usize,
-    generation: u32,
-    /// Where a watched lock knows that this thread reads.
-    place: Option<usize>,
-}
-
-/// The right to write. It stays in its thread.
-#[must_use = "the lock is released when the guard is dropped"]
-pub struct WriteGuard<'a> {
-    lock: &'a RwLock,
-    stays: PhantomData<*const ()>,
-}
 
 impl RwLock {
     /// A lock that nobody holds.
@@ -393,42 +380,6 @@ impl RwLock {
     }
 }
 
-impl WriteGuard<'_> {
-    /// Whether no writer has died since the last [`mark_sound`](Self::mark_sound).
-    #[must_use]
-    pub fn is_sound(&self) -> bool {
-        robust::is_sound(&self.lock.slot)
-    }
-
-    /// Says that what the lock guards is whole.
-    pub fn mark_sound(&self) {
-        if robust::is_mine(&self.lock.slot) {
-            robust::mark_sound(&self.lock.slot);
-        }
-    }
-}
-
-impl Drop for ReadGuard<'_> {
-    fn drop(&mut self) {
-        if self.generation == fork_generation() {
-            if let Some(place) = self.place {
-                self.lock.readers_known()[place].store(0, Ordering::SeqCst);
-            }
-            self.lock.end_read(self.entry);
-        }
-    }
-}
-
-impl Drop for WriteGuard<'_> {
-    fn drop(&mut self) {
-        if robust::is_mine(&self.lock.slot) {
-            // ORDERING: after all that the lock guards was changed.
-            self.lock.words().writing.store(0, Ordering::Release);
-            self.lock.unlock_gate();
-        }
-    }
-}
-
 impl Clone for RwLock {
     fn clone(&self) -> Self {
         Self::over(self.slot.clone(), self.watch.clone())
@@ -441,18 +392,6 @@ impl fmt::Debug for RwLock {
             .field("readers", &self.readers())
             .field("writer", &self.writer())
             .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for ReadGuard<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReadGuard").finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for WriteGuard<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WriteGuard").field("is_sound", &self.is_sound()).finish_non_exhaustive()
     }
 }
 
