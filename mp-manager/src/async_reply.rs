@@ -13,12 +13,10 @@ use crate::server::HomeCall;
 
 /// The value to come of a call that was sent; dropped, it is waited for by nobody.
 ///
-/// Calls of one process arrive in the order in which they were sent. Those of one object of a user's
-/// type that change it are also run in this order. What a method of this crate's objects
-/// waits for goes to the calls in their order, too.
-///
-/// Of this crate's objects `sort` and `update`, which run a function, may be overtaken by what is sent after
-/// them, and so may calls that find such an object busy: wait for the value first where the order matters.
+/// Calls of one process arrive in the order in which they were sent. Those of one object of this crate are
+/// also done in this order, those that run a function (`update`, `sort`) with the others, and what such a call
+/// waits for goes to the calls in their order, too. Of an object of a user's type those are run in this order
+/// that change it.
 #[must_use = "dropping it gives the call up"]
 pub struct AsyncReply<R> {
     state: State,

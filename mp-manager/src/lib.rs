@@ -39,8 +39,8 @@
 //! error for all who wait, at once.
 //!
 //! `increment_async(1)` sends the call and brings an [`AsyncReply`]: many can be on their
-//! way at once, and [`Manager::batch`] sends several in one message. Calls that change an
-//! object of your own run in the order in which they were sent.
+//! way at once, and [`Manager::batch`] sends several in one message. Calls of one object of this
+//! crate, and those that change one of your own, run in the order in which they were sent.
 //!
 //! Methods that take `&self` run side by side, those that take `&mut self` one at
 //! a time. A panic is the error of its call, and poisons the object if the method

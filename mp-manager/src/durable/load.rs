@@ -130,7 +130,7 @@ impl Shelf {
     pub(crate) fn of(built_in: Box<dyn crate::server::builtin::BuiltIn>) -> Self {
         let (name, is_held) = (built_in.name(), built_in.is_held());
         let object = Mutex::new(Shelved { built_in, journal: Journal::default() });
-        Self { name, is_held, object }
+        Self { name, is_held, object, queue: Default::default() }
     }
 }
 

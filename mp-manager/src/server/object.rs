@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicI8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use ipc_core::Packet;
 
 use super::answer::Answer;
 use super::builtin::{BuiltIn, Desk};
+use super::session::Session;
 use super::table::Table;
 use crate::builtin::by_name;
 use crate::client::lock;
@@ -55,6 +56,47 @@ pub(crate) struct Shelf {
     pub(crate) name: &'static str,
     pub(crate) is_held: bool,
     pub(crate) object: Mutex<Shelved>,
+    pub(crate) queue: Queue,
+}
+
+/// Calls of one of this crate's objects that come while a thread is busy with it: they are done in the
+/// order in which they came, by one thread after the other.
+#[derive(Default)]
+pub(crate) struct Queue {
+    /// There is a thread that does what stands here, or is to be one: nobody goes past.
+    is_open: AtomicBool,
+    calls: Mutex<VecDeque<(Call, Arc<Session>)>>,
+}
+
+impl Queue {
+    /// Whether a call that comes now is to stand behind others.
+    pub(super) fn is_open(&self) -> bool {
+        // ORDERING: who finds it closed finds all done that was here. It is opened at the helm, as is asked.
+        self.is_open.load(Ordering::Acquire)
+    }
+
+    /// Adds a call; whether a thread is to begin with it. One beyond `most` is refused.
+    pub(super) fn push(&self, call: Call, session: &Arc<Session>, most: usize) -> bool {
+        let mut calls = lock(&self.calls);
+        if calls.len() >= most {
+            drop(calls);
+            call.answer.fail(FaultKind::Busy(format!("{most} calls wait for the object already")));
+            return false;
+        }
+        calls.push_back((call, Arc::clone(session)));
+        !self.is_open.swap(true, Ordering::Relaxed)
+    }
+
+    /// The next call; after the last one the queue is closed.
+    pub(super) fn pop(&self) -> Option<(Call, Arc<Session>)> {
+        let mut calls = lock(&self.calls);
+        let next = calls.pop_front();
+        if next.is_none() {
+            // ORDERING: see `is_open`.
+            self.is_open.store(false, Ordering::Release);
+        }
+        next
+    }
 }
 
 /// What is on a shelf.

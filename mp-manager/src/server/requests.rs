@@ -193,14 +193,10 @@ impl Server {
                 let (call, exclusive) = hosted.enter(call)?;
                 Some(Work::Method { object, call, exclusive })
             }
-            Object::BuiltIn(_) if super::builtin::runs_function(call.method) => {
-                if session.is_trusted() {
-                    return Some(Work::Change { object, call });
-                }
+            Object::BuiltIn(_) if super::builtin::runs_function(call.method) && !session.is_trusted() => {
                 call.answer.fail(FaultKind::NotTrusted);
                 None
             }
-            Object::BuiltIn(_) if call.method == crate::durable::KEEP => Some(Work::Keep { object, call }),
             Object::BuiltIn(_) => self.try_built_in(object, call, session),
         }
     }

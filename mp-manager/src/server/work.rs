@@ -35,22 +35,9 @@ pub(super) enum Work {
         args: Packet,
         answer: Answer,
     },
-    /// A caller's function on a value of one of this crate's objects.
-    Change {
-        object: Arc<Object>,
-        call: Call,
-    },
-    /// One of this crate's objects is to be durable.
-    Keep {
-        object: Arc<Object>,
-        call: Call,
-    },
-    /// A method of one of this crate's objects that another thread is busy with.
-    BuiltIn {
-        object: Arc<Object>,
-        call: Call,
-        session: Arc<Session>,
-    },
+    /// Calls of one of this crate's objects, in their order: such as take long, and those that came
+    /// while a thread was busy with it.
+    Queue(Arc<Object>),
     /// Objects to be dropped, which runs users' code.
     Bury(Vec<Arc<Object>>),
 }
@@ -83,8 +70,12 @@ impl Work {
                 }
             }
             Self::Create { answer, .. } => answer.fail(busy),
-            Self::Change { call, .. } | Self::Keep { call, .. } | Self::BuiltIn { call, .. } => {
-                call.answer.fail(busy);
+            Self::Queue(object) => {
+                if let Object::BuiltIn(shelf) = &*object {
+                    while let Some((call, _)) = shelf.queue.pop() {
+                        call.answer.fail(busy.clone());
+                    }
+                }
             }
             // They have no caller; see `Helm`.
             Self::Bury(_) => {}
@@ -97,10 +88,8 @@ impl Server {
         match work {
             Work::Method { object, call, exclusive } => self.run_method(&object, call, exclusive),
             Work::Create { make, args, answer } => self.create(make, args, answer),
-            Work::Change { object, call } => self.change(&object, call),
-            Work::Keep { object, call } => self.keep(&object, call),
+            Work::Queue(object) => self.run_queue(&object),
             Work::Bury(graves) => self.table.bury(graves),
-            Work::BuiltIn { object, call, session } => self.run_built_in(&object, call, Some(&session)),
         }
     }
 
@@ -213,8 +202,8 @@ impl Server {
         }
     }
 
-    /// Runs a method of one of this crate's objects right here, unless another thread
-    /// is busy with the object.
+    /// Runs a method of one of this crate's objects right here, unless it takes long, or another thread
+    /// is busy with the object: then it waits behind those that came before it.
     pub(super) fn try_built_in(
         self: &Arc<Self>,
         object: Arc<Object>,
@@ -222,16 +211,29 @@ impl Server {
         session: &Arc<Session>,
     ) -> Option<Work> {
         let Object::BuiltIn(shelf) = &*object else { return None };
-        let free = match shelf.object.try_lock() {
-            Ok(built_in) => Some(built_in),
-            Err(TryLockError::Poisoned(poisoned)) => Some(PoisonError::into_inner(poisoned)),
-            Err(TryLockError::WouldBlock) => None,
-        };
-        if let Some(built_in) = free {
-            self.call_built_in(built_in, shelf.is_held, call, Some(session));
-            return None;
+        let takes_long = super::builtin::runs_function(call.method) || call.method == durable::KEEP;
+        if !takes_long && !shelf.queue.is_open() {
+            let free = match shelf.object.try_lock() {
+                Ok(built_in) => Some(built_in),
+                Err(TryLockError::Poisoned(poisoned)) => Some(PoisonError::into_inner(poisoned)),
+                Err(TryLockError::WouldBlock) => None,
+            };
+            if let Some(built_in) = free {
+                self.call_built_in(built_in, shelf.is_held, call, Some(session));
+                return None;
+            }
         }
-        Some(Work::BuiltIn { object: Arc::clone(&object), call, session: Arc::clone(session) })
+        let is_first = shelf.queue.push(call, session, self.limits.backlog);
+        is_first.then(|| Work::Queue(Arc::clone(&object)))
+    }
+
+    /// Does what waits for one of this crate's objects, until nothing does.
+    fn run_queue(self: &Arc<Self>, object: &Arc<Object>) {
+        let Object::BuiltIn(shelf) = &**object else { return };
+        while let Some((call, session)) = shelf.queue.pop() {
+            // One that panics is answered as it is dropped, and keeps nobody from the next.
+            let _ = catch_panic(|| self.run_built_in(object, call, Some(&session)));
+        }
     }
 
     pub(super) fn run_built_in(
