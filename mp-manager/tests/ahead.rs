@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mp_manager::{AsyncReply, ListProxy, LockProxy, Manager, ManagerError, QueueProxy};
+use mp_manager::{AsyncReply, EventProxy, ListProxy, LockProxy, Manager, ManagerError, QueueProxy};
 use mp_process::Process;
 use mp_testkit::chaos;
 use mp_testkit::harness::Suite;
@@ -13,9 +13,13 @@ use mp_testkit::harness::Suite;
 fn main() -> ExitCode {
     let trials = mp_testkit::trials![
         containers_are_asked_ahead,
+        calls_of_one_object_are_done_in_their_order,
+        a_client_that_is_killed_in_a_line_of_calls_holds_up_nobody,
         what_waits_is_asked_ahead,
         a_reply_that_is_dropped_holds_nothing,
         the_first_of_many,
+        threads_that_wait_for_the_same_are_all_told,
+        who_has_read_for_others_wakes_one_that_waits,
         a_fork_does_not_take_its_parents_answers,
         a_reply_is_asked_again_after_the_time,
         a_reply_that_will_not_come_is_ready,
@@ -45,14 +49,14 @@ fn soon(what: &str, mut is_so: impl FnMut() -> bool) {
 fn containers_are_asked_ahead() {
     let manager = Manager::start().unwrap();
     let list = manager.list_from(&[3u64, 1, 2]).unwrap();
-    // It runs on a thread of the manager, and what is sent after it may be done before.
-    list.sort_async().unwrap().get().unwrap();
+    // It runs on a thread of the manager, and what is sent after it is done after it.
+    let sort = list.sort_async().unwrap();
     let calls = (list.slice_async(1..).unwrap(), list.pop_async().unwrap());
+    sort.get().unwrap();
     let update = list.update_async(0, std::mem::replace, 9).unwrap();
     let rest = (list.contains_async(&9).unwrap(), list.position_async(&7).unwrap());
     assert_eq!((calls.0.get().unwrap(), calls.1.get().unwrap()), (vec![2, 3], Some(3)));
-    assert_eq!((update.get().unwrap(), rest.1.get().unwrap()), (1, None));
-    assert!(rest.0.get().is_ok());
+    assert_eq!((update.get().unwrap(), rest.1.get().unwrap(), rest.0.get().unwrap()), (1, None, true));
     let array = manager.array(&[1u64, 2]).unwrap();
     assert_eq!((array.set_async(1, &5).unwrap().get().unwrap(), array.to_vec().unwrap()), ((), vec![1, 5]));
 
@@ -79,8 +83,80 @@ fn containers_are_asked_ahead() {
     assert_eq!(names.names_async().unwrap().get().unwrap(), ["x"]);
     let value = manager.value(&1u64).unwrap();
     let calls = (value.replace_async(&2).unwrap(), value.update_async(|x, by: u64| *x * by, 3).unwrap());
-    assert_eq!((calls.0.get().unwrap(), value.get_async().unwrap().get().unwrap()), (1, 2));
-    assert!([3, 6].contains(&calls.1.get().unwrap()));
+    assert_eq!((calls.0.get().unwrap(), calls.1.get().unwrap()), (1, 6));
+}
+
+/// Stays in the middle of its call until it is told to go on.
+fn hold(_: &mut u64, (begun, go_on): (EventProxy, EventProxy)) {
+    begun.set().unwrap();
+    assert!(go_on.wait_timeout(LONG).unwrap());
+}
+
+/// A list whose first value a call is busy with, from when this returns until the event is set.
+fn held(manager: &Manager) -> (ListProxy<u64>, EventProxy, AsyncReply<()>) {
+    let list = manager.list_from(&[0]).unwrap();
+    let [begun, go_on] = [(), ()].map(|()| manager.event().unwrap());
+    let update = list.update_async(0, hold, (begun.clone(), go_on.clone())).unwrap();
+    assert!(begun.wait_timeout(LONG).unwrap());
+    (list, go_on, update)
+}
+
+/// More than the manager has threads.
+const LINE: u64 = 200;
+
+fn calls_of_one_object_are_done_in_their_order() {
+    let manager = Manager::start().unwrap();
+    let (list, go_on, update) = held(&manager);
+    let next = |list: &mut u64, by: u64| {
+        *list += by;
+        *list
+    };
+    // Some that run a function among those that do not.
+    let sums: Vec<_> = (1..=LINE)
+        .map(|x| {
+            let push = list.push_async(&x).unwrap();
+            let sum = x.is_multiple_of(10).then(|| list.update_async(0, next, 1).unwrap());
+            (push, list.len_async().unwrap(), sum)
+        })
+        .collect();
+    let other = manager.list::<u64>().unwrap();
+    other.push(&1).unwrap();
+    assert!(!update.is_ready() && sums.iter().all(|(push, ..)| !push.is_ready()));
+    go_on.set().unwrap();
+    update.get().unwrap();
+    for ((push, len, sum), x) in sums.into_iter().zip(1..) {
+        push.get().unwrap();
+        assert_eq!(len.get().unwrap() as u64, x + 1);
+        assert_eq!(sum.map(|sum| sum.get().unwrap()), x.is_multiple_of(10).then_some(x / 10));
+    }
+    assert!(list.to_vec().unwrap().into_iter().skip(1).eq(1..=LINE));
+}
+
+fn a_client_that_is_killed_in_a_line_of_calls_holds_up_nobody() {
+    let manager = Manager::start().unwrap();
+    let (list, go_on, update) = held(&manager);
+    let (theirs, ready) = (list.clone(), manager.event().unwrap());
+    let work = |(list, ready): (ListProxy<u64>, EventProxy)| {
+        let _pushes: Vec<_> = (1..=LINE).map(|x| list.push_async(&x).unwrap()).collect();
+        let _update = list.update_async(0, |first, ()| *first = 7, ()).unwrap();
+        // All have come to the manager when this has.
+        ready.set().unwrap();
+        thread::sleep(LONG);
+    };
+    let child = Process::spawn(work, (theirs, ready.clone())).unwrap();
+    assert!(ready.wait_timeout(LONG).unwrap());
+    let mine = list.push_async(&1000).unwrap();
+    child.kill().unwrap();
+    let _ = child.join();
+    go_on.set().unwrap();
+    update.get().unwrap();
+    mine.get().unwrap();
+    let values = list.to_vec().unwrap();
+    assert!(values.iter().copied().eq(std::iter::once(7).chain(1..=LINE).chain([1000])), "{values:?}");
+    list.update(0, |first, ()| *first = 8, ()).unwrap();
+    assert_eq!(list.get(0).unwrap(), 8);
+    drop((list, go_on, ready));
+    soon("objects stay", || manager.object_count().unwrap() == 0);
 }
 
 fn what_waits_is_asked_ahead() {
@@ -194,6 +270,72 @@ fn a_reply_that_will_not_come_is_ready() {
     soon("the other is ready too", || polled.is_ready());
     assert!(waited.get_timeout(Duration::ZERO).unwrap().unwrap_err().is_gone());
     assert!(polled.get().unwrap_err().may_have_run());
+}
+
+/// Two clients of one server, which have nothing in common.
+fn two_clients() -> (mp_manager::ManagerServer, Manager, Manager) {
+    let server = Manager::builder().authkey("two clients").serve().unwrap();
+    let [one, other] = [(), ()].map(|()| Manager::connect(server.address(), "two clients").unwrap());
+    (server, one, other)
+}
+
+/// Far longer than the test waits: who is not woken is not told by its end.
+const FOR_EVER: Duration = Duration::from_secs(1000);
+
+fn threads_that_wait_for_the_same_are_all_told() {
+    let (server, one, other) = two_clients();
+    let home = server.manager().unwrap();
+    for manager in [&one, &home] {
+        let gate = manager.queue::<u64>().unwrap();
+        manager.publish("gate", &gate).unwrap();
+        let theirs = other.find::<QueueProxy<u64>>("gate").unwrap();
+        for round in 0..16 {
+            let events = [(), ()].map(|()| manager.event().unwrap().with_timeout(FOR_EVER));
+            let replies = events.each_ref().map(|event| event.wait_async().unwrap());
+            let (told, tells) = std::sync::mpsc::channel();
+            thread::scope(|scope| {
+                // One of them reads for all, and it need not be one of those that are told.
+                scope.spawn(|| gate.get().unwrap());
+                for _ in 0..3 {
+                    let (told, replies) = (told.clone(), &replies);
+                    scope.spawn(move || told.send(AsyncReply::wait_any(replies)).unwrap());
+                }
+                thread::sleep(Duration::from_millis(round % 4));
+                events[1].set().unwrap();
+                for _ in 0..3 {
+                    let place = tells.recv_timeout(LONG).expect("one that waits is not told");
+                    assert_eq!(place, Some(1));
+                }
+                theirs.put(&round).unwrap();
+            });
+        }
+    }
+}
+
+fn who_has_read_for_others_wakes_one_that_waits() {
+    let (_server, one, other) = two_clients();
+    let queues = [(), (), ()].map(|()| one.queue::<u64>().unwrap().with_timeout(FOR_EVER));
+    let names = ["never", "first", "second"];
+    names.iter().zip(&queues).for_each(|(name, queue)| one.publish(name, queue).unwrap());
+    let theirs = names.map(|name| other.find::<QueueProxy<u64>>(name).unwrap());
+    // Nobody waits for these, and more of them are there than of those that are waited for.
+    let asked: Vec<_> = (0..20).map(|_| queues[0].get_async().unwrap()).collect();
+    for round in 0..20 {
+        let (told, tells) = std::sync::mpsc::channel();
+        thread::scope(|scope| {
+            for queue in &queues[1..] {
+                let told = told.clone();
+                scope.spawn(move || told.send(queue.get().unwrap()).unwrap());
+                // So that the first one reads, mostly.
+                thread::sleep(Duration::from_millis(2));
+            }
+            for their in &theirs[1..] {
+                their.put(&round).unwrap();
+                assert_eq!(tells.recv_timeout(LONG), Ok(round), "nobody reads");
+            }
+        });
+    }
+    drop(asked);
 }
 
 fn a_fork_does_not_take_its_parents_answers() {

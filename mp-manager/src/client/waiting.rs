@@ -26,6 +26,8 @@ struct State {
     calls: HashMap<u64, Call>,
     /// Somebody is reading.
     has_reader: bool,
+    /// Threads that wait for somebody else to read.
+    asleep: Vec<Thread>,
     /// Why there will be no more answers.
     closed: Option<String>,
 }
@@ -35,7 +37,8 @@ struct Call {
     answer: Option<(Packet, Tail)>,
     /// The request, if the ring may have been dropped before it lay in it.
     late: Option<Packet>,
-    thread: Thread,
+    /// Threads of those asleep that wait for this one.
+    asleep: Vec<Thread>,
     /// When the manager last said something of it.
     heard_at: Instant,
 }
@@ -60,8 +63,7 @@ impl Waiting {
         if let Some(why) = &state.closed {
             return Err(Kind::Gone(why.clone()).into());
         }
-        let (thread, heard_at) = (std::thread::current(), Instant::now());
-        let place = Call { answer: None, late: None, thread, heard_at };
+        let place = Call { answer: None, late: None, asleep: Vec::new(), heard_at: Instant::now() };
         state.calls.insert(call, place);
         Ok(())
     }
@@ -72,10 +74,9 @@ impl Waiting {
         left.and_then(|call| call.answer).map(|(_, tail)| tail.objects).unwrap_or_default()
     }
 
-    /// This thread waits for a call that another one may have begun, from now on.
+    /// A call is waited for from now on: its time begins.
     pub(super) fn attend(&self, call: u64) {
         if let Some(call) = lock(&self.state).calls.get_mut(&call) {
-            call.thread = std::thread::current();
             call.heard_at = Instant::now();
         }
     }
@@ -120,7 +121,7 @@ impl Waiting {
     pub(super) fn close(&self, why: &str) -> String {
         let mut state = lock(&self.state);
         let why = state.closed.get_or_insert_with(|| why.to_owned()).clone();
-        state.calls.values().for_each(|call| call.thread.unpark());
+        state.asleep.iter().for_each(Thread::unpark);
         why
     }
 
@@ -133,8 +134,9 @@ impl Waiting {
         read: impl Fn(&mut Packet, Option<Instant>) -> Result<(), RecvError>,
         unasked: impl Fn(Vec<u64>),
     ) -> Result<(Packet, Tail), ManagerError> {
+        let mut has_slept = false;
         loop {
-            let found = self.look(call, patience);
+            let found = self.look(call, patience, std::mem::take(&mut has_slept));
             if !matches!(found, Found::Read(_) | Found::Sleep(_)) {
                 self.hand_over();
             }
@@ -142,9 +144,9 @@ impl Waiting {
                 Found::Answer(answer) => return Ok(answer),
                 Found::Late => return Err(Kind::Timeout(patience).into()),
                 Found::Closed(why) => return Err(Kind::InFlight(why).into()),
-                Found::Sleep(None) => std::thread::park(),
-                Found::Sleep(Some(until)) => {
-                    std::thread::park_timeout(until.saturating_duration_since(Instant::now()));
+                Found::Sleep(until) => {
+                    sleep(until);
+                    has_slept = true;
                 }
                 Found::Read(until) => {
                     let _turn = Turn(self);
@@ -168,8 +170,9 @@ impl Waiting {
         read: impl Fn(&mut Packet, Option<Instant>) -> Result<(), RecvError>,
         unasked: impl Fn(Vec<u64>),
     ) -> Option<usize> {
+        let mut has_slept = false;
         loop {
-            match self.look_at(calls, patience, deadline) {
+            match self.look_at(calls, (patience, deadline), std::mem::take(&mut has_slept)) {
                 Err(place) => {
                     self.hand_over();
                     return Some(place);
@@ -187,17 +190,26 @@ impl Waiting {
                         Err(error) => drop(self.close(&unreadable(&error))),
                     }
                 }
-                Ok(Found::Sleep(Some(until))) => {
-                    std::thread::park_timeout(until.saturating_duration_since(Instant::now()));
+                Ok(Found::Sleep(until)) => {
+                    sleep(until);
+                    has_slept = true;
                 }
-                Ok(_) => std::thread::park(),
+                Ok(_) => {}
             }
         }
     }
 
     /// The place of one that need not be waited for, or what is to be done.
-    fn look_at(&self, calls: &[u64], patience: Duration, deadline: Option<Instant>) -> Result<Found, usize> {
+    fn look_at(
+        &self,
+        calls: &[u64],
+        (patience, deadline): (Duration, Option<Instant>),
+        has_slept: bool,
+    ) -> Result<Found, usize> {
         let mut state = lock(&self.state);
+        if has_slept {
+            state.wake(calls);
+        }
         let now = Instant::now();
         let mut until = deadline;
         for (place, call) in calls.iter().enumerate() {
@@ -212,6 +224,7 @@ impl Waiting {
             return Ok(Found::Late);
         }
         if state.has_reader {
+            state.put_to_sleep(calls);
             return Ok(Found::Sleep(until));
         }
         state.has_reader = true;
@@ -247,9 +260,12 @@ impl Waiting {
         unasked
     }
 
-    fn look(&self, number: u64, patience: Duration) -> Found {
+    fn look(&self, number: u64, patience: Duration, has_slept: bool) -> Found {
         let mut state = lock(&self.state);
         let state = &mut *state;
+        if has_slept {
+            state.wake(&[number]);
+        }
         let Some(call) = state.calls.get_mut(&number) else { return Found::Late };
         if let Some(answer) = call.answer.take() {
             state.calls.remove(&number);
@@ -263,6 +279,7 @@ impl Waiting {
             state.calls.remove(&number);
             Found::Late
         } else if state.has_reader {
+            state.put_to_sleep(&[number]);
             Found::Sleep(until)
         } else {
             state.has_reader = true;
@@ -323,14 +340,43 @@ impl Waiting {
     fn hand_over(&self) {
         let state = lock(&self.state);
         if !state.has_reader
-            && let Some(call) = state.calls.values().find(|call| call.answer.is_none())
+            && let Some(thread) = state.asleep.first()
         {
-            call.thread.unpark();
+            thread.unpark();
         }
     }
 }
 
+fn sleep(until: Option<Instant>) {
+    match until {
+        None => std::thread::park(),
+        Some(until) => std::thread::park_timeout(until.saturating_duration_since(Instant::now())),
+    }
+}
+
 impl State {
+    /// This thread sleeps until one of the calls has its answer, or it is to read.
+    fn put_to_sleep(&mut self, calls: &[u64]) {
+        let thread = std::thread::current();
+        for call in calls {
+            if let Some(call) = self.calls.get_mut(call) {
+                call.asleep.push(thread.clone());
+            }
+        }
+        self.asleep.push(thread);
+    }
+
+    /// This thread sleeps no more.
+    fn wake(&mut self, calls: &[u64]) {
+        let own = std::thread::current().id();
+        for call in calls {
+            if let Some(call) = self.calls.get_mut(call) {
+                call.asleep.retain(|thread| thread.id() != own);
+            }
+        }
+        self.asleep.retain(|thread| thread.id() != own);
+    }
+
     /// Lays an answer in its place; returns the references of one that has none.
     fn lay(&mut self, packet: Packet, tail: Tail) -> Vec<u64> {
         match self.calls.get_mut(&tail.call) {
@@ -339,7 +385,7 @@ impl State {
                 Vec::new()
             }
             Some(call) => {
-                call.thread.unpark();
+                call.asleep.iter().for_each(Thread::unpark);
                 call.answer = Some((packet, tail));
                 Vec::new()
             }
@@ -354,5 +400,8 @@ struct Turn<'a>(&'a Waiting);
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         lock(&self.0.state).has_reader = false;
+        if std::thread::panicking() {
+            self.0.hand_over();
+        }
     }
 }

@@ -311,6 +311,8 @@ pub(crate) struct Slot {
 struct Waiter {
     place: Place,
     thread: Thread,
+    /// Others that have waited since.
+    others: Vec<Thread>,
 }
 
 #[derive(Debug)]
@@ -325,7 +327,7 @@ enum Place {
 
 impl Slot {
     pub(crate) fn new(table: &Arc<Table>, arguments: Vec<Arc<Lease>>) -> Arc<Self> {
-        let waiter = Waiter { place: Place::Empty, thread: std::thread::current() };
+        let waiter = Waiter { place: Place::Empty, thread: std::thread::current(), others: Vec::new() };
         Arc::new(Self { state: Mutex::new(waiter), table: Arc::clone(table), _arguments: arguments })
     }
 
@@ -338,15 +340,20 @@ impl Slot {
             self.table.raise(*object);
         }
         state.place = Place::Full(packet, tail);
-        let thread = state.thread.clone();
+        let (thread, others) = (state.thread.clone(), std::mem::take(&mut state.others));
         drop(state);
         thread.unpark();
+        others.iter().for_each(Thread::unpark);
         true
     }
 
-    /// This thread waits for the answer from now on.
+    /// This thread is woken by the answer, as those before it are.
     pub(crate) fn attend(&self) {
-        lock(&self.state).thread = std::thread::current();
+        let mut state = lock(&self.state);
+        let own = std::thread::current();
+        if state.thread.id() != own.id() && state.others.iter().all(|other| other.id() != own.id()) {
+            state.others.push(own);
+        }
     }
 
     pub(crate) fn is_full(&self) -> bool {
