@@ -48,7 +48,8 @@ mod tests;
 /// On a module, `mod operator { .. }`, the methods are the `pub` functions that are written in it, or those
 /// of the list. The module stays as it is, and beside it there are `Operator`, a type without a value,
 /// and `OperatorProxy`: `bit_ops` makes `BitOps` and `BitOpsProxy`. `OperatorProxy::create(&manager)`
-/// makes an object, which can do all that others can.
+/// makes an object, which can do all that others can. Of a name like `__`, `_2` or `Ops`, which gives the type
+/// none of its own, an error says so.
 ///
 /// Its functions run side by side, and see the statics of the server's process. None of them is
 /// generic or has a `self`. What the module imports or has in inner modules is not exposed: write a function that calls it.
@@ -116,8 +117,9 @@ fn of_module(options: &options::Options, module: &syn::ItemMod) -> proc_macro2::
         let error = syn::Error::new_spanned(quote!(#mod_token #ident #semi), text).to_compile_error();
         return quote!(#module #error);
     };
-    match expose::of_module(options, items) {
-        Ok(exposed) => write::of_module(options, module, exposed),
+    let named = names::of_module(&module.ident);
+    match named.and_then(|name| Ok((name, expose::of_module(options, items)?))) {
+        Ok((name, exposed)) => write::of_module(options, module, &name, exposed),
         Err(error) => {
             let error = error.to_compile_error();
             quote!(#module #error)

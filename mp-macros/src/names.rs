@@ -5,17 +5,32 @@ use syn::ext::IdentExt;
 
 use crate::expose::{Exposed, Function};
 
-/// What the type of a module is called: `BitOps` of a `bit_ops`.
-pub(crate) fn of_module(module: &Ident) -> Ident {
-    let name = module.unraw().to_string();
-    let words = name.split('_').filter(|word| !word.is_empty());
+/// What the type of a module is called: `BitOps` of a `bit_ops`; an error if nothing can be called so.
+pub(crate) fn of_module(module: &Ident) -> syn::Result<Ident> {
+    let own = module.unraw().to_string();
+    let words = own.split('_').filter(|word| !word.is_empty());
     let name: String = words
         .map(|word| {
             let (first, rest) = word.split_at(word.chars().next().map_or(0, char::len_utf8));
             first.to_uppercase() + rest
         })
         .collect();
-    Ident::new(&name, module.span())
+    let refused = |why: &str| {
+        error(
+            module,
+            &format!("the type beside the module would be called `{name}`, {why}: rename the module"),
+        )
+    };
+    if name.is_empty() {
+        return Err(error(module, "no name for a type comes of this one: give the module one with letters"));
+    }
+    if name == own {
+        return Err(refused("as the module is"));
+    }
+    // Keywords are none, and what begins with a digit is none.
+    let mut name_of_type = syn::parse_str::<Ident>(&name).map_err(|_| refused("which is no name"))?;
+    name_of_type.set_span(module.span());
+    Ok(name_of_type)
 }
 
 /// What every proxy has.

@@ -131,7 +131,44 @@ fn a_function_of_a_module_has_no_self() {
 
 #[test]
 fn names_of_modules() {
-    let name = |text: &str| names::of_module(&syn::parse_str(text).unwrap()).to_string();
-    let all = ["operator", "bit_ops", "_v2_x", "r#loop", "größe", "élan", "A"].map(name);
-    assert_eq!(all, ["Operator", "BitOps", "V2X", "Loop", "Größe", "Élan", "A"]);
+    let name = |text: &str| names::of_module(&syn::parse_str(text).unwrap());
+    let all = ["operator", "bit_ops", "_v2_x", "r#loop", "größe", "élan", "a_2", "__x__", "ß"];
+    let types = all.map(|text| name(text).unwrap().to_string());
+    assert_eq!(types, ["Operator", "BitOps", "V2X", "Loop", "Größe", "Élan", "A2", "X", "SS"]);
+    for (text, why) in [
+        ("__", "with letters"),
+        ("___", "with letters"),
+        ("_2", "no name"),
+        ("__2_x", "no name"),
+        ("self_", "no name"),
+        ("A", "as the module is"),
+        ("BitOps", "as the module is"),
+        ("日本", "as the module is"),
+    ] {
+        let error = name(text).unwrap_err();
+        assert!(error.to_string().contains(why), "{text}: {error}");
+        assert_eq!(error.span().source_text().unwrap(), text);
+    }
+}
+
+/// What methods, arguments and types are called in odd ways does not end the attribute.
+#[test]
+fn odd_names_are_written() {
+    let module = |name: &str| -> ItemMod {
+        syn::parse_str(&format!(
+            "mod {name} {{ pub fn r#loop(r#type: u8, _: u8, (a, b): (u8, u8)) {{}} pub fn __() {{}} pub fn _1() {{}} }}"
+        ))
+        .unwrap()
+    };
+    for name in ["__", "_1", "r#fn", "self_", "A", "_", "x"] {
+        let Ok(module) = std::panic::catch_unwind(|| module(name)) else { continue };
+        assert!(!crate::of_module(&Options::default(), &module).is_empty());
+    }
+    for own in ["__", "_1", "r#fn", "r#type<T>", "A::r#loop", "(A)", "[u8]", "&A", "dyn A", "<A as B>::C"] {
+        let text = format!(
+            "impl {own} {{ pub fn r#new(r#self_: u8) -> Self {{}} pub fn r#loop(&self, r#type: u8) {{}} pub fn __(&self) {{}} }}"
+        );
+        let block: ItemImpl = syn::parse_str(&text).unwrap();
+        assert!(!crate::of_block(&Options::default(), &block).is_empty());
+    }
 }

@@ -5,7 +5,6 @@ use quote::{format_ident, quote, quote_spanned};
 use syn::{AttrStyle, Attribute, GenericParam, Generics, Ident, ItemImpl, ItemMod, Meta, Token, Type};
 
 use crate::expose::{Exposed, Function, Kind};
-use crate::names;
 use crate::options::Options;
 
 /// The proxy of an `impl` block's type, and what the server runs.
@@ -23,17 +22,21 @@ pub(crate) fn of_block(options: &Options, block: &ItemImpl, exposed: &Exposed) -
 
 /// The module with a type of its own, which has no value, and that type's proxy; and the names of
 /// both beside it. They stand in the module, where the types of its functions mean what they say.
-pub(crate) fn of_module(options: &Options, module: &ItemMod, mut exposed: Exposed) -> TokenStream {
+pub(crate) fn of_module(
+    options: &Options,
+    module: &ItemMod,
+    own: &Ident,
+    mut exposed: Exposed,
+) -> TokenStream {
     let ItemMod { attrs, vis, ident, content, .. } = module;
     let items = content.iter().flat_map(|(_, items)| items);
     let (inner, outer): (Vec<_>, Vec<_>) =
         attrs.iter().partition(|attribute| matches!(attribute.style, AttrStyle::Inner(_)));
-    let own = names::of_module(ident);
     let docs = attrs.iter().filter(|attribute| attribute.path().is_ident("doc")).map(spoken_outside);
     let doc = format!("Stands for the functions of `{ident}` in a manager.");
     let doc = quote!(#[doc = #doc] #[doc = ""] #(#docs)*);
     let generics = Generics::default();
-    let writer = Writer::new(options, &own, quote!(#own), (&generics, &[]), doc);
+    let writer = Writer::new(options, own, quote!(#own), (&generics, &[]), doc);
     exposed.constructors.push(writer.maker());
     let (of_proxy, of_object) = (writer.of_proxy(&exposed), writer.of_object(&exposed));
     let type_doc = format!("The functions of `{ident}`, as an object of a manager.");

@@ -38,6 +38,7 @@ programs![
     iterators_that_cannot_stay,
     methods_that_cannot_be_called,
     modules_elsewhere,
+    names_of_modules,
     names_that_are_not_there,
     names_that_proxies_have,
     objects_that_threads_cannot_share,

@@ -141,3 +141,23 @@ mod inner {
 pub fn one(types: &inner::TypesProxy) -> Option<u8> {
     types.one().ok()
 }
+
+#[mp_manager::object]
+#[allow(non_snake_case)]
+mod __odd_2__ {
+    pub fn r#loop(r#type: u8, _: u8) -> u8 {
+        r#type
+    }
+
+    pub fn __(_: u8, (a, _): (u8, u8)) -> u8 {
+        a
+    }
+
+    pub fn _1() {}
+}
+
+pub fn odd(proxy: &Odd2Proxy) -> Result<u8, mp_manager::ManagerError> {
+    proxy._1()?;
+    let later = proxy.r#loop_async(1, 2)?;
+    Ok(proxy.r#loop(1, 2)? + proxy.__(1, (2, 3))? + later.get()?)
+}
