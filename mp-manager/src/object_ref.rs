@@ -181,7 +181,7 @@ impl ObjectRef {
         match called {
             Err(error) if error.is_no_method() => match error.built_in() {
                 Some(of) => by_name::call(self, of, name, args),
-                None => Err(by_name::none("user's type", name)),
+                None => Err(by_name::none_of_users(name)),
             },
             other => other,
         }

@@ -320,4 +320,14 @@ fn methods_are_called_by_name() {
     assert!(object.call_by_name::<_, u64>("add", &("two".to_owned(),)).unwrap_err().is_codec());
     let error = object.call_by_name::<_, u64>("sub", &(2u64,)).unwrap_err();
     assert!(error.is_no_method() && error.to_string().contains("`sub`"), "{error}");
+    for (name, why) in
+        [("update", "a function"), ("later", "a function"), ("add_async", "ahead"), ("map", "proxy alone")]
+    {
+        let error = object.call_by_name::<_, u64>(name, &(2u64,)).unwrap_err();
+        assert!(error.is_no_method() && !error.may_have_run(), "{error}");
+        assert!(
+            error.to_string().contains(&format!("`{name}`")) && error.to_string().contains(why),
+            "{error}"
+        );
+    }
 }

@@ -81,9 +81,22 @@ pub(crate) fn call<A: Message, R: Message>(
     }
 }
 
-/// There is no such method, or none that is called by its name.
-pub(crate) fn none(of: &str, name: &str) -> ManagerError {
+/// There is no such method.
+fn none(of: &str, name: &str) -> ManagerError {
     Kind::NotByName(format!("a `{of}` has no `{name}` among the methods that `methods` lists")).into()
+}
+
+/// An object of a user's type has no such method, or only its proxy has.
+pub(crate) fn none_of_users(name: &str) -> ManagerError {
+    let why = match name.strip_suffix("_async").unwrap_or(name) {
+        "view" | "update" | "later" => "it sends a function of the caller's, which a proxy alone can do",
+        _ if name.ends_with("_async") => "a call by name is waited for, and only a proxy sends one ahead",
+        _ => {
+            "the object has none of this name among those that `methods` lists. What its proxy has beside them \
+             sends a function of the caller's or is done at the caller, which a proxy alone can do"
+        }
+    };
+    Kind::NotByName(format!("`{name}`: {why}")).into()
 }
 
 fn value<R: Message>(
