@@ -148,7 +148,7 @@ impl Builder {
     /// that were under way have their answers, and nothing is done twice or lost. Of a process that
     /// was killed over there the cut is all that is seen, so what it held is free for others only then;
     /// the same goes for one that calls `exit` without having dropped its manager and proxies. An item of
-    /// a queue that was given to a client while it was away is lost if that does not come back.
+    /// a queue that was given to a client while it was away is in its place again if that does not come back.
     /// A client on this machine has no time of grace, because its end is seen.
     ///
     /// At most 1,024 clients are waited for at a time; beyond that a cut is an end. The answers that are

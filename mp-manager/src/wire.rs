@@ -118,6 +118,10 @@ pub(crate) enum Request {
     },
     /// The client ends, and does not come back.
     Leave,
+    /// The item that answered a call has come to who asked for it.
+    Taken {
+        call: u64,
+    },
 }
 
 /// Who comes back with it is who went.
@@ -170,6 +174,9 @@ pub(crate) enum AnswerKind {
     Ticket,
     /// So many requests as the number of the call says have come.
     Heard,
+    /// A value that nobody else has. The manager keeps it until the client says [`Taken`](Request::Taken), and
+    /// gives it to others if the client gives the call up instead, or ends.
+    Item,
 }
 
 /// A message from a server that means nothing, and is not counted.

@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         the_first_of_many,
         threads_that_wait_for_the_same_are_all_told,
         who_has_read_for_others_wakes_one_that_waits,
+        an_item_that_is_not_fetched_is_the_next_ones,
         a_fork_does_not_take_its_parents_answers,
         a_reply_is_asked_again_after_the_time,
         a_reply_that_will_not_come_is_ready,
@@ -310,6 +311,34 @@ fn threads_that_wait_for_the_same_are_all_told() {
             });
         }
     }
+}
+
+fn an_item_that_is_not_fetched_is_the_next_ones() {
+    let (server, one, other) = two_clients();
+    let home = server.manager().unwrap();
+    for manager in [&one, &home] {
+        let queue = manager.queue::<u64>().unwrap();
+        manager.publish("queue", &queue).unwrap();
+        let theirs = other.find::<QueueProxy<u64>>("queue").unwrap();
+        (1..=3).for_each(|x| theirs.put(&x).unwrap());
+        let [first, second] = [(), ()].map(|()| queue.get_async().unwrap());
+        soon("it is not served", || theirs.len().unwrap() == 1);
+        // One is on its way, and the other has been read.
+        drop(first);
+        soon("an item is lost", || theirs.len().unwrap() == 2);
+        assert!(second.is_ready());
+        drop(second);
+        soon("an item is lost", || theirs.len().unwrap() == 3);
+        let items: Vec<_> = std::iter::from_fn(|| queue.try_get().unwrap()).collect();
+        assert_eq!(items, [1, 2, 3]);
+    }
+    // A call that is left to itself takes its item.
+    let queue = one.queue::<u64>().unwrap();
+    queue.get_async().unwrap().detach();
+    queue.put(&1).unwrap();
+    soon("it is not taken", || queue.is_empty().unwrap());
+    drop(one);
+    assert!(queue.try_get().unwrap().is_none());
 }
 
 fn who_has_read_for_others_wakes_one_that_waits() {

@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         a_killed_clients_permits_come_back,
         a_killed_party_breaks_the_barrier,
         a_killed_waiter_takes_no_item_and_no_lock,
+        items_that_a_killed_client_did_not_take_come_back,
         a_killed_server_is_an_error_for_all_at_once,
         a_stopped_server_is_the_calls_deadline,
         a_late_reply_is_for_nobody_else,
@@ -143,6 +144,55 @@ fn a_killed_waiter_takes_no_item_and_no_lock() {
     queue.put(&1).unwrap();
     assert_eq!(queue.get_timeout(LONG).unwrap(), Some(1));
     assert!(lock.lock_timeout(LONG).unwrap().is_some());
+}
+
+/// Takes the first item, asks for two more and never looks at them.
+fn take_one_and_ask_for_more((queue, is_hot, ready): (QueueProxy<u64>, bool, Sender<u64>)) {
+    for _ in 0..if is_hot { 200 } else { 0 } {
+        queue.len().unwrap();
+    }
+    let _more: Vec<_> = {
+        let first = queue.get().unwrap();
+        let more = (0..2).map(|_| queue.get_async().unwrap()).collect();
+        ready.send(&first).unwrap();
+        more
+    };
+    thread::sleep(Duration::from_secs(100));
+}
+
+fn items_that_a_killed_client_did_not_take_come_back() {
+    let server = Manager::builder().address(ipc_core::Address::tcp("127.0.0.1", 0)).authkey("items");
+    let server = server.serve().unwrap();
+    let over_tcp = Manager::connect(server.address(), "items").unwrap();
+    // Over a unix socket, over shared memory, and over TCP.
+    for (manager, is_hot) in
+        [(Manager::start().unwrap(), false), (Manager::start().unwrap(), true), (over_tcp, false)]
+    {
+        let queue = manager.queue::<u64>().unwrap();
+        (1..=4).for_each(|x| queue.put(&x).unwrap());
+        let (tx, rx) = pipe().unwrap();
+        let child = if manager.address() == server.address() {
+            manager.publish("queue", &queue).unwrap();
+            let take = |(address, tx): (ipc_core::Address, Sender<u64>)| {
+                let manager = Manager::connect(&address, "items").unwrap();
+                take_one_and_ask_for_more((manager.find("queue").unwrap(), false, tx));
+            };
+            Process::spawn(take, (server.address().clone(), tx)).unwrap()
+        } else {
+            Process::spawn(take_one_and_ask_for_more, (queue.clone(), is_hot, tx)).unwrap()
+        };
+        assert_eq!(rx.recv().unwrap(), 1);
+        soon("it is not served", || queue.len().unwrap() == 1);
+        child.kill().unwrap();
+        assert!(child.join().is_err());
+        soon("items are lost", || queue.len().unwrap() == 3);
+        let items: Vec<_> = std::iter::from_fn(|| queue.try_get().unwrap()).collect();
+        assert_eq!(items, [2, 3, 4]);
+        // What it took is not there again.
+        manager.unpublish("queue").ok();
+        soon("it is still there", || manager.objects().unwrap()[0].references == 1);
+        assert_eq!(queue.try_get().unwrap(), None);
+    }
 }
 
 fn a_killed_server_is_an_error_for_all_at_once() {

@@ -97,13 +97,13 @@ impl Queue {
         self.most > 0 && self.items.len() as u64 >= self.most
     }
 
-    fn put(&mut self, item: Kept, waits: bool, answer: Answer, journal: &Journal) {
+    fn put(&mut self, item: Kept, waits: bool, answer: Answer, desk: &Desk<'_>) {
         if !self.is_full() {
-            match self.let_in(item, journal) {
+            match self.let_in(item, desk.journal) {
                 Ok(()) => answer.say(&true),
                 Err(fault) => return answer.fail(fault),
             }
-            self.serve(journal);
+            self.serve(desk);
         } else if waits {
             self.putters.push_back((answer, item));
         } else {
@@ -119,9 +119,9 @@ impl Queue {
     }
 
     /// Gives items to those that wait, and room to those that wait for room.
-    fn serve(&mut self, journal: &Journal) {
+    fn serve(&mut self, desk: &Desk<'_>) {
         loop {
-            self.hand_out(journal);
+            self.hand_out(desk);
             let mut has_let_in = false;
             while !self.is_full() {
                 let Some((putter, item)) = self.putters.pop_front() else { break };
@@ -129,7 +129,7 @@ impl Queue {
                 if !putter.is_awaited() {
                     continue;
                 }
-                match self.let_in(item, journal) {
+                match self.let_in(item, desk.journal) {
                     Ok(()) => {
                         has_let_in = true;
                         putter.say(&true);
@@ -143,18 +143,18 @@ impl Queue {
         }
     }
 
-    fn hand_out(&mut self, journal: &Journal) {
+    fn hand_out(&mut self, desk: &Desk<'_>) {
         while !self.items.is_empty() {
             let Some(getter) = self.getters.pop_front() else { break };
-            if let Err(fault) = self.log(journal, || Call::Get { waits: false }) {
+            if let Err(fault) = self.log(desk.journal, || Call::Get { waits: false }) {
                 getter.fail(fault);
                 continue;
             }
             // An item for one that is gone is the next one's.
             if let Some((item, number)) = self.take_out()
-                && let Some(item) = getter.item(item, journal.object(), number)
+                && let Some(item) = getter.item(item, desk.object, number)
             {
-                self.put_back(item, number, journal);
+                self.put_back(item, number, desk.journal);
             }
         }
     }
@@ -218,13 +218,13 @@ impl BuiltIn for Queue {
         let Some((call, answer)) = decode(args, answer) else { return };
         match call {
             Call::Put { value, waits } => match desk.table.keep(value) {
-                Ok(item) => self.put(item, waits, answer, desk.journal),
+                Ok(item) => self.put(item, waits, answer, desk),
                 Err(fault) => answer.fail(fault),
             },
             Call::Get { waits } if self.items.is_empty() && !waits => drop(give(answer.of_look(), None)),
             Call::Get { .. } => {
                 self.getters.push_back(answer);
-                self.serve(desk.journal);
+                self.serve(desk);
             }
             Call::Len => answer.of_look().say(&(self.items.len() as u64)),
             Call::IsFull => answer.of_look().say(&self.is_full()),
@@ -274,7 +274,7 @@ impl BuiltIn for Queue {
 
     fn take_back(&mut self, desk: &Desk<'_>, item: Kept, number: u64) {
         self.put_back(item, number, desk.journal);
-        self.serve(desk.journal);
+        self.serve(desk);
     }
 
     fn give_up(&mut self, call: CallKey) {

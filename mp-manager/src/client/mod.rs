@@ -31,7 +31,7 @@ mod waiting;
 
 use line::Line;
 use sending::slice;
-use waiting::Waiting;
+use waiting::{Unasked, Waiting};
 
 /// How long a call may take unless its proxy says otherwise.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -128,8 +128,7 @@ impl Client {
     /// Reads all that has come, if nobody else reads.
     pub(crate) fn read_at_once(&self) {
         let read = |packet: &mut Packet, until| self.read(packet, until);
-        let unasked = self.waiting.read_some(Some(Instant::now()), read);
-        unasked.into_iter().for_each(|object| self.release(object));
+        self.let_go(self.waiting.read_some(Some(Instant::now()), read));
     }
 
     /// Whether a fork has it from its parent, whose connection it is.
@@ -225,7 +224,31 @@ impl Client {
         let (packet, tail) = self.await_answer(begun.call, patience).inspect_err(|_| self.give_up(begun))?;
         match tail.kind {
             AnswerKind::Fault(fault) => Err(fault.into()),
+            AnswerKind::Item => {
+                self.say_taken(begun.call, patience)?;
+                Ok((packet, tail.objects))
+            }
             _ => Ok((packet, tail.objects)),
+        }
+    }
+
+    /// Says that an item has come, before anybody has it here. If that does not go any more, it is others': the
+    /// manager gives it to them.
+    fn say_taken(&self, call: u64, patience: Duration) -> Result<(), ManagerError> {
+        let packet = request(0, Request::Taken { call }).map_err(Kind::Encode)?;
+        match self.send(packet, patience) {
+            Err(error) if error.is_gone() => Err(Kind::InFlight(GONE.to_owned()).into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets go of what came with answers that nobody waits for.
+    fn let_go(&self, unasked: Unasked) {
+        unasked.objects.into_iter().for_each(|object| self.release(object));
+        for call in unasked.items {
+            if let Ok(packet) = request(0, Request::Taken { call }) {
+                self.post(packet);
+            }
         }
     }
 
@@ -236,7 +259,8 @@ impl Client {
 
     /// As [`give_up`](Self::give_up), for a call that may still lie in a batch: that comes first.
     pub(crate) fn give_up_in(&self, Begun { call, object }: Begun, batch: Option<&Gathered>) {
-        self.waiting.leave(call).into_iter().for_each(|object| self.release(object));
+        // An item that has come is the manager's again by this.
+        self.waiting.leave(call).objects.into_iter().for_each(|object| self.release(object));
         let Ok(mut packet) = request(0, Request::Cancel { object, call }) else { return };
         if let Some(batch) = batch {
             match batch.add(packet) {
@@ -249,7 +273,7 @@ impl Client {
 
     /// Nobody waits for the call, which is not given up.
     pub(crate) fn leave(&self, begun: Begun) {
-        self.waiting.leave(begun.call).into_iter().for_each(|object| self.release(object));
+        self.let_go(self.waiting.leave(begun.call));
     }
 
     /// This thread waits for a call that another one may have begun.
@@ -267,9 +291,7 @@ impl Client {
             call,
             patience,
             |packet, deadline| self.read(packet, deadline),
-            |unasked| {
-                unasked.into_iter().for_each(|object| self.release(object));
-            },
+            |unasked| self.let_go(unasked),
         )
     }
 
@@ -290,7 +312,7 @@ impl Client {
             &calls,
             (patience, deadline),
             |packet, deadline| self.read(packet, deadline),
-            |unasked| unasked.into_iter().for_each(|object| self.release(object)),
+            |unasked| self.let_go(unasked),
         )
     }
 
@@ -321,8 +343,8 @@ impl Client {
         if gate.is_none() {
             return;
         }
-        // References that come meanwhile are given back when others may send again.
-        let given_up = Mutex::new(Vec::new());
+        // What comes meanwhile is given back when others may send again.
+        let given_up = Mutex::new(Unasked::default());
         let asked_at = fast.now();
         let asked = self.next_call();
         let until = Instant::now().checked_add(fast::PATIENCE);
@@ -334,13 +356,13 @@ impl Client {
         if self.flush(until).and_then(|()| self.line.send(&mut once, until)).is_ok() {
             // Whether it comes or not, calls go on; one that comes late is only listened to.
             let read = |packet: &mut Packet, until| self.read(packet, until);
-            let unasked = |objects| lock(&given_up).extend::<Vec<u64>>(objects);
+            let unasked = |unasked| lock(&given_up).add(unasked);
             let _ = self.waiting.wait(asked, fast::PATIENCE, read, unasked);
         }
         self.waiting.leave(asked);
         fast.asked(call, asked_at);
         drop(gate);
-        given_up.into_inner().unwrap_or_default().into_iter().for_each(|object| self.release(object));
+        self.let_go(given_up.into_inner().unwrap_or_default());
     }
 
     /// Calls a method that has no answer; if it cannot be sent soon, with the next call.

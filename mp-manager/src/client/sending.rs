@@ -45,8 +45,7 @@ impl Client {
                         once = Once { packet: next.map_err(Kind::Encode)?, taken: false };
                     }
                     let read = |packet: &mut Packet, until| self.read(packet, until);
-                    let unasked = self.waiting.read_some(slice(*deadline), read);
-                    unasked.into_iter().for_each(|object| self.release(object));
+                    self.let_go(self.waiting.read_some(slice(*deadline), read));
                 }
                 Err(SendError::Encode(error)) => return Err(Kind::Encode(error).into()),
                 Err(error @ (SendError::NoHandles { .. } | SendError::Reentrant)) => {

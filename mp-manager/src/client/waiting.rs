@@ -43,6 +43,27 @@ struct Call {
     heard_at: Instant,
 }
 
+/// What came with answers that nobody waits for any more.
+#[derive(Debug, Default)]
+pub(super) struct Unasked {
+    /// References, to be given back.
+    pub(super) objects: Vec<u64>,
+    /// Calls whose answers were items, which the manager keeps until it hears of them.
+    pub(super) items: Vec<u64>,
+}
+
+impl Unasked {
+    fn of(tail: Tail) -> Self {
+        let items = if tail.kind == AnswerKind::Item { vec![tail.call] } else { Vec::new() };
+        Self { objects: tail.objects, items }
+    }
+
+    pub(super) fn add(&mut self, other: Self) {
+        self.objects.extend(other.objects);
+        self.items.extend(other.items);
+    }
+}
+
 /// What a look at a call's place found.
 enum Found {
     Answer((Packet, Tail)),
@@ -68,10 +89,10 @@ impl Waiting {
         Ok(())
     }
 
-    /// Nobody waits for a call any more; the references that its answer brought.
-    pub(super) fn leave(&self, call: u64) -> Vec<u64> {
+    /// Nobody waits for a call any more; what its answer brought.
+    pub(super) fn leave(&self, call: u64) -> Unasked {
         let left = lock(&self.state).calls.remove(&call);
-        left.and_then(|call| call.answer).map(|(_, tail)| tail.objects).unwrap_or_default()
+        left.and_then(|call| call.answer).map(|(_, tail)| Unasked::of(tail)).unwrap_or_default()
     }
 
     /// A call is waited for from now on: its time begins.
@@ -125,14 +146,14 @@ impl Waiting {
         why
     }
 
-    /// Waits for the answer to `call`; `unasked` gets the references that come with
-    /// answers which nobody waits for any more.
+    /// Waits for the answer to `call`; `unasked` gets what comes with answers which
+    /// nobody waits for any more.
     pub(super) fn wait(
         &self,
         call: u64,
         patience: Duration,
         read: impl Fn(&mut Packet, Option<Instant>) -> Result<(), RecvError>,
-        unasked: impl Fn(Vec<u64>),
+        unasked: impl Fn(Unasked),
     ) -> Result<(Packet, Tail), ManagerError> {
         let mut has_slept = false;
         loop {
@@ -168,7 +189,7 @@ impl Waiting {
         calls: &[u64],
         (patience, deadline): (Duration, Option<Instant>),
         read: impl Fn(&mut Packet, Option<Instant>) -> Result<(), RecvError>,
-        unasked: impl Fn(Vec<u64>),
+        unasked: impl Fn(Unasked),
     ) -> Option<usize> {
         let mut has_slept = false;
         loop {
@@ -232,21 +253,21 @@ impl Waiting {
     }
 
     /// Reads the answers that are there for all, if nobody reads, and waits up to `until`
-    /// for the first; the references of those that nobody waits for.
+    /// for the first; what came with those that nobody waits for.
     pub(super) fn read_some(
         &self,
         until: Option<Instant>,
         read: impl Fn(&mut Packet, Option<Instant>) -> Result<(), RecvError>,
-    ) -> Vec<u64> {
+    ) -> Unasked {
         if std::mem::replace(&mut lock(&self.state).has_reader, true) {
-            return Vec::new();
+            return Unasked::default();
         }
         let turn = Turn(self);
-        let (mut unasked, mut until) = (Vec::new(), until);
+        let (mut unasked, mut until) = (Unasked::default(), until);
         loop {
             let mut packet = Packet::new();
             match read(&mut packet, until) {
-                Ok(()) => unasked.extend(self.file(packet)),
+                Ok(()) => unasked.add(self.file(packet)),
                 Err(RecvError::Timeout) => break,
                 Err(error) => {
                     drop(self.close(&unreadable(&error)));
@@ -287,8 +308,8 @@ impl Waiting {
         }
     }
 
-    /// Lays an answer in its place, or several; returns the references of those that have none.
-    fn file(&self, mut packet: Packet) -> Vec<u64> {
+    /// Lays an answer in its place, or several; returns what came with those that have none.
+    fn file(&self, mut packet: Packet) -> Unasked {
         let Ok(tail) = packet.read_tail::<Tail>() else { return self.close_for_nonsense() };
         if tail.kind == AnswerKind::Batch {
             return self.file_all(packet);
@@ -302,7 +323,7 @@ impl Waiting {
             match tail.kind {
                 AnswerKind::Heard => {
                     far.was_heard(tail.call);
-                    return Vec::new();
+                    return Unasked::default();
                 }
                 AnswerKind::Ticket => {
                     if let Ok(ticket) = packet.read_item() {
@@ -316,24 +337,24 @@ impl Waiting {
     }
 
     /// What comes in a batch are plain answers.
-    fn file_all(&self, mut batch: Packet) -> Vec<u64> {
-        let mut unasked = Vec::new();
+    fn file_all(&self, mut batch: Packet) -> Unasked {
+        let mut unasked = Unasked::default();
         let mut state = lock(&self.state);
         while !batch.is_at_end() {
             let answer = batch.read_packet().and_then(|mut packet| Ok((packet.read_tail()?, packet)));
             let Ok((tail, packet)) = answer else {
                 drop(state);
-                unasked.extend(self.close_for_nonsense());
+                unasked.add(self.close_for_nonsense());
                 return unasked;
             };
-            unasked.extend(state.lay(packet, tail));
+            unasked.add(state.lay(packet, tail));
         }
         unasked
     }
 
-    fn close_for_nonsense(&self) -> Vec<u64> {
+    fn close_for_nonsense(&self) -> Unasked {
         drop(self.close("it sent what no manager sends"));
-        Vec::new()
+        Unasked::default()
     }
 
     /// Wakes one that sleeps, to read on, if nobody reads.
@@ -377,19 +398,19 @@ impl State {
         self.asleep.retain(|thread| thread.id() != own);
     }
 
-    /// Lays an answer in its place; returns the references of one that has none.
-    fn lay(&mut self, packet: Packet, tail: Tail) -> Vec<u64> {
+    /// Lays an answer in its place; returns what came with one that has none.
+    fn lay(&mut self, packet: Packet, tail: Tail) -> Unasked {
         match self.calls.get_mut(&tail.call) {
             Some(call) if tail.kind == AnswerKind::Waiting => {
                 call.heard_at = Instant::now();
-                Vec::new()
+                Unasked::default()
             }
             Some(call) => {
                 call.asleep.iter().for_each(Thread::unpark);
                 call.answer = Some((packet, tail));
-                Vec::new()
+                Unasked::default()
             }
-            None => tail.objects,
+            None => Unasked::of(tail),
         }
     }
 }

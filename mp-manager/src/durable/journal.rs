@@ -51,11 +51,6 @@ impl Journal {
         self.0.as_ref().map(|entry| &entry.store)
     }
 
-    /// The number of the object, if there is a log.
-    pub(crate) fn object(&self) -> u64 {
-        self.0.as_ref().map_or(0, |entry| entry.object)
-    }
-
     /// Whether there is a log.
     pub(crate) fn is_kept(&self) -> bool {
         self.0.is_some()

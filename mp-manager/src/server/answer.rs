@@ -135,20 +135,14 @@ impl Answer {
             self.fail(Fault::reply(error));
             return Some(item);
         }
-        let tail = Tail { call: self.key.call, kind: AnswerKind::Value, objects };
+        let tail = Tail { call: self.key.call, kind: AnswerKind::Item, objects };
         let to = self.to.take()?;
-        match self.store.take().filter(|store| store.holds_back()) {
-            None => (!to.deliver(packet, tail, false)).then_some(item),
-            Some(store) => HeldAnswer::hold(
-                &store,
-                to,
-                packet,
-                tail,
-                false,
-                Some(Unread { object: queue, item, number }),
-            )
-            .err()?,
-        }
+        let untaken = Untaken { object: queue, item, number };
+        let untaken = match self.store.take().filter(|store| store.holds_back()) {
+            None => to.deliver_item(packet, tail, untaken),
+            Some(store) => HeldAnswer::hold(&store, to, packet, tail, false, Some(untaken)).err()?,
+        };
+        untaken.map(|untaken| untaken.item)
     }
 
     /// Answers with a value that is written already.
@@ -173,18 +167,18 @@ impl Answer {
 
 /// An item that was taken out for somebody, and is given back if he does not get it.
 #[derive(Debug)]
-pub(crate) struct Unread {
+pub(crate) struct Untaken {
     object: u64,
     item: Kept,
     number: u64,
 }
 
-impl Unread {
+impl Untaken {
     /// Gives it back, if its queue is still there.
-    fn give_back(self, table: &Arc<Table>) {
+    pub(super) fn give_back(self, table: &Arc<Table>) {
         if let Some(Object::BuiltIn(shelf)) = table.get(self.object).as_deref() {
             let Shelved { built_in, journal } = &mut *lock(&shelf.object);
-            built_in.take_back(&Desk { table, journal }, self.item, self.number);
+            built_in.take_back(&Desk { object: self.object, table, journal }, self.item, self.number);
         }
     }
 }
@@ -193,13 +187,25 @@ impl To {
     fn deliver(self, packet: Packet, tail: Tail, counted: bool) -> bool {
         match self {
             Self::Client(session) => session.answer(packet, tail, counted),
-            Self::Home(slot) => slot.fill(packet, tail, counted),
+            Self::Home(slot) => slot.fill(packet, tail, counted, None).is_ok(),
             Self::Nobody => true,
             Self::Again(fault) => {
                 if let AnswerKind::Fault(kind) = tail.kind {
                     let _ = fault.set(Fault(kind));
                 }
                 true
+            }
+        }
+    }
+
+    /// As [`deliver`](Self::deliver), for an item that was taken out for this; the item, if nobody gets it.
+    fn deliver_item(self, packet: Packet, tail: Tail, item: Untaken) -> Option<Untaken> {
+        match self {
+            Self::Client(session) => session.answer_item(packet, tail, item),
+            Self::Home(slot) => slot.fill(packet, tail, false, Some(item)).err().flatten(),
+            other => {
+                other.deliver(packet, tail, false);
+                None
             }
         }
     }
@@ -211,7 +217,7 @@ pub(crate) struct HeldAnswer {
     packet: Packet,
     tail: Tail,
     table: Arc<Table>,
-    unread: Option<Unread>,
+    item: Option<Untaken>,
 }
 
 impl HeldAnswer {
@@ -222,24 +228,24 @@ impl HeldAnswer {
         packet: Packet,
         tail: Tail,
         counted: bool,
-        unread: Option<Unread>,
-    ) -> Result<(), Option<Kept>> {
+        item: Option<Untaken>,
+    ) -> Result<(), Option<Untaken>> {
         let (table, is_awaited) = match &to {
             To::Client(session) => (session.table(), session.awaits(tail.call)),
             To::Home(slot) => (&slot.table, true),
             To::Nobody | To::Again(_) => return Ok(()),
         };
         if !is_awaited {
-            return Err(unread.map(|unread| unread.item));
+            return Err(item);
         }
         // The objects in it stay until it is delivered.
         for object in tail.objects.iter().filter(|_| !counted) {
             table.raise(*object);
         }
         let table = Arc::clone(table);
-        let Some(held) = store.hold(Self { to, packet, tail, table, unread }) else { return Ok(()) };
+        let Some(held) = store.hold(Self { to, packet, tail, table, item }) else { return Ok(()) };
         match held.fail(not_kept("the manager ends")) {
-            Some(NotRead { unread, .. }) => Err(Some(unread.item)),
+            Some(NotRead { item, .. }) => Err(Some(item)),
             None => Ok(()),
         }
     }
@@ -247,21 +253,27 @@ impl HeldAnswer {
     /// Sends it; what is to be given back, as nobody has got it.
     #[must_use]
     pub(crate) fn deliver(self) -> Option<NotRead> {
-        let Self { to, packet, tail, table, unread } = self;
+        let Self { to, packet, tail, table, item } = self;
         let objects = tail.objects.clone();
-        let is_taken = to.deliver(packet, tail, false);
+        let item = match item {
+            Some(item) => to.deliver_item(packet, tail, item),
+            None => {
+                to.deliver(packet, tail, false);
+                None
+            }
+        };
         objects.into_iter().for_each(|object| table.lower(object));
-        unread.filter(|_| !is_taken).map(|unread| NotRead { table, unread })
+        item.map(|item| NotRead { table, item })
     }
 
     /// What it tells of is not on the disk; what is to be given back.
     #[must_use]
     pub(crate) fn fail(self, fault: Fault) -> Option<NotRead> {
-        let Self { to, tail, table, unread, .. } = self;
+        let Self { to, tail, table, item, .. } = self;
         tail.objects.iter().for_each(|object| table.lower(*object));
         let tail = Tail { call: tail.call, kind: AnswerKind::Fault(fault.0), objects: Vec::new() };
         to.deliver(Packet::new(), tail, false);
-        unread.map(|unread| NotRead { table, unread })
+        item.map(|item| NotRead { table, item })
     }
 }
 
@@ -270,12 +282,12 @@ impl HeldAnswer {
 #[must_use = "it is lost unless it is given back"]
 pub(crate) struct NotRead {
     table: Arc<Table>,
-    unread: Unread,
+    item: Untaken,
 }
 
 impl NotRead {
     pub(crate) fn give_back(self) {
-        self.unread.give_back(&self.table);
+        self.item.give_back(&self.table);
     }
 }
 
@@ -318,7 +330,8 @@ struct Waiter {
 #[derive(Debug)]
 enum Place {
     Empty,
-    Full(Packet, Tail),
+    /// With the item that it brings, if it is one.
+    Full(Packet, Tail, Option<Box<Untaken>>),
     /// The answer was taken.
     Taken,
     /// The caller has gone.
@@ -331,20 +344,27 @@ impl Slot {
         Arc::new(Self { state: Mutex::new(waiter), table: Arc::clone(table), _arguments: arguments })
     }
 
-    fn fill(&self, packet: Packet, tail: Tail, counted: bool) -> bool {
+    /// An error: nobody waits for it any more; the item, if there is one.
+    fn fill(
+        &self,
+        packet: Packet,
+        tail: Tail,
+        counted: bool,
+        item: Option<Untaken>,
+    ) -> Result<(), Option<Untaken>> {
         let mut state = lock(&self.state);
         if !matches!(state.place, Place::Empty) {
-            return false;
+            return Err(item);
         }
         for object in tail.objects.iter().filter(|_| !counted) {
             self.table.raise(*object);
         }
-        state.place = Place::Full(packet, tail);
+        state.place = Place::Full(packet, tail, item.map(Box::new));
         let (thread, others) = (state.thread.clone(), std::mem::take(&mut state.others));
         drop(state);
         thread.unpark();
         others.iter().for_each(Thread::unpark);
-        true
+        Ok(())
     }
 
     /// This thread is woken by the answer, as those before it are.
@@ -366,8 +386,10 @@ impl Slot {
         loop {
             let mut state = lock(&self.state);
             if matches!(state.place, Place::Full(..))
-                && let Place::Full(packet, tail) = std::mem::replace(&mut state.place, Place::Taken)
+                && let Place::Full(packet, tail, item) = std::mem::replace(&mut state.place, Place::Taken)
             {
+                drop(state);
+                drop(item);
                 return Some((packet, tail));
             }
             drop(state);
@@ -383,9 +405,13 @@ impl Slot {
     /// Nobody takes the answer any more; `false` if it was taken, or left before.
     pub(crate) fn leave(&self) -> bool {
         let place = std::mem::replace(&mut lock(&self.state).place, Place::Left);
-        if let Place::Full(_, tail) = &place {
+        let is_left = matches!(place, Place::Empty | Place::Full(..));
+        if let Place::Full(_, tail, item) = place {
             tail.objects.iter().for_each(|object| self.table.lower(*object));
+            if let Some(item) = item {
+                item.give_back(&self.table);
+            }
         }
-        matches!(place, Place::Empty | Place::Full(..))
+        is_left
     }
 }

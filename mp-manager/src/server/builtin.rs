@@ -25,6 +25,8 @@ pub(crate) fn runs_function(method: u64) -> bool {
 /// What a call finds: other objects, and where changes are logged.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Desk<'a> {
+    /// The number of the object itself.
+    pub(crate) object: u64,
     pub(crate) table: &'a Arc<Table>,
     pub(crate) journal: &'a Journal,
 }

@@ -21,7 +21,7 @@ use super::work::Work;
 use super::{Server, crew};
 use crate::client::lock;
 use crate::error::FaultKind;
-use crate::wire::RING_IDLE;
+use crate::wire::{Head, RING_IDLE, Request};
 
 /// What the thread at the helm has before it.
 pub(super) struct Helm {
@@ -88,6 +88,8 @@ pub(super) const CHORES: u32 = 32;
 
 /// So many clients beyond those that may be connected are told so, at a time, when they say hello.
 const TO_BE_TOLD: usize = 16;
+/// And for so long that is waited for: a client says it with the end of its handshake.
+const TO_SAY_HELLO: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 5000 });
 
 /// So often in a row rings are looked at before the kernel is asked of all the others.
 pub(super) const LOOKS: u32 = 64;
@@ -409,6 +411,7 @@ impl Helm {
                     }
                 }
                 Alarm::Lost { ticket } => server.lose(ticket),
+                Alarm::Surplus { session } => lock(&server.ending).push(session),
                 #[cfg(test)]
                 Alarm::Panic => panic!("as the test has it"),
                 #[cfg(test)]
@@ -450,6 +453,9 @@ impl Helm {
             if self.listen_to(&session) {
                 lock(&server.sessions).insert(id, Arc::clone(&session));
                 self.sessions.insert(id, Arc::clone(&session));
+                if beyond > 0 {
+                    server.set_alarm(Instant::now() + TO_SAY_HELLO, Alarm::Surplus { session: id });
+                }
                 // Its hello came with the end of the handshake.
                 self.ready.push_back(Ready { session, source: Source::Socket });
             }
@@ -467,12 +473,15 @@ impl Helm {
             if session.is_some_and(|session| session.is_seen_to()) {
                 continue;
             }
+            let ring = self.rings.get(&id).cloned();
             self.drop_ring(server, id);
             self.set.remove(id);
             if self.sessions.get(&id).is_some_and(|session| server.wait_for(session)) {
                 continue;
             }
-            self.sessions.remove(&id);
+            if let Some(session) = self.sessions.remove(&id) {
+                hear_last(server, &session, ring.as_deref());
+            }
             server.end_session(id);
         }
         let sessions = &self.sessions;
@@ -490,6 +499,25 @@ impl Helm {
         }
         self.sessions.clear();
         lock(&server.backlog).clear();
+    }
+}
+
+/// Hears what a client has said of items that it took before it ended, so that nobody else gets them. What it
+/// asked for last is not done any more.
+fn hear_last(server: &Server, session: &Session, ring: Option<&Ring>) {
+    if !session.has_given() {
+        return;
+    }
+    let mut packet = Packet::new();
+    while ring.is_some_and(|ring| matches!(ring.receive(&mut packet), Ok(true)))
+        || matches!(session.receive(&mut packet), Ok(true))
+    {
+        match packet.read().map(|Head { request, .. }| request) {
+            Ok(Request::Taken { call }) => session.was_taken(call),
+            Ok(Request::Cancel { call, .. }) => server.take_back(session, call),
+            _ => {}
+        }
+        packet = Packet::new();
     }
 }
 
@@ -522,5 +550,31 @@ struct Ear(PipeLink);
 impl Waitable for Ear {
     fn arm<'a>(&'a self, arm: &mut Arm<'a>) {
         self.0.arm(arm);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ipc_core::{Address, ConnectOptions, connect_link};
+
+    use super::*;
+    use crate::Manager;
+
+    #[test]
+    fn surplus_clients_that_say_nothing_are_parted_with() {
+        let builder = Manager::builder().address(Address::tcp("127.0.0.1", 0)).authkey("key");
+        let server = builder.max_clients(1).serve().unwrap();
+        let _only = Manager::connect(server.address(), "key").unwrap();
+        let connect = |_| connect_link(server.address(), ConnectOptions::new().authkey("key".into())).ok();
+        let silent: Vec<_> = (0..2 * TO_BE_TOLD).filter_map(connect).collect();
+        assert!(silent.len() >= TO_BE_TOLD);
+        for link in &silent {
+            let deadline = Some(Instant::now() + Duration::from_secs(60));
+            let end = link.recv(&mut Packet::new(), deadline).unwrap_err();
+            assert!(!matches!(end, RecvError::Timeout), "it stays");
+        }
+        // There is room again for one that is told.
+        let error = Manager::connect(server.address(), "key").unwrap_err();
+        assert!(error.is_busy(), "{error}");
     }
 }

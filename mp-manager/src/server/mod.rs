@@ -269,6 +269,10 @@ impl Server {
                 lock(&shelf.object).built_in.leave(id);
             }
         }
+        // Before the references: with the last one a queue goes.
+        for item in estate.given {
+            item.give_back(&self.table);
+        }
         for object in estate.calls.into_values() {
             if let Some(Object::Hosted(hosted)) = self.table.get(object).as_deref() {
                 hosted.forget(|answer| answer.key().session == id);
@@ -280,6 +284,13 @@ impl Server {
         let lost_at = Instant::now() + flights::GRACE;
         for ticket in self.flights.of(id) {
             self.set_alarm(lost_at, Alarm::Lost { ticket });
+        }
+    }
+
+    /// An item that was sent to a client, and is not wanted there, is its queue's again.
+    fn take_back(&self, session: &Session, call: u64) {
+        if let Some(item) = session.take_back_item(call) {
+            item.give_back(&self.table);
         }
     }
 

@@ -110,7 +110,7 @@ impl Shelved {
     /// Does again what a log says.
     pub(crate) fn replay(&mut self, table: &Arc<Table>, change: &mut Packet) -> Result<(), Fault> {
         // Nothing is logged of it.
-        let desk = Desk { table, journal: &Journal::default() };
+        let desk = Desk { object: 0, table, journal: &Journal::default() };
         self.built_in.replay(&desk, change)
     }
 }

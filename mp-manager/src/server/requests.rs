@@ -78,8 +78,13 @@ impl Server {
                 }
                 return Ok(Orders::Done);
             }
+            Request::Taken { call } => {
+                session.was_taken(call);
+                return Ok(Orders::Done);
+            }
             Request::Cancel { object, call } => {
                 session.give_up(call);
+                self.take_back(session, call);
                 self.give_up(super::CallKey { session: session.id(), call }, object);
                 return Ok(Orders::Done);
             }
@@ -174,6 +179,7 @@ impl Server {
             | Request::Batch
             | Request::Resume { .. }
             | Request::Heard { .. }
+            | Request::Taken { .. }
             | Request::Leave => {}
         }
         None

@@ -100,7 +100,8 @@ impl Server {
             return self.run_later(object, hosted, call);
         }
         if call.method == durable::KEEP {
-            self.keep(object, call);
+            let (answer, kept) = self.keep(object, call);
+            super::requests::reply(answer, kept);
             return self.go_on(object, hosted, false, false);
         }
         let Call { object: number, method, mut args, mut answer, .. } = call;
@@ -147,8 +148,8 @@ impl Server {
         }
     }
 
-    /// Makes an object durable, for a caller.
-    fn keep(self: &Arc<Self>, object: &Object, call: Call) {
+    /// Makes an object durable, for a caller that is to be answered.
+    fn keep(self: &Arc<Self>, object: &Object, call: Call) -> (Answer, Result<(), Fault>) {
         let Call { object: number, mut answer, .. } = call;
         let kept = match object {
             Object::Hosted(hosted) => self.keep_hosted(hosted, number),
@@ -157,7 +158,7 @@ impl Server {
         if let Some(store) = self.store() {
             answer.of_durable(store);
         }
-        super::requests::reply(answer, kept);
+        (answer, kept)
     }
 
     /// Runs users' code for an object: a panic is an error, and proxies in what it
@@ -230,9 +231,15 @@ impl Server {
     /// Does what waits for one of this crate's objects, until nothing does.
     fn run_queue(self: &Arc<Self>, object: &Arc<Object>) {
         let Object::BuiltIn(shelf) = &**object else { return };
-        while let Some((call, session)) = shelf.queue.pop() {
+        let mut next = shelf.queue.pop();
+        while let Some((call, session)) = next {
             // One that panics is answered as it is dropped, and keeps nobody from the next.
-            let _ = catch_panic(|| self.run_built_in(object, call, Some(&session)));
+            let done = catch_panic(|| self.begin_built_in(object, call, Some(&session)));
+            // What its caller asks for when it has the answer does not stand behind it any more.
+            next = shelf.queue.pop();
+            if let Ok(Some(answer)) = done {
+                let _ = catch_panic(answer);
+            }
         }
     }
 
@@ -242,15 +249,35 @@ impl Server {
         call: Call,
         session: Option<&Arc<Session>>,
     ) {
+        if let Some(answer) = self.begin_built_in(object, call, session) {
+            answer();
+        }
+    }
+
+    /// Does a call; what answers it, if it took long.
+    fn begin_built_in(
+        self: &Arc<Self>,
+        object: &Arc<Object>,
+        call: Call,
+        session: Option<&Arc<Session>>,
+    ) -> Option<Box<dyn FnOnce()>> {
+        let Object::BuiltIn(shelf) = &**object else { return None };
         if super::builtin::runs_function(call.method) {
-            return self.change(object, call);
+            let (answer, changed) = self.change(shelf, call);
+            return Some(Box::new(move || match changed {
+                Ok(Changed { value, objects, leases, .. }) => {
+                    answer.packet(value, objects);
+                    drop(leases);
+                }
+                Err(fault) => answer.fail(fault),
+            }));
         }
         if call.method == durable::KEEP {
-            return self.keep(object, call);
+            let (answer, kept) = self.keep(object, call);
+            return Some(Box::new(move || super::requests::reply(answer, kept)));
         }
-        if let Object::BuiltIn(shelf) = &**object {
-            self.call_built_in(lock(&shelf.object), shelf.is_held, call, session);
-        }
+        self.call_built_in(lock(&shelf.object), shelf.is_held, call, session);
+        None
     }
 
     fn call_built_in(
@@ -272,7 +299,7 @@ impl Server {
         if let Some(store) = journal.store() {
             answer.of_durable(store);
         }
-        built_in.call(&Desk { table: &self.table, journal }, &mut args, answer);
+        built_in.call(&Desk { object: number, table: &self.table, journal }, &mut args, answer);
         drop(shelved);
         if let Some(session) = session {
             self.park(session, key, number, patience);
@@ -305,26 +332,20 @@ impl Server {
     }
 
     /// Runs a caller's function on a value.
-    fn change(self: &Arc<Self>, object: &Arc<Object>, call: Call) {
-        let Object::BuiltIn(shelf) = &**object else { return };
+    fn change(self: &Arc<Self>, shelf: &Shelf, call: Call) -> (Answer, Result<Changed, Fault>) {
         let Call { object: number, method, args, mut answer, .. } = call;
         if let Some(store) = lock(&shelf.object).journal.store() {
             answer.of_durable(store);
         }
         let run = || match method {
-            super::builtin::CHANGE => self.changed(&shelf.object, args),
-            _ => self.arranged(&shelf.object, args),
+            super::builtin::CHANGE => self.changed(number, &shelf.object, args),
+            _ => self.arranged(number, &shelf.object, args),
         };
-        match self.in_object(number, run) {
-            Ok(Changed { value, objects, leases, .. }) => {
-                answer.packet(value, objects);
-                drop(leases);
-            }
-            Err(fault) => answer.fail(fault),
-        }
+        let changed = self.in_object(number, run);
+        (answer, changed)
     }
 
-    fn changed(&self, shelved: &Mutex<Shelved>, mut args: Packet) -> Result<Changed, Fault> {
+    fn changed(&self, object: u64, shelved: &Mutex<Shelved>, mut args: Packet) -> Result<Changed, Fault> {
         let place: Raw = args.read().map_err(Fault::arguments)?;
         let change: Function<Changing, Result<Changed, Fault>> = args.read().map_err(Fault::arguments)?;
         let mut args = Some(args);
@@ -343,16 +364,16 @@ impl Server {
         };
         let mut shelved = lock(shelved);
         let Shelved { built_in, journal } = &mut *shelved;
-        built_in.change(&Desk { table: &self.table, journal }, &place, &mut apply)?;
+        built_in.change(&Desk { object, table: &self.table, journal }, &place, &mut apply)?;
         outcome.ok_or_else(|| FaultKind::NoMethod.into())
     }
 
-    fn arranged(&self, shelved: &Mutex<Shelved>, mut args: Packet) -> Result<Changed, Fault> {
+    fn arranged(&self, object: u64, shelved: &Mutex<Shelved>, mut args: Packet) -> Result<Changed, Fault> {
         let arrange: Order = args.read().map_err(Fault::arguments)?;
         let mut args = Some(args);
         let mut shelved = lock(shelved);
         let Shelved { built_in, journal } = &mut *shelved;
-        let desk = Desk { table: &self.table, journal };
+        let desk = Desk { object, table: &self.table, journal };
         built_in.arrange(&desk, &mut |values| arrange(values, args.take().unwrap_or_default()))?;
         let mut value = Packet::new();
         value.append_item(&()).map_err(Fault::reply)?;

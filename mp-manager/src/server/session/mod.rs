@@ -10,6 +10,7 @@ use ipc_core::link::{Capabilities, Link};
 use ipc_core::{Packet, RecvError, SendError};
 
 use super::Server;
+use super::answer::Untaken;
 use super::grace::Lasting;
 use super::ring::Ring;
 use super::table::Table;
@@ -52,6 +53,8 @@ struct State {
     leases: HashMap<u64, u64>,
     /// Calls without an answer.
     calls: HashMap<u64, Open>,
+    /// Items that were sent as answers, and of which it has not said that they have come.
+    given: HashMap<u64, Untaken>,
     /// How often calls that wait in an object are to be told so.
     hear: Option<Duration>,
     /// Objects that may hold something of this client's: a lock, a place in a queue.
@@ -72,6 +75,7 @@ struct Open {
 pub(crate) struct Estate {
     pub(crate) leases: HashMap<u64, u64>,
     pub(crate) calls: HashMap<u64, u64>,
+    pub(crate) given: Vec<Untaken>,
     pub(crate) touched: HashSet<u64>,
 }
 
@@ -320,20 +324,64 @@ impl Session {
 
     /// Sends an answer, with references to the objects in it; `false` if nobody gets it.
     pub(crate) fn answer(&self, packet: Packet, tail: Tail, counted: bool) -> bool {
-        {
-            let mut state = lock(&self.state);
-            if state.calls.remove(&tail.call).is_none() || state.ended {
-                return false;
-            }
-            for object in &tail.objects {
-                if counted || self.table.raise(*object) {
-                    *state.leases.entry(*object).or_default() += 1;
-                }
-            }
+        if !self.close_call(&tail, counted, None) {
+            return false;
         }
         // References that were counted before are given back as well when it is refused: nobody is
         // to do so again.
         self.say(packet, &tail) || self.refuse(&tail) || counted
+    }
+
+    /// Sends an item, and keeps it until the client says that it has come, gives the call up or ends; the item, if
+    /// it does not even leave.
+    pub(crate) fn answer_item(&self, packet: Packet, tail: Tail, item: Untaken) -> Option<Untaken> {
+        let mut item = Some(item);
+        if !self.close_call(&tail, false, Some(&mut item)) {
+            return item;
+        }
+        // If the client has ended meanwhile, others have it already.
+        if self.say(packet, &tail) { None } else { self.refuse_item(&tail) }
+    }
+
+    fn refuse_item(&self, tail: &Tail) -> Option<Untaken> {
+        let item = self.take_back_item(tail.call);
+        self.refuse(tail);
+        item
+    }
+
+    /// A call has its answer, and the client the references in that; `false` if nobody waits for it. An item is
+    /// kept for the client.
+    fn close_call(&self, tail: &Tail, counted: bool, item: Option<&mut Option<Untaken>>) -> bool {
+        let mut state = lock(&self.state);
+        if state.calls.remove(&tail.call).is_none() || state.ended {
+            return false;
+        }
+        for object in &tail.objects {
+            if counted || self.table.raise(*object) {
+                *state.leases.entry(*object).or_default() += 1;
+            }
+        }
+        if let Some(item) = item.and_then(Option::take) {
+            state.given.insert(tail.call, item);
+        }
+        true
+    }
+
+    /// An item has come to the client.
+    pub(in crate::server) fn was_taken(&self, call: u64) {
+        let item = self.take_back_item(call);
+        // What was in it may go with it, and that is not to be under the lock.
+        drop(item);
+    }
+
+    /// An item that the client has not said to have come.
+    pub(in crate::server) fn take_back_item(&self, call: u64) -> Option<Untaken> {
+        lock(&self.state).given.remove(&call)
+    }
+
+    /// Whether there are such items.
+    pub(in crate::server) fn has_given(&self) -> bool {
+        !lock(&self.state).given.is_empty()
     }
 
     /// An answer that cannot be sent, because it is too long for one, is an error.
@@ -355,6 +403,7 @@ impl Session {
         Estate {
             leases: std::mem::take(&mut state.leases),
             calls: state.calls.drain().map(|(call, open)| (call, open.object)).collect(),
+            given: state.given.drain().map(|(_, item)| item).collect(),
             touched: std::mem::take(&mut state.touched),
         }
     }
