@@ -6,10 +6,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use serde::de::{Deserialize, Deserializer, Error as _};
-use serde::ser::{Error as _, Serialize, Serializer};
+use serde::de::{Deserialize, Deserializer};
+use serde::ser::{Serialize, Serializer};
 
 use crate::sys;
+use crate::transfer::{deserialize_error, serialize_error};
 
 /// Where a [`Listener`](crate::Listener) is to be found.
 ///
@@ -191,7 +192,7 @@ impl Serialize for Address {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::File(path) if path.to_str().is_none() => {
-                Err(S::Error::custom("the path of a local socket is not Unicode"))
+                Err(serialize_error("the path of a local socket is not Unicode"))
             }
             _ => serializer.collect_str(self),
         }
@@ -200,6 +201,6 @@ impl Serialize for Address {
 
 impl<'de> Deserialize<'de> for Address {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+        String::deserialize(deserializer)?.parse().map_err(deserialize_error)
     }
 }

@@ -1,7 +1,11 @@
 //! What an address looks like, and that each kind connects.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
 use ipc_core::{
-    Address, AddressError, BindError, ConnectError, ConnectOptions, Listener, ListenerOptions, connect_link,
+    Address, AddressError, BindError, ConnectError, ConnectOptions, Listener, ListenerOptions, Packet,
+    connect_link,
 };
 use mp_testkit::harness::Skip;
 use mp_testkit::transport::{Ends, conformance};
@@ -46,6 +50,13 @@ pub(crate) fn serde_forms() -> Outcome {
     let addresses = vec![Address::auto()?, Address::auto_file()?, Address::tcp("::", 7)];
     tx.send(&addresses)?;
     assert_eq!(rx.recv()?, addresses);
+    let unwritable = Address::File(OsStr::from_bytes(b"\xff").into());
+    let error = tx.send(&vec![unwritable]).unwrap_err().to_string();
+    assert!(error.ends_with("could not be encoded: the path of a local socket is not Unicode"), "{error}");
+    let mut packet = Packet::new();
+    packet.append("jobs")?;
+    let error = packet.read::<Address>().unwrap_err().to_string();
+    assert!(error.contains("`jobs` is not an address: write `unix:PATH`"), "{error}");
     Ok(())
 }
 
