@@ -101,6 +101,27 @@ impl Builder {
         self
     }
 
+    /// How many clients on this machine may have a way through shared memory at one time: 256 unless set.
+    ///
+    /// A client gets it while it calls often, and one more is served over its socket, at a wake-up on each
+    /// side for a call. A way takes some 70 kB while it is there. With 0 nobody gets one: for clients that
+    /// are to share no memory with the server.
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_process::init();
+    /// use mp_manager::Manager;
+    ///
+    /// let manager = Manager::builder().max_rings(0).start()?;
+    /// assert!(manager.list::<u8>()?.is_empty()?);
+    /// # Ok::<(), mp_manager::ManagerError>(())
+    /// ```
+    #[must_use]
+    pub fn max_rings(mut self, rings: usize) -> Self {
+        self.limits.rings = rings;
+        self
+    }
+
     /// How many calls of one client may be without an answer: 4,096 unless set.
     #[must_use]
     pub fn max_calls(mut self, calls: usize) -> Self {
@@ -405,20 +426,20 @@ impl From<WireKey> for Key {
 }
 
 #[derive(Serialize, Deserialize)]
-struct WireLimits([usize; 7], Duration);
+struct WireLimits([usize; 8], Duration);
 
 impl From<&Limits> for WireLimits {
     fn from(limits: &Limits) -> Self {
-        let Limits { objects, clients, threads, calls, backlog, message, unread, .. } = *limits;
-        let counts = [objects, clients, threads, calls, backlog, message, unread];
+        let Limits { objects, clients, threads, calls, backlog, rings, message, unread, .. } = *limits;
+        let counts = [objects, clients, threads, calls, backlog, rings, message, unread];
         Self(counts, limits.grace)
     }
 }
 
 impl From<WireLimits> for Limits {
     fn from(WireLimits(counts, grace): WireLimits) -> Self {
-        let [objects, clients, threads, calls, backlog, message, unread] = counts;
-        Self { objects, clients, threads, calls, backlog, message, unread, grace }
+        let [objects, clients, threads, calls, backlog, rings, message, unread] = counts;
+        Self { objects, clients, threads, calls, backlog, rings, message, unread, grace }
     }
 }
 

@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         who_calls_often_gets_one,
         who_calls_rarely_gets_none,
         over_tcp_there_is_none,
+        there_are_as_many_as_the_builder_says,
         calls_keep_their_order,
         many_threads_while_it_comes,
         a_hot_clients_locks_come_back,
@@ -107,6 +108,20 @@ fn over_tcp_there_is_none() {
     heat_up(list.clone());
     assert_eq!(memories(server), 0);
     assert_eq!(list.len().unwrap(), 500);
+}
+
+fn there_are_as_many_as_the_builder_says() {
+    let none = Manager::builder().max_rings(0).start().unwrap();
+    let (pid, list) = (server(&none), none.list().unwrap());
+    heat_up(list.clone());
+    assert_eq!((memories(pid), list.len().unwrap()), (0, 500));
+
+    let one = Manager::builder().max_rings(1).start().unwrap();
+    let (pid, list) = (server(&one), one.list().unwrap());
+    let calls = heat_up_for_a_ring(&list, pid);
+    // Another client calls over its socket, as long as this one has the only ring.
+    Process::spawn(heat_up, list.clone()).unwrap().join().unwrap();
+    assert_eq!((memories(pid), list.len().unwrap()), (1, calls + 500));
 }
 
 struct Log(Vec<u64>);

@@ -4,7 +4,7 @@
 //! number up in a map, with the same requests by the codec alone over a bare socket.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use std::{env, fs, process};
 
 use ipc_core::Address;
@@ -13,7 +13,7 @@ use mp_process::Process;
 use mp_sync::Barrier;
 
 use super::{By, Row};
-use crate::clock::{apart, of_times, rate_each, time_each};
+use crate::clock::{apart, rate_each, time_each};
 use crate::contest::{Answer, Failure, Job, Mode};
 use crate::crowd;
 
@@ -362,27 +362,16 @@ fn reachable_by(job: &Job) -> Builder {
     if job.number == TCP { builder.address(Address::tcp("127.0.0.1", 0)) } else { builder }
 }
 
-/// Fewer calls than after which a client gets its way through shared memory.
-const SELDOM: usize = 12;
-
-/// By client after client, of which none calls often enough for another way than its socket.
+/// By a client that gets no other way than its socket.
 fn by_plain_socket(job: &Job) -> Result<Answer, Failure> {
     let (manager, _dict) = apart(job.mode, || {
-        let manager = reachable_by(job).start()?;
+        let manager = reachable_by(job).max_rings(0).start()?;
         let dict = make_dict(&manager, false)?;
         Ok((manager, dict))
     })?;
-    let (begun, mut times) = (Instant::now(), Vec::new());
-    while begun.elapsed() < job.budget {
-        let client = Manager::connect(manager.address(), SECRET)?;
-        let dict: Dict = client.find("dict")?;
-        for _ in 0..SELDOM {
-            let start = Instant::now();
-            call("get", &dict, 0)?;
-            times.push(start.elapsed().as_secs_f64() * 1e6);
-        }
-    }
-    Ok(of_times(&mut times))
+    let client = Manager::connect(manager.address(), SECRET)?;
+    let dict: Dict = client.find("dict")?;
+    time_each(job.mode, job.budget, |turn| call("get", &dict, turn))
 }
 
 /// Connects, and makes the first call.

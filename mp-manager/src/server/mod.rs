@@ -73,6 +73,8 @@ pub(crate) struct Limits {
     pub(crate) calls: usize,
     /// Calls that wait for a thread.
     pub(crate) backlog: usize,
+    /// Clients with a way through shared memory, at one time.
+    pub(crate) rings: usize,
     /// The longest request and answer.
     pub(crate) message: usize,
     /// What is kept for clients that have not read it.
@@ -89,6 +91,7 @@ impl Default for Limits {
             threads: 32,
             calls: 4096,
             backlog: 4096,
+            rings: ring::MOST,
             message: 64 << 20,
             unread: unread::MOST,
             grace: grace::GRACE,

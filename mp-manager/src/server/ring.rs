@@ -22,7 +22,7 @@ use crate::client::{Once, at_once, lock};
 use crate::error::FaultKind;
 use crate::wire::{self, RING_IDLE};
 
-/// So many clients have one at a time; the others are served over their sockets.
+/// So many clients have one at a time, unless told otherwise; the others are served over their sockets.
 pub(super) const MOST: usize = 256;
 /// A longer message goes through in parts.
 const CAPACITY: usize = 32 * 1024;
@@ -172,7 +172,7 @@ impl Server {
 
     fn make_ring(&self, session: &Arc<Session>, longest: u64) -> io::Result<(Arc<Ring>, wire::Ring)> {
         let can = session.capabilities();
-        if !can.passes_handles || !can.local || self.ring_count() >= MOST {
+        if !can.passes_handles || !can.local || self.ring_count() >= self.limits.rings {
             return Err(io::ErrorKind::Unsupported.into());
         }
         let (ours, theirs) = RingLink::duplex(RingOptions::default().capacity(CAPACITY))?;
