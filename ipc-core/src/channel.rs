@@ -68,6 +68,10 @@ pub fn duplex<A: Message, B: Message>() -> io::Result<(Connection<A, B>, Connect
 /// lost, and it may be tried again once there is room. A packet holds the ends in it only
 /// while a link is sending it, and waits for a second whatever its deadline.
 ///
+/// It goes to one place. A message in which it stands twice is refused with
+/// [`ExportError::Twice`](crate::ExportError::Twice), and it stays here, as a [`Receiver`] and a
+/// [`Connection`] do: of a sender, each place takes a clone of its own.
+///
 /// # Clones
 /// Each clone moves by itself, so that several processes send to one receiver: the
 /// messages of each come in its order, each whole. For the receiver the channel ends when

@@ -94,6 +94,10 @@ impl Moves for End {
         self.moved.store(true, Ordering::Relaxed);
         self.link.detach();
     }
+
+    fn key(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
 }
 
 /// One clone of a sender: it moves by itself, and the link goes with the last one.
@@ -126,6 +130,10 @@ impl Own {
         let end = &self.end;
         if self.has_moved() || end.has_moved() {
             return Err(ExportError::Moved);
+        }
+        // This very clone, or the only one there was, of which this was made since.
+        if transfer::is_leaving(self.key()) || transfer::is_leaving(end.key()) {
+            return Err(ExportError::Twice);
         }
         if end.clones.load(Ordering::Relaxed) == 1 && !end.shared.load(Ordering::Relaxed) {
             let only = Only(Arc::clone(self));
@@ -167,6 +175,10 @@ impl Moves for Own {
             self.end.moved();
         }
     }
+
+    fn key(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
 }
 
 /// The only clone there was when it was encoded, whose receiver shares with nobody: those
@@ -196,6 +208,10 @@ impl Moves for Only {
             self.0.leave();
             self.0.end.moved();
         }
+    }
+
+    fn key(&self) -> usize {
+        self.0.end.key()
     }
 }
 
@@ -238,6 +254,9 @@ struct Wire {
 fn pack<S: Serializer>(end: &Arc<End>, serializer: S) -> Result<S::Ok, S::Error> {
     if end.has_moved() {
         return Err(serialize_error(ExportError::Moved));
+    }
+    if transfer::is_leaving(end.key()) {
+        return Err(serialize_error(ExportError::Twice));
     }
     end.hold().map_err(serialize_error)?;
     let export = end.link.export().inspect_err(|_| end.link.let_go()).map_err(serialize_error)?;

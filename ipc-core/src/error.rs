@@ -97,6 +97,11 @@ pub enum ExportError {
     /// It has moved already.
     #[error("this end has moved to another process already")]
     Moved,
+    /// It stands in the message already, or in one around it that is being made.
+    #[error(
+        "this end stands in a message that is being made already, and goes to one place: put it there once, or, of a sender, a clone of its own in each place"
+    )]
+    Twice,
     /// Clones of it stay behind, and the link is not one that several processes could send over.
     #[error(
         "clones of this sender are in use, and over this link only one process can send: move the last one"

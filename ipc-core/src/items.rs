@@ -45,7 +45,7 @@ impl Writer<'_> {
     /// How many handles go with the bytes so far.
     #[must_use]
     pub fn handle_count(&self) -> usize {
-        transfer::packed().0
+        transfer::handle_count()
     }
 
     /// Writes one byte.
@@ -63,18 +63,17 @@ impl Writer<'_> {
     /// # Errors
     /// [`EncodeError`] if its `Serialize` refuses; what was there stays as it was.
     pub fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), EncodeError> {
-        let (before, packed) = (self.bytes.len(), transfer::packed());
-        codec::append(value, self.bytes).inspect_err(|_| {
-            self.bytes.truncate(before);
-            transfer::unpack_to(packed);
-        })
+        let (before, brought) = (self.bytes.len(), transfer::Brought::new());
+        codec::append(value, self.bytes).inspect_err(|_| self.bytes.truncate(before))?;
+        brought.keep();
+        Ok(())
     }
 
     /// Writes a value that a reader can skip: with its length in front, or of a
     /// fixed width ([`item_width`](crate::item_width)).
     ///
     /// # Errors
-    /// As [`value`](Self::value).
+    /// As [`value`](Self::value). After a panic of the value's bytes of it may be left, and no handle or end.
     #[inline]
     pub fn item<T: Message>(&mut self, value: &T) -> Result<(), EncodeError> {
         if plain::item_width::<T>().is_some() {
@@ -105,6 +104,8 @@ impl Writer<'_> {
 
     fn item_with_length<T: Message>(&mut self, value: &T) -> Result<(), EncodeError> {
         let head = self.bytes.len();
+        // What the value had brought stays here, also where it panics.
+        let brought = transfer::Brought::new();
         self.bytes.extend_from_slice(&[0; ITEM_HEAD]);
         match codec::append_message(value, self.bytes) {
             Ok(()) => write_length(self.bytes, head, LONG),
@@ -113,6 +114,7 @@ impl Writer<'_> {
                 return Err(error);
             }
         }
+        brought.keep();
         Ok(())
     }
 }

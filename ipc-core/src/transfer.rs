@@ -25,6 +25,9 @@ pub(crate) trait Moves: Send + Sync {
     /// The message does not go now.
     fn let_go(&self) {}
 
+    /// Which end it is: no two that are here have the same.
+    fn key(&self) -> usize;
+
     /// The message is on its way: this end belongs to the receiver now.
     fn moved(&self);
 }
@@ -87,13 +90,13 @@ impl DerefMut for Luggage {
 }
 
 impl Luggage {
-    /// Forgets what a value that was not encoded after all had brought.
-    pub(crate) fn truncate(&mut self, handles: usize, moves: usize) {
-        if let Some(load) = &mut self.0 {
-            load.handles.truncate(handles);
-            load.moves.truncate(moves);
-            load.shared.retain(|(_, place)| (*place as usize) < handles);
-        }
+    /// Takes out what a value that was not encoded after all had brought.
+    fn split_off(&mut self, handles: usize, moves: usize) -> Option<Load> {
+        let load = self.0.as_mut()?;
+        load.shared.retain(|(_, place)| (*place as usize) < handles);
+        let handles = load.handles.split_off(handles.min(load.handles.len()));
+        let moves = load.moves.split_off(moves.min(load.moves.len()));
+        Some(Load { handles, moves, shared: Vec::new() })
     }
 
     fn place_of(&self, key: u128) -> Option<u32> {
@@ -291,21 +294,48 @@ pub(crate) fn copy(place: u32) -> Result<Handle, String> {
     })
 }
 
-/// How many handles and how many moving ends the message being encoded holds.
-pub(crate) fn packed() -> (usize, usize) {
-    contexts(|stack| match packing_now(stack) {
-        Some(luggage) => (luggage.handles.len(), luggage.moves.len()),
-        _ => (0, 0),
-    })
+/// How many handles the message being encoded holds.
+pub(crate) fn handle_count() -> usize {
+    contexts(|stack| packing_now(stack).map_or(0, |luggage| luggage.handles.len()))
 }
 
-/// Forgets what a value brought that was not encoded after all.
-pub(crate) fn unpack_to((handles, moves): (usize, usize)) {
+/// What a value brings that is being encoded: it stays here unless it is [kept](Self::keep).
+pub(crate) struct Brought {
+    handles: usize,
+    moves: usize,
+}
+
+impl Brought {
+    pub(crate) fn new() -> Self {
+        contexts(|stack| match packing_now(stack) {
+            Some(luggage) => Self { handles: luggage.handles.len(), moves: luggage.moves.len() },
+            _ => Self { handles: 0, moves: 0 },
+        })
+    }
+
+    /// It has been encoded.
+    pub(crate) fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Brought {
+    fn drop(&mut self) {
+        // Let go of here, and not in there: an end may be the last of its link, whose drop is anybody's.
+        let gone = contexts(|stack| packing_now(stack)?.split_off(self.handles, self.moves));
+        drop(gone);
+    }
+}
+
+/// Whether the end `key` stands in a message that this thread is making, also in one that the code
+/// which runs now does not see: it is held for that, and cannot be for another one.
+pub(crate) fn is_leaving(key: usize) -> bool {
     contexts(|stack| {
-        if let Some(luggage) = packing_now(stack) {
-            luggage.truncate(handles, moves);
-        }
-    });
+        stack.iter().any(|context| match context {
+            Context::Packing(luggage) => luggage.moves.iter().any(|leaving| leaving.end.key() == key),
+            Context::Unpacking(..) => false,
+        })
+    })
 }
 
 /// Asks to be told when the message is sent, of an end that is held until then.

@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use ipc_core::link::{RingLink, RingOptions};
+use ipc_core::link::{Link, RingLink, RingOptions, SocketLink};
 use ipc_core::{Address, ConnectOptions, Listener, ListenerOptions, connect_link};
-use ipc_core::{Receiver, RecvError, SendError, Sender, pipe};
+use ipc_core::{Connection, Packet, Receiver, RecvError, SendError, Sender, duplex, pipe};
 use mp_process::StartMethod;
 use mp_testkit::chaos;
+use serde::ser::{Serialize, SerializeTuple, Serializer};
+use serde::{Deserialize, Deserializer};
 
 use crate::{LONG, Numbered, SHORT, chatter, each, end, over, spawn};
 
@@ -197,6 +199,141 @@ pub(crate) fn a_sender_whose_message_is_refused_stays() {
         tx.send_timeout(&1, LONG).unwrap();
         assert_eq!(rx.recv_timeout(LONG).unwrap(), 1, "{name}");
         drop(moved);
+    }
+}
+
+/// A value that stands in its place as often as it says, as `Arc`s may with serde's `rc`.
+struct Again<T>(T, usize);
+
+impl<T: Serialize> Serialize for Again<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut tuple = serializer.serialize_tuple(self.1)?;
+        (0..self.1).try_for_each(|_| tuple.serialize_element(&self.0))?;
+        tuple.end()
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Again<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        T::deserialize(deserializer).map(|value| Self(value, 1))
+    }
+}
+
+fn is_told_of_two_places(refused: &Result<(), SendError>) -> bool {
+    matches!(refused, Err(SendError::Encode(error)) if error.to_string().contains("put it there once"))
+}
+
+/// Tries to send `end` in two places, by each way there is; what is left of it then is sent once.
+fn refused_in_two_places<T: ipc_core::Message>(name: &str, end: T) -> (T, Again<T>) {
+    let (mover, moved) = pipe::<Again<T>>().unwrap();
+    let mut again = Again(end, 2);
+    assert!(is_told_of_two_places(&mover.send(&again)), "{name}");
+    let mut packet = Packet::new();
+    packet.append(&again.0).unwrap();
+    let len = packet.bytes().len();
+    assert!(packet.append(&again.0).is_err(), "{name}: a packet is one message");
+    assert_eq!(packet.bytes().len(), len);
+    assert!(packet.append_item(&again.0).is_err(), "{name}");
+    drop(packet);
+    again.1 = 1;
+    mover.send(&again).unwrap_or_else(|error| panic!("{name}: {error}"));
+    (moved.recv_timeout(LONG).unwrap().0, again)
+}
+
+pub(crate) fn an_end_goes_to_one_place_and_stays_where_it_is_sent_to_two() {
+    for (name, (tx, rx)) in each::<u64>() {
+        let (there, husk) = refused_in_two_places(name, tx);
+        there.send(&1).unwrap();
+        let (rx, _husk) = refused_in_two_places(name, rx);
+        assert_eq!(rx.recv_timeout(LONG).unwrap(), 1, "{name}");
+        drop(there);
+        assert!(matches!(rx.recv_timeout(LONG), Err(RecvError::Closed)), "{name}");
+        assert!(matches!(husk.0.send(&1), Err(SendError::Moved)), "{name}");
+    }
+    for (name, (tx, rx)) in each::<u64>() {
+        let other = tx.clone();
+        let (there, _husk) = refused_in_two_places(name, tx);
+        (there.send(&1).unwrap(), other.send(&2).unwrap());
+        assert_eq!([(); 2].map(|()| rx.recv_timeout(LONG).unwrap()), [1, 2], "{name}");
+    }
+    let (a, b) = duplex::<u64, u64>().unwrap();
+    let (a, _husk): (Connection<u64, u64>, _) = refused_in_two_places("connection", a);
+    a.send(&1).unwrap();
+    assert_eq!(b.recv_timeout(LONG).unwrap(), 1);
+}
+
+/// Sends what it stands for to another place while it is being sent.
+struct Elsewhere(Sender<u64>, Sender<Sender<u64>>);
+
+impl Serialize for Elsewhere {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut tuple = serializer.serialize_tuple(2)?;
+        tuple.serialize_element(&self.0)?;
+        for end in [&self.0, &self.0.clone()] {
+            assert!(is_told_of_two_places(&self.1.send(end)));
+            assert!(is_told_of_two_places(&ipc_core::outside_messages(|| self.1.send(end))));
+        }
+        tuple.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Elsewhere {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Sender::deserialize(deserializer).map(|sender| Self(sender, pipe().unwrap().0))
+    }
+}
+
+pub(crate) fn an_end_on_its_way_goes_nowhere_else_in_between() {
+    for (name, (tx, rx)) in each::<u64>() {
+        let (mover, moved) = pipe::<Elsewhere>().unwrap();
+        let (other, others) = pipe().unwrap();
+        let leaves = Elsewhere(tx, other);
+        mover.send(&leaves).unwrap();
+        moved.recv_timeout(LONG).unwrap().0.send(&1).unwrap();
+        assert_eq!(rx.recv_timeout(LONG).unwrap(), 1, "{name}");
+        drop(leaves);
+        assert!(matches!(others.recv_timeout(LONG), Err(RecvError::Closed)), "{name}");
+        assert!(matches!(rx.recv_timeout(LONG), Err(RecvError::Closed)), "{name}: nobody else has it");
+    }
+}
+
+/// Two ends, of which the second refuses.
+struct Half(Sender<u64>, bool);
+
+impl Serialize for Half {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut tuple = serializer.serialize_tuple(2)?;
+        tuple.serialize_element(&self.0)?;
+        assert!(!self.1, "on purpose");
+        Err(serde::ser::Error::custom("on purpose"))
+    }
+}
+
+impl<'de> Deserialize<'de> for Half {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Sender::deserialize(deserializer).map(|sender| Self(sender, false))
+    }
+}
+
+pub(crate) fn an_end_in_a_value_that_is_refused_half_way_stays() {
+    for (name, (tx, rx)) in each::<u64>() {
+        let mut half = Half(tx, false);
+        let mut packet = Packet::new();
+        packet.append_item(&7u64).unwrap();
+        assert!(packet.append_item(&half).is_err(), "{name}");
+        assert!(packet.append(&half).is_err(), "{name}");
+        half.1 = true;
+        packet.writing(|writer| {
+            assert!(mp_process::catch_panic(|| drop(writer.item(&half))).is_err(), "{name}");
+        });
+        assert!(!packet.moves_ends() && packet.handle_count() == 0, "{name}");
+        // The rest of the packet goes, and the end does not.
+        let (a, b) = SocketLink::pair().unwrap();
+        a.send(&mut packet, None).unwrap();
+        b.recv(&mut packet, None).unwrap();
+        assert_eq!(packet.read_item::<u64>().unwrap(), 7);
+        half.0.send(&1).unwrap();
+        assert_eq!(rx.recv_timeout(LONG).unwrap(), 1, "{name}");
     }
 }
 

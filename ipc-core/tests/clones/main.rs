@@ -144,6 +144,9 @@ const PLAIN: &[(&str, fn())] = named![
     leaving::a_move_waits_to_the_deadline_of_its_message,
     leaving::over_tcp_only_the_last_clone_moves,
     leaving::a_sender_whose_message_is_refused_stays,
+    leaving::an_end_goes_to_one_place_and_stays_where_it_is_sent_to_two,
+    leaving::an_end_on_its_way_goes_nowhere_else_in_between,
+    leaving::an_end_in_a_value_that_is_refused_half_way_stays,
     buffers::a_chunk_given_up_half_way_ends_the_channel,
 ];
 
