@@ -1,11 +1,12 @@
 //! What an address looks like, and that each kind connects.
 
 use std::ffi::OsStr;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 
 use ipc_core::{
     Address, AddressError, BindError, ConnectError, ConnectOptions, Listener, ListenerOptions, Packet,
-    connect_link,
+    connect, connect_link, connect_link_with,
 };
 use mp_testkit::harness::Skip;
 use mp_testkit::transport::{Ends, conformance};
@@ -97,11 +98,43 @@ pub(crate) fn a_host_by_name() -> Outcome {
 
 pub(crate) fn names_of_other_systems() -> Outcome {
     let pipe = Address::NamedPipe("jobs".into());
-    assert!(matches!(Listener::bind(&pipe), Err(BindError::Io { .. })));
-    assert!(matches!(connect_link(&pipe, ConnectOptions::new()), Err(ConnectError::Io(_))));
+    let patient = ConnectOptions::new().timeout(LATE).wait_for_listener();
+    let typed = connect::<u8, u8>(&pipe, ConnectOptions::new().authkey(key("k"))).map(drop);
+    let refused = [
+        Listener::bind(&pipe).map(drop).map_err(of_binding),
+        Listener::bind_with(&pipe, ListenerOptions::new().authkey(key("k"))).map(drop).map_err(of_binding),
+        typed.map_err(of_connecting),
+        connect_link(&pipe, ConnectOptions::new()).map(drop).map_err(of_connecting),
+        connect_link(&pipe, patient).map(drop).map_err(of_connecting),
+        connect_link_with(&pipe, ConnectOptions::new(), &mut Packet::new()).map(drop).map_err(of_connecting),
+    ];
+    for result in refused {
+        let (kind, text) = result.unwrap_err();
+        assert_eq!(kind, io::ErrorKind::Unsupported);
+        assert!(
+            text.contains("no named pipes on this platform: use `unix:PATH` or `tcp:HOST:PORT`"),
+            "{text}"
+        );
+    }
+    // What does not work here can still be named, kept and sent to where it does.
+    assert_eq!("pipe:jobs".parse::<Address>()?, pipe);
     let long = Address::file("/tmp/".to_owned() + &"x".repeat(200));
     assert!(matches!(Listener::bind(&long), Err(BindError::Io { .. })));
     Ok(())
+}
+
+fn of_binding(error: BindError) -> (io::ErrorKind, String) {
+    match &error {
+        BindError::Io { source, .. } => (source.kind(), error.to_string()),
+        other => panic!("{other}"),
+    }
+}
+
+fn of_connecting(error: ConnectError) -> (io::ErrorKind, String) {
+    match &error {
+        ConnectError::Io(source) => (source.kind(), error.to_string()),
+        other => panic!("{other}"),
+    }
 }
 
 pub(crate) fn links_conform() -> Outcome {
