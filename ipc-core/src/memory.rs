@@ -128,6 +128,7 @@ impl fmt::Debug for SharedMemory {
 impl Serialize for SharedMemory {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let place = transfer::give(self.segment.handle()).map_err(serialize_error)?;
+        transfer::keeps(self.size());
         #[cfg(feature = "named")]
         let name = self.name().map(str::to_owned);
         #[cfg(not(feature = "named"))]

@@ -266,6 +266,26 @@ impl Packet {
         self.luggage.handles.len() + self.received.len()
     }
 
+    /// How many bytes of shared memory the values written here keep from other use, beside the
+    /// packet's own bytes: those of each [`Block`](crate::Block) of which no clone is in this process
+    /// besides, in whole pages, and of each [`SharedMemory`](crate::SharedMemory). A packet that was
+    /// received does not know.
+    ///
+    /// # Examples
+    /// ```
+    /// use ipc_core::{Arena, Packet};
+    ///
+    /// let arena = Arena::new(1 << 20)?;
+    /// let mut packet = Packet::new();
+    /// packet.append(&arena.alloc::<u8>(100_000)?.share())?;
+    /// assert_eq!(packet.kept_bytes(), 102_400);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        self.luggage.kept_bytes
+    }
+
     /// Adds bytes as they are; for links that fill a packet. From then on the
     /// packet counts as a stranger's (see [`mark_foreign`](Self::mark_foreign)).
     pub fn extend_bytes(&mut self, bytes: &[u8]) {

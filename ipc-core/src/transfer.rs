@@ -44,6 +44,8 @@ pub(crate) struct Load {
     pub(crate) moves: Vec<Leaving>,
     /// Which of the handles are to the same thing, wanted by many values: key and place.
     shared: Vec<(u128, u32)>,
+    /// How many bytes of shared memory the message alone keeps from other use.
+    pub(crate) kept_bytes: usize,
 }
 
 /// An end that leaves with the message. Dropped, it stays.
@@ -78,7 +80,8 @@ impl Deref for Luggage {
     type Target = Load;
 
     fn deref(&self) -> &Load {
-        static NOTHING: Load = Load { handles: Vec::new(), moves: Vec::new(), shared: Vec::new() };
+        static NOTHING: Load =
+            Load { handles: Vec::new(), moves: Vec::new(), shared: Vec::new(), kept_bytes: 0 };
         self.0.as_deref().unwrap_or(&NOTHING)
     }
 }
@@ -91,12 +94,13 @@ impl DerefMut for Luggage {
 
 impl Luggage {
     /// Takes out what a value that was not encoded after all had brought.
-    fn split_off(&mut self, handles: usize, moves: usize) -> Option<Load> {
+    fn split_off(&mut self, brought: &Brought) -> Option<Load> {
         let load = self.0.as_mut()?;
-        load.shared.retain(|(_, place)| (*place as usize) < handles);
-        let handles = load.handles.split_off(handles.min(load.handles.len()));
-        let moves = load.moves.split_off(moves.min(load.moves.len()));
-        Some(Load { handles, moves, shared: Vec::new() })
+        load.shared.retain(|(_, place)| (*place as usize) < brought.handles);
+        load.kept_bytes = brought.kept_bytes;
+        let handles = load.handles.split_off(brought.handles.min(load.handles.len()));
+        let moves = load.moves.split_off(brought.moves.min(load.moves.len()));
+        Some(Load { handles, moves, ..Load::default() })
     }
 
     fn place_of(&self, key: u128) -> Option<u32> {
@@ -141,6 +145,7 @@ impl std::fmt::Debug for Luggage {
         f.debug_struct("Luggage")
             .field("handles", &self.handles.len())
             .field("moves", &self.moves.len())
+            .field("kept_bytes", &self.kept_bytes)
             .finish()
     }
 }
@@ -300,16 +305,21 @@ pub(crate) fn handle_count() -> usize {
 }
 
 /// What a value brings that is being encoded: it stays here unless it is [kept](Self::keep).
+#[derive(Default)]
 pub(crate) struct Brought {
     handles: usize,
     moves: usize,
+    kept_bytes: usize,
 }
 
 impl Brought {
     pub(crate) fn new() -> Self {
         contexts(|stack| match packing_now(stack) {
-            Some(luggage) => Self { handles: luggage.handles.len(), moves: luggage.moves.len() },
-            _ => Self { handles: 0, moves: 0 },
+            Some(luggage) => {
+                let (handles, moves) = (luggage.handles.len(), luggage.moves.len());
+                Self { handles, moves, kept_bytes: luggage.kept_bytes }
+            }
+            _ => Self::default(),
         })
     }
 
@@ -322,9 +332,19 @@ impl Brought {
 impl Drop for Brought {
     fn drop(&mut self) {
         // Let go of here, and not in there: an end may be the last of its link, whose drop is anybody's.
-        let gone = contexts(|stack| packing_now(stack)?.split_off(self.handles, self.moves));
+        let gone = contexts(|stack| packing_now(stack)?.split_off(&self));
         drop(gone);
     }
+}
+
+/// So many bytes of shared memory are kept from other use by the message being encoded, and by nothing
+/// else here.
+pub(crate) fn keeps(bytes: usize) {
+    contexts(|stack| {
+        if let Some(luggage) = packing_now(stack) {
+            luggage.kept_bytes = luggage.kept_bytes.saturating_add(bytes);
+        }
+    });
 }
 
 /// Whether the end `key` stands in a message that this thread is making, also in one that the code

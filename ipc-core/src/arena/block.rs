@@ -155,6 +155,11 @@ impl Held {
         unsafe { self.region.base().add(self.offset).cast() }
     }
 
+    /// How many bytes of the arena it takes.
+    fn len<T>(&self) -> usize {
+        (self.count * size_of::<T>()).max(1).next_multiple_of(PAGE)
+    }
+
     /// What has been received, if it lies inside an arena.
     fn checked<T>(self) -> Result<Self, &'static str> {
         let len = self.count.checked_mul(size_of::<T>());
@@ -241,6 +246,9 @@ struct Wire {
 impl<T: Plain> Serialize for Block<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let lifeline = transfer::give(&self.held.lifeline).map_err(serialize_error)?;
+        if Arc::strong_count(&self.held) == 1 {
+            transfer::keeps(self.held.len::<T>());
+        }
         let (offset, count) = (self.held.offset as u64, self.held.count as u64);
         (Wire { items: type_hash::<T>(), offset, count, lifeline }, &self.held.region).serialize(serializer)
     }

@@ -304,7 +304,10 @@ impl Serialize for Half {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut tuple = serializer.serialize_tuple(2)?;
         tuple.serialize_element(&self.0)?;
-        assert!(!self.1, "on purpose");
+        if self.1 {
+            // No hook prints it.
+            std::panic::resume_unwind(Box::new("on purpose"));
+        }
         Err(serde::ser::Error::custom("on purpose"))
     }
 }
