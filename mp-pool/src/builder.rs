@@ -296,10 +296,10 @@ impl<S: 'static> Builder<S> {
     /// by what those before them had. Where items are small, their number is bounded, by
     /// a few for each worker.
     ///
-    /// What is counted is what the pool itself keeps: the encoded items. A `Block` counts as the
-    /// few bytes that name it, because sending it takes no memory: it lies in its arena, whose size
-    /// was chosen by whoever made it and is never exceeded. An input that fills blocks is bounded by
-    /// that, and ends or fails when there is no room.
+    /// What is counted is what the items keep from other use: their encoded bytes, and the memory of each
+    /// `Block` of an arena and each `SharedMemory` in them. A block of which whoever sends it has a
+    /// clone besides keeps nothing, since its memory is in use anyway, and counts as the few bytes that
+    /// name it: one block for all items does not slow them down.
     ///
     /// # Examples
     /// ```

@@ -138,21 +138,27 @@ impl<I> Chunks<I> {
 impl Chunk {
     /// One item by itself.
     pub(crate) fn one<A: Message>(item: A) -> Self {
+        Self::single(0, &item)
+    }
+
+    fn single<A: Message>(index: usize, item: &A) -> Self {
         let mut packet = Packet::new();
         // A `Serialize` is anybody's code.
-        let written = mp_process::catch_panic(|| packet.append_item(&item)).unwrap_or_else(|panic| {
+        let written = mp_process::catch_panic(|| packet.append_item(item)).unwrap_or_else(|panic| {
             Err(EncodeError::new::<A>(format_args!("its encoding panicked: {panic}")))
         });
         match written {
-            Ok(()) => Self::Items { index: 0, items: 1, packet },
-            Err(error) => Self::Refused { index: 0, error },
+            Ok(()) => Self::Items { index, items: 1, packet },
+            Err(error) => Self::Refused { index, error },
         }
     }
 
-    /// How many items it has, and bytes.
+    /// How many items it has, and bytes, with those of memory that they keep.
     pub(crate) fn load(&self) -> (usize, usize) {
         match self {
-            Self::Items { items, packet, .. } => (*items as usize, packet.bytes().len()),
+            Self::Items { items, packet, .. } => {
+                (*items as usize, packet.bytes().len() + packet.kept_bytes())
+            }
             Self::Refused { .. } => (1, 0),
         }
     }
@@ -172,11 +178,11 @@ impl<A: Message, I: Iterator<Item = A>> Iterator for Chunks<I> {
             Sizing::Bundles => self.size.min(self.items.size_hint().0.max(1)),
             _ => self.size,
         };
-        let (index, mut filled) = (self.next_index, Filled::default());
+        let (index, mut filled, mut left) = (self.next_index, Filled::default(), None);
         let caught = catch_unwind(AssertUnwindSafe(|| {
             packet.writing(|writer| match item_width::<A>() {
                 Some(width) => self.fill_with_numbers(writer, size.min(CHUNK_BYTES / width), &mut filled),
-                None => self.fill(writer, size, &mut filled),
+                None => left = self.fill(writer, size, &mut filled),
             });
         }));
         self.next_index += filled.taken;
@@ -190,6 +196,10 @@ impl<A: Message, I: Iterator<Item = A>> Iterator for Chunks<I> {
             let mut others = Packet::new();
             others.extend_bytes(&packet.bytes()[..filled.len]);
             packet = others;
+        }
+        // Only now: an end in it stood in the packet that was given up.
+        if let Some((place, item)) = left {
+            self.alone = Some(Chunk::single(place, &item));
         }
         self.resize(began);
         if filled.count > 0 {
@@ -210,11 +220,11 @@ impl<A: Message, I: Iterator<Item = A>> Chunks<I> {
         filled.taken = filled.count;
     }
 
-    /// Fills a packet with up to `size` items. One that is refused, or brings handles
-    /// behind others, goes by itself.
-    fn fill(&mut self, writer: &mut Writer<'_>, size: usize, filled: &mut Filled) {
+    /// Fills a packet with up to `size` items. One that is refused goes by itself; one that brings
+    /// handles behind others does too, and is given back with its place.
+    fn fill(&mut self, writer: &mut Writer<'_>, size: usize, filled: &mut Filled) -> Option<(usize, A)> {
         while filled.count < size && writer.len() < CHUNK_BYTES && writer.handle_count() == 0 {
-            let Some(item) = self.items.next() else { return };
+            let item = self.items.next()?;
             let place = self.next_index + filled.taken;
             filled.taken += 1;
             // A `Serialize` is anybody's code.
@@ -223,15 +233,15 @@ impl<A: Message, I: Iterator<Item = A>> Chunks<I> {
             });
             if let Err(error) = written {
                 self.alone = Some(Chunk::Refused { index: place, error });
-                return;
+                return None;
             }
             if filled.count > 0 && writer.handle_count() > 0 {
-                self.alone = Some(Self::single(place, &item));
-                return;
+                return Some((place, item));
             }
             filled.count += 1;
             filled.len = writer.len();
         }
+        None
     }
 
     /// Panics as the input did, once.
@@ -247,14 +257,6 @@ impl<A: Message, I: Iterator<Item = A>> Chunks<I> {
     /// the items before bring.
     pub(crate) fn may_wait(&self) -> bool {
         self.items.size_hint().0 == 0
-    }
-
-    fn single(index: usize, item: &A) -> Chunk {
-        let mut packet = Packet::new();
-        match packet.append_item(item) {
-            Ok(()) => Chunk::Items { index, items: 1, packet },
-            Err(error) => Chunk::Refused { index, error },
-        }
     }
 }
 

@@ -60,6 +60,8 @@ pub(crate) struct AnswerHead {
     pub(crate) items: u32,
     /// Time the worker spent on them.
     pub(crate) busy_nanos: u64,
+    /// How many bytes of shared memory their values keep from other use.
+    pub(crate) kept_bytes: usize,
     /// The slowest of them, if it is among the slowest that the worker has had.
     pub(crate) slowest: Option<Slowest>,
 }

@@ -358,17 +358,17 @@ pub(crate) fn all_chunks<A: Message>(
 }
 
 impl Reply {
-    /// How many bytes of results it has.
+    /// How many bytes of results it has, with those of memory that they keep.
     fn bytes(&self) -> usize {
         match &self.what {
-            What::Outcomes(packet) => packet.bytes().len(),
+            What::Outcomes(packet, kept_bytes) => packet.bytes().len() + kept_bytes,
             What::Failed(_) => 0,
         }
     }
 
     /// Puts all values at the end of `numbers`, if they are numbers and none is missing.
     fn take_numbers<R: Message>(&mut self, numbers: &mut Vec<R>) -> bool {
-        let What::Outcomes(packet) = &mut self.what else { return false };
+        let What::Outcomes(packet, _) = &mut self.what else { return false };
         let count = self.items as usize;
         let is_one_run = packet.bytes().split_first_chunk().is_some_and(|(head, _)| is_run_of(*head, count));
         is_one_run && packet.reading(|reader| skip_run_head(reader) && reader.numbers(count, numbers))
@@ -387,7 +387,7 @@ impl Reply {
                     each(index, Err(kind.clone().into()));
                 }
             }
-            What::Outcomes(mut packet) => packet.reading(|reader| decode(reader, places, each)),
+            What::Outcomes(mut packet, _) => packet.reading(|reader| decode(reader, places, each)),
         }
     }
 }

@@ -3,13 +3,15 @@
 
 mod common;
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::{LONG, Tally};
-use ipc_core::{Arena, Block};
+use ipc_core::{Arena, Block, SharedMemory};
 use mp_pool::{AsyncResult, Pool};
 use mp_process::StartMethod;
 use mp_testkit::chaos;
@@ -30,7 +32,7 @@ fn main() -> ExitCode {
             a_worker_killed_while_it_builds_loses_nothing_here,
         ),
     ];
-    common::run(STARTED, Vec::new())
+    common::run(STARTED, mp_testkit::trials![blocks_count_with_their_memory])
 }
 
 const MIB: usize = 1 << 20;
@@ -258,6 +260,55 @@ fn a_worker_killed_while_it_builds_loses_nothing_here(method: StartMethod) {
     for _ in 0..5 {
         assert_eq!(sum(pool.apply_state(build, Tally::new()).unwrap()), 3 * COUNT as u64);
     }
+    drop(pool);
+    forget_arenas_of_the_dead();
+}
+
+/// The most items under way, where the caller takes its time with the results.
+fn most_under_way<T: ipc_core::Message, R: ipc_core::Message>(
+    pool: &Pool,
+    function: fn(T) -> R,
+    item: impl Fn(usize) -> T,
+) -> usize {
+    const COUNT: usize = 40;
+    let (given, mut taken, mut most) = (Cell::new(0), 0, 0);
+    let items = (0..COUNT).map(|number| {
+        given.set(number + 1);
+        item(number)
+    });
+    for result in pool.imap(function, items) {
+        result.unwrap();
+        most = most.max(given.get() - taken);
+        taken += 1;
+        if taken < 8 {
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+    assert_eq!(taken, COUNT);
+    most
+}
+
+/// The first takes a while, so that what results have is known before many are asked for.
+fn built_by_worker(number: usize) -> Block<u8> {
+    static ARENA: OnceLock<Arena> = OnceLock::new();
+    // And none is so quick that some go together, before that is known.
+    thread::sleep(Duration::from_millis(if number == 0 { 200 } else { 3 }));
+    ARENA.get_or_init(|| Arena::new(100 * MIB).unwrap()).alloc(2 * MIB).unwrap().share()
+}
+
+fn blocks_count_with_their_memory() {
+    // A pool that knows of no quick tasks, of which several go together.
+    let new_pool = || Pool::builder().processes(2).window_bytes(8 * MIB).build().unwrap();
+    let results = most_under_way(&new_pool(), built_by_worker, |number| number);
+    assert!(results <= 12, "{results} results were under way");
+    let (pool, arena) = (new_pool(), Arena::new(100 * MIB).unwrap());
+    // Four fill the window, on the way there or back, and one may have been taken before that was seen.
+    let back: fn(Block<u8>) -> Block<u8> = |block| block;
+    let blocks = most_under_way(&pool, back, |_| arena.alloc::<u8>(2 * MIB).unwrap().share());
+    assert!(blocks <= 6, "{blocks} blocks were under way");
+    let back: fn(SharedMemory) -> SharedMemory = |memory| memory;
+    let pieces = most_under_way(&pool, back, |_| SharedMemory::anonymous(2 * MIB).unwrap());
+    assert!(pieces <= 6, "{pieces} pieces of memory were under way");
     drop(pool);
     forget_arenas_of_the_dead();
 }

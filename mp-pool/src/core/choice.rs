@@ -195,7 +195,7 @@ mod tests {
     fn answer_all_but(core: &mut Core, places: &[usize], busy_nanos: u64) {
         for place in (0..WORKERS).filter(|place| !places.contains(place)) {
             while let Some((task, _)) = core.current(place) {
-                let head = AnswerHead { task, items: 1, busy_nanos, slowest: None };
+                let head = AnswerHead { task, items: 1, busy_nanos, kept_bytes: 0, slowest: None };
                 core.answer(place, head, Packet::new());
             }
         }

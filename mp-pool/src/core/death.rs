@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn the_item_at_work_is_told_from_those_whose_results_were_lost() {
         let mut core = with_ten_items(0);
-        let head = AnswerHead { task: 1, items: 2, busy_nanos: 1, slowest: None };
+        let head = AnswerHead { task: 1, items: 2, busy_nanos: 1, kept_bytes: 0, slowest: None };
         core.answer(0, head, Packet::new());
         core.died(0, |_| 6, &why());
         assert_eq!(news(&mut core), [(105..106, false, Some(105)), (102..105, true, Some(105))]);

@@ -86,8 +86,9 @@ impl Reply {
 
 #[derive(Debug)]
 pub(crate) enum What {
-    /// The outcomes, to be decoded by whoever knows their type.
-    Outcomes(Packet),
+    /// The outcomes, to be decoded by whoever knows their type, and how many bytes of shared memory
+    /// they keep from other use.
+    Outcomes(Packet, usize),
     /// All of them failed alike.
     Failed(TaskKind),
 }

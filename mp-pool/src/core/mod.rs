@@ -424,7 +424,12 @@ impl Core {
         }
         self.reply(
             job,
-            Reply { index, items: head.items, worker: Some(by), what: What::Outcomes(packet) },
+            Reply {
+                index,
+                items: head.items,
+                worker: Some(by),
+                what: What::Outcomes(packet, head.kept_bytes),
+            },
             done,
         )
     }

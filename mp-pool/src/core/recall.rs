@@ -136,7 +136,11 @@ mod tests {
         core.submit(1, &code, 0, 4, packet);
         let task = core.next_task().unwrap();
         core.give(0, task);
-        core.answer(0, AnswerHead { task, items: 2, busy_nanos: 10, slowest: None }, Packet::new());
+        core.answer(
+            0,
+            AnswerHead { task, items: 2, busy_nanos: 10, kept_bytes: 0, slowest: None },
+            Packet::new(),
+        );
         assert!(core.laggards().0.is_empty());
         thread::sleep(2 * PATIENCE);
         assert_eq!(core.laggards().0, [0]);

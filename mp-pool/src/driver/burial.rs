@@ -122,8 +122,11 @@ impl Driver {
         let mut packet = Packet::new();
         packet.extend_bytes(&bytes);
         packet.mark_trusted();
-        let job =
-            state.core.answer(place, AnswerHead { task: id, items, busy_nanos: 0, slowest: None }, packet);
+        let job = state.core.answer(
+            place,
+            AnswerHead { task: id, items, busy_nanos: 0, kept_bytes: 0, slowest: None },
+            packet,
+        );
         Self::notify(state, job);
     }
 

@@ -248,6 +248,7 @@ impl Worker<'_> {
 
     fn send(&mut self, head: AnswerHead, unhurried: bool) -> bool {
         // The head goes last: it is known only now, and the pool reads it first.
+        let head = AnswerHead { kept_bytes: self.answer.kept_bytes(), ..head };
         let link = self.link.link();
         let sent = self.answer.append_tail(&head).is_ok()
             && match unhurried {

@@ -392,7 +392,8 @@ impl<'a> Progress<'a> {
         self.note(now);
         let slowest = self.timing.items_end(now);
         let busy_nanos = u64::try_from((now - self.began).as_nanos()).unwrap_or(u64::MAX);
-        let head = AnswerHead { task: self.task, items: self.next - self.unanswered, busy_nanos, slowest };
+        let items = self.next - self.unanswered;
+        let head = AnswerHead { task: self.task, items, busy_nanos, kept_bytes: 0, slowest };
         (self.unanswered, self.began, self.due) = (self.next, now, false);
         head
     }
