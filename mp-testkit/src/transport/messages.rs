@@ -6,7 +6,7 @@ use std::thread;
 use ipc_core::link::Link;
 use ipc_core::{Packet, RecvError, SendError};
 
-use super::tools::{LATE, after, in_past, pattern, recv, send, try_recv};
+use super::tools::{LATE, Told, after, in_past, pattern, recv, send, try_recv};
 
 pub(super) fn capabilities(sender: Box<dyn Link>, receiver: Box<dyn Link>) {
     assert!(sender.capabilities().sends, "the sender says that it cannot send");
@@ -44,8 +44,19 @@ pub(super) fn sizes(sender: Box<dyn Link>, receiver: Box<dyn Link>) {
     let around = |bit: u32| [(1usize << bit) - 1, 1 << bit, (1 << bit) + 1];
     let sizes = || (0..=20).flat_map(around).chain([(16 << 20) + 1, 64 << 20]);
     thread::scope(|scope| {
-        scope.spawn(|| sizes().for_each(|size| send(&*sender, &pattern(size))));
-        sizes().for_each(|size| assert!(recv(&*receiver) == pattern(size), "{size} bytes"));
+        scope.spawn(|| {
+            for size in sizes() {
+                let mut message = Told { bytes: pattern(size), ..Told::default() };
+                sender
+                    .send(&mut message, after(LATE))
+                    .unwrap_or_else(|error| panic!("{size} bytes: {error}"));
+            }
+        });
+        let mut packet = Packet::new();
+        for size in sizes() {
+            receiver.recv(&mut packet, after(LATE)).unwrap_or_else(|error| panic!("{size} bytes: {error}"));
+            assert!(packet.bytes() == pattern(size), "{size} bytes");
+        }
     });
 }
 

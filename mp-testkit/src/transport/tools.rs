@@ -1,5 +1,6 @@
 //! What the checks have in common.
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use ipc_core::link::{Link, Outgoing};
@@ -47,13 +48,13 @@ impl Outgoing for Told {
     }
 }
 
-/// Bytes that differ from place to place.
+/// Bytes that differ from place to place, and begin elsewhere for each length: a part of one table, as the
+/// checks need many, and are not optimised.
 pub(super) fn pattern(len: usize) -> Vec<u8> {
     const PERIOD: usize = 1 << 16;
-    let begin: Vec<u8> = (0..len.min(PERIOD)).map(|place| (place * 31 + (place >> 8) + len) as u8).collect();
-    if len <= PERIOD {
-        return begin;
-    }
+    static TABLE: LazyLock<Vec<u8>> =
+        LazyLock::new(|| (0..2 * PERIOD).map(|place| (place * 31 + (place >> 8)) as u8).collect());
+    let begin = &TABLE[len % PERIOD..][..len.min(PERIOD)];
     let mut bytes = begin.repeat(len.div_ceil(PERIOD));
     bytes.truncate(len);
     bytes
