@@ -332,7 +332,7 @@ impl Brought {
 impl Drop for Brought {
     fn drop(&mut self) {
         // Let go of here, and not in there: an end may be the last of its link, whose drop is anybody's.
-        let gone = contexts(|stack| packing_now(stack)?.split_off(&self));
+        let gone = contexts(|stack| packing_now(stack)?.split_off(self));
         drop(gone);
     }
 }

@@ -30,7 +30,8 @@ pub(crate) fn a_small_buffer_splits_no_chunk(method: StartMethod) {
     let ((tx, rx), socket) = narrow();
     let mut expected = HashMap::new();
     let mut random = chaos::Rng::new(3);
-    let long = |number| Numbered { sender: 0, number, bytes: vec![number as u8; 30_000], handle: None };
+    let long =
+        |number| Numbered { sender: 0, number, bytes: vec![number as u8; 30_000].into(), handle: None };
     let mut number = 0;
     for sender in 1..=20 {
         let child = spawn(method, chatter_for_ever, (tx.clone(), sender)).unwrap();
@@ -47,7 +48,7 @@ pub(crate) fn a_small_buffer_splits_no_chunk(method: StartMethod) {
             while Instant::now() < until || !sending.is_finished() {
                 match rx.recv_timeout(SHORT) {
                     Ok(message) if message.sender == 0 => {
-                        assert_eq!(message.bytes, vec![message.number as u8; 30_000]);
+                        assert_eq!(message.bytes, long(message.number).bytes);
                     }
                     Ok(message) => message.check(&mut expected),
                     Err(RecvError::Timeout) => {}
@@ -71,7 +72,7 @@ pub(crate) fn a_small_buffer_splits_no_chunk(method: StartMethod) {
 /// Short and long by turns: with something in it a small buffer takes half a chunk and not the rest.
 fn of_one_chunk(sender: u64, number: u64) -> Numbered {
     let len = if number.is_multiple_of(2) { 10 } else { ONE_CHUNK };
-    Numbered { sender, number, bytes: vec![(sender * 100 + number) as u8; len], handle: None }
+    Numbered { sender, number, bytes: vec![(sender * 100 + number) as u8; len].into(), handle: None }
 }
 
 fn fill((tx, sender): (Sender<Numbered>, u64)) {

@@ -11,7 +11,7 @@ use mp_testkit::chaos;
 use serde::ser::{Serialize, SerializeTuple, Serializer};
 use serde::{Deserialize, Deserializer};
 
-use crate::{LONG, Numbered, SHORT, chatter, each, end, over, spawn};
+use crate::{Ends, LONG, Numbered, SHORT, chatter, each, end, over, spawn};
 
 pub(crate) fn a_moved_clone_is_gone_and_the_others_are_not() {
     for (name, (tx, rx)) in each::<u64>() {
@@ -83,19 +83,26 @@ pub(crate) fn a_clone_waits_for_the_only_sender_that_leaves() {
 }
 
 pub(crate) fn a_sender_stays_while_a_thread_is_in_the_middle_of_a_message() {
-    for (name, (tx, rx)) in each::<Vec<u8>>() {
-        let (mover, moved) = pipe::<Sender<Vec<u8>>>().unwrap();
-        std::thread::scope(|scope| {
-            let sending = scope.spawn(|| tx.send(&vec![7; 2_500_000]).unwrap());
-            assert!(rx.poll(LONG).unwrap());
-            assert!(mover.send(&tx).is_err(), "{name}");
-            assert_eq!(rx.recv_timeout(LONG).unwrap(), [7; 2_500_000], "{name}");
-            sending.join().unwrap();
-        });
-        mover.send(&tx).unwrap();
-        moved.recv_timeout(LONG).unwrap().send(&vec![1]).unwrap();
-        assert_eq!(rx.recv_timeout(LONG).unwrap(), [1], "{name}");
-    }
+    // Each waits for a second.
+    std::thread::scope(|scope| {
+        for (name, ends) in each() {
+            scope.spawn(move || stays(name, ends));
+        }
+    });
+}
+
+fn stays(name: &str, (tx, rx): Ends<Vec<u8>>) {
+    let (mover, moved) = pipe::<Sender<Vec<u8>>>().unwrap();
+    std::thread::scope(|scope| {
+        let sending = scope.spawn(|| tx.send(&vec![7; 2_500_000]).unwrap());
+        assert!(rx.poll(LONG).unwrap());
+        assert!(mover.send(&tx).is_err(), "{name}");
+        assert_eq!(rx.recv_timeout(LONG).unwrap(), [7; 2_500_000], "{name}");
+        sending.join().unwrap();
+    });
+    mover.send(&tx).unwrap();
+    moved.recv_timeout(LONG).unwrap().send(&vec![1]).unwrap();
+    assert_eq!(rx.recv_timeout(LONG).unwrap(), [1], "{name}");
 }
 
 /// A message with an end waits no longer than it may, also where a thread is in the middle of another
@@ -253,7 +260,8 @@ pub(crate) fn an_end_goes_to_one_place_and_stays_where_it_is_sent_to_two() {
     for (name, (tx, rx)) in each::<u64>() {
         let other = tx.clone();
         let (there, _husk) = refused_in_two_places(name, tx);
-        (there.send(&1).unwrap(), other.send(&2).unwrap());
+        there.send(&1).unwrap();
+        other.send(&2).unwrap();
         assert_eq!([(); 2].map(|()| rx.recv_timeout(LONG).unwrap()), [1, 2], "{name}");
     }
     let (a, b) = duplex::<u64, u64>().unwrap();
