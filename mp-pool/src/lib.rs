@@ -29,7 +29,6 @@
 //! hold. Only for results that nobody waits for ([`Pool::apply_async`] and
 //! [`Pool::map_async`] with more tasks than the workers hold, callbacks, futures)
 //! there is a thread.
-
 //!
 //! # Features
 //! | feature | for |
@@ -49,6 +48,7 @@ struct ReadmePrograms;
 mod async_result;
 mod budget;
 mod builder;
+mod careful;
 mod chunks;
 mod core;
 mod driver;

@@ -57,8 +57,9 @@ macro_rules! progress {
                 Progress { values: self, report, done: 0, total }
             }
 
-            /// Moves `bar` on with each value that comes, and finishes it with the last, if
-            /// the input knows which that is; its length is set then too.
+            /// Moves `bar` on with each value that comes, failed ones too, and finishes it with the
+            /// last, if the input knows which that is; its length is set then too. Otherwise it is
+            /// abandoned, where it stands, when the values end or are dropped.
             ///
             /// # Examples
             /// ```
@@ -75,16 +76,8 @@ macro_rules! progress {
                 self,
                 bar: &indicatif::ProgressBar,
             ) -> Progress<Self, impl FnMut(usize, Option<usize>) + use<'pool, I, R>> {
-                let bar = bar.clone();
-                if let Some(total) = self.total() {
-                    bar.set_length(total as u64);
-                }
-                self.progress(move |done, total| {
-                    bar.set_position(done as u64);
-                    if Some(done) == total {
-                        bar.finish();
-                    }
-                })
+                let bar = Bar::of(bar, self.total());
+                self.progress(move |done, total| bar.move_to(done, total))
             }
         }
     )+};
@@ -92,6 +85,36 @@ macro_rules! progress {
 
 progress! {
     Imap ImapUnordered ThreadImap ThreadImapUnordered
+}
+
+/// A bar that values move on.
+#[cfg(feature = "indicatif")]
+struct Bar(indicatif::ProgressBar);
+
+#[cfg(feature = "indicatif")]
+impl Bar {
+    fn of(bar: &indicatif::ProgressBar, total: Option<usize>) -> Self {
+        if let Some(total) = total {
+            bar.set_length(total as u64);
+        }
+        Self(bar.clone())
+    }
+
+    fn move_to(&self, done: usize, total: Option<usize>) {
+        self.0.set_position(done as u64);
+        if Some(done) == total {
+            self.0.finish();
+        }
+    }
+}
+
+#[cfg(feature = "indicatif")]
+impl Drop for Bar {
+    fn drop(&mut self) {
+        if !self.0.is_finished() {
+            self.0.abandon();
+        }
+    }
 }
 
 /// How many items an iterator has, if it knows.

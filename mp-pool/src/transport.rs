@@ -10,10 +10,13 @@ use ipc_core::{AuthKey, Connection, Packet, RecvError};
 use mp_process::{Function, Process};
 use serde::{Deserialize, Serialize};
 
+use crate::careful::Careful;
 use crate::error::{PoolError, PoolKind};
 
 /// How workers are reached, where it is not by the library's own rings: the pool's side of
 /// a transport, for [`Builder::transport`](crate::Builder::transport).
+///
+/// A panic here, or in a link on the pool's side, is the error of the one worker that it concerns.
 pub trait Transport: Send + Sync + fmt::Debug + 'static {
     /// Where the next worker is to connect to, as its function takes it.
     ///
@@ -128,7 +131,7 @@ impl Expected {
         while Instant::now() < deadline {
             let is_alive = process.is_alive();
             if let Some(link) = self.wires.transport.accept(Instant::now() + STEP)? {
-                self.wires.let_in(link);
+                self.wires.let_in(Box::new(Careful::new(link)));
             } else if !is_alive && self.has_not_come() {
                 return Err(PoolKind::NoLink(process.join_timeout(Duration::ZERO).err()).into());
             }

@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         a_callback_hears_that_its_result_was_taken,
         a_future_is_awaited,
         a_waker_may_use_the_pool,
+        a_waker_that_panics_harms_nobody,
         the_last_waker_may_own_the_result,
         a_queued_task_is_cancelled,
         a_running_task_is_cancelled_with_its_worker,
@@ -370,6 +371,33 @@ fn a_waker_may_use_the_pool(method: StartMethod) {
     Wake::wake(std::sync::Arc::new(Inline { task: std::sync::Mutex::new(Some(task)), done }));
     assert_eq!(results.recv_timeout(Duration::from_secs(30)).unwrap(), 100);
     assert_eq!(pool.apply(square, 2).unwrap(), 4);
+}
+
+/// Tells that it was woken, and panics.
+struct Grumpy(std::sync::Mutex<Sender<()>>);
+
+impl Wake for Grumpy {
+    fn wake(self: Arc<Self>) {
+        let _ = self.0.lock().unwrap().send(());
+        panic!("not now");
+    }
+}
+
+/// Whoever drives wakes it, and drives on: here the pool's own thread, because nobody waits.
+fn a_waker_that_panics_harms_nobody(method: StartMethod) {
+    let pool = pool_of(1, method);
+    let (woken, wakes) = channel();
+    let (done, results) = channel();
+    for x in 0..3 {
+        let mut future = pin!(pool.apply_async(nap, 20));
+        let waker = Waker::from(Arc::new(Grumpy(std::sync::Mutex::new(woken.clone()))));
+        assert!(future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        wakes.recv_timeout(LONG).unwrap();
+        assert!(future.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
+        let done = done.clone();
+        let _handle = pool.apply_async(square, x).on_done(move |square| done.send(square.unwrap()).unwrap());
+        assert_eq!(results.recv_timeout(LONG).unwrap(), x * x);
+    }
 }
 
 fn the_last_waker_may_own_the_result(method: StartMethod) {

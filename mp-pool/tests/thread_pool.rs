@@ -2,9 +2,9 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ fn main() -> ExitCode {
         an_initializer_runs_in_each_thread,
         each_thread_has_a_state_of_its_own,
         threads_come_and_go,
+        a_clone_that_panics_leaves_no_thread_that_is_not_there,
+        values_that_panic_when_they_are_dropped_hold_up_nobody,
         a_failing_initializer_fails_the_tasks,
         a_queued_task_is_cancelled_and_a_running_one_runs_on,
         an_endless_input_is_taken_as_it_is_needed,
@@ -289,6 +291,55 @@ fn each_thread_has_a_state_of_its_own() {
     pool.resize(1).unwrap();
     pool.join();
     assert_eq!(dropped.load(Ordering::Relaxed), 3);
+}
+
+/// What threads begin with, of which there are only so many clones to be had.
+struct Scarce(Arc<AtomicUsize>);
+
+impl Clone for Scarce {
+    fn clone(&self) -> Self {
+        assert!(self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok());
+        Self(Arc::clone(&self.0))
+    }
+}
+
+/// Whether so many threads are at work at once.
+fn work_together<S: 'static>(pool: &ThreadPool<S>, threads: usize) {
+    let barrier = Barrier::new(threads);
+    pool.map(move |_| drop(barrier.wait()), 0..threads).unwrap();
+}
+
+fn a_clone_that_panics_leaves_no_thread_that_is_not_there() {
+    let left = Arc::new(AtomicUsize::new(0));
+    assert!(catch_unwind(|| ThreadPool::with_state(1, |_| (), Scarce(Arc::default()))).is_err());
+    left.store(1, Ordering::SeqCst);
+    let pool = ThreadPool::with_state(1, |_| (), Scarce(Arc::clone(&left))).unwrap();
+    for (clones, threads) in [(0, 1), (1, 2), (0, 2), (2, 4)] {
+        left.store(clones, Ordering::SeqCst);
+        assert!(catch_unwind(AssertUnwindSafe(|| pool.resize(5))).is_err());
+        assert_eq!((pool.workers(), pool.stats().workers.len()), (threads, threads));
+        work_together(&pool, threads);
+    }
+    left.store(1, Ordering::SeqCst);
+    pool.resize(5).unwrap();
+    work_together(&pool, 5);
+    pool.resize(1).unwrap();
+    pool.join();
+}
+
+fn values_that_panic_when_they_are_dropped_hold_up_nobody() {
+    struct Fuse(bool);
+    impl Drop for Fuse {
+        fn drop(&mut self) {
+            assert!(!self.0 || thread::panicking(), "dropped");
+        }
+    }
+    let pool = ThreadPool::new(1).unwrap();
+    let last_panics = |x: u64| if x == 7 { panic!("at the last") } else { Fuse(true) };
+    let mut later = pool.map_async(last_panics, 0..8);
+    let error = later.get_timeout(common::LONG).expect("an end").err().unwrap();
+    assert_eq!((error.index(), error.is_panic()), (Some(7), true));
+    assert_eq!(pool.apply(square, 3).unwrap(), 9);
 }
 
 /// One that is given up is ended, and its place is the next one's.

@@ -38,7 +38,12 @@ fn main() -> ExitCode {
         ("resize_says_who_did_not_come", resize_says_who_did_not_come),
         ("states_are_made_and_left_over_a_transport", states_are_made_and_left_over_a_transport),
     ];
-    common::run(STARTED, mp_testkit::trials![an_accept_that_never_returns_is_an_error])
+    let others = mp_testkit::trials![
+        an_accept_that_never_returns_is_an_error,
+        a_link_that_panics_when_it_is_read_costs_its_worker,
+        a_link_that_panics_when_it_is_waited_for_costs_its_worker,
+    ];
+    common::run(STARTED, others)
 }
 
 /// Workers connect to a socket.
@@ -571,4 +576,102 @@ fn an_accept_that_never_returns_is_an_error() {
     // Nobody waits for the threads that are in there.
     mood.store(WORKS, Ordering::SeqCst);
     until(|| Arc::strong_count(&mood) == 1);
+}
+
+/// A link that panics once, where it is told to.
+#[derive(Debug)]
+struct Brittle {
+    link: Box<dyn Link>,
+    breaks: Arc<AtomicU8>,
+}
+
+const READ: u8 = 1;
+const WAITED_FOR: u8 = 2;
+
+impl Brittle {
+    fn is_at(&self, place: u8) {
+        let breaks = self.breaks.compare_exchange(place, WORKS, Ordering::SeqCst, Ordering::SeqCst);
+        assert!(breaks.is_err(), "it breaks");
+    }
+}
+
+impl Link for Brittle {
+    fn capabilities(&self) -> Capabilities {
+        self.link.capabilities()
+    }
+
+    fn send(&self, message: &mut dyn Outgoing, deadline: Option<Instant>) -> Result<(), SendError> {
+        self.link.send(message, deadline)
+    }
+
+    fn recv_at_most(
+        &self,
+        packet: &mut Packet,
+        most: usize,
+        deadline: Option<Instant>,
+    ) -> Result<(), RecvError> {
+        self.is_at(READ);
+        self.link.recv_at_most(packet, most, deadline)
+    }
+
+    fn poll(&self, deadline: Option<Instant>) -> Result<bool, RecvError> {
+        self.link.poll(deadline)
+    }
+
+    fn arm<'a>(&'a self, arm: &mut Arm<'a>) {
+        self.is_at(WAITED_FOR);
+        self.link.arm(arm);
+    }
+
+    fn flush(&self, deadline: Option<Instant>) -> Result<(), SendError> {
+        self.link.flush(deadline)
+    }
+}
+
+#[derive(Debug)]
+struct Brittles {
+    local: Local,
+    breaks: Arc<AtomicU8>,
+}
+
+impl Transport for Brittles {
+    fn address(&self) -> io::Result<String> {
+        self.local.address()
+    }
+
+    fn accept(&self, deadline: Instant) -> io::Result<Option<Box<dyn Link>>> {
+        let link = self.local.accept(deadline)?;
+        Ok(link.map(|link| Box::new(Brittle { link, breaks: Arc::clone(&self.breaks) }) as _))
+    }
+}
+
+/// Of several callers one sleeps for all, and it is on its stack that the link panics.
+fn a_link_that_panics_costs_its_worker(place: u8) {
+    let local = Local(Listener::bind(&Address::auto_file().unwrap()).unwrap());
+    let breaks = Arc::new(AtomicU8::new(WORKS));
+    let transport = Brittles { local, breaks: Arc::clone(&breaks) };
+    let pool = Pool::builder().processes(1).transport(transport, connect).build().unwrap();
+    let pids = pool.pids();
+    let nap = |()| thread::sleep(Duration::from_millis(100));
+    thread::scope(|scope| {
+        let callers: Vec<_> = (0..4).map(|_| scope.spawn(|| pool.apply(nap, ()))).collect();
+        breaks.store(place, Ordering::SeqCst);
+        let ends: Vec<_> = callers.into_iter().map(|caller| caller.join().unwrap()).collect();
+        // What the worker held may be lost with it, and each of them is told so.
+        let mut errors = ends.iter().flat_map(|end| end.as_ref().err());
+        assert!(errors.all(|error| error.is_worker_died()), "{ends:?}");
+    });
+    until(|| {
+        let _ = pool.apply(square, 1);
+        breaks.load(Ordering::SeqCst) == WORKS && pool.pids() != pids
+    });
+    assert_eq!((pool.apply(square, 3).unwrap(), pool.pids().len()), (9, 1));
+}
+
+fn a_link_that_panics_when_it_is_read_costs_its_worker() {
+    a_link_that_panics_costs_its_worker(READ);
+}
+
+fn a_link_that_panics_when_it_is_waited_for_costs_its_worker() {
+    a_link_that_panics_costs_its_worker(WAITED_FOR);
 }

@@ -79,6 +79,19 @@ impl Leftovers {
         self.wakers.is_empty() && self.jobs.is_empty()
     }
 
+    /// A panic in one is its own: the next ones are seen to, and whoever drives drives on.
+    fn see_to(self) {
+        if self.is_empty() {
+            return;
+        }
+        for waker in self.wakers {
+            let _ = mp_process::catch_panic(|| waker.wake());
+        }
+        for job in self.jobs {
+            let _ = mp_process::catch_panic(|| drop(job));
+        }
+    }
+
     /// Keeps what of a job may be a user's, or take a while to drop.
     pub(super) fn keep(&mut self, job: Job) {
         if job.waker.is_some() || job.callback.is_some() || !job.inbox.is_empty() {
@@ -108,8 +121,7 @@ impl Drop for Locked<'_> {
             self.driver.set_to_work(&mut state);
             let leftovers = std::mem::take(&mut state.leftovers);
             drop(state);
-            leftovers.wakers.into_iter().for_each(Waker::wake);
-            drop(leftovers.jobs);
+            leftovers.see_to();
             if self.driver.is_abroad() || !self.driver.inbox.let_go() {
                 return;
             }

@@ -74,6 +74,8 @@ impl Driver {
 
     /// Whether a job is over; if not, `waker` is woken when it is.
     pub(crate) fn poll_end(self: &Arc<Self>, job: JobId, waker: Option<&Waker>) -> bool {
+        // To clone a waker and to drop one may run anything, so both are done without the lock.
+        let mut waker = waker.cloned();
         let mut state = self.lock();
         if !state.driven {
             self.pump(&mut state, false);
@@ -84,11 +86,10 @@ impl Driver {
         if state.core.jobs.get(job).is_none_or(|job| job.open == 0) {
             return true;
         }
-        let old = waker.and_then(|waker| state.core.jobs.change(job, |job| job.waker.replace(waker.clone())));
+        if waker.is_some() {
+            state.core.jobs.change(job, |job| std::mem::swap(&mut job.waker, &mut waker));
+        }
         self.watch_over(&mut state);
-        drop(state);
-        // Dropping a waker may run anything, so it is done without the lock.
-        drop(old);
         false
     }
 

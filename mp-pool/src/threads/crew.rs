@@ -31,7 +31,7 @@ pub(super) struct Crew {
 struct State {
     /// By priority; none of the lists is empty.
     queue: BTreeMap<i32, VecDeque<Task>>,
-    /// How many threads there should be, and how many there are that are not about to leave.
+    /// How many threads there should be, and how many have been started and are not about to leave.
     wanted: usize,
     staying: usize,
     closed: bool,
@@ -122,19 +122,25 @@ impl Crew {
         Ok(())
     }
 
-    /// Counts a thread that is about to be started; whether one is missing.
-    pub(super) fn enter(&self) -> bool {
-        let mut state = self.lock();
-        let is_missing = state.staying < state.wanted;
-        state.staying += usize::from(is_missing);
-        is_missing
+    /// Whether there are fewer threads than there should be.
+    pub(super) fn is_short(&self) -> bool {
+        let state = self.lock();
+        state.staying < state.wanted
     }
 
-    /// The thread that was counted could not be started: there are as many as there are, unless
-    /// fewer are wanted by now.
-    pub(super) fn give_up_entering(&self) {
+    /// A thread has been started.
+    pub(super) fn count_one_more(&self) {
         let mut state = self.lock();
-        state.staying -= 1;
+        state.staying += 1;
+        // Fewer may be wanted by now, and those who could leave have looked.
+        if state.staying > state.wanted {
+            self.work.notify_all();
+        }
+    }
+
+    /// No more threads could be started: there should be as many as there are.
+    pub(super) fn do_with_those_there_are(&self) {
+        let mut state = self.lock();
         state.wanted = state.wanted.min(state.staying);
     }
 

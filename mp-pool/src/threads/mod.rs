@@ -4,30 +4,28 @@ use std::any::Any;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::async_result::AsyncResult;
 use crate::error::{PoolError, PoolKind, TaskError, TaskKind};
 use crate::scope::Scope;
 use crate::stats::PoolStats;
-use crate::stop_rule::{self, StopRule, Stopped};
 use crate::task_pool::TaskPool;
 
 mod crew;
+mod hall;
+mod maps;
+mod one;
 mod record;
 mod shared;
 mod slot;
 mod stream;
+mod streams;
 
 pub use shared::ThreadShared;
 pub(crate) use slot::Slot;
 pub use stream::{ThreadImap, ThreadImapUnordered};
 
-use crew::{Crew, Task};
-use record::Record;
-use slot::{Many, Promise};
-use stream::{Stream, Where};
+use hall::{Begin, Hall};
 
 /// Threads that run functions: the verbs of a [`Pool`](crate::Pool) without its
 /// processes.
@@ -76,62 +74,6 @@ pub struct ThreadPool<S = ()> {
     state: PhantomData<fn() -> S>,
 }
 
-/// The threads of a pool, and what they share.
-struct Hall {
-    crew: Arc<Crew>,
-    places: Mutex<Vec<Place>>,
-    /// What makes a thread's state, for each one anew.
-    begin: Box<dyn Fn() -> Begin + Send + Sync>,
-}
-
-/// Makes a thread's state, on that thread.
-type Begin = Box<dyn FnOnce() -> Box<dyn Any> + Send>;
-
-/// Where a thread works, or has.
-struct Place {
-    record: Arc<Record>,
-    thread: JoinHandle<()>,
-}
-
-impl Hall {
-    fn places(&self) -> MutexGuard<'_, Vec<Place>> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Starts the threads that are missing.
-    fn fill(&self) -> Result<(), PoolError> {
-        let mut places = self.places();
-        while self.crew.enter() {
-            if let Err(error) = self.start(&mut places) {
-                self.crew.give_up_entering();
-                return Err(error.into());
-            }
-        }
-        Ok(())
-    }
-
-    /// Starts a thread, in the place of one that has left if there is any.
-    fn start(&self, places: &mut Vec<Place>) -> std::io::Result<()> {
-        let free = places.iter().position(|place| place.thread.is_finished());
-        let record = match free {
-            Some(place) => Arc::clone(&places[place].record),
-            None => Arc::new(Record::new(format!("ThreadPool-{}", places.len() + 1))),
-        };
-        let (crew, begin) = (Arc::clone(&self.crew), (self.begin)());
-        let theirs = Arc::clone(&record);
-        if free.is_some() {
-            record.begin_again();
-        }
-        let thread = thread::Builder::new().name(record.name().to_owned());
-        let thread = thread.spawn(move || crew.work(&theirs, begin))?;
-        match free {
-            Some(place) => places[place].thread = thread,
-            None => places.push(Place { record, thread }),
-        }
-        Ok(())
-    }
-}
-
 impl ThreadPool {
     /// A pool of `threads` threads.
     ///
@@ -146,6 +88,9 @@ impl ThreadPool {
     ///
     /// # Errors
     /// As `new`.
+    ///
+    /// # Panics
+    /// If `argument` panics when it is cloned.
     #[doc(alias = "initializer")]
     pub fn with_initializer<A: Clone + Send + 'static>(
         threads: usize,
@@ -164,6 +109,9 @@ impl<S: 'static> ThreadPool<S> {
     ///
     /// # Errors
     /// As `new`.
+    ///
+    /// # Panics
+    /// If `argument` panics when it is cloned.
     ///
     /// # Examples
     /// ```
@@ -187,8 +135,7 @@ impl<S: 'static> ThreadPool<S> {
             let argument = argument.lock().unwrap_or_else(PoisonError::into_inner).clone();
             Box::new(move || -> Box<dyn Any> { Box::new(function(argument)) })
         };
-        let hall = Hall { crew: Arc::default(), places: Mutex::default(), begin: Box::new(begin) };
-        let pool = Self { hall: Arc::new(hall), priority: 0, is_owner: true, state: PhantomData };
+        let pool = Self { hall: Arc::new(Hall::new(begin)), priority: 0, is_owner: true, state: PhantomData };
         pool.resize(threads)?;
         Ok(pool)
     }
@@ -199,6 +146,9 @@ impl<S: 'static> ThreadPool<S> {
     /// # Errors
     /// [`PoolError`] if none are asked for, if the pool has ended, or if the system refuses a
     /// thread; then there are as many as could be started.
+    ///
+    /// # Panics
+    /// If what each thread begins with panics when it is cloned; then there are as many, too.
     ///
     /// # Examples
     /// ```
@@ -211,8 +161,7 @@ impl<S: 'static> ThreadPool<S> {
         if threads == 0 {
             return Err(PoolKind::NoWorkers.into());
         }
-        self.hall.crew.want(threads)?;
-        self.hall.fill()
+        self.hall.resize(threads)
     }
 
     /// The same pool, whose verbs submit tasks of this priority: they are begun before all
@@ -254,286 +203,18 @@ impl<S: 'static> ThreadPool<S> {
         ThreadShared::new(self.view(self.priority), Arc::new(value))
     }
 
-    fn place(&self) -> Where<'_> {
-        Where { crew: &self.hall.crew, priority: self.priority }
-    }
-
     /// What the threads have done so far, and what their time went into; of the slowest
     /// inputs those of a map are known several at a time, as threads take them. What a
     /// thread has just done may count a moment after its result has come.
     #[must_use]
     pub fn stats(&self) -> PoolStats {
-        record::stats(self.hall.places().iter().map(|place| &*place.record))
+        self.hall.stats()
     }
 
     /// How many threads there are.
     #[must_use]
     pub fn workers(&self) -> usize {
         self.hall.crew.wanted()
-    }
-
-    /// Runs `function` with `argument` in a thread and waits for its value.
-    ///
-    /// # Errors
-    /// [`TaskError`]: the task panicked, or the pool takes no tasks.
-    pub fn apply<A, R, F>(&self, function: F, argument: A) -> Result<R, TaskError>
-    where
-        A: Send + 'static,
-        R: Send + 'static,
-        F: FnOnce(A) -> R + Send + 'static,
-    {
-        self.apply_async(function, argument).get()
-    }
-
-    /// As [`apply`](Self::apply), with the state of the thread that runs it.
-    ///
-    /// # Errors
-    /// As `apply`.
-    pub fn apply_state<A, R, F>(&self, function: F, argument: A) -> Result<R, TaskError>
-    where
-        A: Send + 'static,
-        R: Send + 'static,
-        F: FnOnce(&mut S, A) -> R + Send + 'static,
-    {
-        self.one_later(|state| function(own::<S>(state), argument)).get()
-    }
-
-    /// Has `function` run with `argument` in a thread, and returns at once.
-    ///
-    /// # Examples
-    /// ```
-    /// let pool = mp_pool::ThreadPool::new(2)?;
-    /// let later = pool.apply_async(|x: u64| x * x, 7);
-    /// assert_eq!(later.get()?, 49);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    #[doc(alias = "submit")]
-    pub fn apply_async<A, R, F>(&self, function: F, argument: A) -> AsyncResult<R>
-    where
-        A: Send + 'static,
-        R: Send + 'static,
-        F: FnOnce(A) -> R + Send + 'static,
-    {
-        self.one_later(|_| function(argument))
-    }
-
-    fn one_later<R: Send + 'static>(
-        &self,
-        task: impl FnOnce(&mut dyn Any) -> R + Send + 'static,
-    ) -> AsyncResult<R> {
-        let (slot, promise) = Promise::new();
-        let run = Box::new(move |state: &mut dyn Any| {
-            if promise.begin() {
-                promise.keep(run(|| task(state)));
-            }
-        });
-        let task = Task { index: 0, items: 1, run };
-        if let Err((error, task)) = self.take(task) {
-            slot.set(Err(error.into()));
-            drop(task);
-        }
-        AsyncResult::of_slot(slot)
-    }
-
-    fn take(&self, task: Task) -> Result<(), (PoolError, Task)> {
-        match self.hall.crew.check() {
-            Ok(()) => self.hall.crew.submit(self.priority, task),
-            Err(error) => Err((error, task)),
-        }
-    }
-
-    /// Runs `function` with each of `items` and waits for all values, in order.
-    ///
-    /// Items are taken from the iterator, several at a time, as threads are ready.
-    ///
-    /// # Errors
-    /// The [`TaskError`] of the first item, in order, that failed, after all others
-    /// are done.
-    pub fn map<A, R, I, F>(&self, function: F, items: I) -> Result<Vec<R>, TaskError>
-    where
-        A: Send + 'static,
-        R: Send + 'static,
-        I: IntoIterator<Item = A>,
-        F: Fn(A) -> R + Send + Sync + 'static,
-    {
-        Stream::of_map(self.place(), move |_, item| function(item), items.into_iter()).gather()
-    }
-
-    /// As [`map`](Self::map), until one item fails: with the first `Err` of the
-    /// function that comes, no more items are given out, and it is the inner error.
-    ///
-    /// # Errors
-    /// The [`TaskError`] of the first item that could not be run.
-    pub fn try_map<A, T, E, I, F>(&self, function: F, items: I) -> Result<Result<Vec<T>, E>, TaskError>
-    where
-        A: Send + 'static,
-        T: Send + 'static,
-        E: Send + 'static,
-        I: IntoIterator<Item = A>,
-        F: Fn(A) -> Result<T, E> + Send + Sync + 'static,
-    {
-        Stream::of_map(self.place(), move |_, item| function(item), items.into_iter()).gather_while()
-    }
-
-    /// As [`map`](Self::map), each item with the state of the thread that runs it.
-    ///
-    /// # Errors
-    /// As `map`.
-    pub fn map_state<A, R, I, F>(&self, function: F, items: I) -> Result<Vec<R>, TaskError>
-    where
-        A: Send + 'static,
-        R: Send + 'static,
-        I: IntoIterator<Item = A>,
-        F: Fn(&mut S, A) -> R + Send + Sync + 'static,
-    {
-        let function = move |state: &mut dyn Any, item| function(own::<S>(state), item);
-        Stream::of_map(self.place(), function, items.into_iter()).gather()
-    }
-
-    /// Runs `function` with each of `items`, for as long as no more fail than `rule`
-    /// allows, and gives the outcome of each, in order.
-    ///
-    /// When it stops, no more items are given out; those that threads have begun run on
-    /// for nothing.
-    ///
-    /// # Errors
-    /// [`Stopped`], with what had come by then: the rule said so, or the pool ended, which
-    /// is the last error in it.
-    pub fn map_while<A, R, I, F>(
-        &self,
-        rule: StopRule,
-        function: F,
-        items: I,
-    ) -> Result<Vec<Result<R, TaskError>>, Stopped<R>>
-    where
-        A: Send + 'static,
-        R: Send + 'static,
-        I: IntoIterator<Item = A>,
-        F: Fn(A) -> R + Send + Sync + 'static,
-    {
-        stop_rule::gather(rule, self.imap_unordered(function, items).placed())
-    }
-
-    /// As [`map`](Self::map), for a function of two parameters.
-    ///
-    /// There are [`starmap3`](Self::starmap3) and [`starmap4`](Self::starmap4) for more.
-    ///
-    /// # Errors
-    /// As `map`.
-    pub fn starmap<A, B, R, I, F>(&self, function: F, items: I) -> Result<Vec<R>, TaskError>
-    where
-        A: Send + 'static,
-        B: Send + 'static,
-        R: Send + 'static,
-        I: IntoIterator<Item = (A, B)>,
-        F: Fn(A, B) -> R + Send + Sync + 'static,
-    {
-        self.map(move |(a, b)| function(a, b), items)
-    }
-
-    /// As [`starmap`](Self::starmap), for three parameters.
-    ///
-    /// # Errors
-    /// As `map`.
-    pub fn starmap3<A, B, C, R, I, F>(&self, function: F, items: I) -> Result<Vec<R>, TaskError>
-    where
-        A: Send + 'static,
-        B: Send + 'static,
-        C: Send + 'static,
-        R: Send + 'static,
-        I: IntoIterator<Item = (A, B, C)>,
-        F: Fn(A, B, C) -> R + Send + Sync + 'static,
-    {
-        self.map(move |(a, b, c)| function(a, b, c), items)
-    }
-
-    /// As [`starmap`](Self::starmap), for four parameters.
-    ///
-    /// # Errors
-    /// As `map`.
-    pub fn starmap4<A, B, C, D, R, I, F>(&self, function: F, items: I) -> Result<Vec<R>, TaskError>
-    where
-        A: Send + 'static,
-        B: Send + 'static,
-        C: Send + 'static,
-        D: Send + 'static,
-        R: Send + 'static,
-        I: IntoIterator<Item = (A, B, C, D)>,
-        F: Fn(A, B, C, D) -> R + Send + Sync + 'static,
-    {
-        self.map(move |(a, b, c, d)| function(a, b, c, d), items)
-    }
-
-    /// As [`map`](Self::map), and returns at once. The items are taken before it
-    /// returns.
-    pub fn map_async<A, R, I, F>(&self, function: F, items: I) -> AsyncResult<Vec<R>>
-    where
-        A: Send + 'static,
-        R: Send + 'static,
-        I: IntoIterator<Item = A>,
-        F: Fn(A) -> R + Send + Sync + 'static,
-    {
-        let items: Vec<A> = items.into_iter().collect();
-        let size = stream::chunk_size(items.len(), self.workers());
-        let many = Many::new(items.len());
-        if let Err(error) = self.hall.crew.check() {
-            many.slot().set(Err(error.into()));
-            return AsyncResult::of_slot(Arc::clone(many.slot()));
-        }
-        let function = Arc::new(function);
-        let mut rest = items.into_iter();
-        let mut index = 0;
-        while rest.len() > 0 {
-            let chunk: Vec<A> = rest.by_ref().take(size).collect();
-            let (share, function) = (many.share(index, chunk.len()), Arc::clone(&function));
-            let items = chunk.len();
-            let run = Box::new(move |_: &mut dyn Any| share.run(chunk, |item| run(|| function(item))));
-            let task = Task { index, items, run };
-            index += items;
-            if let Err((error, task)) = self.hall.crew.submit(self.priority, task) {
-                many.slot().set(Err(error.into()));
-                drop(task);
-                break;
-            }
-        }
-        AsyncResult::of_slot(Arc::clone(many.slot()))
-    }
-
-    /// As [`starmap`](Self::starmap), and returns at once.
-    pub fn starmap_async<A, B, R, I, F>(&self, function: F, items: I) -> AsyncResult<Vec<R>>
-    where
-        A: Send + 'static,
-        B: Send + 'static,
-        R: Send + 'static,
-        I: IntoIterator<Item = (A, B)>,
-        F: Fn(A, B) -> R + Send + Sync + 'static,
-    {
-        self.map_async(move |(a, b)| function(a, b), items)
-    }
-
-    /// Runs `function` with each of `items`, and yields the values in order, each as
-    /// soon as it and all before it are there. Items are taken as values are, so the
-    /// input may be endless.
-    pub fn imap<A, R, I, F>(&self, function: F, items: I) -> ThreadImap<'_, I::IntoIter, R>
-    where
-        A: Send + 'static,
-        R: Send + 'static,
-        I: IntoIterator<Item = A>,
-        F: Fn(A) -> R + Send + Sync + 'static,
-    {
-        ThreadImap::new(self.imap_unordered(function, items))
-    }
-
-    /// As [`imap`](Self::imap), but yields each value as soon as it is there.
-    pub fn imap_unordered<A, R, I, F>(&self, function: F, items: I) -> ThreadImapUnordered<'_, I::IntoIter, R>
-    where
-        A: Send + 'static,
-        R: Send + 'static,
-        I: IntoIterator<Item = A>,
-        F: Fn(A) -> R + Send + Sync + 'static,
-    {
-        let stream = Stream::of_imap(self.place(), move |_, item| function(item), items.into_iter());
-        ThreadImapUnordered::new(stream)
     }
 
     /// Runs `block`, in which tasks can be submitted, and waits until all of them are
@@ -562,24 +243,8 @@ impl<S: 'static> ThreadPool<S> {
 
     /// Waits until the threads have done all tasks, and ended.
     pub fn join(self) {
-        self.hall.crew.finish();
-        let own = thread::current().id();
-        let places = std::mem::take(&mut *self.hall.places());
-        for Place { thread, .. } in places.into_iter().filter(|place| place.thread.thread().id() != own) {
-            // A thread catches what its tasks throw.
-            let _ = thread.join();
-        }
+        self.hall.finish();
     }
-}
-
-/// Runs a task; its panic is its error.
-fn run<R>(task: impl FnOnce() -> R) -> Result<R, TaskError> {
-    mp_process::catch_panic(task).map_err(|panic| TaskKind::Panicked(panic).into())
-}
-
-/// The state of a thread, whose type its pool knows.
-fn own<S: 'static>(state: &mut dyn Any) -> &mut S {
-    state.downcast_mut().expect("a pool's threads have its state")
 }
 
 /// A pool of threads under another priority; made by [`ThreadPool::priority`].
@@ -609,4 +274,14 @@ impl<S> fmt::Debug for ThreadPool<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ThreadPool").field("threads", &self.hall.crew.wanted()).finish_non_exhaustive()
     }
+}
+
+/// Runs a task; its panic is its error.
+fn run<R>(task: impl FnOnce() -> R) -> Result<R, TaskError> {
+    mp_process::catch_panic(task).map_err(|panic| TaskKind::Panicked(panic).into())
+}
+
+/// The state of a thread, whose type its pool knows.
+fn own<S: 'static>(state: &mut dyn Any) -> &mut S {
+    state.downcast_mut().expect("a pool's threads have its state")
 }

@@ -61,8 +61,9 @@ impl<T> Slot<T> {
         };
         drop(state);
         self.set.notify_all();
-        waker.into_iter().for_each(Waker::wake);
+        // First, because a waker may panic.
         callback(result);
+        waker.into_iter().for_each(Waker::wake);
     }
 
     /// Marks the task as begun; whether anybody wants it.
@@ -108,11 +109,13 @@ impl<T> Slot<T> {
 
     /// Whether there is a result; if not, `waker` is woken when there is.
     pub(crate) fn poll_end(&self, waker: Option<&Waker>) -> bool {
-        let old = match &mut *self.lock() {
-            State::Open { waker: place, .. } => waker.and_then(|waker| place.replace(waker.clone())),
+        // To clone a waker and to drop one may run anything, so both are done without the lock.
+        let mut waker = waker.cloned();
+        match &mut *self.lock() {
+            State::Open { waker: place, .. } if waker.is_some() => mem::swap(place, &mut waker),
+            State::Open { .. } => {}
             _ => return true,
-        };
-        drop(old);
+        }
         false
     }
 
@@ -246,10 +249,13 @@ impl<R> Share<R> {
             }
         }
         if *missing == 0 {
-            let values = mem::replace(values, Values::new(0));
-            let result = first_error.take().map_or_else(|| Ok(values.into_vec()), Err);
+            let (values, error) = (mem::replace(values, Values::new(0)), first_error.take());
             drop(parts);
-            self.slot.set(result);
+            match error {
+                None => self.slot.set(Ok(values.into_vec())),
+                // Before the values are dropped, of which each may panic.
+                Some(error) => self.slot.set(Err(error)),
+            }
         }
     }
 }
