@@ -70,7 +70,7 @@ mod bars {
     use super::*;
 
     pub(super) fn trials() -> Vec<Trial> {
-        const TESTS: &[(&str, fn(Bars))] = &[
+        const TESTS: &[(&str, Test)] = &[
             ("a_bar_follows_the_values_and_ends_with_the_last", follows),
             ("values_that_failed_move_a_bar_on", counts_failures),
             ("a_bar_whose_values_are_dropped_is_abandoned", is_abandoned),
@@ -88,6 +88,7 @@ mod bars {
         Threads,
     }
 
+    type Test = fn(Bars);
     type Values<'pool> = Box<dyn Iterator<Item = bool> + 'pool>;
 
     impl Bars {

@@ -306,7 +306,8 @@ impl Clone for Scarce {
 /// Whether so many threads are at work at once.
 fn work_together<S: 'static>(pool: &ThreadPool<S>, threads: usize) {
     let barrier = Barrier::new(threads);
-    pool.map(move |_| drop(barrier.wait()), 0..threads).unwrap();
+    let leaders = pool.map(move |_| barrier.wait().is_leader(), 0..threads).unwrap();
+    assert_eq!(leaders.into_iter().filter(|is_leader| *is_leader).count(), 1);
 }
 
 fn a_clone_that_panics_leaves_no_thread_that_is_not_there() {

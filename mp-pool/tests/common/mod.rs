@@ -83,7 +83,7 @@ pub(crate) fn run_for(started: &'static [Started], others: Vec<Trial>, limit: Du
 /// Trials run under a watchdog, which is a thread, and then a process cannot be forked.
 fn in_a_program_without_threads(name: &str, limit: Duration) {
     let program = Program::this().expect("this program").env(ALONE, name);
-    program.run(limit).expect("an end").expect_success();
+    print!("{}", program.run(limit).expect("an end").expect_success().stdout);
 }
 
 /// Numbers that all processes see which have a clone.
