@@ -1,6 +1,7 @@
 //! What becomes of a dead worker's tasks.
 
 use std::ops::Range;
+use std::time::Instant;
 
 use super::{Core, Hands, JobId, Reply, Task, TaskId, What};
 use crate::error::{TaskKind, WorkerId};
@@ -51,7 +52,7 @@ impl Core {
                 .then(|| self.job_of(held.front()))
                 .flatten(),
         };
-        self.fruitless += 1;
+        self.end_fruitless(Instant::now());
         let mut concerned = Vec::new();
         let mut back = Vec::new();
         for id in held {
@@ -171,11 +172,12 @@ impl Core {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use ipc_core::Packet;
 
     use super::*;
-    use crate::core::Code;
+    use crate::core::{Code, HOPE};
     use crate::error::{Death, TaskError, WorkerDied};
     use crate::rules::Rules;
     use crate::wire::AnswerHead;
@@ -269,5 +271,27 @@ mod tests {
         assert_eq!(news(&mut core), [(103..104, false, Some(103))]);
         // Three before it, one of which tasks is given already, and six behind it.
         assert_eq!(open(&core), 2);
+    }
+
+    /// Of a busy machine's workers many may be killed in a row before one has its turn.
+    #[test]
+    fn a_pool_gives_up_after_many_deaths_in_some_time() {
+        let mut core = with_ten_items(u32::MAX);
+        let die = |core: &mut Core| {
+            core.started(0, WorkerId::default());
+            core.died(0, |_| 0, &why());
+        };
+        let later = |core: &Core| core.fruitless_since + HOPE + Duration::from_millis(1);
+        (0..18).for_each(|_| die(&mut core));
+        assert_eq!(core.is_hopeless(later(&core)), None);
+        (0..100).for_each(|_| die(&mut core));
+        assert_eq!(core.is_hopeless(core.fruitless_since + HOPE), None);
+        assert_eq!(core.is_hopeless(later(&core)), Some(118));
+        // What begins anew has its time again.
+        let first = core.fruitless_since;
+        core.fruitless = 0;
+        std::thread::sleep(Duration::from_millis(1));
+        die(&mut core);
+        assert!(core.fruitless_since > first && core.is_hopeless(later(&core)).is_none());
     }
 }

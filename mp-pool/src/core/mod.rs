@@ -38,6 +38,9 @@ pub(crate) use task::{Code, Task};
 pub(crate) type TaskId = u64;
 pub(crate) type JobId = u64;
 
+/// For how long workers must end in a row for nothing before the pool gives up.
+const HOPE: Duration = Duration::from_secs(1);
+
 /// What the pool knows of one worker.
 #[derive(Debug, Default)]
 struct Hands {
@@ -106,8 +109,9 @@ pub(crate) struct Core {
     task_nanos: Option<u64>,
     /// How many processors there are.
     pub(crate) cpus: usize,
-    /// Workers that ended in a row and brought nothing forward.
+    /// Workers that ended in a row and brought nothing forward, and when the first of them did.
     fruitless: u32,
+    fruitless_since: Instant,
     /// How many tasks have been given out.
     given: u64,
     pub(crate) shares: Shares,
@@ -153,6 +157,7 @@ impl Core {
             task_nanos: None,
             cpus,
             fruitless: 0,
+            fruitless_since: Instant::now(),
             given: 0,
             shares: Shares::default(),
             ledger: Ledger::default(),
@@ -473,15 +478,26 @@ impl Core {
         self.workers[worker] = Hands { id, alive: true, idle_since, ..Hands::default() };
     }
 
-    /// Workers that ended in a row for nothing: more than this and the pool gives up.
-    pub(crate) fn is_hopeless(&self) -> Option<u32> {
-        (self.fruitless > 16 + 2 * self.rules.processes as u32).then_some(self.fruitless)
+    /// Workers that ended in a row for nothing: more than this, for longer than that, and the
+    /// pool gives up. Where all processors are busy, many can be killed in a row before one of
+    /// them had its turn.
+    pub(crate) fn is_hopeless(&self, now: Instant) -> Option<u32> {
+        let are_many = self.fruitless > 16 + 2 * self.rules.processes as u32;
+        (are_many && now - self.fruitless_since > HOPE).then_some(self.fruitless)
     }
 
     /// A worker has ended before it came; whether the pool should try no more for now.
     pub(crate) fn is_stillborn(&mut self) -> bool {
+        self.end_fruitless(Instant::now());
+        self.is_hopeless(Instant::now()).is_some()
+    }
+
+    /// A worker has ended, and may have brought nothing forward.
+    fn end_fruitless(&mut self, now: Instant) {
+        if self.fruitless == 0 {
+            self.fruitless_since = now;
+        }
         self.fruitless += 1;
-        self.is_hopeless().is_some()
     }
 
     /// Whether there is something to do for a new worker.

@@ -141,7 +141,7 @@ impl Driver {
             let tries = state.setup_failures;
             return (tries >= SETUP_TRIES).then_some(PoolKind::Initializer { tries, last: death });
         }
-        let deaths = state.core.is_hopeless()?;
+        let deaths = state.core.is_hopeless(Instant::now())?;
         Some(PoolKind::Dying { deaths, last: death })
     }
 
