@@ -20,8 +20,8 @@
 //! with an error that says how ([`TaskError::is_worker_died`]), or has it run
 //! again if the pool was built with [`retries`](Builder::retries). Tasks it had
 //! not begun go to others, and a new worker takes its place. Nothing waits for
-//! ever: a pool whose workers die again and again, for more than a second without
-//! a result, gives up with an error.
+//! ever: a pool whose workers die again and again, for a second without a result,
+//! gives up with an error; after some twenty of them, where it has an initializer.
 //!
 //! # Who does the work
 //! Whoever waits for a result drives the pool: gives out tasks, takes in results,

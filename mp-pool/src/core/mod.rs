@@ -38,7 +38,8 @@ pub(crate) use task::{Code, Task};
 pub(crate) type TaskId = u64;
 pub(crate) type JobId = u64;
 
-/// For how long workers must end in a row for nothing before the pool gives up.
+/// For how long workers must end in a row for nothing before the pool gives up, unless they may
+/// end by its initializer.
 const HOPE: Duration = Duration::from_secs(1);
 
 /// What the pool knows of one worker.
@@ -478,12 +479,13 @@ impl Core {
         self.workers[worker] = Hands { id, alive: true, idle_since, ..Hands::default() };
     }
 
-    /// Workers that ended in a row for nothing: more than this, for longer than that, and the
+    /// Workers that ended in a row for nothing: more than this, for as long as that, and the
     /// pool gives up. Where all processors are busy, many can be killed in a row before one of
-    /// them had its turn.
+    /// them had its turn; but an initializer is tried so often and no more.
     pub(crate) fn is_hopeless(&self, now: Instant) -> Option<u32> {
         let are_many = self.fruitless > 16 + 2 * self.rules.processes as u32;
-        (are_many && now - self.fruitless_since > HOPE).then_some(self.fruitless)
+        let hope = if self.rules.setup.is_some() { Duration::ZERO } else { HOPE };
+        (are_many && now - self.fruitless_since >= hope).then_some(self.fruitless)
     }
 
     /// A worker has ended before it came; whether the pool should try no more for now.
