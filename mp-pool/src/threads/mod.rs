@@ -41,7 +41,7 @@ use hall::{Begin, Hall};
 /// | of a `Pool` | here |
 /// |---|---|
 /// | `retries`, the death of a worker | a thread does not die alone: a crash takes the program with it |
-/// | `task_timeout`, [`cancel`](AsyncResult::cancel) of what runs | a thread cannot be stopped: what runs, runs on; what is queued is cancelled |
+/// | `task_timeout`, [`cancel`](crate::AsyncResult::cancel) of what runs | a thread cannot be stopped: what runs, runs on; what is queued is cancelled |
 /// | `soft_timeout`, [`task_deadline`](crate::task_deadline) | the function captures its deadline |
 /// | `memory_limit`, `task_memory_limit` | memory is the program's, and so are its limits |
 /// | `max_tasks_per_child`, `max_memory_per_child` | what a task leaks stays when its thread ends |
