@@ -2,6 +2,7 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote, quote_spanned};
+use syn::ext::IdentExt;
 use syn::{AttrStyle, Attribute, GenericParam, Generics, Ident, ItemImpl, ItemMod, Meta, Token, Type};
 
 use crate::expose::{Exposed, Function, Kind};
@@ -256,8 +257,10 @@ impl<'a> Writer<'a> {
         let Function { name, visibility, attributes, conditions, run, .. } = constructor;
         let (names, types) = parts(constructor);
         let text = format!("{}::{name}", self.name);
-        let make = format_ident!("__make_{name}");
-        let create = if name == "new" { format_ident!("create", span = name.span()) } else { name.clone() };
+        // Not in the braces: a raw name is written there with its `r#`.
+        let make = format_ident!("__make_{}", name);
+        let create =
+            if name.unraw() == "new" { format_ident!("create", span = name.span()) } else { name.clone() };
         // Another argument may have the name.
         let manager = if names.iter().any(|name| *name == "manager") { "__manager" } else { "manager" };
         let manager = format_ident!("{manager}");
