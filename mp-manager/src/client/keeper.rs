@@ -29,7 +29,7 @@ impl Client {
         let on_cut = move || come_back_later(&client, &policy);
         let Ok(packet) = request(call, Request::Last) else { return };
         if self.waiting.enter(call).is_err() || !far.begin(packet, on_cut) {
-            self.waiting.leave(call);
+            self.waiting.give_up(call);
             return;
         }
         match self.await_answer(call, SAYING) {
@@ -37,7 +37,7 @@ impl Client {
             Ok(_) => far.refused(),
             // It may still come, and is of no use without one who watches.
             Err(_) => {
-                self.waiting.leave(call);
+                self.waiting.give_up(call);
             }
         }
     }

@@ -235,10 +235,15 @@ impl Client {
     /// Says that an item has come, before anybody has it here. If that does not go any more, it is others': the
     /// manager gives it to them.
     fn say_taken(&self, call: u64, patience: Duration) -> Result<(), ManagerError> {
-        let packet = request(0, Request::Taken { call }).map_err(Kind::Encode)?;
-        match self.send(packet, patience) {
+        let packet = || request(0, Request::Taken { call }).map_err(Kind::Encode);
+        match self.send(packet()?, patience) {
             Err(error) if error.is_gone() => Err(Kind::InFlight(GONE.to_owned()).into()),
-            _ => Ok(()),
+            // It goes before what is sent next; said twice, it is heard once.
+            Err(_) => {
+                self.keep(packet()?);
+                Ok(())
+            }
+            Ok(()) => Ok(()),
         }
     }
 
@@ -260,7 +265,7 @@ impl Client {
     /// As [`give_up`](Self::give_up), for a call that may still lie in a batch: that comes first.
     pub(crate) fn give_up_in(&self, Begun { call, object }: Begun, batch: Option<&Gathered>) {
         // An item that has come is the manager's again by this.
-        self.waiting.leave(call).objects.into_iter().for_each(|object| self.release(object));
+        self.let_go(self.waiting.give_up(call));
         let Ok(mut packet) = request(0, Request::Cancel { object, call }) else { return };
         if let Some(batch) = batch {
             match batch.add(packet) {
@@ -359,7 +364,7 @@ impl Client {
             let unasked = |unasked| lock(&given_up).add(unasked);
             let _ = self.waiting.wait(asked, fast::PATIENCE, read, unasked);
         }
-        self.waiting.leave(asked);
+        self.waiting.give_up(asked);
         fast.asked(call, asked_at);
         drop(gate);
         self.let_go(given_up.into_inner().unwrap_or_default());

@@ -83,7 +83,7 @@ impl Client {
 
     /// Keeps what is sent with the next call. Who comes back after a cut sends it before that, and may
     /// have looked before it was here.
-    fn keep(&self, packet: Packet) {
+    pub(super) fn keep(&self, packet: Packet) {
         lock(&self.unsent).push(packet);
         if self.lasts() && !self.is_cut() {
             // If there is no room, a call waits for some, and sends this before it.

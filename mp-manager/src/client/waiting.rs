@@ -39,6 +39,8 @@ struct Call {
     late: Option<Packet>,
     /// Threads of those asleep that wait for this one.
     asleep: Vec<Thread>,
+    /// It was left to itself: what its answer brings is taken, and nobody gets it.
+    is_left: bool,
     /// When the manager last said something of it.
     heard_at: Instant,
 }
@@ -53,9 +55,16 @@ pub(super) struct Unasked {
 }
 
 impl Unasked {
-    fn of(tail: Tail) -> Self {
+    /// Of a call that was left to itself: its item is taken.
+    fn taken(tail: Tail) -> Self {
         let items = if tail.kind == AnswerKind::Item { vec![tail.call] } else { Vec::new() };
         Self { objects: tail.objects, items }
+    }
+
+    /// Of a call that was, or is about to be, given up: its item is the manager's again by that, and not
+    /// to be taken before.
+    fn given_up(tail: Tail) -> Self {
+        Self { objects: tail.objects, items: Vec::new() }
     }
 
     pub(super) fn add(&mut self, other: Self) {
@@ -84,15 +93,25 @@ impl Waiting {
         if let Some(why) = &state.closed {
             return Err(Kind::Gone(why.clone()).into());
         }
-        let place = Call { answer: None, late: None, asleep: Vec::new(), heard_at: Instant::now() };
-        state.calls.insert(call, place);
+        let (asleep, heard_at) = (Vec::new(), Instant::now());
+        state.calls.insert(call, Call { answer: None, late: None, asleep, is_left: false, heard_at });
         Ok(())
     }
 
-    /// Nobody waits for a call any more; what its answer brought.
-    pub(super) fn leave(&self, call: u64) -> Unasked {
+    /// Nobody waits for a call any more, which is given up after this; what its answer brought.
+    pub(super) fn give_up(&self, call: u64) -> Unasked {
         let left = lock(&self.state).calls.remove(&call);
-        left.and_then(|call| call.answer).map(|(_, tail)| Unasked::of(tail)).unwrap_or_default()
+        left.and_then(|call| call.answer).map(|(_, tail)| Unasked::given_up(tail)).unwrap_or_default()
+    }
+
+    /// Nobody waits for a call any more, which is left to itself; what its answer brought.
+    pub(super) fn leave(&self, number: u64) -> Unasked {
+        let mut state = lock(&self.state);
+        let Some(call) = state.calls.get_mut(&number) else { return Unasked::default() };
+        call.is_left = true;
+        let Some((_, tail)) = call.answer.take() else { return Unasked::default() };
+        state.calls.remove(&number);
+        Unasked::taken(tail)
     }
 
     /// A call is waited for from now on: its time begins.
@@ -405,12 +424,16 @@ impl State {
                 call.heard_at = Instant::now();
                 Unasked::default()
             }
+            Some(call) if call.is_left => {
+                self.calls.remove(&tail.call);
+                Unasked::taken(tail)
+            }
             Some(call) => {
                 call.asleep.iter().for_each(Thread::unpark);
                 call.answer = Some((packet, tail));
                 Unasked::default()
             }
-            None => Unasked::of(tail),
+            None => Unasked::given_up(tail),
         }
     }
 }
@@ -424,5 +447,40 @@ impl Drop for Turn<'_> {
         if std::thread::panicking() {
             self.0.hand_over();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(call: u64) -> Packet {
+        let mut packet = Packet::new();
+        packet.append_tail(&Tail { call, kind: AnswerKind::Item, objects: vec![call] }).unwrap();
+        packet
+    }
+
+    #[test]
+    fn only_the_items_of_calls_that_are_left_to_themselves_are_taken() {
+        let waiting = Waiting::default();
+        let enter = || (1..=4).for_each(|call| waiting.enter(call).unwrap());
+        let is = |unasked: Unasked, objects: &[u64], items: &[u64]| {
+            assert_eq!((unasked.objects.as_slice(), unasked.items.as_slice()), (objects, items));
+        };
+        enter();
+        // Those that have come already, and those that come between this and what the manager is told of it.
+        is(waiting.file(item(1)), &[], &[]);
+        is(waiting.file(item(2)), &[], &[]);
+        is(waiting.give_up(1), &[1], &[]);
+        is(waiting.leave(2), &[2], &[2]);
+        is(waiting.give_up(3), &[], &[]);
+        is(waiting.leave(4), &[], &[]);
+        is(waiting.file(item(3)), &[3], &[]);
+        is(waiting.file(item(4)), &[4], &[4]);
+        assert!(lock(&waiting.state).calls.is_empty());
+        // So it is with one whose time is over.
+        waiting.enter(5).unwrap();
+        assert!(matches!(waiting.look(5, Duration::ZERO, false), Found::Late));
+        is(waiting.file(item(5)), &[5], &[]);
     }
 }
