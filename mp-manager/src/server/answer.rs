@@ -9,7 +9,7 @@ use ipc_core::{Message, Packet};
 
 use super::builtin::Desk;
 use super::object::{Object, Shelved};
-use super::session::Session;
+use super::session::{Quiet, Session};
 use super::table::{Kept, Table};
 use crate::client::lock;
 use crate::durable::{Store, not_kept};
@@ -41,7 +41,7 @@ enum To {
     Client(Arc<Session>),
     Home(Arc<Slot>),
     /// A call that wants no answer.
-    Nobody,
+    Nobody(#[expect(dead_code, reason = "it counts as long as it is there")] Quiet),
     /// A call that is done again: why it fails, if it does.
     Again(Arc<OnceLock<Fault>>),
 }
@@ -70,7 +70,7 @@ impl Answer {
     }
 
     pub(crate) fn to_client(session: &Arc<Session>, call: u64) -> Self {
-        let to = if call == 0 { To::Nobody } else { To::Client(Arc::clone(session)) };
+        let to = if call == 0 { To::Nobody(Quiet::of(session)) } else { To::Client(Arc::clone(session)) };
         Self::new(to, session.id(), call)
     }
 
@@ -121,7 +121,7 @@ impl Answer {
     /// that this thread has; `false` if there is no caller that took it.
     pub(crate) fn hand_over<T: Message>(mut self, value: &T, object: u64) -> bool {
         self.counted = true;
-        !matches!(self.to, Some(To::Nobody)) && self.value_with(value, vec![object])
+        !matches!(self.to, Some(To::Nobody(_))) && self.value_with(value, vec![object])
     }
 
     /// Answers with an item that was taken out of `queue`, as how many-eth, where it is given back if it is known
@@ -188,7 +188,7 @@ impl To {
         match self {
             Self::Client(session) => session.answer(packet, tail, counted),
             Self::Home(slot) => slot.fill(packet, tail, counted, None).is_ok(),
-            Self::Nobody => true,
+            Self::Nobody(_) => true,
             Self::Again(fault) => {
                 if let AnswerKind::Fault(kind) = tail.kind {
                     let _ = fault.set(Fault(kind));
@@ -233,7 +233,7 @@ impl HeldAnswer {
         let (table, is_awaited) = match &to {
             To::Client(session) => (session.table(), session.awaits(tail.call)),
             To::Home(slot) => (&slot.table, true),
-            To::Nobody | To::Again(_) => return Ok(()),
+            To::Nobody(_) | To::Again(_) => return Ok(()),
         };
         if !is_awaited {
             return Err(item);

@@ -92,8 +92,15 @@ impl Server {
             _ => {}
         }
         let object = if let Request::Call { object, .. } = request { object } else { 0 };
+        // Our clients say so only when they give something back; nobody is there to be told.
+        if call == 0 && session.quiet() >= self.limits.calls {
+            return Ok(Orders::Done);
+        }
         if !session.begin(call, object, self.limits.calls) {
-            let why = format!("{} calls of this process wait already", self.limits.calls);
+            let why = format!(
+                "{} calls of this process wait already, or many items were not fetched",
+                self.limits.calls
+            );
             session.turn_away(call, FaultKind::Busy(why));
             return Ok(Orders::Done);
         }

@@ -19,9 +19,11 @@ use crate::error::FaultKind;
 use crate::wire::{self, AnswerKind, Tail};
 
 mod outbox;
+mod quiet;
 mod resume;
 
 use outbox::Outbox;
+pub(in crate::server) use quiet::Quiet;
 
 /// One connected client.
 pub(crate) struct Session {
@@ -44,6 +46,8 @@ pub(crate) struct Session {
     greeted: AtomicBool,
     /// There are as many clients as may be, and it is to be told so.
     is_surplus: AtomicBool,
+    /// Calls that want no answer and have not ended.
+    quiet: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -60,6 +64,13 @@ struct State {
     /// Objects that may hold something of this client's: a lock, a place in a queue.
     touched: HashSet<u64>,
     flights: usize,
+}
+
+impl State {
+    /// Whether the client is to say nothing more of what it was sent, or waits for.
+    fn is_idle(&self) -> bool {
+        self.calls.is_empty() && self.given.is_empty()
+    }
 }
 
 /// A call without an answer.
@@ -79,6 +90,10 @@ pub(crate) struct Estate {
     pub(crate) touched: HashSet<u64>,
 }
 
+/// For each call that may be without an answer, so many items may be sent and not taken: a client may ask
+/// for many and look at them later.
+const UNTAKEN: usize = 64;
+
 impl Session {
     pub(crate) fn new(id: u64, link: Box<dyn Link>, trusted: bool, server: &Arc<Server>) -> Arc<Self> {
         Arc::new(Self {
@@ -95,6 +110,7 @@ impl Session {
             is_corked: AtomicBool::new(false),
             greeted: AtomicBool::new(false),
             is_surplus: AtomicBool::new(false),
+            quiet: AtomicUsize::new(0),
         })
     }
 
@@ -205,10 +221,11 @@ impl Session {
         lock(&self.outbox).ring = None;
     }
 
-    /// Takes the ring away, if nothing is to come over it: no call is without its answer.
+    /// Takes the ring away, if nothing is to come over it: no call is without its answer, and no item without
+    /// the client's word for it, which would be lost in a ring that nobody looks at any more.
     pub(super) fn retire_ring(&self) -> bool {
         let mut outbox = lock(&self.outbox);
-        let is_done = outbox.packets.is_empty() && lock(&self.state).calls.is_empty();
+        let is_done = outbox.packets.is_empty() && lock(&self.state).is_idle();
         if is_done {
             outbox.ring = None;
         }
@@ -219,13 +236,14 @@ impl Session {
         !self.choked.load(Ordering::Relaxed)
     }
 
-    /// Notes a call; `false` if there are too many without an answer.
+    /// Notes a call; `false` if there are too many without an answer, or items that it has not taken.
     pub(crate) fn begin(&self, call: u64, object: u64, most: usize) -> bool {
         let mut state = lock(&self.state);
         if call == 0 || state.ended {
             return true;
         }
-        if state.calls.len() >= most || state.calls.contains_key(&call) {
+        let is_full = state.calls.len() >= most || state.given.len() >= most.saturating_mul(UNTAKEN);
+        if is_full || state.calls.contains_key(&call) || state.given.contains_key(&call) {
             return false;
         }
         state.calls.insert(call, Open { object, parked: false });
