@@ -91,6 +91,9 @@ const TO_BE_TOLD: usize = 16;
 /// And for so long that is waited for: a client says it with the end of its handshake.
 const TO_SAY_HELLO: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 5000 });
 
+/// So many requests of a client that has ended are looked through for what it says of items.
+const LAST: u32 = 1 << 16;
+
 /// So often in a row rings are looked at before the kernel is asked of all the others.
 pub(super) const LOOKS: u32 = 64;
 /// And for so long: one who calls now and then is waited for at his ring, and others come meanwhile.
@@ -138,8 +141,9 @@ impl Helm {
                     return Some(Turn::Leave(work));
                 }
                 self.fire_alarms(server);
-                self.part(server);
+                // Before it parts with those that have ended: it hears what came over their rings.
                 self.listen_again(server);
+                self.part(server);
                 if let Some(work) = buried(server) {
                     return Some(Turn::Leave(work));
                 }
@@ -492,9 +496,12 @@ impl Helm {
         self.set.remove(LISTENER);
         self.listener = None;
         self.ready.clear();
-        for id in self.sessions.keys().copied().collect::<Vec<_>>() {
+        self.listen_again(server);
+        for (id, session) in self.sessions.clone() {
+            let ring = self.rings.get(&id).cloned();
             self.drop_ring(server, id);
             self.set.remove(id);
+            hear_last(server, &session, ring.as_deref());
             server.end_session(id);
         }
         self.sessions.clear();
@@ -505,13 +512,15 @@ impl Helm {
 /// Hears what a client has said of items that it took before it ended, so that nobody else gets them. What it
 /// asked for last is not done any more.
 fn hear_last(server: &Server, session: &Session, ring: Option<&Ring>) {
-    if !session.has_given() {
-        return;
-    }
     let mut packet = Packet::new();
-    while ring.is_some_and(|ring| matches!(ring.receive(&mut packet), Ok(true)))
-        || matches!(session.receive(&mut packet), Ok(true))
+    let mut left = LAST;
+    // One that is parted with may be there still, and go on.
+    while left > 0
+        && session.has_given()
+        && (ring.is_some_and(|ring| matches!(ring.receive(&mut packet), Ok(true)))
+            || matches!(session.receive(&mut packet), Ok(true)))
     {
+        left -= 1;
         match packet.read().map(|Head { request, .. }| request) {
             Ok(Request::Taken { call }) => session.was_taken(call),
             Ok(Request::Cancel { call, .. }) => server.take_back(session, call),
