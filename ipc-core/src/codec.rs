@@ -65,9 +65,10 @@ impl DecodeError {
 }
 
 fn reason(error: &postcard::Error) -> String {
-    transfer::take_note().unwrap_or_else(|| match error {
+    let note = transfer::take_note();
+    match error {
         postcard::Error::SerdeSerCustom | postcard::Error::SerdeDeCustom => {
-            "its own serde implementation refused".to_owned()
+            note.unwrap_or_else(|| "its own serde implementation refused".to_owned())
         }
         postcard::Error::WontImplement => {
             "its serde attributes need a self-describing format (`untagged`, `flatten` and the like)"
@@ -76,7 +77,7 @@ fn reason(error: &postcard::Error) -> String {
         postcard::Error::SerializeSeqLengthUnknown => "a sequence in it does not know its length".to_owned(),
         postcard::Error::DeserializeUnexpectedEnd => "it ends too early".to_owned(),
         other => other.to_string(),
-    })
+    }
 }
 
 /// A number that tells types apart: FNV-1a over the type's full name.
@@ -95,6 +96,7 @@ pub(crate) fn encode_into<T: Serialize + ?Sized>(
     value: &T,
     space: &mut [u8],
 ) -> Result<Option<usize>, EncodeError> {
+    transfer::forget_note();
     match postcard::to_slice(value, space) {
         Ok(used) => Ok(Some(used.len())),
         Err(postcard::Error::SerializeBufferFull) => Ok(None),
@@ -104,6 +106,7 @@ pub(crate) fn encode_into<T: Serialize + ?Sized>(
 
 /// Encodes to the end of `buffer`.
 pub(crate) fn append<T: Serialize + ?Sized>(value: &T, buffer: &mut Buffer) -> Result<(), EncodeError> {
+    transfer::forget_note();
     postcard::serialize_with_flavor(value, Growing(buffer))
         .map_err(|error| EncodeError::from_postcard::<T>(&error))
 }
@@ -169,6 +172,7 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError
 
 /// Decodes a value from the front of `bytes` and returns the rest.
 pub(crate) fn decode_prefix<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), DecodeError> {
+    transfer::forget_note();
     let budget = Budget::of(bytes.len());
     let mut deserializer = postcard::Deserializer::from_bytes(bytes);
     let value = T::deserialize(Wary::new(&mut deserializer, &budget));

@@ -190,6 +190,8 @@ thread_local! {
     static FLOOR: Cell<usize> = const { Cell::new(0) };
     // postcard keeps no error texts, so ours wait here for the codec.
     static NOTE: RefCell<Option<String>> = const { RefCell::new(None) };
+    // Whether there is one: a plain word again, because each value asks.
+    static NOTED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// This thread's contexts. Code that runs when the thread has ended, as a handler of
@@ -441,11 +443,24 @@ pub fn deserialize_error<E: serde::de::Error>(text: impl Display) -> E {
 }
 
 fn note(text: &impl Display) {
-    // At the thread's end the note is gone, and with it only the better text.
-    let _ = NOTE.try_with(|note| note.replace(Some(text.to_string())));
+    // Made before: the text is anybody's code. At the thread's end the note is gone, and with it only the
+    // better text.
+    let text = text.to_string();
+    let _ = NOTE.try_with(|note| note.replace(Some(text)));
+    NOTED.set(true);
 }
 
 /// The last remembered text.
 pub(crate) fn take_note() -> Option<String> {
+    NOTED.set(false);
     NOTE.try_with(RefCell::take).ok().flatten()
+}
+
+/// Forgets a text that is of another encoding or decoding: of one in another format, or of one whose
+/// error nobody has passed on.
+#[inline]
+pub(crate) fn forget_note() {
+    if NOTED.get() {
+        drop(take_note());
+    }
 }

@@ -4,7 +4,8 @@ use std::thread;
 use std::time::Duration;
 
 use ipc_core::link::{PipeLink, SocketLink};
-use ipc_core::{Connection, Handle, Receiver, RecvError, SendError, Sender, duplex, pipe, wait};
+use ipc_core::{Connection, Handle, Packet, Receiver, RecvError, SendError, Sender, duplex, pipe, wait};
+use serde::ser::{Error as _, Serialize, SerializeSeq, Serializer};
 
 #[test]
 fn values_arrive_in_order() {
@@ -373,4 +374,34 @@ fn an_end_lost_on_its_way_is_closed_though_its_old_place_is_kept() {
     let (tx, rx) = (Sender::<u8>::over(a), Receiver::<u8>::over(b));
     lose(&tx);
     assert!(matches!(rx.recv_timeout(LATE), Err(RecvError::Closed)));
+}
+
+/// Refuses by itself, or else as a sequence of unknown length in which a value of ours was tried in another
+/// format, and nobody passed its error on.
+struct Refuses(Option<Sender<u64>>);
+
+impl Serialize for Refuses {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Some(sender) = &self.0 else { return Err(S::Error::custom("dropped by the format")) };
+        let other = ipc_core::outside_messages(|| postcard::to_stdvec(sender));
+        assert!(other.is_err());
+        serializer.serialize_seq(None)?.end()
+    }
+}
+
+#[test]
+fn the_reason_of_an_error_that_nobody_passed_on_is_not_that_of_the_next() {
+    let (sender, _receiver) = pipe::<u64>().unwrap();
+    let outside = postcard::to_stdvec(&sender);
+    assert!(outside.is_err(), "it stands in no message");
+    let own = Packet::new().append(&Refuses(None)).unwrap_err().to_string();
+    assert!(own.ends_with("its own serde implementation refused"), "{own}");
+    let unknown = Packet::new().append(&Refuses(Some(sender))).unwrap_err().to_string();
+    assert!(unknown.ends_with("a sequence in it does not know its length"), "{unknown}");
+    let read = postcard::from_bytes::<Sender<u64>>(&[0; 16]);
+    assert!(read.is_err(), "no handle came");
+    let mut empty = Packet::new();
+    empty.append(&5u8).unwrap();
+    let cut = empty.read::<String>().unwrap_err().to_string();
+    assert!(cut.ends_with("it ends too early"), "{cut}");
 }
