@@ -151,7 +151,12 @@ fn child_of(server: &ForkServer, launch: &Launch, seat: &mut Seat) -> io::Result
         // What it leaves behind is looked for, whether or not there can be another one.
         seat.server = None;
     }
-    server.launch(launch, seat)?.child().unwrap_or_else(|gone| Err(gone.into()))
+    let first = server.launch(launch, seat)?.child();
+    first.unwrap_or_else(|gone| {
+        // What it told of may have been lost here: nobody waits for that again.
+        seat.server = None;
+        Err(gone.into())
+    })
 }
 
 /// Starts the server, so that it is known whether that can be done.

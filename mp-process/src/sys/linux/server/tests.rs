@@ -1,13 +1,13 @@
 //! Servers that are killed or stopped when they have made a child and told nobody of it.
 
 use std::fs;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ipc_core::raw::fork_generation;
 use mp_testkit::chaos::{self, Descendant, descendants};
-use rustix::process::{Pid, Signal, getpid, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getpid, getrlimit, kill_process, setrlimit};
 
 use super::{SERVER_NAME, SPARE_NAME, orphans};
 use crate::start::Launch;
@@ -37,6 +37,17 @@ pub(super) fn has_forked(child: i32) {
         "stop" => signal(getpid(), Signal::STOP),
         "ask" => drop(fork_generation()),
         _ => {}
+    }
+}
+
+/// Whether the room that is found next is taken by somebody else before it is used.
+static IS_TAKEN: AtomicBool = AtomicBool::new(false);
+
+pub(super) fn has_found_room() {
+    if IS_TAKEN.swap(false, Ordering::Relaxed) {
+        let most = getrlimit(Resource::Nofile).maximum;
+        // More than the system wants for a `poll`, and all in use.
+        setrlimit(Resource::Nofile, Rlimit { current: Some(3), maximum: most }).unwrap();
     }
 }
 
@@ -78,6 +89,7 @@ fn a_server_that_ends_before_its_answer_leaves_no_zombie() {
     a_child_that_was_killed_before_its_orders_is_its_holders();
     a_program_of_the_same_name_is_its_starters();
     what_a_server_has_found_out_of_itself_is_not_taken_for_its_childs();
+    a_child_that_was_lost_here_is_not_waited_for();
 }
 
 fn a_child_that_outlives_its_server_is_collected_later() {
@@ -169,4 +181,22 @@ fn what_a_server_has_found_out_of_itself_is_not_taken_for_its_childs() {
     let of_a_server = generation();
     generation();
     assert_ne!(generation(), of_a_server);
+}
+
+/// The first child of a new server, whose handles find no room: the next start does not wait for it.
+fn a_child_that_was_lost_here_is_not_waited_for() {
+    let lose_one = |()| {
+        let all = getrlimit(Resource::Nofile);
+        IS_TAKEN.store(true, Ordering::Relaxed);
+        let builder = Process::builder().start_method(StartMethod::ForkServer);
+        let lost = builder.spawn(|()| (), ()).unwrap_err();
+        setrlimit(Resource::Nofile, all).unwrap();
+        let begun = Instant::now();
+        let another = Process::builder().start_method(StartMethod::ForkServer).spawn(|()| (), ()).unwrap();
+        another.join().unwrap();
+        (lost.to_string(), begun.elapsed())
+    };
+    let (lost, took) = Process::spawn(lose_one, ()).unwrap().join().unwrap();
+    assert!(lost.contains("may not open as many handles"), "{lost}");
+    assert!(took < LIMIT - Duration::from_secs(5), "{took:?}");
 }
