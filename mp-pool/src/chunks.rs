@@ -157,7 +157,7 @@ impl Chunk {
     pub(crate) fn load(&self) -> (usize, usize) {
         match self {
             Self::Items { items, packet, .. } => {
-                (*items as usize, packet.bytes().len() + packet.kept_bytes())
+                (*items as usize, packet.bytes().len().saturating_add(packet.kept_bytes()))
             }
             Self::Refused { .. } => (1, 0),
         }

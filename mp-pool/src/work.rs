@@ -51,7 +51,7 @@ struct Load {
 impl Load {
     fn add(&mut self, items: usize, bytes: usize) {
         self.items += items;
-        self.bytes += bytes;
+        self.bytes = self.bytes.saturating_add(bytes);
     }
 
     /// So many items go, with their share of the bytes.
@@ -279,7 +279,11 @@ impl<'pool, A: Message, I: Iterator<Item = A>> Work<'pool, I> {
         let items = reply.items as usize;
         self.sent.remove(items);
         let bytes = reply.bytes() / items.max(1);
-        self.result_bytes = if self.result_bytes == 0 { bytes } else { (3 * self.result_bytes + bytes) / 4 };
+        self.result_bytes = if self.result_bytes == 0 {
+            bytes
+        } else {
+            self.result_bytes.saturating_mul(3).saturating_add(bytes) / 4
+        };
     }
 }
 
@@ -361,7 +365,7 @@ impl Reply {
     /// How many bytes of results it has, with those of memory that they keep.
     fn bytes(&self) -> usize {
         match &self.what {
-            What::Outcomes(packet, kept_bytes) => packet.bytes().len() + kept_bytes,
+            What::Outcomes(packet, kept_bytes) => packet.bytes().len().saturating_add(*kept_bytes),
             What::Failed(_) => 0,
         }
     }
