@@ -12,10 +12,29 @@ macro_rules! travels {
         impl<'de $(, $parameter: $bound)?> serde::Deserialize<'de> for $type $(<$parameter>)? {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let slot = crate::memory::Slot::deserialize(deserializer, $kind, $least)?;
-                ($made)(slot).map_err(<D::Error as serde::de::Error>::custom)
+                ($made)(slot).map_err(ipc_core::raw::deserialize_error)
             }
         }
     };
 }
 
 pub(crate) use travels;
+
+#[cfg(test)]
+mod tests {
+    use ipc_core::Packet;
+
+    use crate::{Array, Event, Latch};
+
+    #[test]
+    fn what_names_an_object_of_another_kind_is_told_so() {
+        let mut packet = Packet::new();
+        packet.append(&Latch::new(1).unwrap()).unwrap();
+        let of_latch = [packet.read::<Event>().map(drop), packet.read::<Array<u8>>().map(drop)];
+        for refused in of_latch {
+            let error = refused.unwrap_err().to_string();
+            assert!(error.ends_with(": the message names an object that is not there"), "{error}");
+        }
+        assert!(packet.read::<Latch>().is_ok());
+    }
+}

@@ -240,7 +240,9 @@ macro_rules! travels_watched {
                 let (SlotOnly { slot }, watch): (_, Option<crate::DeadlockWatch>) =
                     serde::Deserialize::deserialize(deserializer)?;
                 if watch.is_some() && slot.body_len() < $own + crate::deadlock::NAMED {
-                    return Err(serde::de::Error::custom("the message names a lock that is not watched"));
+                    return Err(ipc_core::raw::deserialize_error(
+                        "the message names a lock that is not watched",
+                    ));
                 }
                 Ok($type::over(slot, watch))
             }

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use bytemuck::Pod;
-use ipc_core::raw::{Region, RobustMutex, ThreadId, fork_epoch};
-use serde::de::{Deserializer, Error as _};
+use ipc_core::raw::{Region, RobustMutex, ThreadId, deserialize_error, fork_epoch};
+use serde::de::Deserializer;
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
@@ -285,7 +285,7 @@ impl Slot {
         least: usize,
     ) -> Result<Self, D::Error> {
         let (region, offset) = <(Region, u64)>::deserialize(deserializer)?;
-        let offset = usize::try_from(offset).map_err(D::Error::custom)?;
+        let offset = usize::try_from(offset).map_err(deserialize_error)?;
         let inside = offset.is_multiple_of(HEAD)
             && offset >= Region::HEAD
             && offset.checked_add(HEAD).is_some_and(|end| end <= region.len());
@@ -294,7 +294,7 @@ impl Slot {
             Some(len) if len >= HEAD + least && offset + len <= region.len() => {
                 Ok(Self::over(region, offset, len, kind, Origin::Elsewhere))
             }
-            _ => Err(D::Error::custom("the message names an object that is not there")),
+            _ => Err(deserialize_error("the message names an object that is not there")),
         }
     }
 }

@@ -12,7 +12,8 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use serde::de::{Deserializer, Error as _};
+use ipc_core::raw::deserialize_error;
+use serde::de::Deserializer;
 use serde::ser::Serializer;
 use serde::{Deserialize, Serialize};
 
@@ -170,9 +171,9 @@ impl<T: Plain> Items<T> {
 
     pub(super) fn receive<'de, D: Deserializer<'de>>(deserializer: D, kind: Kind) -> Result<Self, D::Error> {
         let slot = Slot::deserialize(deserializer, kind, ITEMS)?;
-        let len = usize::try_from(slot.word_at(0).load(Ordering::Relaxed)).map_err(D::Error::custom)?;
+        let len = usize::try_from(slot.word_at(0).load(Ordering::Relaxed)).map_err(deserialize_error)?;
         if Self::body(len).is_none_or(|bytes| bytes > slot.body_len()) {
-            return Err(D::Error::custom("the message names an array that is not there"));
+            return Err(deserialize_error("the message names an array that is not there"));
         }
         Ok(Self { slot, len, types: PhantomData })
     }
