@@ -292,14 +292,16 @@ impl Server {
             return answer.fail(FaultKind::BuiltIn(shelved.built_in.name().to_owned()));
         }
         let key = answer.key();
-        if let Some(session) = session.filter(|_| is_held) {
-            session.touch(number);
-        }
+        let has_ended = session.is_some_and(|session| is_held && !session.touch(number));
         let Shelved { built_in, journal } = &mut *shelved;
         if let Some(store) = journal.store() {
             answer.of_durable(store);
         }
         built_in.call(&Desk { object: number, table: &self.table, journal }, &mut args, answer);
+        if has_ended {
+            // It was begun late: what others of the client's held was given back before.
+            built_in.leave(key.session);
+        }
         drop(shelved);
         if let Some(session) = session {
             self.park(session, key, number, patience);

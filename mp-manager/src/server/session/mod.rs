@@ -21,6 +21,8 @@ use crate::wire::{self, AnswerKind, Tail};
 mod outbox;
 mod quiet;
 mod resume;
+#[cfg(test)]
+mod tests;
 
 use outbox::Outbox;
 pub(in crate::server) use quiet::Quiet;
@@ -266,8 +268,13 @@ impl Session {
         lock(&self.state).calls.remove(&call);
     }
 
-    pub(crate) fn touch(&self, object: u64) {
-        lock(&self.state).touched.insert(object);
+    /// The client may hold something of the object's from now on; `false` if it has ended.
+    pub(crate) fn touch(&self, object: u64) -> bool {
+        let mut state = lock(&self.state);
+        if !state.ended {
+            state.touched.insert(object);
+        }
+        !state.ended
     }
 
     /// One reference more that the server has counted; `false` if the client has ended.
