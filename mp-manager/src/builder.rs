@@ -122,7 +122,8 @@ impl Builder {
         self
     }
 
-    /// How many calls of one client may be without an answer: 4,096 unless set.
+    /// How many calls of one client may be without an answer: 4,096 unless set. Of items of queues that it
+    /// has asked for, and not fetched, 64 times as many may be there.
     #[must_use]
     pub fn max_calls(mut self, calls: usize) -> Self {
         self.limits.calls = calls.max(1);

@@ -336,6 +336,8 @@ enum Place {
     Taken,
     /// The caller has gone.
     Left,
+    /// The call was left to itself: what it brings is taken, and nobody gets it.
+    Alone,
 }
 
 impl Slot {
@@ -353,8 +355,10 @@ impl Slot {
         item: Option<Untaken>,
     ) -> Result<(), Option<Untaken>> {
         let mut state = lock(&self.state);
-        if !matches!(state.place, Place::Empty) {
-            return Err(item);
+        match state.place {
+            Place::Empty => {}
+            Place::Alone if item.is_some() => return Ok(()),
+            _ => return Err(item),
         }
         for object in tail.objects.iter().filter(|_| !counted) {
             self.table.raise(*object);
@@ -404,7 +408,13 @@ impl Slot {
 
     /// Nobody takes the answer any more; `false` if it was taken, or left before.
     pub(crate) fn leave(&self) -> bool {
-        let place = std::mem::replace(&mut lock(&self.state).place, Place::Left);
+        let place = {
+            let mut state = lock(&self.state);
+            if matches!(state.place, Place::Alone) {
+                return false;
+            }
+            std::mem::replace(&mut state.place, Place::Left)
+        };
         let is_left = matches!(place, Place::Empty | Place::Full(..));
         if let Place::Full(_, tail, item) = place {
             tail.objects.iter().for_each(|object| self.table.lower(*object));
@@ -413,5 +423,14 @@ impl Slot {
             }
         }
         is_left
+    }
+
+    /// Nobody takes the answer, and an item that it brings is not given back.
+    pub(crate) fn leave_alone(&self) {
+        let place = std::mem::replace(&mut lock(&self.state).place, Place::Alone);
+        if let Place::Full(_, tail, item) = place {
+            tail.objects.iter().for_each(|object| self.table.lower(*object));
+            drop(item);
+        }
     }
 }

@@ -102,7 +102,7 @@ impl HomeCall {
 
     /// Nobody waits for the answer, and the method runs all the same.
     pub(crate) fn leave(&self) {
-        self.slot.leave();
+        self.slot.leave_alone();
     }
 }
 
