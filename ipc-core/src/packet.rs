@@ -268,8 +268,8 @@ impl Packet {
 
     /// How many bytes of shared memory the values written here keep from other use, beside the
     /// packet's own bytes: those of each [`Block`](crate::Block) of which no clone is in this process
-    /// besides, in whole pages, and of each [`SharedMemory`](crate::SharedMemory). A packet that was
-    /// received does not know.
+    /// besides, in whole pages, and of each [`SharedMemory`](crate::SharedMemory). What stands in it twice
+    /// counts twice. A packet that was received does not know.
     ///
     /// # Examples
     /// ```
