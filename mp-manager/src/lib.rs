@@ -101,7 +101,7 @@ pub use mp_process::{init, test_support};
 pub use async_reply::AsyncReply;
 pub use batch::Batch;
 pub use builder::{Builder, ManagerServer};
-pub use builtin::barrier::BarrierProxy;
+pub use builtin::barrier::{BarrierOptions, BarrierProxy};
 pub use builtin::condition::{ConditionGuard, ConditionProxy};
 pub use builtin::dict::DictProxy;
 pub use builtin::event::EventProxy;

@@ -382,6 +382,11 @@ impl Manager {
         self.patience
     }
 
+    /// Whether the manager takes functions of this process's.
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.client.access().is_tree()
+    }
+
     /// Of the manager that is there now, as far as is known.
     pub(crate) fn epoch(&self) -> u128 {
         self.client().map_or(self.client.access().epoch, |client| client.access().epoch)

@@ -334,8 +334,12 @@ fn server_ended() -> ManagerError {
 }
 
 pub(crate) fn patience(limit: Option<Duration>, patience: Duration) -> Patience {
-    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-    Patience { limit: limit.map(micros), hear: micros(patience / 3).max(1000) }
+    Patience { limit: limit.map(in_micros), hear: in_micros(patience / 3).max(1000) }
+}
+
+/// As times travel; what is too long is for ever.
+pub(crate) fn in_micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// An answer with a value, and the references that came with it.

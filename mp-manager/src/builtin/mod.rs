@@ -54,6 +54,7 @@ pub(crate) fn make(
         condition::NAME => Box::new(condition::Condition::default()),
         event::NAME => Box::new(event::Event::default()),
         barrier::NAME => Box::new(barrier::Barrier::new(args.read()?)?),
+        barrier::WITH => Box::new(barrier::Barrier::with(args.read()?, table)?),
         _ => return Ok(None),
     };
     Ok(Some(object))

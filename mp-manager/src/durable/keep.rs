@@ -22,6 +22,7 @@ impl Server {
         if shelved.journal.store().is_some() {
             return self.log_names_of(number);
         }
+        shelved.built_in.may_be_kept()?;
         let snapshot = shelved.built_in.snapshot();
         store.check_all_but(number, snapshot.objects())?;
         store.append(&snapshot.frames(number, shelf.name))?;

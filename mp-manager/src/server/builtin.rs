@@ -1,8 +1,10 @@
 //! What the objects of this crate have in common, as the server sees them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use ipc_core::Packet;
+use ipc_core::{Message, Packet};
+use mp_process::Function;
 
 use super::answer::{Answer, CallKey};
 use super::table::{Kept, Table};
@@ -20,6 +22,14 @@ pub(crate) const METHOD: u64 = 0;
 /// Whether a method runs code of the caller's.
 pub(crate) fn runs_function(method: u64) -> bool {
     method == CHANGE || method == ARRANGE
+}
+
+/// Answers with what came of a call.
+pub(crate) fn reply<T: Message>(answer: Answer, result: Result<T, Fault>) {
+    match result {
+        Ok(value) => answer.say(&value),
+        Err(fault) => answer.fail(fault),
+    }
 }
 
 /// What a call finds: other objects, and where changes are logged.
@@ -61,6 +71,25 @@ pub(crate) trait BuiltIn: Send {
     /// An item that was taken out for a caller, as how many-eth, did not reach it.
     fn take_back(&mut self, _desk: &Desk<'_>, _item: Kept, _number: u64) {}
 
+    /// How long a call waits here that does not say it.
+    fn limit(&self) -> Option<Duration> {
+        None
+    }
+
+    /// What is to be done now without the object, of which it is told with [`done`](Self::done)
+    /// then; it is asked for after each call.
+    fn errand(&mut self) -> Option<Errand> {
+        None
+    }
+
+    /// The errand is done, or failed.
+    fn done(&mut self, _result: Result<(), Fault>) {}
+
+    /// Whether it can be made durable; why not.
+    fn may_be_kept(&self) -> Result<(), Fault> {
+        Ok(())
+    }
+
     /// Whether clients may hold something here, or wait.
     fn is_held(&self) -> bool {
         false
@@ -75,6 +104,22 @@ pub(crate) trait BuiltIn: Send {
     fn arrange(&mut self, _desk: &Desk<'_>, _arrange: &mut Arrange<'_>) -> Result<(), Fault> {
         Err(FaultKind::NoMethod.into())
     }
+}
+
+/// A caller's function, which runs while others use the object that it is for.
+#[derive(Debug)]
+pub(crate) struct Errand {
+    pub(crate) run: Run,
+    pub(crate) args: Vec<u8>,
+}
+
+pub(crate) type Run = Function<Running, Result<(), Fault>>;
+
+/// What such a function is run with.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) trusted: bool,
+    pub(crate) args: Vec<u8>,
 }
 
 /// The order of encoded values.

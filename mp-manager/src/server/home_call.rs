@@ -9,6 +9,7 @@ use ipc_core::{EncodeError, Packet};
 use super::answer::{Answer, CallKey, Slot};
 use super::object::Call;
 use super::{Object, Server, homes};
+use crate::client::lock;
 use crate::error::{Fault, FaultKind, Kind, ManagerError};
 use crate::lease::{Lease, Route};
 use crate::object_ref::Reply;
@@ -29,7 +30,7 @@ pub(crate) struct HomeCall {
 pub(crate) fn begin_at_home(
     server: &Arc<Server>,
     (object, method): (u64, u64),
-    limit: Option<Duration>,
+    mut limit: Option<Duration>,
     patience: Duration,
     write: impl FnOnce(&mut Packet) -> Result<(), EncodeError>,
 ) -> Result<HomeCall, ManagerError> {
@@ -53,8 +54,11 @@ pub(crate) fn begin_at_home(
             }
             (method != crate::functions::LATER).then_some(patience)
         }
-        Object::BuiltIn(_) => {
+        Object::BuiltIn(shelf) => {
             server.run_built_in(&found, call, None);
+            if limit.is_none() && shelf.is_held && !slot.is_full() {
+                limit = lock(&shelf.object).built_in.limit();
+            }
             limit
         }
     };

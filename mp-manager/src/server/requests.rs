@@ -6,6 +6,7 @@ use ipc_core::Packet;
 use mp_process::Function;
 
 use super::answer::Answer;
+use super::builtin::reply;
 use super::grace::Claim;
 use super::object::Call;
 use super::session::Session;
@@ -304,11 +305,4 @@ fn other_version(version: u16) -> String {
 enum Maker {
     Hosted(crate::hosted::Make),
     BuiltIn(Box<dyn super::builtin::BuiltIn>),
-}
-
-pub(super) fn reply<T: ipc_core::Message>(answer: Answer, result: Result<T, Fault>) {
-    match result {
-        Ok(value) => answer.say(&value),
-        Err(fault) => answer.fail(fault),
-    }
 }

@@ -8,7 +8,7 @@ use mp_process::{Function, catch_panic};
 
 use super::alarms::Alarm;
 use super::answer::{Answer, CallKey};
-use super::builtin::{BuiltIn, Desk};
+use super::builtin::{BuiltIn, Desk, Errand, Running};
 use super::object::{Call, Hosted, Shelf, Shelved};
 use super::session::Session;
 use super::{Object, Server, homes};
@@ -19,6 +19,7 @@ use crate::durable;
 use crate::error::{Fault, FaultKind};
 use crate::functions::{self, Open};
 use crate::hosted::Make;
+use crate::object_ref::in_micros;
 use crate::wire::{Patience, Raw};
 
 /// Something that may take long.
@@ -38,6 +39,8 @@ pub(super) enum Work {
     /// Calls of one of this crate's objects, in their order: such as take long, and those that came
     /// while a thread was busy with it.
     Queue(Arc<Object>),
+    /// What one of this crate's objects wants done, by its number.
+    Errand(Arc<Object>, u64, Errand),
     /// Objects to be dropped, which runs users' code.
     Bury(Vec<Arc<Object>>),
 }
@@ -77,6 +80,7 @@ impl Work {
                     }
                 }
             }
+            Self::Errand(object, number, _) => server.end_errand(object, number, Err(busy.into())),
             // They have no caller; see `Helm`.
             Self::Bury(_) => {}
         }
@@ -89,6 +93,7 @@ impl Server {
             Work::Method { object, call, exclusive } => self.run_method(&object, call, exclusive),
             Work::Create { make, args, answer } => self.create(make, args, answer),
             Work::Queue(object) => self.run_queue(&object),
+            Work::Errand(object, number, errand) => self.run_errand(object, number, errand),
             Work::Bury(graves) => self.table.bury(graves),
         }
     }
@@ -101,7 +106,7 @@ impl Server {
         }
         if call.method == durable::KEEP {
             let (answer, kept) = self.keep(object, call);
-            super::requests::reply(answer, kept);
+            super::builtin::reply(answer, kept);
             return self.go_on(object, hosted, false, false);
         }
         let Call { object: number, method, mut args, mut answer, .. } = call;
@@ -220,7 +225,7 @@ impl Server {
                 Err(TryLockError::WouldBlock) => None,
             };
             if let Some(built_in) = free {
-                self.call_built_in(built_in, shelf.is_held, call, Some(session));
+                self.call_built_in(built_in, &object, call, Some(session));
                 return None;
             }
         }
@@ -274,20 +279,21 @@ impl Server {
         }
         if call.method == durable::KEEP {
             let (answer, kept) = self.keep(object, call);
-            return Some(Box::new(move || super::requests::reply(answer, kept)));
+            return Some(Box::new(move || super::builtin::reply(answer, kept)));
         }
-        self.call_built_in(lock(&shelf.object), shelf.is_held, call, session);
+        self.call_built_in(lock(&shelf.object), object, call, session);
         None
     }
 
     fn call_built_in(
         &self,
         mut shelved: MutexGuard<'_, Shelved>,
-        is_held: bool,
+        object: &Arc<Object>,
         call: Call,
         session: Option<&Arc<Session>>,
     ) {
-        let Call { object: number, method, mut args, patience, mut answer } = call;
+        let is_held = matches!(&**object, Object::BuiltIn(shelf) if shelf.is_held);
+        let Call { object: number, method, mut args, mut patience, mut answer } = call;
         if method != super::builtin::METHOD {
             return answer.fail(FaultKind::BuiltIn(shelved.built_in.name().to_owned()));
         }
@@ -302,9 +308,35 @@ impl Server {
             // It was begun late: what others of the client's held was given back before.
             built_in.leave(key.session);
         }
+        let errand = if is_held { built_in.errand() } else { None };
+        if is_held && patience.limit.is_none() {
+            patience.limit = built_in.limit().map(in_micros);
+        }
         drop(shelved);
+        if let Some(errand) = errand {
+            self.submit(Work::Errand(Arc::clone(object), number, errand));
+        }
         if let Some(session) = session {
             self.park(session, key, number, patience);
+        }
+    }
+
+    /// Runs a caller's function that belongs to an object, which others use meanwhile.
+    fn run_errand(self: &Arc<Self>, object: Arc<Object>, number: u64, Errand { run, args }: Errand) {
+        let running = Running { trusted: self.access.is_tree(), args };
+        let result = self.in_object(number, || run(running));
+        self.end_errand(object, number, result);
+    }
+
+    fn end_errand(&self, object: Arc<Object>, number: u64, result: Result<(), Fault>) {
+        let Object::BuiltIn(shelf) = &*object else { return };
+        let next = {
+            let mut shelved = lock(&shelf.object);
+            shelved.built_in.done(result);
+            shelved.built_in.errand()
+        };
+        if let Some(errand) = next {
+            self.submit(Work::Errand(object, number, errand));
         }
     }
 
