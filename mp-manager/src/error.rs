@@ -107,7 +107,10 @@ pub(crate) enum FaultKind {
     OutOfRange(u64),
     #[error("the wait was given up")]
     TimedOut,
-    #[error("the barrier is broken until it is reset: one that waited gave up or ended, or it was aborted")]
+    #[error(
+        "the barrier is broken until it is reset: one that waited gave up or ended, its action failed, or it was \
+         aborted"
+    )]
     Broken,
     #[error("the manager knows no `{0}`: register it there, or let a process of its own tree create it")]
     Unregistered(String),
@@ -125,6 +128,8 @@ pub(crate) enum FaultKind {
         "the object is a `{0}` of the manager's own, whose methods are called by its proxy or by their names"
     )]
     BuiltIn(String),
+    #[error("the queue is closed: it takes no more items, and gives no more than were left in it")]
+    Closed,
 }
 
 /// What went wrong with a call, on the server's side.
@@ -239,10 +244,17 @@ impl ManagerError {
         matches!(self.fault(), Some(FaultKind::OutOfRange(_)))
     }
 
-    /// A barrier is broken: somebody gave up waiting, ended, or aborted it.
+    /// A barrier is broken: somebody gave up waiting, ended, or aborted it, or its action failed.
     #[must_use]
     pub fn is_broken_barrier(&self) -> bool {
         matches!(self.fault(), Some(FaultKind::Broken))
+    }
+
+    /// A queue is closed, and for who gets from it, empty too.
+    #[must_use]
+    #[doc(alias = "ShutDown")]
+    pub fn is_closed(&self) -> bool {
+        matches!(self.fault(), Some(FaultKind::Closed))
     }
 
     /// The key was wrong, or missing.

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use ipc_core::{Sender, pipe};
 use mp_manager::{
-    BarrierProxy, ConditionProxy, ListProxy, LockProxy, Manager, ManagerError, QueueProxy, RLockProxy,
-    SemaphoreProxy,
+    BarrierProxy, ConditionProxy, JoinableQueueProxy, ListProxy, LockProxy, Manager, ManagerError,
+    QueueProxy, RLockProxy, SemaphoreProxy,
 };
 use mp_process::Process;
 use mp_testkit::chaos::{self, Rng};
@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         a_killed_party_breaks_the_barrier,
         a_killed_waiter_takes_no_item_and_no_lock,
         items_that_a_killed_client_did_not_take_come_back,
+        what_comes_back_after_the_end_of_a_queue_is_left_or_dropped,
         a_killed_server_is_an_error_for_all_at_once,
         a_stopped_server_is_the_calls_deadline,
         a_late_reply_is_for_nobody_else,
@@ -192,6 +193,41 @@ fn items_that_a_killed_client_did_not_take_come_back() {
         manager.unpublish("queue").ok();
         soon("it is still there", || manager.objects().unwrap()[0].references == 1);
         assert_eq!(queue.try_get().unwrap(), None);
+    }
+}
+
+fn what_comes_back_after_the_end_of_a_queue_is_left_or_dropped() {
+    let manager = Manager::start().unwrap();
+    for terminates in [false, true] {
+        let queue = manager.joinable_queue::<u64>().unwrap();
+        (1..=4).for_each(|x| queue.put(&x).unwrap());
+        let (tx, rx) = pipe().unwrap();
+        let take = |(queue, tx): (JoinableQueueProxy<u64>, Sender<u64>)| {
+            let first = queue.get().unwrap();
+            let _more: Vec<_> = (0..2).map(|_| queue.get_async().unwrap()).collect();
+            tx.send(&first).unwrap();
+            thread::sleep(Duration::from_secs(100));
+        };
+        let child = Process::spawn(take, (queue.clone(), tx)).unwrap();
+        assert_eq!(rx.recv().unwrap(), 1);
+        soon("it is not served", || queue.len().unwrap() == 1);
+        if terminates {
+            queue.terminate().unwrap()
+        } else {
+            queue.close().unwrap()
+        }
+        child.kill().unwrap();
+        assert!(child.join().is_err());
+        if !terminates {
+            soon("items are lost", || queue.len().unwrap() == 3);
+            assert_eq!([2, 3, 4].map(|_| queue.get().unwrap()), [2, 3, 4]);
+            (0..3).for_each(|_| queue.task_done().unwrap());
+        }
+        // The one that was taken is owed, and no other.
+        queue.task_done().unwrap();
+        assert!(queue.join_timeout(LONG).unwrap());
+        assert!(queue.task_done().unwrap_err().is_refused());
+        assert!(queue.get().unwrap_err().is_closed());
     }
 }
 

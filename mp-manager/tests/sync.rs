@@ -4,11 +4,12 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ipc_core::Message;
 use mp_manager::{
-    BarrierProxy, ConditionProxy, EventProxy, JoinableQueueProxy, LockProxy, Manager, QueueProxy, RLockProxy,
-    SemaphoreProxy, ValueProxy,
+    BarrierProxy, ConditionProxy, EventProxy, JoinableQueueProxy, LockProxy, Manager, ManagerError, Proxy,
+    QueueProxy, RLockProxy, SemaphoreProxy, ValueProxy,
 };
-use mp_process::Process;
+use mp_process::{Function, Process};
 use mp_testkit::harness::Suite;
 
 fn main() -> ExitCode {
@@ -18,6 +19,8 @@ fn main() -> ExitCode {
         gets_wait_and_time_out,
         many_producers_and_consumers,
         a_joinable_queue_counts,
+        a_closed_queue_gives_what_is_left,
+        a_terminated_queue_is_empty_at_once,
         a_lock_excludes,
         lock_timeouts,
         a_lock_is_released_only_by_its_holder,
@@ -137,6 +140,72 @@ fn a_joinable_queue_counts() {
     assert!(queue.task_done().unwrap_err().is_refused());
     let bounded = manager.bounded_joinable_queue::<u32>(1).unwrap();
     assert!(bounded.try_put(&1).unwrap() && !bounded.try_put(&1).unwrap());
+}
+
+/// Has `wait` wait in another process, where it finds out that the queue is closed.
+fn told_there<Q: Message + Clone>(queue: &Q, wait: fn(Q) -> Option<ManagerError>) -> Process<bool> {
+    let told = |(wait, queue): (Function<Q, Option<ManagerError>>, Q)| {
+        wait(queue).is_some_and(|error| error.is_closed())
+    };
+    Process::spawn(told, (Function::new(wait), queue.clone())).unwrap()
+}
+
+fn a_closed_queue_gives_what_is_left() {
+    let manager = Manager::start().unwrap();
+    let empty = manager.queue::<u32>().unwrap();
+    let full = manager.bounded_queue::<u32>(2).unwrap();
+    (1..=2).for_each(|item| full.put(&item).unwrap());
+    assert!(!full.is_closed().unwrap());
+    let getter = told_there(&empty, |queue: QueueProxy<u32>| queue.get().err());
+    let putter = told_there(&full, |queue: QueueProxy<u32>| queue.put(&3).err());
+    thread::sleep(SHORT);
+    let close = |queue: QueueProxy<u32>| queue.close().unwrap();
+    Process::spawn(close, empty.clone()).unwrap().join().unwrap();
+    full.close_async().unwrap().get().unwrap();
+    assert!(getter.join().unwrap() && putter.join().unwrap());
+    assert!(full.is_closed().unwrap() && full.object().call_by_name::<_, bool>("is_closed", &()).unwrap());
+    full.close().unwrap();
+    let closed = |error: ManagerError| error.is_closed() && error.to_string().contains("closed");
+    assert_eq!(full.get().unwrap(), 1);
+    assert!(closed(full.put(&3).unwrap_err()) && closed(full.try_put(&3).unwrap_err()));
+    assert!(closed(full.put_timeout(&3, LONG).unwrap_err()));
+    assert_eq!(full.try_get().unwrap(), Some(2));
+    assert!(closed(full.get().unwrap_err()) && closed(full.try_get().unwrap_err()));
+    assert!(
+        closed(full.get_timeout(LONG).unwrap_err()) && closed(full.get_async().unwrap().get().unwrap_err())
+    );
+}
+
+fn a_terminated_queue_is_empty_at_once() {
+    let manager = Manager::start().unwrap();
+    let queue = manager.bounded_joinable_queue::<u32>(4).unwrap();
+    (1..=4).for_each(|item| queue.put(&item).unwrap());
+    assert_eq!(queue.get().unwrap(), 1);
+    queue.put(&5).unwrap();
+    let putter = told_there(&queue, |queue: JoinableQueueProxy<u32>| queue.put(&6).err());
+    let join = |queue: JoinableQueueProxy<u32>| queue.join_timeout(LONG).unwrap();
+    let joiner = Process::spawn(join, queue.clone()).unwrap();
+    queue.close().unwrap();
+    queue.terminate().unwrap();
+    assert!(putter.join().unwrap() && queue.is_closed().unwrap() && queue.is_empty().unwrap());
+    assert!(queue.get().unwrap_err().is_closed() && queue.put(&7).unwrap_err().is_closed());
+    // What was taken out is waited for.
+    assert!(!queue.join_timeout(SHORT).unwrap());
+    queue.task_done().unwrap();
+    assert!(joiner.join().unwrap());
+    assert!(queue.task_done().unwrap_err().is_refused());
+    // Those who wait for items that nobody has are let go at once.
+    let queue = manager.joinable_queue::<u32>().unwrap();
+    let getter = told_there(&queue, |queue: JoinableQueueProxy<u32>| queue.get().err());
+    thread::sleep(SHORT);
+    let () = queue.object().call_by_name("terminate", &()).unwrap();
+    assert!(getter.join().unwrap());
+    let queue = manager.joinable_queue::<u32>().unwrap();
+    (1..=4).for_each(|item| queue.put(&item).unwrap());
+    let joiner = Process::spawn(join, queue.clone()).unwrap();
+    thread::sleep(SHORT);
+    queue.terminate().unwrap();
+    assert!(joiner.join().unwrap());
 }
 
 fn a_lock_excludes() {

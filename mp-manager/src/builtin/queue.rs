@@ -12,7 +12,7 @@ use crate::durable::{Journal, Snapshot, Verb};
 use crate::error::{Fault, FaultKind, ManagerError};
 use crate::manager::Manager;
 use crate::object_ref::{ObjectRef, Reply};
-use crate::server::builtin::{BuiltIn, Desk};
+use crate::server::builtin::{BuiltIn, Desk, reply};
 use crate::server::table::Kept;
 use crate::server::{Answer, CallKey};
 use crate::wire::Raw;
@@ -33,6 +33,19 @@ pub(super) struct Queue {
     /// Items that were put and not yet reported as done.
     unfinished: u64,
     joiners: Vec<Answer>,
+    stage: Stage,
+    /// Items that came back when nobody gets them any more, of which the log does not know yet.
+    dropped: u64,
+}
+
+/// How far it has come.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd)]
+enum Stage {
+    Open,
+    /// It takes nothing more.
+    Closed,
+    /// And it gives nothing more.
+    Terminated,
 }
 
 /// An item that was put back.
@@ -63,6 +76,9 @@ pub(super) enum Call {
     IsFull,
     /// In logs: the same of one that comes behind so many others that were put back.
     PutBackBehind(u64, Raw),
+    Close,
+    Terminate,
+    IsClosed,
 }
 
 /// What waits is not logged, but the moment when it is let in or gets its item.
@@ -90,7 +106,13 @@ impl Queue {
             putters: VecDeque::new(),
             unfinished: 0,
             joiners: Vec::new(),
+            stage: Stage::Open,
+            dropped: 0,
         }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.stage != Stage::Open
     }
 
     fn is_full(&self) -> bool {
@@ -98,7 +120,9 @@ impl Queue {
     }
 
     fn put(&mut self, item: Kept, waits: bool, answer: Answer, desk: &Desk<'_>) {
-        if !self.is_full() {
+        if self.is_closed() {
+            answer.fail(FaultKind::Closed);
+        } else if !self.is_full() {
             match self.let_in(item, desk.journal) {
                 Ok(()) => answer.say(&true),
                 Err(fault) => return answer.fail(fault),
@@ -170,6 +194,9 @@ impl Queue {
     /// An item that was taken out did not reach who asked for it. It comes behind those that were
     /// taken before it, which may have come back before it or not.
     fn put_back(&mut self, item: Kept, number: u64, journal: &Journal) {
+        if self.stage == Stage::Terminated {
+            return self.let_fall(item, journal);
+        }
         let place = self.returned.partition_point(|returned| returned.number < number);
         self.items.insert(place, item);
         self.returned.insert(place, Returned { number, is_logged: false });
@@ -177,13 +204,28 @@ impl Queue {
         let _ = self.log_put_back(journal);
     }
 
+    /// An item that has come back is done with, as those that were there at the end.
+    fn let_fall(&mut self, item: Kept, journal: &Journal) {
+        drop(item);
+        if self.unfinished > 0 {
+            self.dropped += 1;
+            // As in `put_back`.
+            let _ = self.log_put_back(journal);
+            self.finish(1);
+        }
+    }
+
     fn log(&mut self, journal: &Journal, change: impl FnOnce() -> Call) -> Result<(), Fault> {
         self.log_put_back(journal)?;
         journal.write_with(change)
     }
 
-    /// The log has all items that are there.
+    /// The log has all items that are there, and none that have come back and fallen.
     fn log_put_back(&mut self, journal: &Journal) -> Result<(), Fault> {
+        while self.dropped > 0 {
+            journal.write_with(|| Call::TaskDone)?;
+            self.dropped -= 1;
+        }
         for ((returned, item), behind) in self.returned.iter_mut().zip(&self.items).zip(0..) {
             if !returned.is_logged {
                 journal.write_with(|| match behind {
@@ -201,11 +243,36 @@ impl Queue {
             return Err(Fault::refused("task_done was called more often than items were put"));
         }
         self.log(journal, || Call::TaskDone)?;
-        self.unfinished -= 1;
+        self.finish(1);
+        Ok(())
+    }
+
+    /// So many items are done with.
+    fn finish(&mut self, count: u64) {
+        self.unfinished = self.unfinished.saturating_sub(count);
         if self.unfinished == 0 {
             self.joiners.drain(..).for_each(|joiner| joiner.say(&()));
         }
+    }
+
+    fn close(&mut self, stage: Stage, journal: &Journal) -> Result<(), Fault> {
+        if self.stage < stage {
+            self.log(journal, || if stage == Stage::Closed { Call::Close } else { Call::Terminate })?;
+            self.come_to(stage);
+        }
         Ok(())
+    }
+
+    /// Those who wait for an item, of which there is none, or for room find out.
+    fn come_to(&mut self, stage: Stage) {
+        self.stage = stage;
+        if stage == Stage::Terminated {
+            self.returned.clear();
+            let left = std::mem::take(&mut self.items).len();
+            self.finish(left as u64);
+        }
+        self.getters.drain(..).for_each(|getter| getter.fail(FaultKind::Closed));
+        self.putters.drain(..).for_each(|(putter, _)| putter.fail(FaultKind::Closed));
     }
 }
 
@@ -221,6 +288,9 @@ impl BuiltIn for Queue {
                 Ok(item) => self.put(item, waits, answer, desk),
                 Err(fault) => answer.fail(fault),
             },
+            Call::Get { .. } if self.items.is_empty() && self.is_closed() => {
+                answer.of_look().fail(FaultKind::Closed);
+            }
             Call::Get { waits } if self.items.is_empty() && !waits => drop(give(answer.of_look(), None)),
             Call::Get { .. } => {
                 self.getters.push_back(answer);
@@ -234,6 +304,9 @@ impl BuiltIn for Queue {
             },
             Call::Join if self.unfinished == 0 => answer.of_look().say(&()),
             Call::Join => self.joiners.push(answer.of_look()),
+            Call::Close => reply(answer, self.close(Stage::Closed, desk.journal)),
+            Call::Terminate => reply(answer, self.close(Stage::Terminated, desk.journal)),
+            Call::IsClosed => answer.of_look().say(&self.is_closed()),
             Call::Owe(_) | Call::PutBack(_) | Call::PutBackBehind(..) => answer.fail(FaultKind::NoMethod),
         }
     }
@@ -245,7 +318,12 @@ impl BuiltIn for Queue {
         for (_, item) in self.items.iter().enumerate().filter(|(place, _)| is_logged(*place)) {
             snapshot.then(&Call::Put { value: item.raw(), waits: false });
         }
-        snapshot.then(&Call::Owe(self.unfinished));
+        match self.stage {
+            Stage::Open => {}
+            Stage::Closed => snapshot.then(&Call::Close),
+            Stage::Terminated => snapshot.then(&Call::Terminate),
+        }
+        snapshot.then(&Call::Owe(self.unfinished + self.dropped));
         snapshot
     }
 
@@ -267,7 +345,9 @@ impl BuiltIn for Queue {
             }
             Call::TaskDone => self.unfinished = self.unfinished.saturating_sub(1),
             Call::Owe(count) => self.unfinished = count,
-            Call::Len | Call::Join | Call::IsFull => return Err(not_a_change()),
+            Call::Close => self.come_to(Stage::Closed),
+            Call::Terminate => self.come_to(Stage::Terminated),
+            Call::Len | Call::Join | Call::IsFull | Call::IsClosed => return Err(not_a_change()),
         }
         Ok(())
     }
@@ -300,6 +380,19 @@ impl BuiltIn for Queue {
 
 crate::__proxy! {
     /// A queue in a manager, made by [`Manager::queue`].
+    ///
+    /// # Examples
+    /// ```
+    /// # mp_manager::init();
+    /// let manager = mp_manager::Manager::start()?;
+    /// let queue = manager.queue::<u32>()?;
+    /// queue.put(&1)?;
+    /// queue.close()?;
+    /// assert!(queue.put(&2).unwrap_err().is_closed());
+    /// assert_eq!(queue.get()?, 1);
+    /// assert!(queue.get().unwrap_err().is_closed());
+    /// # Ok::<(), mp_manager::ManagerError>(())
+    /// ```
     pub struct QueueProxy [T]
 }
 
@@ -395,6 +488,30 @@ macro_rules! queue_methods {
             #[doc(alias = "qsize")]
             pub fn len | len_async(&self) -> usize {
                 self.object.ask(Call::Len, count)
+            }
+
+            /// Lets nothing more in, for everybody: to put is an error
+            /// ([`is_closed`](ManagerError::is_closed)). What is in can still be got; then getting
+            /// is the same error. Whoever waits for an item or for room finds out at once.
+            ///
+            /// An item that was sent to a process which is killed before it takes it can be got
+            /// again, also if somebody was told before that there is none.
+            #[doc(alias = "shutdown")]
+            pub fn close | close_async(&self) {
+                self.object.ask(Call::Close, plain)
+            }
+
+            /// Closes the queue and drops what is in it: from now on getting is an error too.
+            /// Items that are dropped count as done, so that who joins waits only for those
+            /// that were taken out. One that comes back from a killed process is dropped as well.
+            #[doc(alias("shutdown", "immediate"))]
+            pub fn terminate | terminate_async(&self) {
+                self.object.ask(Call::Terminate, plain)
+            }
+
+            /// Whether it has been closed or terminated.
+            pub fn is_closed | is_closed_async(&self) -> bool {
+                self.object.ask(Call::IsClosed, plain)
             }
         }
 

@@ -24,6 +24,8 @@ fn main() -> ExitCode {
         objects::containers_come_back_as_they_were,
         objects::functions_that_change_values_are_kept,
         objects::a_queue_comes_back_with_what_is_left,
+        objects::a_closed_queue_comes_back_closed,
+        objects::a_barrier_comes_back_with_its_timeout_and_one_with_an_action_is_not_kept,
         objects::locks_come_back_free_and_permits_whole,
         objects::objects_of_users_types_come_back,
         objects::a_panic_keeps_what_its_author_chose,

@@ -5,11 +5,12 @@ use std::thread;
 use std::time::Duration;
 
 use mp_manager::{
-    ArrayProxy, BarrierProxy, ConditionProxy, DictProxy, EventProxy, JoinableQueueProxy, ListProxy,
-    LockProxy, Manager, NamespaceProxy, Proxy, QueueProxy, RLockProxy, SemaphoreProxy, SetProxy, ValueProxy,
+    ArrayProxy, BarrierOptions, BarrierProxy, ConditionProxy, DictProxy, EventProxy, JoinableQueueProxy,
+    ListProxy, LockProxy, Manager, NamespaceProxy, Proxy, QueueProxy, RLockProxy, SemaphoreProxy, SetProxy,
+    ValueProxy,
 };
 
-use super::{CarelessProxy, Folder, Tally, TallyProxy, keep, text};
+use super::{CarelessProxy, Folder, Tally, TallyProxy, keep, soon, text};
 
 pub(crate) fn containers_come_back_as_they_were() {
     let folder = Folder::new();
@@ -142,6 +143,67 @@ pub(crate) fn a_queue_comes_back_with_what_is_left() {
     assert_eq!(bounded.try_get().unwrap(), None);
     let waited: QueueProxy<u32> = manager.find("waited").unwrap();
     assert_eq!((waited.get().unwrap(), waited.try_get().unwrap()), (8, None));
+}
+
+pub(crate) fn a_closed_queue_comes_back_closed() {
+    let folder = Folder::new();
+    let manager = folder.start();
+    let closed: JoinableQueueProxy<u32> = keep(&manager, "closed", manager.joinable_queue().unwrap());
+    let ended: JoinableQueueProxy<u32> = keep(&manager, "ended", manager.joinable_queue().unwrap());
+    for queue in [&closed, &ended] {
+        (1..=4).for_each(|item| queue.put(&item).unwrap());
+        assert_eq!(queue.get().unwrap(), 1);
+    }
+    // An item that nobody has taken comes back after the end, and is dropped in the log too.
+    let ask = |queue: JoinableQueueProxy<u32>| {
+        let _asked = queue.get_async().unwrap();
+        thread::sleep(Duration::from_secs(100));
+    };
+    let child = mp_process::Process::spawn(ask, ended.clone()).unwrap();
+    soon("it is not served", || ended.len().unwrap() == 2);
+    closed.close().unwrap();
+    ended.terminate().unwrap();
+    child.kill().unwrap();
+    assert!(child.join().is_err());
+    ended.task_done().unwrap();
+    assert!(ended.join_timeout(Duration::from_secs(20)).unwrap());
+    // These were so before they were durable.
+    let late: QueueProxy<u32> = manager.queue().unwrap();
+    late.put(&1).unwrap();
+    late.close().unwrap();
+    keep(&manager, "late", late);
+    let gone: QueueProxy<u32> = manager.queue().unwrap();
+    gone.terminate().unwrap();
+    keep(&manager, "gone", gone);
+    let manager = folder.again(manager);
+    let closed: JoinableQueueProxy<u32> = manager.find("closed").unwrap();
+    assert!(closed.is_closed().unwrap() && closed.put(&9).unwrap_err().is_closed());
+    assert_eq!([2, 3, 4].map(|_| closed.get().unwrap()), [2, 3, 4]);
+    assert!(closed.get().unwrap_err().is_closed());
+    (0..4).for_each(|_| closed.task_done().unwrap());
+    assert!(closed.task_done().is_err());
+    let ended: JoinableQueueProxy<u32> = manager.find("ended").unwrap();
+    assert!(ended.get().unwrap_err().is_closed() && ended.task_done().is_err());
+    ended.join().unwrap();
+    let late: QueueProxy<u32> = manager.find("late").unwrap();
+    assert!(late.get().unwrap() == 1 && late.get().unwrap_err().is_closed());
+    assert!(manager.find::<QueueProxy<u32>>("gone").unwrap().put(&1).unwrap_err().is_closed());
+}
+
+pub(crate) fn a_barrier_comes_back_with_its_timeout_and_one_with_an_action_is_not_kept() {
+    let folder = Folder::new();
+    let manager = folder.start();
+    let options = BarrierOptions::new().timeout(Duration::from_millis(30));
+    let barrier = keep(&manager, "barrier", manager.barrier_with(2, options).unwrap());
+    barrier.abort().unwrap();
+    let acts = manager.barrier_with(2, BarrierOptions::new().action(drop::<u8>, 1)).unwrap();
+    let error = manager.make_durable(&acts).unwrap_err();
+    assert!(error.is_refused() && error.to_string().contains("action"), "{error}");
+    let manager = folder.again(manager);
+    let barrier: BarrierProxy = manager.find("barrier").unwrap();
+    assert!(barrier.is_broken().unwrap() && barrier.parties().unwrap() == 2);
+    barrier.reset().unwrap();
+    assert!(barrier.wait().unwrap_err().is_broken_barrier() && barrier.is_broken().unwrap());
 }
 
 pub(crate) fn locks_come_back_free_and_permits_whole() {

@@ -25,6 +25,9 @@ methods!(QUEUE {
     } until timeout else None; as Option<T> => |item| item;
     looks fn len() -> usize { queue::Call::Len } as u64 => size;
     looks fn is_empty() -> bool { queue::Call::Len } as u64 => |len| len == 0;
+    changes fn close() { queue::Call::Close } as () => |()| ();
+    changes fn terminate() { queue::Call::Terminate } as () => |()| ();
+    looks fn is_closed() -> bool { queue::Call::IsClosed } as bool => |is_closed| is_closed;
     changes fn task_done() { queue::Call::TaskDone } as () => |()| ();
     looks fn join() { queue::Call::Join } as () => |()| ();
     looks fn join_timeout(timeout: Duration) -> bool {
