@@ -313,7 +313,8 @@ impl<R> Process<R> {
     }
 
     /// Something that becomes ready when the process has ended, for
-    /// [`ipc_core::wait`], which [`Sentinel`] shows.
+    /// [`ipc_core::wait`], which [`Sentinel`] shows. It is there from the start; that of a
+    /// [`ParentProcess`](crate::ParentProcess) has to be opened.
     #[must_use]
     pub fn sentinel(&self) -> Sentinel {
         Sentinel(self.child.end())
