@@ -54,7 +54,7 @@ shared_words! {
         /// The generation, as in `protocol::generation`: it ends with a change of this word,
         /// which is also what is slept on. The calls are deaths and newcomers.
         word: AtomicU32,
-        /// Somebody watches over those who have come: newcomers say that they are here.
+        /// The first one watches the last one who has come: newcomers say that they are here.
         watched: AtomicU32,
         parties: AtomicU32,
         /// Whether the barrier is broken, or is to be.
@@ -266,7 +266,7 @@ impl Barrier {
             if place >= self.parties() {
                 // All have come, and the last one still runs its action: the next turn is ours.
                 drop(inside);
-                let _ = self.sleep(generation, deadline)?;
+                let _ = self.sleep(generation, place, deadline)?;
                 continue;
             }
             let is_last = place + 1 == self.parties();
@@ -302,7 +302,7 @@ impl Barrier {
             self.come(&seat, own, generation, place);
             if !is_last {
                 drop(inside);
-                return match self.sleep(generation, deadline)? {
+                return match self.sleep(generation, place, deadline)? {
                     Ending::Open => Ok(BarrierTurn(place)),
                     Ending::Broken => Err(BarrierError::Broken),
                 };
@@ -382,9 +382,9 @@ impl Barrier {
     /// Inside: writes down who comes, lets those know who watch, and only then has come.
     fn come(&self, seat: &Seat<'_, Self>, own: ProcessId, generation: u32, place: u32) {
         let words = self.words();
-        seat.come(own.to_word(), generation);
+        seat.come(own.to_word(), generation, place);
         // ORDERING: against `watched`, which is set before the seats are looked at.
-        if words.watched.swap(0, Ordering::SeqCst) != 0 {
+        if words::read_small(&words.watched) != 0 && words.watched.swap(0, Ordering::SeqCst) != 0 {
             generation::call(&words.word);
         }
         words.arrived.store(place + 1, Ordering::Release);
@@ -397,7 +397,7 @@ impl Barrier {
     }
 
     /// Sleeps until `generation` ends; how it did.
-    fn sleep(&self, generation: u32, deadline: Option<Instant>) -> Result<Ending, BarrierError> {
+    fn sleep(&self, generation: u32, place: u32, deadline: Option<Instant>) -> Result<Ending, BarrierError> {
         let words = self.words();
         let is_over = || generation::of(words.word.load(Ordering::SeqCst)) != generation;
         // Where each of them has a processor, the others may be about to come.
@@ -410,7 +410,7 @@ impl Barrier {
             if is_over() {
                 return Ok(generation::ending(&words.endings, generation));
             }
-            if !sleeper.watch(|| self.who_has_come(generation)) {
+            if !sleeper.watch(|| self.watched_from(place, generation).into_iter()) {
                 self.give_up(generation, deadline)?;
                 continue;
             }
@@ -428,9 +428,12 @@ impl Barrier {
         }
     }
 
-    fn who_has_come(&self, generation: u32) -> impl Iterator<Item = u64> + '_ {
-        words::write_small(&self.words().watched, 1);
-        self.seats().processes(generation)
+    fn watched_from(&self, place: u32, generation: u32) -> Option<u64> {
+        if place == 0 {
+            // ORDERING: before the seats are looked at; see `come`.
+            words::write_small(&self.words().watched, 1);
+        }
+        self.seats().watched_from(place, generation)
     }
 
     /// Breaks the barrier if `generation` still lasts; whether it did.

@@ -140,6 +140,10 @@ impl Deaths for Reports<'_> {
         DeathNotice::new(processes.filter(|process| Some(*process) != own), region, offset, self.mask)
     }
 
+    fn lasts(&self, notice: &DeathNotice) -> bool {
+        notice.lasts()
+    }
+
     fn is_alive(&self, process: u64) -> bool {
         ProcessId::from_word(process).is_none_or(ProcessId::is_alive)
     }

@@ -4,7 +4,7 @@ mod common;
 
 use std::sync::atomic::Ordering::SeqCst;
 
-use common::{Child, LONG, SHORT, arrive, child_that, eventually, fork, run};
+use common::{Child, LONG, SHORT, arrive, child_that, count_handles, eventually, fork, run};
 use mp_sync::{Barrier, BarrierError, SharedAtomicU64};
 
 fn a_barrier_lets_all_go_with_one_leader() {
@@ -46,6 +46,47 @@ fn a_barrier_is_not_filled_by_the_dead() {
         victim.kill();
         assert!(matches!(barrier.wait(), Err(BarrierError::Broken)));
     }
+}
+
+/// Whoever dies, somebody who lives watches one of them.
+fn a_barrier_breaks_whoever_of_those_who_wait_die() {
+    const WAITING: usize = 4;
+    // A bit for each who dies: at least one does, and one does not.
+    for dying in 1..(1 << WAITING) - 1 {
+        let barrier = Barrier::new(WAITING as u32 + 1).unwrap();
+        let wait = |come| {
+            let child = fork(|| assert!(matches!(barrier.wait(), Err(BarrierError::Broken))));
+            eventually("it waits", || barrier.n_waiting() == come);
+            child
+        };
+        let waiting: Vec<Child> = (1..=WAITING as u32).map(wait).collect();
+        // Not all watch yet, or all do.
+        if dying % 2 == 0 {
+            std::thread::sleep(2 * SHORT);
+        }
+        (0..WAITING).filter(|waiter| dying >> waiter & 1 != 0).for_each(|waiter| waiting[waiter].signal());
+        for (waiter, child) in waiting.into_iter().enumerate() {
+            // Of two who die, the second may have been told of the first before.
+            match dying >> waiter & 1 {
+                0 => assert!(child.join(), "{dying:#b}: {waiter}"),
+                _ => _ = child.kill(),
+            }
+        }
+        assert!(barrier.is_broken());
+    }
+}
+
+/// Each of them watches one other, however many they are.
+fn those_who_wait_for_long_hold_few_handles() {
+    let barrier = Barrier::new(17).unwrap();
+    let before = count_handles();
+    let waiting: Vec<Child> = (0..16).map(|_| fork(|| _ = barrier.wait())).collect();
+    let handles = |child: &Child| std::fs::read_dir(format!("/proc/{}/fd", child.id())).unwrap().count();
+    eventually("all watch", || waiting.iter().all(|child| handles(child) > before));
+    std::thread::sleep(SHORT);
+    let most = waiting.iter().map(handles).max();
+    assert!(most.is_some_and(|most| most <= before + 4), "{most:?} of {before}");
+    assert!(barrier.wait().is_ok() && waiting.into_iter().all(Child::join));
 }
 
 /// All have come then, and none has gone on.
@@ -118,6 +159,8 @@ fn main() {
         a_barrier_lets_all_go_with_one_leader,
         a_barrier_breaks_when_one_who_waits_dies,
         a_barrier_is_not_filled_by_the_dead,
+        a_barrier_breaks_whoever_of_those_who_wait_die,
+        those_who_wait_for_long_hold_few_handles,
         a_barrier_breaks_when_one_dies_in_its_action,
         a_barrier_is_used_by_more_than_its_parties,
         an_aborted_barrier_fails_those_who_wait,

@@ -84,6 +84,14 @@ impl DeathNotice {
         office.bell.ring();
         Ok(Some(Self(id)))
     }
+
+    /// Whether none of them has ended yet, as far as this process was told; it is told before
+    /// the word is changed.
+    #[must_use]
+    pub fn lasts(&self) -> bool {
+        let desk = office().and_then(Office::desk);
+        desk.is_ok_and(|desk| desk.requests.iter().any(|request| request.id == self.0))
+    }
 }
 
 impl Drop for DeathNotice {

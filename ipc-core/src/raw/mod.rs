@@ -6,7 +6,7 @@
 //! * [`Region`]: shared memory that is mapped once in a process, however often it
 //!   is received, because a robust mutex must be locked and unlocked at one address;
 //! * [`RobustMutex`]: a mutex between processes whose holder may die;
-//! * [`wait_on`], [`wake`], [`change_and_wake`]: sleep on a word, wake its sleepers;
+//! * [`wait_on`], [`wait_on_for`], [`wake`], [`change_and_wake`]: sleep on a word, wake its sleepers;
 //! * [`ProcessId`]: who a process is, and whether it still lives;
 //! * [`Roll`]: ask of many processes whether they still live, again and again;
 //! * [`DeathNotice`]: have a word bumped and its sleepers woken when a process ends;
@@ -20,7 +20,7 @@
 
 use std::io;
 use std::sync::atomic::AtomicU32;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::sys;
 
@@ -59,6 +59,14 @@ pub(crate) use {region::map_and_hold, roll::ask_and_hold};
 /// What the system says, for one that this platform has no such call.
 pub fn wait_on(word: &AtomicU32, expected: u32, deadline: Option<Instant>) -> io::Result<()> {
     sys::futex::wait(word, expected, deadline)
+}
+
+/// As [`wait_on`], for so long at most; no clock is read.
+///
+/// # Errors
+/// As [`wait_on`].
+pub fn wait_on_for(word: &AtomicU32, expected: u32, time: Duration) -> io::Result<()> {
+    sys::futex::wait_for(word, expected, time)
 }
 
 /// Wakes up to `count` of those that sleep on `word`, in whatever process.

@@ -136,7 +136,7 @@ mod models {
                 return;
             }
             let _anteroom = self.anteroom.lock().unwrap();
-            let mut sleeper = Sleeper::new(self.deaths.reported_in(LOOKS), self.call.word());
+            let mut sleeper = Sleeper::new(self.deaths.reported_in(LOOKS, true), self.call.word());
             loop {
                 let mut seen = if self.how.listens_last { 0 } else { (self.how.listen)(&self.call) };
                 let others = || self.ledger.owners().map(|(_, owner)| owner).filter(|owner| *owner != TAKER);

@@ -7,7 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ipc_core::raw::{Change, LockFailure};
 use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -34,6 +34,11 @@ pub(crate) fn wait_on(word: &AtomicU32, expected: u32, _deadline: Option<Instant
         thread::park();
     }
     Ok(())
+}
+
+/// As [`wait_on`]: the time is never over.
+pub(crate) fn wait_on_for(word: &AtomicU32, expected: u32, _time: Duration) -> io::Result<()> {
+    wait_on(word, expected, None)
 }
 
 /// Wakes up to `count` sleepers.
@@ -93,6 +98,8 @@ struct Request {
 pub(crate) struct Reports<'a> {
     deaths: &'a Deaths,
     mask: u32,
+    /// Whether a notice ends when it has come, or, in a mutant, never.
+    ends: bool,
 }
 
 /// A request, until it is dropped.
@@ -106,8 +113,8 @@ impl Deaths {
         Self { dead: AtomicU64::new(0), notices: Rc::default() }
     }
 
-    pub(crate) fn reported_in(&self, mask: u32) -> Reports<'_> {
-        Reports { deaths: self, mask }
+    pub(crate) fn reported_in(&self, mask: u32, ends: bool) -> Reports<'_> {
+        Reports { deaths: self, mask, ends }
     }
 
     /// A process dies; whoever asked for that on `word` is told.
@@ -138,6 +145,10 @@ impl sleeper::Deaths for Reports<'_> {
         let (id, all) = (NEXT.replace(NEXT.get() + 1), Rc::clone(&self.deaths.notices));
         all.borrow_mut().push((id, Request { word: address(word), mask: self.mask, processes }));
         Ok(Some(Notice { id, all }))
+    }
+
+    fn lasts(&self, notice: &Notice) -> bool {
+        !self.ends || notice.all.borrow().iter().any(|(id, _)| *id == notice.id)
     }
 
     fn is_alive(&self, process: u64) -> bool {

@@ -100,7 +100,7 @@ impl RwLock {
     }
 
     fn sleep_until_none_reads(&self) {
-        let mut sleeper = Sleeper::new(self.deaths.reported_in(LOOKS), self.call.word());
+        let mut sleeper = Sleeper::new(self.deaths.reported_in(LOOKS, true), self.call.word());
         loop {
             let seen = self.call.listen();
             if self.how.watches && !sleeper.watch(|| self.ledger.owners().map(|(_, owner)| owner)) {

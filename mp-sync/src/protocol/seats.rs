@@ -19,6 +19,8 @@ shared_words! {
         came: AtomicU64,
         /// The holder's process.
         process: AtomicU64,
+        /// How many had come before it.
+        place: AtomicU64,
     }
 }
 
@@ -112,10 +114,17 @@ impl<'a, C: Chairs> Seats<'a, C> {
         Ok(living)
     }
 
-    /// The processes that have come for `generation`.
-    pub(crate) fn processes(self, generation: u32) -> impl Iterator<Item = u64> + 'a {
-        let came = (0..self.0.count()).filter(move |seat| self.has_come(*seat, generation));
-        came.map(move |seat| read(&self.0.words(seat).process))
+    /// The process that one watches who came for `generation` as `place`: of the one who came
+    /// before it, and for the first one of the one who came last. In this circle somebody who
+    /// lives watches one who is dead, whoever they are, and nobody watches more than one.
+    pub(crate) fn watched_from(self, place: u32, generation: u32) -> Option<u64> {
+        let came = (0..self.0.count()).filter(|seat| self.has_come(*seat, generation));
+        let mut came = came.map(|seat| self.0.words(seat));
+        let watched = match u64::from(place).checked_sub(1) {
+            Some(before) => came.find(|words| read(&words.place) == before),
+            None => came.max_by_key(|words| read(&words.place)),
+        };
+        watched.map(|words| read(&words.process))
     }
 
     /// Forgets who has come: what the dead have left there is not to be found again
@@ -145,10 +154,11 @@ impl<C: Chairs> Seat<'_, C> {
     }
 
     /// Says that one has come.
-    pub(crate) fn come(&self, process: u64, generation: u32) {
+    pub(crate) fn come(&self, process: u64, generation: u32, place: u32) {
         let words = self.chairs.words(self.number);
-        // ORDERING: who finds that somebody has come also finds who.
+        // ORDERING: who finds that somebody has come also finds who, and as which.
         write(&words.process, process);
+        write(&words.place, place.into());
         write(&words.came, u64::from(generation) + 1);
     }
 }
@@ -163,7 +173,7 @@ impl<C: Chairs> Drop for Seat<'_, C> {
 #[cfg(under_loom)]
 impl SeatWords {
     pub(crate) fn empty() -> Self {
-        Self { came: AtomicU64::new(0), process: AtomicU64::new(0) }
+        Self { came: AtomicU64::new(0), process: AtomicU64::new(0), place: AtomicU64::new(0) }
     }
 }
 
@@ -180,7 +190,7 @@ mod models {
     use crate::protocol::generation::{self, CALLS, Ending};
     use crate::protocol::kernel::{self, ChairsOf, Deaths, PlayedChairs};
     use crate::protocol::sleeper::Sleeper;
-    use crate::protocol::words::{AtomicU32, wake, write_small};
+    use crate::protocol::words::{AtomicU32, read_small, wake, write_small};
 
     /// What a barrier is made of, for as many parties.
     struct Barrier {
@@ -212,6 +222,10 @@ mod models {
         wakes: bool,
         /// Says that it watches before it looks at the seats.
         watches_first: bool,
+        /// Which of them watch another one.
+        watches: fn(u32) -> bool,
+        /// Asks again for a death that it was told of.
+        asks_again: bool,
         /// Calls those who watch before it has come.
         calls_first: bool,
         come: fn(&Barrier),
@@ -223,12 +237,14 @@ mod models {
         sits_down_last: true,
         wakes: true,
         watches_first: true,
+        watches: |_| true,
+        asks_again: true,
         calls_first: false,
         come: call_watchers,
     };
 
     fn call_watchers(barrier: &Barrier) {
-        if barrier.watched.swap(0, Ordering::SeqCst) != 0 {
+        if read_small(&barrier.watched) != 0 && barrier.watched.swap(0, Ordering::SeqCst) != 0 {
             generation::call(&barrier.word);
         }
     }
@@ -275,10 +291,10 @@ mod models {
             for step in INSIDE {
                 match (step, &seat) {
                     (Killed::HavingCome, Some(_)) if self.how.calls_first => (self.how.come)(self),
-                    (Killed::HavingCome, Some(seat)) => seat.come(process.into(), 0),
+                    (Killed::HavingCome, Some(seat)) => seat.come(process.into(), 0, place),
                     (Killed::HavingArrived, Some(seat)) => {
                         match self.how.calls_first {
-                            true => seat.come(process.into(), 0),
+                            true => seat.come(process.into(), 0, place),
                             false => (self.how.come)(self),
                         }
                         inside.arrived += 1;
@@ -308,27 +324,29 @@ mod models {
             }
             // Kept from a model that fails: the checker cannot write while it unwinds.
             let seat = std::mem::ManuallyDrop::new(seat);
-            let ending = self.sleep(seats);
+            let ending = self.sleep(seats, place);
             drop(std::mem::ManuallyDrop::into_inner(seat));
             Some(ending)
         }
 
-        fn sleep<C: Chairs>(&self, seats: Seats<'_, C>) -> Ending {
-            let mut sleeper = Sleeper::new(self.deaths.reported_in(CALLS), &self.word);
+        fn sleep<C: Chairs>(&self, seats: Seats<'_, C>, place: u32) -> Ending {
+            let mut sleeper = Sleeper::new(self.deaths.reported_in(CALLS, self.how.asks_again), &self.word);
             loop {
                 let seen = self.word.fetch_or(0, Ordering::SeqCst);
                 if generation::of(seen) != 0 {
                     return generation::ending(&self.endings, 0);
                 }
-                let has_come = || {
-                    if self.how.watches_first {
+                let watched = || {
+                    if place == 0 && self.how.watches_first {
                         write_small(&self.watched, 1);
                     }
-                    let processes: Vec<u64> = seats.processes(0).collect();
-                    write_small(&self.watched, 1);
-                    processes.into_iter()
+                    let process = seats.watched_from(place, 0);
+                    if place == 0 && !self.how.watches_first {
+                        write_small(&self.watched, 1);
+                    }
+                    process.filter(|_| (self.how.watches)(place)).into_iter()
                 };
-                if !sleeper.watch(has_come) {
+                if !sleeper.watch(watched) {
                     let mut inside = self.enter();
                     if generation::of(self.word.fetch_or(0, Ordering::SeqCst)) == 0 {
                         self.give_up_inside(&mut inside);
@@ -439,7 +457,7 @@ mod models {
 
     #[test]
     fn who_finds_that_one_has_come_finds_who() {
-        who_has_come_is_known(|seat| seat.come(OTHER.into(), 0));
+        who_has_come_is_known(|seat| seat.come(OTHER.into(), 0, 0));
     }
 
     #[test]
@@ -513,6 +531,24 @@ mod models {
     #[should_panic(expected = "deadlock")]
     fn mutant_that_opens_without_a_seat() {
         one_meets_a_death(How { sits_down_last: false, ..RIGHT }, Killed::Outside);
+    }
+
+    #[test]
+    #[should_panic(expected = "deadlock")]
+    fn mutant_that_comes_first_and_watches_nobody() {
+        one_meets_a_death(How { parties: 3, watches: |place| place != 0, ..RIGHT }, Killed::Outside);
+    }
+
+    #[test]
+    #[should_panic(expected = "deadlock")]
+    fn mutant_that_comes_later_and_watches_nobody() {
+        one_meets_a_death(How { parties: 3, watches: |place| place == 0, ..RIGHT }, Killed::Outside);
+    }
+
+    #[test]
+    #[should_panic(expected = "deadlock")]
+    fn mutant_that_keeps_a_notice_that_has_come() {
+        one_meets_a_death(How { parties: 3, asks_again: false, ..RIGHT }, Killed::Outside);
     }
 
     #[test]

@@ -7,9 +7,10 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::words::{AtomicU32, wait_on};
+use super::words::{AtomicU32, wait_on, wait_on_for};
 
-/// How long a sleep goes on before deaths are watched for; the models have no clock.
+/// How long a sleep goes on before deaths are watched for, and the first one apart from the
+/// others; the models have no clock.
 const BRIEFLY: Duration = if cfg!(under_loom) { Duration::ZERO } else { Duration::from_millis(5) };
 
 /// Where deaths cannot be reported, for want of a descriptor, how often to look.
@@ -24,6 +25,9 @@ pub(crate) trait Deaths {
     /// ended. `None` if one has already.
     fn notice(&self, word: &AtomicU32, processes: &[u64]) -> io::Result<Option<Self::Notice>>;
 
+    /// Whether that has not happened yet. It says no before the word is changed.
+    fn lasts(&self, notice: &Self::Notice) -> bool;
+
     fn is_alive(&self, process: u64) -> bool;
 }
 
@@ -37,19 +41,25 @@ pub(crate) struct Sleeper<'a, D: Deaths> {
 
 #[derive(Debug)]
 enum Stage<N> {
+    /// It has not slept yet. Most waits end with the first sleep, for which no clock is read.
+    New,
+    SleptOnce,
     Brief {
         until: Instant,
     },
-    /// Held for the sake of its end: the notice is withdrawn then.
+    /// The notice is withdrawn when it is dropped.
     Watching {
-        _notice: N,
+        notice: N,
+        others: Vec<u64>,
     },
     Looking,
 }
 
 impl<'a, D: Deaths> Sleeper<'a, D> {
     pub(crate) fn new(deaths: D, word: &'a AtomicU32) -> Self {
-        Self { deaths, word, stage: Stage::Brief { until: Instant::now() + BRIEFLY } }
+        // The models watch at once.
+        let stage = if cfg!(under_loom) { Stage::Brief { until: Instant::now() } } else { Stage::New };
+        Self { deaths, word, stage }
     }
 
     /// To be called after the word was read and before the condition is looked at.
@@ -58,14 +68,24 @@ impl<'a, D: Deaths> Sleeper<'a, D> {
     where
         I: Iterator<Item = u64>,
     {
-        if let Stage::Brief { until } = self.stage
-            && Instant::now() < until
+        match self.stage {
+            Stage::New => return true,
+            Stage::SleptOnce => {
+                self.stage = Stage::brief();
+                return true;
+            }
+            Stage::Brief { until } if Instant::now() < until => return true,
+            _ => {}
+        }
+        let others: Vec<u64> = others().collect();
+        if let Stage::Watching { notice, others: watched } = &self.stage
+            && *watched == others
+            && self.deaths.lasts(notice)
         {
             return true;
         }
-        let others: Vec<u64> = others().collect();
         match self.deaths.notice(self.word, &others) {
-            Ok(Some(notice)) => self.stage = Stage::Watching { _notice: notice },
+            Ok(Some(notice)) => self.stage = Stage::Watching { notice, others },
             Ok(None) => return false,
             Err(_) => {
                 self.stage = Stage::Looking;
@@ -76,8 +96,18 @@ impl<'a, D: Deaths> Sleeper<'a, D> {
     }
 
     /// Sleeps while the word holds `expected`; returns for no reason at times.
-    pub(crate) fn sleep(&self, expected: u32, deadline: Option<Instant>) {
+    pub(crate) fn sleep(&mut self, expected: u32, deadline: Option<Instant>) {
         let limit = match &self.stage {
+            Stage::New if deadline.is_none() => {
+                self.stage = Stage::SleptOnce;
+                // An error of the kernel here means only that the caller looks again.
+                let _ = wait_on_for(self.word, expected, BRIEFLY);
+                return;
+            }
+            Stage::New | Stage::SleptOnce => {
+                self.stage = Stage::brief();
+                Some(Instant::now() + BRIEFLY)
+            }
             Stage::Brief { until } => Some(*until),
             Stage::Watching { .. } => None,
             Stage::Looking => Some(Instant::now() + LOOK_EVERY),
@@ -86,7 +116,13 @@ impl<'a, D: Deaths> Sleeper<'a, D> {
             (Some(limit), Some(deadline)) => Some(limit.min(deadline)),
             (limit, deadline) => limit.or(deadline),
         };
-        // An error of the kernel here means only that the caller looks again.
+        // As above.
         let _ = wait_on(self.word, expected, until);
+    }
+}
+
+impl<N> Stage<N> {
+    fn brief() -> Self {
+        Self::Brief { until: Instant::now() + BRIEFLY }
     }
 }

@@ -2,12 +2,12 @@
 //! loom's and a kernel that is played.
 
 #[cfg(not(under_loom))]
-pub(crate) use ipc_core::raw::{change_and_wake, wait_on, wake};
+pub(crate) use ipc_core::raw::{change_and_wake, wait_on, wait_on_for, wake};
 #[cfg(not(under_loom))]
 pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64};
 
 #[cfg(under_loom)]
-pub(crate) use super::kernel::{change_and_wake, wait_on, wake};
+pub(crate) use super::kernel::{change_and_wake, wait_on, wait_on_for, wake};
 #[cfg(under_loom)]
 pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64};
 

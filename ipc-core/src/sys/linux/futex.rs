@@ -3,18 +3,27 @@
 
 use std::io;
 use std::sync::atomic::AtomicU32;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::thread::futex;
+use rustix::time::Timespec;
 
 use crate::raw::Change;
 
 /// Sleeps while `word` holds `expected`, until a wake, a signal, a change of the
 /// word or the deadline. Returns for no reason at times: the caller loops.
 pub(crate) fn wait(word: &AtomicU32, expected: u32, deadline: Option<Instant>) -> io::Result<()> {
-    let timeout = super::remaining(deadline);
-    match futex::wait(word, futex::Flags::empty(), expected, timeout.as_ref()) {
+    sleep(word, expected, super::remaining(deadline).as_ref())
+}
+
+/// As [`wait`], for so long at most.
+pub(crate) fn wait_for(word: &AtomicU32, expected: u32, time: Duration) -> io::Result<()> {
+    sleep(word, expected, Some(&super::timespec(time)))
+}
+
+fn sleep(word: &AtomicU32, expected: u32, timeout: Option<&Timespec>) -> io::Result<()> {
+    match futex::wait(word, futex::Flags::empty(), expected, timeout) {
         Ok(()) | Err(Errno::AGAIN | Errno::INTR | Errno::TIMEDOUT) => Ok(()),
         Err(error) => Err(error.into()),
     }

@@ -12,6 +12,10 @@ pub(crate) fn wait(_word: &AtomicU32, _expected: u32, _deadline: Option<Instant>
     unsupported()
 }
 
+pub(crate) fn wait_for(word: &AtomicU32, expected: u32, _time: Duration) -> io::Result<()> {
+    wait(word, expected, None)
+}
+
 pub(crate) fn wake(_word: &AtomicU32, _count: u32) {}
 
 pub(crate) fn change_and_wake(_word: &AtomicU32, _change: Change, _count: u32) -> io::Result<()> {
