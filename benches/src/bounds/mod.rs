@@ -36,6 +36,7 @@ pub fn measure(name: &str, job: &Job) -> Option<Result<Answer, Failure>> {
         ("map", "rings") => rings::squares(job, CHUNK.min(job.number.div_ceil(8))),
         ("imap" | "imap-unordered" | "apply-async", "rings") => rings::squares(job, 1),
         ("megabyte", "rings") => rings::megabytes(job),
+        ("up-fork", "rings") => rings::up(job),
         ("map", "claims") => claims::map(job, job.number.div_ceil(8)),
         ("chunk1", "claims") => claims::map(job, 1),
         ("apply", _) => messages::roundtrip(name, &Job { number: 8, ..job.clone() }),

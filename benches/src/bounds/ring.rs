@@ -40,6 +40,11 @@ impl Ring {
         Ok(Self { shared: Shared::new(DATA + CAPACITY)?, wait })
     }
 
+    /// One that sleeps at once, and for which no memory is there before it is touched.
+    pub(super) fn untouched() -> io::Result<Self> {
+        Ok(Self { shared: Shared::untouched(DATA + CAPACITY)?, wait: Wait::Futex })
+    }
+
     pub(super) fn write(&self, bytes: &[u8]) {
         let (head, tail) = (self.shared.word(HEAD), self.shared.word(TAIL));
         let mut at = head.load(Relaxed);

@@ -1,13 +1,16 @@
-//! A bare pool: each of two workers has a ring to it and one back. Items have no types, and
+//! A bare pool: each worker has a ring to it and one back. Items have no types, and
 //! nobody looks for dead workers.
 
-use crate::clock::rate_each;
-use crate::contest::{Answer, Failure, Job};
+use std::io;
+
+use crate::clock::{rate_each, time_each};
+use crate::contest::{Answer, Failure, Job, Mode};
 use crate::kernel::Fork;
 use crate::payload::{LAST, check, message, set_number};
 
 use super::ring::{Ring, Wait};
 
+/// Of a pool that is not measured by its workers' number.
 const WORKERS: usize = 2;
 /// So many messages are under way to a worker, or so many bytes: those for which a ring has no
 /// room on both ways would be waited for by both sides.
@@ -18,7 +21,7 @@ const MEGABYTES: usize = 32;
 
 /// Squares of `job.number` numbers, so many of them in one message.
 pub(super) fn squares(job: &Job, chunk: usize) -> Result<Answer, Failure> {
-    let pool = Pool::new(8 * chunk, square_all)?;
+    let pool = Pool::new(WORKERS, warm_ring, 8 * chunk, square_all)?;
     let mut values = vec![0u64; job.number];
     let answer = rate_each(job.budget, || {
         let make = |place: usize, bytes: &mut [u8]| {
@@ -40,7 +43,7 @@ pub(super) fn squares(job: &Job, chunk: usize) -> Result<Answer, Failure> {
 
 /// Messages that a worker reads and sends back with the next number.
 pub(super) fn megabytes(job: &Job) -> Result<Answer, Failure> {
-    let pool = Pool::new(job.number, |bytes| {
+    let pool = Pool::new(WORKERS, warm_ring, job.number, |bytes| {
         let number = check(bytes);
         set_number(bytes, number + 1);
     })?;
@@ -57,6 +60,22 @@ pub(super) fn megabytes(job: &Job) -> Result<Answer, Failure> {
     });
     pool.end()?;
     answer
+}
+
+/// Makes a pool of so many workers, asks one of them for a square, and lets them all go.
+pub(super) fn up(job: &Job) -> Result<Answer, Failure> {
+    time_each(Mode::Free, job.budget, |turn| {
+        let pool = Pool::new(job.number, Ring::untouched, 8, square_all)?;
+        let make = |_, bytes: &mut [u8]| bytes.copy_from_slice(&turn.to_le_bytes());
+        pool.run(1, make, |_, bytes| {
+            if word(bytes) == turn.wrapping_mul(turn) { Ok(()) } else { Err("a wrong square".into()) }
+        })?;
+        pool.end()
+    })
+}
+
+fn warm_ring() -> io::Result<Ring> {
+    Ring::new(Wait::Hybrid)
 }
 
 fn word(bytes: &[u8]) -> u64 {
@@ -77,10 +96,14 @@ struct Pool {
 }
 
 impl Pool {
-    fn new(len: usize, work: fn(&mut [u8])) -> Result<Self, Failure> {
-        let ring = || Ring::new(Wait::Hybrid);
+    fn new(
+        workers: usize,
+        ring: fn() -> io::Result<Ring>,
+        len: usize,
+        work: fn(&mut [u8]),
+    ) -> Result<Self, Failure> {
         let pair = |_| Ok([ring()?, ring()?]);
-        let rings: Vec<[Ring; 2]> = (0..WORKERS).map(pair).collect::<Result<_, Failure>>()?;
+        let rings: Vec<[Ring; 2]> = (0..workers).map(pair).collect::<Result<_, Failure>>()?;
         let mut forks = Vec::new();
         for [there, back] in &rings {
             forks.push(Fork::run(|| {
@@ -105,17 +128,18 @@ impl Pool {
         mut make: impl FnMut(usize, &mut [u8]),
         mut take: impl FnMut(usize, &[u8]) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let window = WORKERS * (BYTES / self.len).clamp(1, WINDOW);
+        let workers = self.rings.len();
+        let window = workers * (BYTES / self.len).clamp(1, WINDOW);
         let mut bytes = vec![0; self.len];
         let mut sent = 0;
         for taken in 0..count {
             while sent < count && sent < taken + window {
                 make(sent, &mut bytes);
-                let [there, _] = &self.rings[sent % WORKERS];
+                let [there, _] = &self.rings[sent % workers];
                 there.write(&bytes);
                 sent += 1;
             }
-            self.rings[taken % WORKERS][1].read(&mut bytes);
+            self.rings[taken % workers][1].read(&mut bytes);
             take(taken, &bytes)?;
         }
         Ok(())

@@ -16,15 +16,25 @@ use rustix::thread::futex;
 /// The words of different writers lie this far apart.
 pub(super) const APART: usize = 128;
 
-/// A shared mapping, zeroed and already faulted in.
+/// A shared mapping, zeroed.
 pub(super) struct Shared {
     base: NonNull<u8>,
     len: usize,
 }
 
 impl Shared {
+    /// One that is already faulted in.
     pub(super) fn new(len: usize) -> io::Result<Self> {
-        let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED | MapFlags::POPULATE);
+        Self::map(len, MapFlags::SHARED | MapFlags::POPULATE)
+    }
+
+    /// One whose pages are faulted in as they are touched: for a short life.
+    pub(super) fn untouched(len: usize) -> io::Result<Self> {
+        Self::map(len, MapFlags::SHARED)
+    }
+
+    fn map(len: usize, flags: MapFlags) -> io::Result<Self> {
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new mapping, at an address that the kernel chooses.
         let base = unsafe { mmap_anonymous(ptr::null_mut(), len, protection, flags)? };
         Ok(Self { base: NonNull::new(base.cast()).expect("a mapping is not at null"), len })

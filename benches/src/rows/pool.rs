@@ -110,6 +110,7 @@ pub(super) fn rows() -> Vec<Row> {
             .against("cpython-spawn", By::Python("pool.py", "spawn"), 10.0),
         Row::times("pool/up-task-down-fork", Mode::Free, "up-fork", 2)
             .against("bound", By::Bound("forks"), 1.0 / 3.0)
+            .beside("bound-with-rings", By::Bound("rings"))
             .against("cpython-fork", pool, 8.0),
         Row::times("pool/replaced", Mode::Free, "replaced-forkserver", 1)
             .within(5_000)
@@ -138,7 +139,10 @@ pub(super) fn rows() -> Vec<Row> {
     }
     let fork = Row::times("pool/up-64-fork", Mode::Free, "up-fork", 64);
     rows.push(
-        fork.against("bound", By::Bound("forks"), 1.0 / 1.3).against("cpython-fork", pool, 3.0).grows(),
+        fork.against("bound", By::Bound("forks"), 1.0 / 1.3)
+            .beside("bound-with-rings", By::Bound("rings"))
+            .against("cpython-fork", pool, 3.0)
+            .grows(),
     );
     rows
 }
