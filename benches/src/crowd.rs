@@ -18,6 +18,10 @@ use crate::kernel::Fork;
 /// process uses its share of them in turn.
 pub const MOST: usize = 64;
 
+/// So many calls each process makes before the clock starts, by its clients in turn, whoever the
+/// contestant is: what is measured is a rate, and not how clients come.
+const WARM: usize = 128;
+
 /// How many clients each of the processes is.
 #[must_use]
 pub fn shares(clients: usize) -> Vec<usize> {
@@ -26,7 +30,8 @@ pub fn shares(clients: usize) -> Vec<usize> {
 }
 
 /// Forks the clients of a server, and says how many calls they make in a second. Each
-/// process makes its share of clients with `connect`, and then `call`s by them in turn.
+/// process makes its share of clients with `connect`, and `call`s by them in turn: to
+/// [warm up](warm_up) first, and when all have, for the job's time.
 ///
 /// # Errors
 /// A process cannot be made, or a client failed.
@@ -43,6 +48,7 @@ pub fn calls_of_forks<C>(
             start = None;
             let clients: Result<Vec<C>, Failure> = (0..share).map(|_| connect()).collect();
             let mut clients = clients.expect("clients");
+            warm_up(&mut clients, &call).expect("a call");
             tell(&result, [0; 16]);
             let _ = read(&started, &mut [0u8]);
             let (count, time) = take_turns(job.budget, &mut clients, &call).expect("a call");
@@ -60,6 +66,21 @@ pub fn calls_of_forks<C>(
     Ok(of_calls(turns?.into_iter().map(|[count, nanos]| (count, Duration::from_nanos(nanos)))))
 }
 
+/// Calls by all clients in turn, so often that a contestant that treats those that call often in
+/// another way does so when the clock starts.
+///
+/// # Errors
+/// Those of the calls.
+pub fn warm_up<C>(
+    clients: &mut [C],
+    call: impl Fn(&mut C, u64) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    for turn in 0..WARM.div_ceil(clients.len().max(1)) {
+        clients.iter_mut().try_for_each(|client| call(client, turn as u64))?;
+    }
+    Ok(())
+}
+
 /// Calls by all clients in turn for so long; how many calls, in which time.
 ///
 /// # Errors
@@ -69,7 +90,6 @@ pub fn take_turns<C>(
     clients: &mut [C],
     call: impl Fn(&mut C, u64) -> Result<(), Failure>,
 ) -> Result<(u64, Duration), Failure> {
-    clients.iter_mut().try_for_each(|client| call(client, 0))?;
     let (begin, mut count) = (Instant::now(), 0);
     while begin.elapsed() < budget {
         for client in &mut *clients {

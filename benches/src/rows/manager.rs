@@ -345,8 +345,10 @@ fn be_clients((address, count, start, question, budget): Orders) -> (u64, Durati
         (manager, dict)
     };
     let mut clients: Vec<(Manager, Dict)> = (0..count).map(connect).collect();
+    let call = |(_, dict): &mut (Manager, Dict), turn| call(&question, dict, turn);
+    crowd::warm_up(&mut clients, call).expect("calls");
     start.wait().expect("nobody died");
-    crowd::take_turns(budget, &mut clients, |(_, dict), turn| call(&question, dict, turn)).expect("calls")
+    crowd::take_turns(budget, &mut clients, call).expect("calls")
 }
 
 fn create(job: &Job) -> Result<Answer, Failure> {
@@ -358,7 +360,7 @@ fn create(job: &Job) -> Result<Answer, Failure> {
 }
 
 fn reachable_by(job: &Job) -> Builder {
-    let builder = Manager::builder().authkey(SECRET);
+    let builder = Manager::builder().authkey(SECRET).register::<Counter>();
     if job.number == TCP { builder.address(Address::tcp("127.0.0.1", 0)) } else { builder }
 }
 
