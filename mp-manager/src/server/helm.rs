@@ -188,7 +188,7 @@ impl Helm {
         }
         self.looks = 0;
         let deadline = if seen == Seen::Nothing {
-            self.hot.cool_all();
+            self.hot.doze();
             server.alarms.next()
         } else {
             self.hot.cool_some();

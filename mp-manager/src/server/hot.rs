@@ -46,6 +46,8 @@ const FRONT: usize = 16;
 const OTHERS: usize = 8;
 /// A ring over which nothing came while the kernel was asked so often is waited for by the kernel.
 const QUIET: u32 = 256;
+/// The same for the times at which the thread was about to sleep.
+const DOZES: u32 = 16;
 /// How long rings over which something came lately are looked at before the thread sleeps.
 const LINGER: Duration = Duration::from_micros(10);
 /// The same for one, if nobody else has anything to say: then the wait is a sleep. A shorter one
@@ -191,10 +193,12 @@ impl Hot {
         }
     }
 
-    /// Leaves all to the kernel; it may sleep.
-    pub(super) fn cool_all(&mut self) {
+    /// The thread may sleep: of all rings the kernel tells too. Those over which something came lately are
+    /// looked at again when it is awake. One process may be several clients, which call in turn: if only the one
+    /// that wakes this thread were looked at, each call would have to.
+    pub(super) fn doze(&mut self) {
         self.wake_all();
-        self.cool(|_| false);
+        self.cool(|ring| ring.is_spoken_over(DOZES));
     }
 
     /// Leaves those to the kernel over which nothing came for a while.
@@ -239,5 +243,33 @@ impl Hot {
         for ring in self.owed.drain(..) {
             ring.pay();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ipc_core::Connection;
+    use ipc_core::link::{RingLink, RingOptions};
+
+    use super::*;
+
+    #[test]
+    fn rings_are_looked_at_after_a_sleep_if_something_came_over_them_lately() {
+        let (mut hot, mut theirs) = (Hot::new(), Vec::new());
+        for session in 0..2 {
+            let (ours, peers) = RingLink::duplex(RingOptions::default()).unwrap();
+            hot.heat(Arc::new(Ring::new(Connection::over(ours), session, session, true, (64, 64))));
+            theirs.push(Connection::<u8, u8>::over(peers));
+        }
+        hot.doze();
+        theirs[1].send(&1).unwrap();
+        let mut taken = Vec::new();
+        assert!(hot.look_once(|ring| {
+            taken.push(ring.session());
+            true
+        }));
+        assert_eq!(taken, [1]);
+        (1..DOZES).for_each(|_| hot.doze());
+        assert!(!hot.look_once(|_| true), "by now it is left to the kernel");
     }
 }

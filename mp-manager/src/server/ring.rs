@@ -49,6 +49,27 @@ pub(super) struct Ring {
 }
 
 impl Ring {
+    pub(super) fn new(
+        link: Connection<u8, u8>,
+        session: u64,
+        number: u64,
+        is_trusted: bool,
+        longest: (usize, u64),
+    ) -> Self {
+        Self {
+            link,
+            session,
+            number,
+            is_trusted,
+            longest,
+            is_used: AtomicBool::new(false),
+            is_hot: AtomicBool::new(false),
+            silences: AtomicU32::new(0),
+            is_owed: AtomicBool::new(false),
+            is_listed: AtomicBool::new(false),
+        }
+    }
+
     pub(super) fn number(&self) -> u64 {
         self.number
     }
@@ -177,18 +198,9 @@ impl Server {
         }
         let (ours, theirs) = RingLink::duplex(RingOptions::default().capacity(CAPACITY))?;
         let theirs = wire::Ring { link: Connection::over(theirs), longest: self.limits.message as u64 };
-        let ring = Ring {
-            link: Connection::over(ours),
-            session: session.id(),
-            number: self.last_ring.fetch_add(1, Ordering::Relaxed),
-            is_trusted: session.is_trusted(),
-            longest: (self.limits.message, longest),
-            is_used: AtomicBool::new(false),
-            is_hot: AtomicBool::new(false),
-            silences: AtomicU32::new(0),
-            is_owed: AtomicBool::new(false),
-            is_listed: AtomicBool::new(false),
-        };
+        let number = self.last_ring.fetch_add(1, Ordering::Relaxed);
+        let longest = (self.limits.message, longest);
+        let ring = Ring::new(Connection::over(ours), session.id(), number, session.is_trusted(), longest);
         Ok((Arc::new(ring), theirs))
     }
 
