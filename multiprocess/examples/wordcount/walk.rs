@@ -61,7 +61,7 @@ impl Found {
         let mut rest = vec![Todo::Directory(path)];
         while let Some(todo) = rest.pop() {
             match todo {
-                Todo::File(path) => match fs::symlink_metadata(&path) {
+                Todo::File(path, metadata) => match metadata {
                     Ok(metadata) => self.add(path, &metadata),
                     Err(error) => self.skipped.push((path, error)),
                 },
@@ -85,24 +85,29 @@ impl Found {
 }
 
 enum Todo {
-    File(PathBuf),
+    File(PathBuf, io::Result<Metadata>),
     Directory(PathBuf),
 }
 
 /// The entries of a directory that are not symbolic links, the last name first.
 fn entries(directory: &Path) -> io::Result<impl Iterator<Item = Todo> + use<>> {
-    let mut entries: Vec<(OsString, bool)> = Vec::new();
+    let mut entries: Vec<(OsString, Option<io::Result<Metadata>>)> = Vec::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let kind = entry.file_type()?;
         if !kind.is_symlink() {
-            entries.push((entry.file_name(), kind.is_dir()));
+            // Asked of the directory that is open: by its path each file would be looked for from the root on.
+            let metadata = (!kind.is_dir()).then(|| entry.metadata());
+            entries.push((entry.file_name(), metadata));
         }
     }
-    entries.sort_unstable_by(|a, b| b.cmp(a));
+    entries.sort_unstable_by(|(a, _), (b, _)| b.cmp(a));
     let directory = directory.to_owned();
-    Ok(entries.into_iter().map(move |(name, is_directory)| {
+    Ok(entries.into_iter().map(move |(name, metadata)| {
         let path = directory.join(name);
-        if is_directory { Todo::Directory(path) } else { Todo::File(path) }
+        match metadata {
+            Some(metadata) => Todo::File(path, metadata),
+            None => Todo::Directory(path),
+        }
     }))
 }
