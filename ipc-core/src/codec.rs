@@ -11,8 +11,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::buffer::Buffer;
+use crate::noted::{Noted, Noting, take_note};
+use crate::plain;
 use crate::wary::{Budget, Wary};
-use crate::{plain, transfer};
 
 /// A value that can travel between processes.
 ///
@@ -65,7 +66,7 @@ impl DecodeError {
 }
 
 fn reason(error: &postcard::Error) -> String {
-    let note = transfer::take_note();
+    let note = take_note();
     match error {
         postcard::Error::SerdeSerCustom | postcard::Error::SerdeDeCustom => {
             note.unwrap_or_else(|| "its own serde implementation refused".to_owned())
@@ -96,8 +97,7 @@ pub(crate) fn encode_into<T: Serialize + ?Sized>(
     value: &T,
     space: &mut [u8],
 ) -> Result<Option<usize>, EncodeError> {
-    transfer::forget_note();
-    match postcard::to_slice(value, space) {
+    match postcard::to_slice(&Noting(value), space) {
         Ok(used) => Ok(Some(used.len())),
         Err(postcard::Error::SerializeBufferFull) => Ok(None),
         Err(error) => Err(EncodeError::from_postcard::<T>(&error)),
@@ -106,8 +106,7 @@ pub(crate) fn encode_into<T: Serialize + ?Sized>(
 
 /// Encodes to the end of `buffer`.
 pub(crate) fn append<T: Serialize + ?Sized>(value: &T, buffer: &mut Buffer) -> Result<(), EncodeError> {
-    transfer::forget_note();
-    postcard::serialize_with_flavor(value, Growing(buffer))
+    postcard::serialize_with_flavor(&Noting(value), Growing(buffer))
         .map_err(|error| EncodeError::from_postcard::<T>(&error))
 }
 
@@ -172,11 +171,10 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, DecodeError
 
 /// Decodes a value from the front of `bytes` and returns the rest.
 pub(crate) fn decode_prefix<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, &[u8]), DecodeError> {
-    transfer::forget_note();
     let budget = Budget::of(bytes.len());
     let mut deserializer = postcard::Deserializer::from_bytes(bytes);
     let value = T::deserialize(Wary::new(&mut deserializer, &budget));
-    let value = value.map_err(|error| DecodeError::new::<T>(reason(&error)))?;
+    let value = value.map_err(|Noted(error)| DecodeError::new::<T>(reason(&error)))?;
     let rest = deserializer.finalize().map_err(|error| DecodeError::new::<T>(reason(&error)))?;
     Ok((value, rest))
 }

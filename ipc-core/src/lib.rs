@@ -58,6 +58,7 @@ mod memory;
 #[cfg(feature = "named")]
 mod named;
 mod names;
+mod noted;
 mod packet;
 mod plain;
 pub mod raw;

@@ -188,10 +188,6 @@ thread_local! {
     // How many of them the code that runs now does not see. Two plain words, because
     // a pool's worker enters and leaves once for each item.
     static FLOOR: Cell<usize> = const { Cell::new(0) };
-    // postcard keeps no error texts, so ours wait here for the codec.
-    static NOTE: RefCell<Option<String>> = const { RefCell::new(None) };
-    // Whether there is one: a plain word again, because each value asks.
-    static NOTED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// This thread's contexts. Code that runs when the thread has ended, as a handler of
@@ -428,39 +424,12 @@ pub fn encoding_message() -> bool {
 const OUTSIDE: &str =
     "a handle, channel end or lock can be serialised only inside a message: send it as a part of the value";
 
-/// The error of a value that refuses an encoding: the format keeps no text of it, and so this one is
-/// remembered for the [`EncodeError`](crate::EncodeError).
+/// The error of a value that refuses an encoding.
 pub fn serialize_error<E: serde::ser::Error>(text: impl Display) -> E {
-    note(&text);
     E::custom(text)
 }
 
-/// The error of a value that refuses a decoding: the format keeps no text of it, and so this one is
-/// remembered for the [`DecodeError`](crate::DecodeError).
+/// The error of a value that refuses a decoding.
 pub fn deserialize_error<E: serde::de::Error>(text: impl Display) -> E {
-    note(&text);
     E::custom(text)
-}
-
-fn note(text: &impl Display) {
-    // Made before: the text is anybody's code. At the thread's end the note is gone, and with it only the
-    // better text.
-    let text = text.to_string();
-    let _ = NOTE.try_with(|note| note.replace(Some(text)));
-    NOTED.set(true);
-}
-
-/// The last remembered text.
-pub(crate) fn take_note() -> Option<String> {
-    NOTED.set(false);
-    NOTE.try_with(RefCell::take).ok().flatten()
-}
-
-/// Forgets a text that is of another encoding or decoding: of one in another format, or of one whose
-/// error nobody has passed on.
-#[inline]
-pub(crate) fn forget_note() {
-    if NOTED.get() {
-        drop(take_note());
-    }
 }

@@ -12,7 +12,7 @@ use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor,
 };
 
-use crate::transfer::deserialize_error;
+use crate::noted::Noted;
 
 /// How many items may come that take no bytes.
 const OF_NO_SIZE: usize = 1 << 20;
@@ -32,7 +32,7 @@ impl Budget {
                 self.0.set(left);
                 Ok(())
             }
-            None => Err(deserialize_error("it says that it has more items than its bytes can hold")),
+            None => Err(E::custom("it says that it has more items than its bytes can hold")),
         }
     }
 }
@@ -67,18 +67,19 @@ impl<'b, T> Wary<'b, T> {
     }
 }
 
-/// What holds no other value is the inner deserializer's alone.
+/// What holds no other value has none to be counted.
 macro_rules! leaves {
     ($($method:ident)*) => {
         $(#[inline]
-        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
-            self.inner.$method(visitor)
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
+            let visitor = self.around(visitor);
+            self.inner.$method(visitor).map_err(Noted)
         })*
     };
 }
 
 impl<'de, D: Deserializer<'de>> Deserializer<'de> for Wary<'_, D> {
-    type Error = D::Error;
+    type Error = Noted<D::Error>;
 
     leaves! {
         deserialize_bool
@@ -89,28 +90,29 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Wary<'_, D> {
         deserialize_unit deserialize_identifier
     }
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
         let visitor = self.counting(visitor);
-        self.inner.deserialize_any(visitor)
+        self.inner.deserialize_any(visitor).map_err(Noted)
     }
 
-    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+    fn deserialize_ignored_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
         let visitor = self.counting(visitor);
-        self.inner.deserialize_ignored_any(visitor)
+        self.inner.deserialize_ignored_any(visitor).map_err(Noted)
     }
 
     #[inline]
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
         let visitor = self.around(visitor);
-        self.inner.deserialize_option(visitor)
+        self.inner.deserialize_option(visitor).map_err(Noted)
     }
 
     fn deserialize_unit_struct<V: Visitor<'de>>(
         self,
         name: &'static str,
         visitor: V,
-    ) -> Result<V::Value, D::Error> {
-        self.inner.deserialize_unit_struct(name, visitor)
+    ) -> Result<V::Value, Self::Error> {
+        let visitor = self.around(visitor);
+        self.inner.deserialize_unit_struct(name, visitor).map_err(Noted)
     }
 
     #[inline]
@@ -118,27 +120,27 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Wary<'_, D> {
         self,
         name: &'static str,
         visitor: V,
-    ) -> Result<V::Value, D::Error> {
+    ) -> Result<V::Value, Self::Error> {
         let visitor = self.around(visitor);
-        self.inner.deserialize_newtype_struct(name, visitor)
+        self.inner.deserialize_newtype_struct(name, visitor).map_err(Noted)
     }
 
     #[inline]
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
         let visitor = self.counting(visitor);
-        self.inner.deserialize_seq(visitor)
+        self.inner.deserialize_seq(visitor).map_err(Noted)
     }
 
     #[inline]
-    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+    fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Self::Error> {
         let visitor = self.counting(visitor);
-        self.inner.deserialize_map(visitor)
+        self.inner.deserialize_map(visitor).map_err(Noted)
     }
 
     #[inline]
-    fn deserialize_tuple<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, D::Error> {
+    fn deserialize_tuple<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Self::Error> {
         let visitor = self.around(visitor);
-        self.inner.deserialize_tuple(len, visitor)
+        self.inner.deserialize_tuple(len, visitor).map_err(Noted)
     }
 
     #[inline]
@@ -147,9 +149,9 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Wary<'_, D> {
         name: &'static str,
         len: usize,
         visitor: V,
-    ) -> Result<V::Value, D::Error> {
+    ) -> Result<V::Value, Self::Error> {
         let visitor = self.around(visitor);
-        self.inner.deserialize_tuple_struct(name, len, visitor)
+        self.inner.deserialize_tuple_struct(name, len, visitor).map_err(Noted)
     }
 
     #[inline]
@@ -158,9 +160,9 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Wary<'_, D> {
         name: &'static str,
         fields: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, D::Error> {
+    ) -> Result<V::Value, Self::Error> {
         let visitor = self.around(visitor);
-        self.inner.deserialize_struct(name, fields, visitor)
+        self.inner.deserialize_struct(name, fields, visitor).map_err(Noted)
     }
 
     #[inline]
@@ -169,9 +171,9 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Wary<'_, D> {
         name: &'static str,
         variants: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, D::Error> {
+    ) -> Result<V::Value, Self::Error> {
         let visitor = self.around(visitor);
-        self.inner.deserialize_enum(name, variants, visitor)
+        self.inner.deserialize_enum(name, variants, visitor).map_err(Noted)
     }
 
     fn is_human_readable(&self) -> bool {
@@ -179,49 +181,68 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Wary<'_, D> {
     }
 }
 
+/// What an inner visitor refuses is noted, and given on as the error of whoever asked.
+macro_rules! visits {
+    ($($method:ident: $type:ty)*) => {
+        $(#[inline]
+        fn $method<E: Error>(self, value: $type) -> Result<V::Value, E> {
+            self.inner.$method::<Noted<E>>(value).map_err(Noted::into_inner)
+        })*
+    };
+}
+
 impl<'de, V: Visitor<'de>> Visitor<'de> for Wary<'_, V> {
     type Value = V::Value;
+
+    visits! {
+        visit_bool: bool
+        visit_i8: i8 visit_i16: i16 visit_i32: i32 visit_i64: i64 visit_i128: i128
+        visit_u8: u8 visit_u16: u16 visit_u32: u32 visit_u64: u64 visit_u128: u128
+        visit_f32: f32 visit_f64: f64 visit_char: char
+        visit_str: &str visit_borrowed_str: &'de str visit_string: String
+        visit_bytes: &[u8] visit_borrowed_bytes: &'de [u8] visit_byte_buf: Vec<u8>
+    }
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.inner.expecting(f)
     }
 
     fn visit_none<E: Error>(self) -> Result<V::Value, E> {
-        self.inner.visit_none()
+        self.inner.visit_none::<Noted<E>>().map_err(Noted::into_inner)
     }
 
     fn visit_unit<E: Error>(self) -> Result<V::Value, E> {
-        self.inner.visit_unit()
+        self.inner.visit_unit::<Noted<E>>().map_err(Noted::into_inner)
     }
 
     #[inline]
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
         let deserializer = self.around(deserializer);
-        self.inner.visit_some(deserializer)
+        self.inner.visit_some(deserializer).map_err(Noted::into_inner)
     }
 
     #[inline]
     fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<V::Value, D::Error> {
         let deserializer = self.around(deserializer);
-        self.inner.visit_newtype_struct(deserializer)
+        self.inner.visit_newtype_struct(deserializer).map_err(Noted::into_inner)
     }
 
     #[inline]
     fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<V::Value, A::Error> {
         let items = self.with(items);
-        self.inner.visit_seq(items)
+        self.inner.visit_seq(items).map_err(Noted::into_inner)
     }
 
     #[inline]
     fn visit_map<A: MapAccess<'de>>(self, items: A) -> Result<V::Value, A::Error> {
         let items = self.with(items);
-        self.inner.visit_map(items)
+        self.inner.visit_map(items).map_err(Noted::into_inner)
     }
 
     #[inline]
     fn visit_enum<A: EnumAccess<'de>>(self, variant: A) -> Result<V::Value, A::Error> {
         let variant = self.around(variant);
-        self.inner.visit_enum(variant)
+        self.inner.visit_enum(variant).map_err(Noted::into_inner)
     }
 }
 
@@ -231,17 +252,20 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Wary<'_, S> {
     #[inline]
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<S::Value, D::Error> {
         let deserializer = self.around(deserializer);
-        self.inner.deserialize(deserializer)
+        self.inner.deserialize(deserializer).map_err(Noted::into_inner)
     }
 }
 
 impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Wary<'_, A> {
-    type Error = A::Error;
+    type Error = Noted<A::Error>;
 
     #[inline]
-    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, Self::Error> {
         let seed = self.around(seed);
-        let item = self.inner.next_element_seed(seed)?;
+        let item = self.inner.next_element_seed(seed).map_err(Noted)?;
         if item.is_some() {
             self.spend()?;
         }
@@ -254,12 +278,12 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Wary<'_, A> {
 }
 
 impl<'de, A: MapAccess<'de>> MapAccess<'de> for Wary<'_, A> {
-    type Error = A::Error;
+    type Error = Noted<A::Error>;
 
     #[inline]
-    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
+    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Self::Error> {
         let seed = self.around(seed);
-        let key = self.inner.next_key_seed(seed)?;
+        let key = self.inner.next_key_seed(seed).map_err(Noted)?;
         if key.is_some() {
             self.spend()?;
         }
@@ -267,9 +291,9 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Wary<'_, A> {
     }
 
     #[inline]
-    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Self::Error> {
         let seed = self.around(seed);
-        self.inner.next_value_seed(seed)
+        self.inner.next_value_seed(seed).map_err(Noted)
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -278,42 +302,45 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Wary<'_, A> {
 }
 
 impl<'de, 'b, A: EnumAccess<'de>> EnumAccess<'de> for Wary<'b, A> {
-    type Error = A::Error;
+    type Error = Noted<A::Error>;
     type Variant = Wary<'b, A::Variant>;
 
     #[inline]
-    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self::Variant), A::Error> {
+    fn variant_seed<S: DeserializeSeed<'de>>(
+        self,
+        seed: S,
+    ) -> Result<(S::Value, Self::Variant), Self::Error> {
         let (seed, budget) = (self.around(seed), self.budget);
-        let (value, variant) = self.inner.variant_seed(seed)?;
+        let (value, variant) = self.inner.variant_seed(seed).map_err(Noted)?;
         Ok((value, Wary::new(variant, budget)))
     }
 }
 
 impl<'de, A: VariantAccess<'de>> VariantAccess<'de> for Wary<'_, A> {
-    type Error = A::Error;
+    type Error = Noted<A::Error>;
 
-    fn unit_variant(self) -> Result<(), A::Error> {
-        self.inner.unit_variant()
+    fn unit_variant(self) -> Result<(), Self::Error> {
+        self.inner.unit_variant().map_err(Noted)
     }
 
     #[inline]
-    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, A::Error> {
+    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Self::Error> {
         let seed = self.around(seed);
-        self.inner.newtype_variant_seed(seed)
+        self.inner.newtype_variant_seed(seed).map_err(Noted)
     }
 
-    fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, A::Error> {
+    fn tuple_variant<V: Visitor<'de>>(self, len: usize, visitor: V) -> Result<V::Value, Self::Error> {
         let visitor = self.around(visitor);
-        self.inner.tuple_variant(len, visitor)
+        self.inner.tuple_variant(len, visitor).map_err(Noted)
     }
 
     fn struct_variant<V: Visitor<'de>>(
         self,
         fields: &'static [&'static str],
         visitor: V,
-    ) -> Result<V::Value, A::Error> {
+    ) -> Result<V::Value, Self::Error> {
         let visitor = self.around(visitor);
-        self.inner.struct_variant(fields, visitor)
+        self.inner.struct_variant(fields, visitor).map_err(Noted)
     }
 }
 

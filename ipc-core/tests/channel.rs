@@ -1,11 +1,14 @@
 //! The typed ends over a ring, between threads.
 
-use std::thread;
+use std::collections::BTreeMap;
 use std::time::Duration;
+use std::{fmt, thread};
 
 use ipc_core::link::{PipeLink, SocketLink};
 use ipc_core::{Connection, Handle, Packet, Receiver, RecvError, SendError, Sender, duplex, pipe, wait};
-use serde::ser::{Error as _, Serialize, SerializeSeq, Serializer};
+use serde::de::{self, Deserializer, Visitor};
+use serde::ser::{Error as _, SerializeSeq, Serializer};
+use serde::{Deserialize, Serialize};
 
 #[test]
 fn values_arrive_in_order() {
@@ -376,13 +379,73 @@ fn an_end_lost_on_its_way_is_closed_though_its_old_place_is_kept() {
     assert!(matches!(rx.recv_timeout(LATE), Err(RecvError::Closed)));
 }
 
+/// Says what it does not like, however deep it stands in a value, and passes on what its parts say.
+#[derive(Debug, PartialEq)]
+struct Even(u32);
+
+impl Serialize for Even {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0 == 5 { Err(S::Error::custom("five is right out")) } else { self.0.serialize(serializer) }
+    }
+}
+
+impl<'de> Deserialize<'de> for Even {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Wanted;
+        impl Visitor<'_> for Wanted {
+            type Value = Even;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an even number")
+            }
+
+            fn visit_u32<E: de::Error>(self, number: u32) -> Result<Even, E> {
+                if number % 2 == 0 { Ok(Even(number)) } else { Err(E::custom(format!("{number} is odd"))) }
+            }
+        }
+        deserializer.deserialize_u32(Wanted).map_err(|error| de::Error::custom(format!("as a pair: {error}")))
+    }
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+enum Holder {
+    Alone(Even),
+    Within { list: Vec<Option<Even>>, map: BTreeMap<String, (Even, u8)> },
+}
+
+#[test]
+fn what_a_value_says_of_its_error_arrives() {
+    let within = |number| Holder::Within {
+        list: vec![None, Some(Even(2))],
+        map: [("key".to_owned(), (Even(number), 1))].into(),
+    };
+    let (tx, rx) = pipe::<Holder>().unwrap();
+    tx.send(&within(4)).unwrap();
+    assert_eq!(rx.recv().unwrap(), within(4));
+    for value in [Holder::Alone(Even(5)), within(5)] {
+        let error = tx.send(&value).unwrap_err().to_string();
+        assert!(error.contains("could not be encoded: five is right out"), "{error}");
+    }
+    for value in [Holder::Alone(Even(7)), within(7)] {
+        tx.send(&value).unwrap();
+        let error = rx.recv().unwrap_err().to_string();
+        assert!(error.contains("could not be decoded as"), "{error}");
+        assert!(error.ends_with("as a pair: 7 is odd"), "{error}");
+    }
+    // What serde says by itself.
+    let mut packet = Packet::new();
+    packet.append(&9u32).unwrap();
+    let error = packet.read::<Holder>().unwrap_err().to_string();
+    assert!(error.ends_with("invalid value: integer `9`, expected variant index 0 <= i < 2"), "{error}");
+}
+
 /// Refuses by itself, or else as a sequence of unknown length in which a value of ours was tried in another
 /// format, and nobody passed its error on.
 struct Refuses(Option<Sender<u64>>);
 
 impl Serialize for Refuses {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Some(sender) = &self.0 else { return Err(S::Error::custom("dropped by the format")) };
+        let Some(sender) = &self.0 else { return Err(S::Error::custom("not today")) };
         let other = ipc_core::outside_messages(|| postcard::to_stdvec(sender));
         assert!(other.is_err());
         serializer.serialize_seq(None)?.end()
@@ -395,7 +458,7 @@ fn the_reason_of_an_error_that_nobody_passed_on_is_not_that_of_the_next() {
     let outside = postcard::to_stdvec(&sender);
     assert!(outside.is_err(), "it stands in no message");
     let own = Packet::new().append(&Refuses(None)).unwrap_err().to_string();
-    assert!(own.ends_with("its own serde implementation refused"), "{own}");
+    assert!(own.ends_with("could not be encoded: not today"), "{own}");
     let unknown = Packet::new().append(&Refuses(Some(sender))).unwrap_err().to_string();
     assert!(unknown.ends_with("a sequence in it does not know its length"), "{unknown}");
     let read = postcard::from_bytes::<Sender<u64>>(&[0; 16]);

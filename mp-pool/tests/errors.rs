@@ -144,7 +144,7 @@ struct Stubborn(bool);
 
 impl Serialize for Stubborn {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.0 { Err(serde::ser::Error::custom("no")) } else { serializer.serialize_bool(false) }
+        if self.0 { Err(serde::ser::Error::custom("too stubborn")) } else { serializer.serialize_bool(false) }
     }
 }
 
@@ -163,12 +163,17 @@ fn every_way_to_fail_is_its_own_error(method: StartMethod) {
     assert_eq!(abort.signal(), Some(6), "{abort}");
     let overflow = fails(dig);
     assert!(overflow.is_stack_overflow(), "{overflow}");
+    let says = |error: &TaskError, text: &str| assert!(error.to_string().contains(text), "{error}");
     let undecodable = pool.apply(|()| Lopsided, ()).unwrap_err();
     assert!(undecodable.is_undecodable(), "{undecodable}");
+    says(&undecodable, "never");
     let bad_argument = pool.apply(|_: Lopsided| (), Lopsided).unwrap_err();
     assert!(bad_argument.is_undecodable(), "{bad_argument}");
+    says(&bad_argument, "never");
     let bad_result = pool.apply(|()| Stubborn(true), ()).unwrap_err();
     assert!(bad_result.is_codec() && !bad_result.is_undecodable(), "{bad_result}");
+    says(&bad_result, "too stubborn");
+    says(&pool.apply(|_: Stubborn| (), Stubborn(true)).unwrap_err(), "too stubborn");
     assert_eq!(pool.map(square, 0..50).unwrap()[7], 49);
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use common::{builder, spawn};
 use ipc_core::raw::{Acquired, Region, RobustMutex, ThreadId};
-use mp_process::{Function, StartMethod, current_process};
+use mp_process::{Function, ProcessError, StartMethod, current_process};
 use mp_testkit::chaos;
 use serde::de::{Deserialize, Deserializer};
 use serde::ser::{Serialize, Serializer};
@@ -23,6 +23,7 @@ common::tests![
     a_payload_thrown_without_the_hook_keeps_its_own_text,
     a_panic_of_the_task_prints_nothing_and_one_of_a_thread_prints,
     a_function_of_a_shared_library_is_an_error_that_says_what_to_do,
+    what_a_value_says_of_its_error_is_told,
     a_stopped_child_with_a_large_argument_holds_nobody_up,
     a_mutex_that_a_child_holds_when_it_is_killed_is_freed,
 ];
@@ -162,14 +163,39 @@ fn a_function_of_a_shared_library_is_an_error_that_says_what_to_do(method: Start
     assert_eq!(child.join().unwrap_err().to_string(), told);
     // What is said next is not of this one.
     let error = spawn(method, |()| RefusesEncoding, ()).unwrap().join().map(drop).unwrap_err();
-    assert!(error.to_string().ends_with("its own serde implementation refused"), "{error}");
+    assert!(error.to_string().ends_with(": not for anybody"), "{error}");
+}
+
+fn what_a_value_says_of_its_error_is_told(method: StartMethod) {
+    let says = |error: ProcessError, text: &str| {
+        assert!(error.is_codec() && error.to_string().ends_with(text), "{error}");
+    };
+    says(spawn(method, |_: RefusesEncoding| (), RefusesEncoding).unwrap_err(), ": not for anybody");
+    says(spawn(method, |()| RefusesEncoding, ()).unwrap().join().map(drop).unwrap_err(), ": not for anybody");
+    let arg = vec![RefusesDecoding];
+    says(spawn(method, |_: Vec<RefusesDecoding>| (), arg).unwrap().join().unwrap_err(), ": not by me");
+    says(spawn(method, |()| RefusesDecoding, ()).unwrap().join().map(drop).unwrap_err(), ": not by me");
+}
+
+struct RefusesDecoding;
+
+impl Serialize for RefusesDecoding {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_unit()
+    }
+}
+
+impl<'de> Deserialize<'de> for RefusesDecoding {
+    fn deserialize<D: Deserializer<'de>>(_deserializer: D) -> Result<Self, D::Error> {
+        Err(serde::de::Error::custom("not by me"))
+    }
 }
 
 struct RefusesEncoding;
 
 impl Serialize for RefusesEncoding {
     fn serialize<S: Serializer>(&self, _serializer: S) -> Result<S::Ok, S::Error> {
-        Err(serde::ser::Error::custom("refused"))
+        Err(serde::ser::Error::custom("not for anybody"))
     }
 }
 

@@ -16,7 +16,7 @@
 //! * [`start_thread`]: a thread of the library's own, of which a fork is told;
 //! * [`hand_over`]: drop what a fork goes on with;
 //! * [`keep_names_by`]: be told of the names that a process makes, to remove them after it;
-//! * [`serialize_error`], [`deserialize_error`]: errors of values, whose text is not lost.
+//! * [`serialize_error`], [`deserialize_error`]: errors of values.
 
 use std::io;
 use std::sync::atomic::AtomicU32;
