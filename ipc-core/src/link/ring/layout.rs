@@ -17,7 +17,7 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::buffer::Buffer;
-use crate::sys::memory::{Mapping, PAGE, Segment};
+use crate::sys::memory::{Mapping, Mirrored, PAGE, Segment};
 use crate::sys::{cpu, process};
 use crate::watch::Name;
 
@@ -173,7 +173,7 @@ impl Senders {
 /// One direction of a ring in this process.
 #[derive(Debug)]
 pub(super) struct Lane {
-    mapping: Mapping,
+    mapping: Mirrored,
     capacity: usize,
 }
 
@@ -183,38 +183,46 @@ impl Lane {
         (PAGE + capacity) * lanes
     }
 
-    /// Maps lane number `index` of a segment made by this process, and signs it.
-    pub(super) fn create(segment: &Segment, index: usize, capacity: usize) -> io::Result<Self> {
-        let lane = Self::map(segment, index, capacity)?;
-        let identity = &lane.header().identity.0;
-        identity.capacity.store(capacity as u64, Ordering::Relaxed);
-        identity.magic.store(MAGIC, Ordering::Release);
-        lane.header().producer.0.cpu.store(cpu::UNKNOWN, Ordering::Relaxed);
-        lane.header().consumer.0.cpu.store(cpu::UNKNOWN, Ordering::Relaxed);
-        Ok(lane)
+    /// Maps the lanes of a segment made by this process, and signs them.
+    pub(super) fn create(segment: &Segment, capacity: usize, lanes: usize) -> io::Result<Vec<Self>> {
+        let lanes = Self::map(segment, capacity, lanes)?;
+        lanes.iter().for_each(Self::sign);
+        Ok(lanes)
     }
 
-    /// Maps lane number `index` of `lanes` in a segment that was received.
-    pub(super) fn open(segment: &Segment, index: usize, lanes: usize) -> io::Result<Self> {
+    fn sign(&self) {
+        let identity = &self.header().identity.0;
+        identity.capacity.store(self.capacity as u64, Ordering::Relaxed);
+        identity.magic.store(MAGIC, Ordering::Release);
+        self.header().producer.0.cpu.store(cpu::UNKNOWN, Ordering::Relaxed);
+        self.header().consumer.0.cpu.store(cpu::UNKNOWN, Ordering::Relaxed);
+    }
+
+    /// Maps the lanes of a segment that was received.
+    pub(super) fn open(segment: &Segment, lanes: usize) -> io::Result<Vec<Self>> {
         let share = segment.len() / lanes.max(1);
         let capacity = share.saturating_sub(PAGE);
         if !capacity.is_power_of_two() || capacity < PAGE || (PAGE + capacity) * lanes != segment.len() {
             return Err(invalid("the shared memory received has not the size of a ring"));
         }
-        let lane = Self::map(segment, index, capacity)?;
-        let identity = &lane.header().identity.0;
-        // ORDERING: pairs with `create`.
-        if identity.magic.load(Ordering::Acquire) != MAGIC
-            || identity.capacity.load(Ordering::Relaxed) != capacity as u64
-        {
-            return Err(invalid("the shared memory received is not a ring of this version"));
+        let lanes = Self::map(segment, capacity, lanes)?;
+        if lanes.iter().all(Self::is_signed) {
+            Ok(lanes)
+        } else {
+            Err(invalid("the shared memory received is not a ring of this version"))
         }
-        Ok(lane)
     }
 
-    fn map(segment: &Segment, index: usize, capacity: usize) -> io::Result<Self> {
-        let mapping = Mapping::mirrored(segment, index * (PAGE + capacity), PAGE, capacity)?;
-        Ok(Self { mapping, capacity })
+    fn is_signed(&self) -> bool {
+        let identity = &self.header().identity.0;
+        // ORDERING: pairs with `sign`.
+        identity.magic.load(Ordering::Acquire) == MAGIC
+            && identity.capacity.load(Ordering::Relaxed) == self.capacity as u64
+    }
+
+    fn map(segment: &Segment, capacity: usize, lanes: usize) -> io::Result<Vec<Self>> {
+        let mappings = Mapping::mirrored(segment, PAGE, capacity, lanes)?;
+        Ok(mappings.into_iter().map(|mapping| Self { mapping, capacity }).collect())
     }
 
     pub(super) fn capacity(&self) -> usize {

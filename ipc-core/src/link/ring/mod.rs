@@ -138,17 +138,15 @@ impl RingLink {
     fn pair(options: RingOptions, lanes: usize, a: Roles, b: Roles) -> io::Result<(Self, Self)> {
         let segment = Segment::create(Lane::segment_len(options.capacity, lanes))?;
         // Both ends are here, and see the same memory: one of them most likely moves soon.
-        let create = |index| Lane::create(&segment, index, options.capacity).map(Arc::new);
-        let made = (0..lanes).map(create).collect::<io::Result<Vec<_>>>()?;
+        let made = shared(Lane::create(&segment, options.capacity, lanes)?);
         let (ours, theirs) = Companion::pair()?;
         let copy = segment.try_clone()?;
-        let lane = |index: usize, _: &Segment| Ok(Arc::clone(&made[index]));
-        Ok((Self::over(segment, ours, a, None, lane)?, Self::over(copy, theirs, b, None, lane)?))
+        Ok((Self::over(segment, ours, a, None, &made), Self::over(copy, theirs, b, None, &made)))
     }
 
     fn new(segment: Segment, companion: Companion, roles: Roles, share: Option<Share>) -> io::Result<Self> {
-        let open = |index, segment: &Segment| Lane::open(segment, index, roles.lanes()).map(Arc::new);
-        Self::over(segment, companion, roles, share, open)
+        let lanes = shared(Lane::open(&segment, roles.lanes())?);
+        Ok(Self::over(segment, companion, roles, share, &lanes))
     }
 
     fn over(
@@ -156,12 +154,12 @@ impl RingLink {
         companion: Companion,
         roles: Roles,
         share: Option<Share>,
-        lane: impl Fn(usize, &Segment) -> io::Result<Arc<Lane>>,
-    ) -> io::Result<Self> {
+        lanes: &[Arc<Lane>],
+    ) -> Self {
         // The first end sends over lane 0, the second over lane 1; one way has only lane 0.
         let index = |is_producer: bool| usize::from(roles.lanes() == 2 && is_producer == roles.second);
-        let outward = roles.sends.then(|| lane(index(true), &segment)).transpose()?;
-        let inward = roles.receives.then(|| lane(index(false), &segment)).transpose()?;
+        let outward = roles.sends.then(|| Arc::clone(&lanes[index(true)]));
+        let inward = roles.receives.then(|| Arc::clone(&lanes[index(false)]));
         let outwards = outward.iter().map(|lane| (Arc::clone(lane), true));
         let inwards = inward.iter().map(|lane| (Arc::clone(lane), false));
         let common = Arc::new(Common::new(companion, outwards.chain(inwards).collect(), share));
@@ -176,7 +174,7 @@ impl RingLink {
             Direction { end, turn }
         });
         common.claim();
-        Ok(Self { segment, common, roles, sending, receiving })
+        Self { segment, common, roles, sending, receiving }
     }
 
     pub(super) fn import(
@@ -197,6 +195,10 @@ impl RingLink {
         link.common.post.put_back(places, handles.collect());
         Ok(link)
     }
+}
+
+fn shared(lanes: Vec<Lane>) -> Vec<Arc<Lane>> {
+    lanes.into_iter().map(Arc::new).collect()
 }
 
 impl RingLink {

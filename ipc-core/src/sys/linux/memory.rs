@@ -10,6 +10,7 @@
 
 use std::io;
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use rustix::fs::{
@@ -126,17 +127,39 @@ impl Mapping {
         Self::map(segment, 0, len, len)
     }
 
-    /// Maps `head` bytes at `offset` and after them the next `data` bytes twice,
-    /// so that a range that runs over the end goes on in the second copy.
-    /// All three numbers are multiples of the page.
-    pub(crate) fn mirrored(segment: &Segment, offset: usize, head: usize, data: usize) -> io::Result<Self> {
+    /// Maps a segment that consists of `count` pieces with `head` bytes and `data` bytes each: of each
+    /// piece the head, and after it the data twice, so that a range that runs over the end goes on in the
+    /// second copy. Both numbers are multiples of the page.
+    pub(crate) fn mirrored(
+        segment: &Segment,
+        head: usize,
+        data: usize,
+        count: usize,
+    ) -> io::Result<Vec<Mirrored>> {
+        let whole = Arc::new(Self::chained(segment, head, data, count)?);
+        let piece = |number: usize| {
+            // SAFETY: so many lie in the mapping one behind the other.
+            let base = unsafe { whole.base.add(number * (head + 2 * data)) };
+            Mirrored { base, _whole: Arc::clone(&whole) }
+        };
+        Ok((0..count).map(piece).collect())
+    }
+
+    /// The pieces of [`mirrored`](Self::mirrored), one behind the other. The second copy of one and the first
+    /// of the next follow each other in the segment too, so they are one area for the kernel, of which each
+    /// fork has to copy one less.
+    fn chained(segment: &Segment, head: usize, data: usize, count: usize) -> io::Result<Self> {
         let once = head + data;
         let mut tries = 1..MIRROR_TRIES;
         loop {
             // The kernel finds a place for all of it; what is behind the first copy is given back.
-            let mut area = Self::map(segment, offset, once, once + data)?;
+            let mut area = Self::map(segment, 0, count * once, count * (once + data))?;
             area.shorten(once)?;
-            match area.map_behind(segment, (offset + head) as u64, data) {
+            let rest = (1..=count).try_for_each(|number| {
+                let next = if number < count { once } else { 0 };
+                area.map_behind(segment, (number * once - data) as u64, data + next)
+            });
+            match rest {
                 Ok(()) => return Ok(area),
                 // Another thread has mapped something there meanwhile, and keeps it.
                 Err(Errno::EXIST) if tries.next().is_some() => {}
@@ -257,6 +280,25 @@ pub(crate) fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
     if got == bytes.len() as isize { Ok(bytes) } else { Err(io::Error::last_os_error()) }
 }
 
+/// A piece of a mapping, which lives as long as any of its pieces.
+#[derive(Debug)]
+pub(crate) struct Mirrored {
+    base: NonNull<u8>,
+    _whole: Arc<Mapping>,
+}
+
+// SAFETY: as for `Mapping`, whose memory it gives out.
+unsafe impl Send for Mirrored {}
+// SAFETY: as above.
+unsafe impl Sync for Mirrored {}
+
+impl Mirrored {
+    /// The first byte; valid for the head and twice the data as long as this value lives.
+    pub(crate) fn base(&self) -> NonNull<u8> {
+        self.base
+    }
+}
+
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: the range was mapped by `map`, and all that was handed out borrows `self`.
@@ -287,14 +329,26 @@ mod tests {
 
     #[test]
     fn the_data_is_there_twice() {
-        let mapping = Mapping::mirrored(&numbered(6), PAGE, PAGE, 4 * PAGE).unwrap();
+        let mapping = Mapping::chained(&numbered(5), PAGE, 4 * PAGE, 1).unwrap();
         assert_eq!(mapping.len, 9 * PAGE);
         assert_eq!(
             [0, 1, 2, 3, 4, 5, 6, 7, 8].map(|page| number(&mapping, page)),
-            [1, 2, 3, 4, 5, 2, 3, 4, 5]
+            [0, 1, 2, 3, 4, 1, 2, 3, 4]
         );
         mapping.copy_in(PAGE, &[77]);
         assert_eq!(number(&mapping, 5), 77);
+    }
+
+    #[test]
+    fn the_pieces_lie_one_behind_the_other() {
+        let segment = numbered(9);
+        let mapping = Mapping::chained(&segment, PAGE, 2 * PAGE, 3).unwrap();
+        let numbers: Vec<u8> = (0..15).map(|page| number(&mapping, page)).collect();
+        assert_eq!(numbers, [0, 1, 2, 1, 2, 3, 4, 5, 4, 5, 6, 7, 8, 7, 8]);
+        let pieces = Mapping::mirrored(&segment, PAGE, 2 * PAGE, 3).unwrap();
+        let distance = |a: usize, b: usize| pieces[b].base().addr().get() - pieces[a].base().addr().get();
+        assert_eq!((pieces.len(), distance(0, 1), distance(1, 2)), (3, 5 * PAGE, 5 * PAGE));
+        assert!(Mapping::mirrored(&segment, PAGE, 2 * PAGE, 4).is_err());
     }
 
     #[test]
@@ -344,7 +398,7 @@ mod tests {
             let mirrors = [(); 2].map(|()| {
                 scope.spawn(move || {
                     for _ in 0..ROUNDS {
-                        let mapping = Mapping::mirrored(segment, 0, PAGE, 4 * PAGE).unwrap();
+                        let mapping = Mapping::chained(segment, PAGE, 4 * PAGE, 1).unwrap();
                         assert_eq!([0, 4, 5, 8].map(|page| number(&mapping, page)), [0, 4, 1, 4]);
                     }
                 })

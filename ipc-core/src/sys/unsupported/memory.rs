@@ -51,10 +51,10 @@ impl Mapping {
 
     pub(crate) fn mirrored(
         _segment: &Segment,
-        _offset: usize,
         _head: usize,
         _data: usize,
-    ) -> io::Result<Self> {
+        _count: usize,
+    ) -> io::Result<Vec<Mirrored>> {
         unsupported()
     }
 
@@ -75,6 +75,15 @@ impl Mapping {
     }
 
     pub(crate) fn counter(&self, _offset: usize) -> &AtomicU64 {
+        match self.0 {}
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Mirrored(Never);
+
+impl Mirrored {
+    pub(crate) fn base(&self) -> NonNull<u8> {
         match self.0 {}
     }
 }
