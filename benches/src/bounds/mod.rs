@@ -4,6 +4,7 @@
 
 mod array;
 mod claims;
+mod duties;
 mod locks;
 mod messages;
 mod queue;
@@ -63,6 +64,7 @@ pub fn about_processes(name: &str, job: &Job) -> Option<Result<Answer, Failure>>
         ("process", "command") => work::command(job),
         ("process", "fork") => work::fork(job),
         ("process", "fork-with-value") => work::fork_with_value(job),
+        ("process", "fork-with-duties") => duties::fork(job),
         ("process", "zygote") => work::zygote(job),
         _ => return None,
     })

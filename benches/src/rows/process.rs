@@ -37,6 +37,7 @@ pub(super) fn rows() -> Vec<Row> {
         row("fork", FORK)
             .against("bound", By::Bound("fork"), 1.0 / 1.5)
             .beside("bound-with-value", By::Bound("fork-with-value"))
+            .beside("bound-with-duties", By::Bound("fork-with-duties"))
             .against("cpython", By::Python("process.py", "fork"), 8.0),
         large("spawn", SPAWN).beside("ours-small", By::Ourselves("process", SPAWN)),
         large("forkserver", FORK_SERVER)
