@@ -400,7 +400,11 @@ impl<'de> Deserialize<'de> for Even {
             }
 
             fn visit_u32<E: de::Error>(self, number: u32) -> Result<Even, E> {
-                if number % 2 == 0 { Ok(Even(number)) } else { Err(E::custom(format!("{number} is odd"))) }
+                if number.is_multiple_of(2) {
+                    Ok(Even(number))
+                } else {
+                    Err(E::custom(format!("{number} is odd")))
+                }
             }
         }
         deserializer.deserialize_u32(Wanted).map_err(|error| de::Error::custom(format!("as a pair: {error}")))
