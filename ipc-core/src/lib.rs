@@ -80,8 +80,8 @@ pub use codec::{DecodeError, EncodeError, Message};
 pub use error::{ExportError, RecvError, SendError};
 pub use items::{Reader, Writer, skip_item};
 pub use listener::{
-    AcceptError, Accepted, Address, AddressError, AuthKey, BindError, ConnectError, ConnectOptions, Listener,
-    ListenerOptions, connect, connect_link, connect_link_with,
+    AcceptError, Accepted, Address, AddressError, AuthKey, BindError, ConnectError, ConnectOptions, Greeted,
+    Listener, ListenerOptions, connect, connect_link, connect_link_with,
 };
 pub use memory::SharedMemory;
 #[cfg(feature = "named")]

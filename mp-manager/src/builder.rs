@@ -18,8 +18,8 @@ use crate::durable::{self, Opened, StateError, StoredKind};
 use crate::error::{Fault, Kind, ManagerError};
 use crate::hosted::{Made, Make, Object};
 use crate::manager::{Manager, ServerProcess};
-use crate::server::{Limits, Server};
-use crate::wire::{Access, Bytes, Key};
+use crate::server::{self, Limits, Server};
+use crate::wire::{Access, Bytes, Key, VERSION, Welcome};
 
 /// Sets what a server is to be; made by [`Manager::builder`].
 pub struct Builder {
@@ -337,12 +337,15 @@ fn await_start(
 }
 
 fn open(
-    access: Access,
+    mut access: Access,
     limits: Limits,
     registered: HashMap<&'static str, Make>,
     state: Option<Opened>,
 ) -> Result<Arc<Server>, ManagerError> {
-    let mut options = ListenerOptions::new().max_message(limits.message).backlog(1024).max_handshakes(256);
+    access.epoch = server::random().map_err(Kind::System)?;
+    let welcome = Welcome { version: VERSION, epoch: access.epoch, is_full: false };
+    let options = ListenerOptions::new().max_message(limits.message).backlog(1024).max_handshakes(256);
+    let mut options = options.word(welcome.word());
     if let Some(key) = access.authkey() {
         options = options.authkey(key.clone());
     }

@@ -1,5 +1,8 @@
 //! What clients and servers say to each other.
 //!
+//! A server says who it is while the connection is made: its [`Welcome`] is its listener's word. So a
+//! client's first message is its first request.
+//!
 //! A request is a [`Head`] and, for some, arguments behind it. An answer is what
 //! its kind says, with a [`Tail`] at the end that is read first: which objects
 //! stand in a value is known only once it is written.
@@ -24,7 +27,7 @@ use crate::error::FaultKind;
 use crate::lease::Lease;
 
 /// What this version speaks.
-pub(crate) const VERSION: u16 = 1;
+pub(crate) const VERSION: u16 = 2;
 
 /// How a request begins.
 #[derive(Debug, Serialize, Deserialize)]
@@ -36,10 +39,6 @@ pub(crate) struct Head {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Request {
-    /// The first one. Answered by [`Welcome`].
-    Hello {
-        version: u16,
-    },
     /// Runs a method; its arguments follow.
     Call {
         object: u64,
@@ -104,7 +103,7 @@ pub(crate) enum Request {
     /// The client comes back when the connection is cut: answered by [`Ticket`]. What it sends from
     /// now on is counted.
     Last,
-    /// The first one of a connection in the place of one that was cut; `heard` messages came over
+    /// The very first one of a connection in the place of one that was cut; `heard` messages came over
     /// that. Answered by [`Resumed`].
     Resume {
         version: u16,
@@ -146,9 +145,35 @@ pub(crate) struct Patience {
     pub(crate) hear: u64,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+/// What a server says of itself to those who connect, before they say anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Welcome {
+    pub(crate) version: u16,
     pub(crate) epoch: u128,
+    /// There are as many clients as may be.
+    pub(crate) is_full: bool,
+}
+
+impl Welcome {
+    /// As a listener's word.
+    pub(crate) fn word(self) -> [u8; 32] {
+        let mut word = [0; 32];
+        word[..2].copy_from_slice(&self.version.to_le_bytes());
+        word[2] = u8::from(self.is_full);
+        word[16..].copy_from_slice(&self.epoch.to_le_bytes());
+        word
+    }
+
+    /// Read again.
+    pub(crate) fn of(word: &[u8; 32]) -> Self {
+        let mut epoch = [0; 16];
+        epoch.copy_from_slice(&word[16..]);
+        Self {
+            version: u16::from_le_bytes([word[0], word[1]]),
+            epoch: u128::from_le_bytes(epoch),
+            is_full: word[2] != 0,
+        }
+    }
 }
 
 /// How an answer ends.
@@ -202,6 +227,9 @@ pub(crate) struct Ring {
     /// The longest request that the server takes.
     pub(crate) longest: u64,
 }
+
+/// Why one more client is turned away.
+pub(crate) const FULL: &str = "as many clients are connected as may be: see `Builder::max_clients`";
 
 /// A client that has said nothing over its ring for so long does not use it any more.
 pub(crate) const RING_UNUSED: Duration = Duration::from_secs(5);

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ipc_core::{Address, ConnectOptions, Packet, connect_link};
+use ipc_core::{Address, ConnectOptions, Listener, ListenerOptions, Packet, connect_link};
 use mp_manager::{Manager, ManagerError, ManagerServer};
 use mp_testkit::chaos::Rng;
 use mp_testkit::harness::{Suite, soak_time};
@@ -17,9 +17,10 @@ fn main() -> ExitCode {
         silence_before_the_handshake,
         connections_cut_after_each_byte,
         a_client_of_another_version,
+        a_listener_that_is_no_manager_of_ours,
         noise_after_the_handshake,
         changed_requests,
-        requests_before_hello,
+        one_that_comes_back_in_the_middle,
         numbers_of_others_objects,
     ];
     Suite::new(trials).warm_up(warm_up).run()
@@ -95,7 +96,10 @@ fn connect_and_cut(server: &Address, to_server: u64, to_client: u64) -> Result<M
                 }
             });
         });
-        Manager::connect(&address, "key")
+        // The first call may go with a key that is proven, and be cut.
+        let manager = Manager::connect(&address, "key")?;
+        manager.object_count()?;
+        Ok(manager)
     })
 }
 
@@ -105,9 +109,9 @@ fn connections_cut_after_each_byte() {
     let server = builder.max_clients(2).grace(Duration::from_secs(60)).serve().unwrap();
     let manager = Manager::connect(server.address(), "key").unwrap();
     let list = manager.list_from(&[1]).unwrap();
-    // Two greetings, a proof or a verdict with one, and a frame of the shortest length.
-    let cuts = (0..56 + 32 + 64).map(|bytes| (bytes, u64::MAX));
-    for (to_server, to_client) in cuts.chain((0..56 + 33 + 64).map(|bytes| (u64::MAX, bytes))) {
+    // Each way a greeting, its end, a proof, and a frame of the shortest length.
+    let cuts = (0..56 + 32 + 32 + 64).map(|bytes| (bytes, u64::MAX));
+    for (to_server, to_client) in cuts.chain((0..56 + 32 + 32 + 64).map(|bytes| (u64::MAX, bytes))) {
         let error = connect_and_cut(server.address(), to_server, to_client).unwrap_err();
         // One before it may not be noticed to have gone yet.
         assert!(error.is_gone() || error.is_busy(), "{to_server} {to_client}: {error}");
@@ -125,9 +129,6 @@ fn options() -> ConnectOptions {
     ConnectOptions::new().authkey("key".into())
 }
 
-/// A hello, as clients say it: call 1, request 0, the version.
-const HELLO: [u8; 3] = [1, 0, 1];
-
 fn packet(bytes: &[u8]) -> Packet {
     let mut packet = Packet::new();
     packet.extend_bytes(bytes);
@@ -143,7 +144,6 @@ fn noise_after_the_handshake() {
     let begun = Instant::now();
     while begun.elapsed() < soak_time() {
         let link = connect_link(server.address(), options()).unwrap();
-        let _ = link.send(&mut packet(&HELLO), None);
         for _ in 0..rng.below(8) {
             if link.send(&mut packet(&noise(&mut rng, 200)), None).is_err() {
                 break;
@@ -156,7 +156,7 @@ fn noise_after_the_handshake() {
 }
 
 /// All but what adopts a name that is not theirs.
-const KINDS: [u8; 19] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 17, 18, 19, 20];
+const KINDS: [u8; 20] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 15, 16, 17, 18, 19, 20];
 
 /// Requests that begin as real ones do: each kind, with arguments of noise.
 fn changed_requests() {
@@ -167,8 +167,7 @@ fn changed_requests() {
     let begun = Instant::now();
     while begun.elapsed() < soak_time() {
         let link = connect_link(server.address(), options()).unwrap();
-        link.send(&mut packet(&HELLO), None).unwrap();
-        for call in 2..20 {
+        for call in 1..20 {
             // Not a call, a publication or a release of what is not theirs: those are allowed.
             let mut bytes =
                 vec![call, KINDS[rng.below(KINDS.len())], rng.below(40) as u8, rng.below(3) as u8];
@@ -183,41 +182,56 @@ fn changed_requests() {
     server_lives(&manager);
 }
 
-fn requests_before_hello() {
+/// Who comes back says so first, and one of another version is told so.
+const RESUME: u8 = 17;
+
+/// A count, and then the claim of one whose connection was cut.
+fn one_that_comes_back_in_the_middle() {
     let (server, manager) = tcp_server();
     let link = connect_link(server.address(), options()).unwrap();
-    // A count, without a hello.
-    link.send(&mut packet(&[1, 11]), None).unwrap();
-    let mut answer = Packet::new();
     let deadline = Instant::now().checked_add(Duration::from_secs(20));
-    assert!(matches!(link.recv(&mut answer, deadline), Err(ipc_core::RecvError::Closed)));
+    link.send(&mut packet(&[1, 9]), None).unwrap();
+    link.recv(&mut Packet::new(), deadline).unwrap();
+    link.send(&mut packet(&[&[2, RESUME, 2][..], &[0; 4]].concat()), None).unwrap();
+    assert!(matches!(link.recv(&mut Packet::new(), deadline), Err(ipc_core::RecvError::Closed)));
     server_lives(&manager);
 }
 
 /// A program that was made with another version is told so.
 fn a_client_of_another_version() {
     let (server, manager) = tcp_server();
-    for version in [0, 2, 100] {
+    for version in [0, 1, 100] {
         let link = connect_link(server.address(), options()).unwrap();
-        link.send(&mut packet(&[1, 0, version]), None).unwrap();
+        link.send(&mut packet(&[&[1, RESUME, version][..], &[0; 4]].concat()), None).unwrap();
         let (mut answer, mut end) = (Packet::new(), Packet::new());
         let deadline = Instant::now().checked_add(Duration::from_secs(20));
         link.recv(&mut answer, deadline).unwrap();
         let text = String::from_utf8_lossy(answer.bytes()).into_owned();
-        assert!(text.contains(&format!("version 1 of its protocol, and the client {version}")), "{text}");
+        assert!(text.contains(&format!("version 2 of its protocol, and the client {version}")), "{text}");
         assert!(matches!(link.recv(&mut end, deadline), Err(ipc_core::RecvError::Closed)));
     }
     server_lives(&manager);
+}
+
+/// Something else with the same key, and a manager that was made with another version.
+fn a_listener_that_is_no_manager_of_ours() {
+    let mut word = [0; 32];
+    for (version, why) in [(0, "no manager"), (1, "speaks version 1"), (3, "speaks version 3")] {
+        word[0] = version;
+        let listening = ListenerOptions::new().authkey("key".into()).word(word);
+        let listener = Listener::bind_with(&Address::auto().unwrap(), listening).unwrap();
+        let error = Manager::connect(listener.address(), "key").unwrap_err();
+        assert!(error.to_string().contains(why), "{error}");
+    }
 }
 
 fn numbers_of_others_objects() {
     let (server, manager) = tcp_server();
     let list = manager.list_from(&[1]).unwrap();
     let link = connect_link(server.address(), options()).unwrap();
-    link.send(&mut packet(&HELLO), None).unwrap();
     // Releases of references that this client never had.
     for object in 0..100 {
-        link.send(&mut packet(&[0, 3, object]), None).unwrap();
+        link.send(&mut packet(&[0, 2, object]), None).unwrap();
     }
     thread::sleep(Duration::from_millis(20));
     assert_eq!(list.to_vec().unwrap(), [1]);

@@ -34,12 +34,6 @@ impl TcpLink {
         Self { framed: Framed::limited(stream, limits), foreign: !trusted }
     }
 
-    /// What goes out before the first message, and with it.
-    pub(crate) fn begins_with(mut self, preface: Vec<u8>) -> Self {
-        self.framed = self.framed.begins_with(preface);
-        self
-    }
-
     /// Says that the peer is a process of this program's tree.
     #[must_use]
     pub fn trust_peer(mut self) -> Self {

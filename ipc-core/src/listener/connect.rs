@@ -46,21 +46,30 @@ pub fn connect<A: Message, B: Message>(
 /// # Errors
 /// As [`connect`].
 pub fn connect_link(address: &Address, options: ConnectOptions) -> Result<Box<dyn Link>, ConnectError> {
-    connect_and_say(address, options, &[])
+    Ok(connect_and_say(address, options, &[])?.link)
 }
 
-/// As [`connect_link`], and sends a first message, without handles, that the other side answers: it goes
-/// with the last of the handshake, so the listener's side need not be waited for once more. It goes before
-/// the listener has proven that it has the key; that it proves with its first message, which this waits for
-/// and leaves to be received.
+/// A link to a listener, and what that says of itself.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Greeted {
+    /// A [`SocketLink`], or a [`TcpLink`].
+    pub link: Box<dyn Link>,
+    /// As [`ListenerOptions::word`](crate::ListenerOptions::word) has it.
+    pub word: [u8; 32],
+}
+
+/// As [`connect_link`], and tells what the listener says of itself. If there is a first message, without
+/// handles, it goes with the last of the handshake, to a listener that has proven the key.
 ///
 /// # Errors
 /// As [`connect_link`]; [`ConnectError::Io`] if the message cannot be sent.
 pub fn connect_link_with(
     address: &Address,
     options: ConnectOptions,
-    first: &mut Packet,
-) -> Result<Box<dyn Link>, ConnectError> {
+    first: Option<&mut Packet>,
+) -> Result<Greeted, ConnectError> {
+    let Some(first) = first else { return connect_and_say(address, options, &[]) };
     if first.handle_count() > 0 || first.moves_ends() {
         let why = "a first message has no handles";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, why).into());
@@ -73,7 +82,7 @@ fn connect_and_say(
     address: &Address,
     options: ConnectOptions,
     first: &[u8],
-) -> Result<Box<dyn Link>, ConnectError> {
+) -> Result<Greeted, ConnectError> {
     if options.trust_peer && options.authkey.as_ref().is_none_or(|key| key.is_empty()) {
         return Err(ConnectError::NothingToTrust);
     }
@@ -83,12 +92,13 @@ fn connect_and_say(
         check_user(&stream)?;
     }
     let terms = Terms { authkey: options.authkey.as_ref(), max_message: options.max_message };
-    let limits = introduce(&stream, &terms, deadline, first)?;
-    Ok(if address.is_local() {
+    let (limits, word) = introduce(&stream, &terms, deadline, first)?;
+    let link: Box<dyn Link> = if address.is_local() {
         Box::new(SocketLink::connected(stream, options.trust_peer, limits))
     } else {
         Box::new(TcpLink::connected(stream, options.trust_peer, limits))
-    })
+    };
+    Ok(Greeted { link, word })
 }
 
 /// A name without a file may be taken by anybody once its listener has gone.

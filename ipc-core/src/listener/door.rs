@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::auth::WORD;
 use super::handshake::{Reception, Step, Terms};
 use super::{Accepted, ListenerOptions};
 use crate::deadline;
@@ -40,6 +41,8 @@ pub(super) struct Door {
     /// The listener is closed. A fork may have a copy of the other end of `calls`, and then
     /// that one does not end.
     pub(super) is_over: Arc<AtomicBool>,
+    /// What the listener says of itself.
+    pub(super) word: Arc<Mutex<[u8; WORD]>>,
 }
 
 /// A client that has not yet said who it is.
@@ -125,9 +128,10 @@ impl Door {
 
     /// Goes on with one, as far as that is possible without waiting; none if it is let in, or put out.
     fn hear_one(&self, mut visitor: Visitor) -> Option<Visitor> {
-        match visitor.reception.step(&visitor.caller.stream, &self.terms()) {
+        let word = *self.word.lock().unwrap_or_else(PoisonError::into_inner);
+        match visitor.reception.step(&visitor.caller.stream, &self.terms(), &word) {
             Step::Waiting => return Some(visitor),
-            Step::Done(limits, preface) => self.let_in(visitor.caller, limits, preface),
+            Step::Done(limits) => self.let_in(visitor.caller, limits),
             Step::Out => {}
         }
         None
@@ -174,11 +178,11 @@ impl Door {
         self.options.anyone || caller.process.is_none_or(|process| is_known(process.user))
     }
 
-    fn let_in(&self, caller: Caller, limits: Limits, preface: Vec<u8>) {
+    fn let_in(&self, caller: Caller, limits: Limits) {
         let trusted = self.options.trust_peers;
         let link: Box<dyn Link> = match caller.address {
-            None => Box::new(SocketLink::connected(caller.stream, trusted, limits).begins_with(preface)),
-            Some(_) => Box::new(TcpLink::connected(caller.stream, trusted, limits).begins_with(preface)),
+            None => Box::new(SocketLink::connected(caller.stream, trusted, limits)),
+            Some(_) => Box::new(TcpLink::connected(caller.stream, trusted, limits)),
         };
         let process = caller.process.map(|process| process.process);
         lock(&self.queue).push_back(Accepted { link, process, address: caller.address });

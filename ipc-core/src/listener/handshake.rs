@@ -1,23 +1,22 @@
 //! How a connection begins: both sides greet, and prove the key if there is one.
 //!
 //! ```text
-//! client                              server
-//!   greeting            ->
-//!                       <-            greeting
-//!   with a key: proof   ->
-//!                       <-            verdict, proof
+//! client                                     server
+//!   greeting, with a key: proof of it  ->
+//!                                      <-    greeting, word, with a key: proof of all that
+//!   with a key: proof of all that      ->
 //! ```
 //!
-//! A client that has something to say at once sends it behind its proof, and its greeting tells of
-//! that: then verdict and proof go out with the first message to it, so that it wakes up once for
-//! both. A verdict that refuses always goes at once.
+//! A client's first message goes right behind its last word. The word is what the listener says of
+//! itself to those who have the key. Who is turned away hears the greeting alone, which says why:
+//! another version, a key on one side only, or the wrong one.
 //!
-//! No message is longer than [`HELLO`], and nothing is read beyond it. The server
-//! never waits: a client that is slow is looked at again when more has come.
+//! Nothing is read beyond what this says. The server never waits: a client that is slow is looked at
+//! again when more has come.
 
 use std::time::{Duration, Instant};
 
-use super::auth::{AuthKey, Greetings, HELLO, Hello, MAGIC, Proof, REFUSED, Role, VERDICT, WELCOME};
+use super::auth::{AuthKey, Greetings, HELLO, Hello, MAGIC, PROOF, Role, WORD};
 use super::error::ConnectError;
 use crate::link::Limits;
 use crate::sys::cpu;
@@ -37,7 +36,7 @@ pub(super) struct Terms<'a> {
 /// The server's side of one handshake, as far as it has come.
 #[derive(Debug)]
 pub(super) struct Reception {
-    inbox: [u8; HELLO],
+    inbox: [u8; HELLO + PROOF],
     filled: usize,
     /// Both greetings, once they are said.
     said: Option<Greetings>,
@@ -48,89 +47,112 @@ pub(super) struct Reception {
 pub(super) enum Step {
     /// The client owes us more.
     Waiting,
-    /// It is let in. What is still to be said to it goes before the first message.
-    Done(Limits, Vec<u8>),
+    /// It is let in.
+    Done(Limits),
     /// It is not one of ours, or has gone.
     Out,
 }
 
 impl Reception {
     pub(super) fn new() -> Self {
-        Self { inbox: [0; HELLO], filled: 0, said: None }
+        Self { inbox: [0; HELLO + PROOF], filled: 0, said: None }
     }
 
-    /// Goes on as far as it can without waiting.
-    pub(super) fn step(&mut self, stream: &Stream, terms: &Terms<'_>) -> Step {
+    /// Goes on as far as it can without waiting. `word` is what the listener says of itself.
+    pub(super) fn step(&mut self, stream: &Stream, terms: &Terms<'_>, word: &[u8; WORD]) -> Step {
         loop {
-            let owed = if self.said.is_none() { HELLO } else { size_of::<Proof>() };
-            if self.filled < owed {
-                match read_some(stream, &mut self.inbox[self.filled..owed]) {
-                    Ok(Some(count @ 1..)) => self.filled += count,
-                    Ok(None) => return Step::Waiting,
-                    _ => return Step::Out,
+            let owed = self.owed(terms);
+            match read_some(stream, &mut self.inbox[self.filled..owed]) {
+                Ok(Some(count @ 1..)) => self.filled += count,
+                Ok(None) => return Step::Waiting,
+                _ => return Step::Out,
+            }
+            if self.said.is_some() {
+                if self.filled == owed {
+                    return self.judge(terms);
                 }
-            }
-            if self.is_nonsense() {
-                return Step::Out;
-            }
-            if self.filled == owed {
-                self.filled = 0;
+            } else if let Some(step) = self.meet(stream, terms, word) {
                 // What comes next is an answer to what was just said.
-                return self.answer(stream, terms);
+                return step;
             }
         }
     }
 
-    /// Told by its first bytes, so that what is not a client goes at once.
-    fn is_nonsense(&self) -> bool {
-        let known = self.filled.min(MAGIC.len());
-        self.said.is_none() && self.inbox[..known] != MAGIC[..known]
-    }
-
-    fn answer(&mut self, stream: &Stream, terms: &Terms<'_>) -> Step {
-        match self.said.take() {
-            None => self.greet(stream, terms),
-            Some(said) => self.judge(stream, terms, &said),
+    /// So long is what comes next from a client that is to be let in.
+    fn owed(&self, terms: &Terms<'_>) -> usize {
+        match (&self.said, terms.authkey) {
+            (Some(_), _) => PROOF,
+            (None, Some(_)) => HELLO + PROOF,
+            (None, None) => HELLO,
         }
     }
 
-    fn greet(&mut self, stream: &Stream, terms: &Terms<'_>) -> Step {
-        let Ok(server) = Hello::write(terms.authkey.is_some(), false, terms.max_message) else {
-            return Step::Out;
+    /// Looks at as much of a greeting as has come; `None` if there is to be more.
+    fn meet(&mut self, stream: &Stream, terms: &Terms<'_>, word: &[u8; WORD]) -> Option<Step> {
+        let said = &self.inbox[..self.filled];
+        // Told by its first bytes, so that what is not a client goes at once.
+        let known = said.len().min(MAGIC.len());
+        if said[..known] != MAGIC[..known] {
+            return Some(Step::Out);
+        }
+        let hello = Hello::read(said)?;
+        if !hello.is_known_version() || hello.has_key != terms.authkey.is_some() {
+            return Some(turn_away(stream, terms, false));
+        }
+        if said.len() < self.owed(terms) {
+            return None;
+        }
+        Some(self.greet(stream, terms, word, &hello).unwrap_or(Step::Out))
+    }
+
+    fn greet(
+        &mut self,
+        stream: &Stream,
+        terms: &Terms<'_>,
+        word: &[u8; WORD],
+        hello: &Hello,
+    ) -> Option<Step> {
+        let mut server = [0; HELLO + WORD];
+        server[..HELLO].copy_from_slice(&terms.greeting(false).ok()?);
+        server[HELLO..].copy_from_slice(word);
+        let Some(key) = terms.authkey else {
+            return say(stream, &server).then(|| Step::Done(terms.limits(hello)));
         };
-        let Some(hello) = Hello::read(&self.inbox) else { return Step::Out };
-        // Also said to a client that is turned away, so that it knows why.
-        let is_said = say(stream, &server);
-        if !is_said || !hello.is_known_version() || hello.has_key != terms.authkey.is_some() {
-            return Step::Out;
+        let (greeting, proof) = self.inbox.split_at(HELLO);
+        if !key.accepts(Role::Caller, [greeting, &[]], proof) {
+            return Some(turn_away(stream, terms, true));
         }
-        if terms.authkey.is_none() {
-            return Step::Done(terms.limits(&hello), Vec::new());
-        }
-        self.said = Some(Greetings { client: self.inbox, server });
-        Step::Waiting
+        let said = Greetings { client: self.inbox, server };
+        let is_said = say(stream, &[&server[..], &key.proof(Role::Server, said.words())].concat());
+        (self.said, self.filled) = (Some(said), 0);
+        is_said.then_some(Step::Waiting)
     }
 
-    fn judge(&self, stream: &Stream, terms: &Terms<'_>, said: &Greetings) -> Step {
-        let Some(hello) = Hello::read(&said.client) else { return Step::Out };
-        let proof = self.inbox.first_chunk();
-        let (Some(key), Some(proof)) = (terms.authkey, proof) else { return Step::Out };
-        let mut verdict = [0; VERDICT];
-        if !key.accepts(Role::Client, said, proof) {
-            verdict[0] = REFUSED;
-            say(stream, &verdict);
-            return Step::Out;
+    fn judge(&self, terms: &Terms<'_>) -> Step {
+        let (Some(said), Some(key)) = (&self.said, terms.authkey) else { return Step::Out };
+        let is_right = key.accepts(Role::Client, said.words(), &self.inbox[..PROOF]);
+        match Hello::read(&said.client) {
+            Some(hello) if is_right => Step::Done(terms.limits(&hello)),
+            _ => Step::Out,
         }
-        verdict[0] = WELCOME;
-        verdict[1..].copy_from_slice(&key.proof(Role::Server, said));
-        if hello.speaks {
-            return Step::Done(terms.limits(&hello), verdict.to_vec());
-        }
-        if say(stream, &verdict) { Step::Done(terms.limits(&hello), Vec::new()) } else { Step::Out }
     }
 }
 
+/// Tells a client why it is not let in.
+fn turn_away(stream: &Stream, terms: &Terms<'_>, refuses: bool) -> Step {
+    // What lies there unread when the socket is closed might keep it from being heard.
+    let _ = read_some(stream, &mut [0; PROOF]);
+    if let Ok(greeting) = terms.greeting(refuses) {
+        say(stream, &greeting);
+    }
+    Step::Out
+}
+
 impl Terms<'_> {
+    fn greeting(&self, refuses: bool) -> std::io::Result<[u8; HELLO]> {
+        Hello::write(self.authkey.is_some(), refuses, self.max_message)
+    }
+
     fn limits(&self, peer: &Hello) -> Limits {
         Limits { receives: self.max_message as u64, sends: peer.max_message }
     }
@@ -146,47 +168,59 @@ fn read_some(stream: &Stream, into: &mut [u8]) -> std::io::Result<Option<usize>>
     stream.try_read(into, &mut Vec::new(), &mut false)
 }
 
-/// The client's side, from its greeting to the listener's last word. `first` is what the client
-/// says behind its own.
+/// The client's side, from its greeting to its last word, behind which goes what it has to say `first`;
+/// the listener's word.
 pub(super) fn introduce(
     stream: &Stream,
     terms: &Terms<'_>,
     deadline: Option<Instant>,
     first: &[u8],
-) -> Result<Limits, ConnectError> {
-    let client = Hello::write(terms.authkey.is_some(), !first.is_empty(), terms.max_message)?;
-    tell(stream, &client)?;
-    let mut server = [0; HELLO];
-    hear(stream, &mut server, &MAGIC, deadline)?;
-    let hello = Hello::read(&server).ok_or(ConnectError::NotAListener)?;
-    if !hello.is_known_version() {
-        return Err(ConnectError::Version(hello.version));
+) -> Result<(Limits, [u8; WORD]), ConnectError> {
+    let mut client = [0; HELLO + PROOF];
+    client[..HELLO].copy_from_slice(&terms.greeting(false)?);
+    let mut answer = [0; HELLO + WORD + PROOF];
+    let last_word = match terms.authkey {
+        None => {
+            tell(stream, &client[..HELLO])?;
+            hear(stream, &mut answer[..HELLO + WORD], terms, deadline)?;
+            first.to_vec()
+        }
+        Some(key) => {
+            let proof = key.proof(Role::Caller, [&client[..HELLO], &[]]);
+            client[HELLO..].copy_from_slice(&proof);
+            tell(stream, &client)?;
+            hear(stream, &mut answer, terms, deadline)?;
+            let (server, proof) = answer.split_first_chunk().ok_or(ConnectError::NotAListener)?;
+            let said = Greetings { client, server: *server };
+            if !key.accepts(Role::Server, said.words(), proof) {
+                return Err(ConnectError::Impostor);
+            }
+            [&key.proof(Role::Client, said.words()), first].concat()
+        }
+    };
+    if !last_word.is_empty() {
+        tell(stream, &last_word)?;
     }
-    match (terms.authkey, hello.has_key) {
-        (None, false) if first.is_empty() => {}
-        (None, false) => tell(stream, first)?,
-        (None, true) => return Err(ConnectError::KeyMissing),
-        (Some(_), false) => return Err(ConnectError::KeyUnexpected),
-        (Some(key), true) => prove(stream, key, &Greetings { client, server }, deadline, first)?,
-    }
-    Ok(terms.limits(&hello))
+    let hello = Hello::read(&answer).ok_or(ConnectError::NotAListener)?;
+    let word = answer[HELLO..].first_chunk().ok_or(ConnectError::NotAListener)?;
+    Ok((terms.limits(&hello), *word))
 }
 
-fn prove(
-    stream: &Stream,
-    key: &AuthKey,
-    said: &Greetings,
-    deadline: Option<Instant>,
-    first: &[u8],
-) -> Result<(), ConnectError> {
-    tell(stream, &[&key.proof(Role::Client, said), first].concat())?;
-    let mut verdict = [0; VERDICT];
-    hear(stream, &mut verdict, &[], deadline)?;
-    let proof: &Proof = verdict[1..].first_chunk().ok_or(ConnectError::Impostor)?;
-    match verdict[0] {
-        WELCOME if key.accepts(Role::Server, said, proof) => Ok(()),
-        WELCOME => Err(ConnectError::Impostor),
-        _ => Err(ConnectError::WrongKey),
+/// What there is to say against a listener whose answer begins with this.
+fn objection(said: &[u8], terms: &Terms<'_>) -> Option<ConnectError> {
+    let known = said.len().min(MAGIC.len());
+    if said[..known] != MAGIC[..known] {
+        return Some(ConnectError::NotAListener);
+    }
+    let hello = Hello::read(said)?;
+    if !hello.is_known_version() {
+        return Some(ConnectError::Version(hello.version));
+    }
+    match (terms.authkey.is_some(), hello.has_key) {
+        (false, true) => Some(ConnectError::KeyMissing),
+        (true, false) => Some(ConnectError::KeyUnexpected),
+        _ if hello.refuses => Some(ConnectError::WrongKey),
+        _ => None,
     }
 }
 
@@ -194,11 +228,11 @@ fn tell(stream: &Stream, bytes: &[u8]) -> Result<(), ConnectError> {
     if say(stream, bytes) { Ok(()) } else { Err(ConnectError::Closed) }
 }
 
-/// Reads all of `into`, which must begin with `magic`.
+/// Reads all of `into`, or as much as says why there will be no more.
 fn hear(
     stream: &Stream,
     into: &mut [u8],
-    magic: &[u8],
+    terms: &Terms<'_>,
     deadline: Option<Instant>,
 ) -> Result<(), ConnectError> {
     let mut filled = 0;
@@ -220,9 +254,8 @@ fn hear(
             None if !poll_one(stream.readable(), deadline)? => return Err(ConnectError::Timeout),
             None => {}
         }
-        let known = filled.min(magic.len());
-        if into[..known] != magic[..known] {
-            return Err(ConnectError::NotAListener);
+        if let Some(error) = objection(&into[..filled], terms) {
+            return Err(error);
         }
     }
     Ok(())

@@ -30,7 +30,7 @@ mod options;
 pub(crate) use address::{AUTOMATIC_FILE, is_automatic};
 pub use address::{Address, AddressError};
 pub use auth::AuthKey;
-pub use connect::{connect, connect_link, connect_link_with};
+pub use connect::{Greeted, connect, connect_link, connect_link_with};
 pub use error::{AcceptError, BindError, ConnectError};
 pub use options::{ConnectOptions, ListenerOptions};
 
@@ -68,6 +68,7 @@ pub struct Listener {
     thread: Mutex<Option<(Stream, JoinHandle<()>)>>,
     backlog: usize,
     is_over: Arc<AtomicBool>,
+    word: Arc<Mutex<[u8; auth::WORD]>>,
     owner: u32,
 }
 
@@ -148,6 +149,7 @@ impl Listener {
         let (calls, call) = Stream::pipe_pair()?;
         let backlog = options.backlog;
         let is_over = Arc::new(AtomicBool::new(false));
+        let word = Arc::new(Mutex::new(options.word));
         let door = door::Door {
             listening: Arc::clone(&listening),
             options,
@@ -155,6 +157,7 @@ impl Listener {
             bell: ring,
             queue: Arc::clone(&queue),
             is_over: Arc::clone(&is_over),
+            word: Arc::clone(&word),
         };
         let thread = std::thread::Builder::new().name("ipc-core-door".into());
         let thread = raw::start_thread(thread, || door.keep())?;
@@ -166,6 +169,7 @@ impl Listener {
             thread: Mutex::new(Some((call, thread))),
             backlog,
             is_over,
+            word,
             owner: process::current_id(),
         })
     }
@@ -174,6 +178,11 @@ impl Listener {
     #[must_use]
     pub fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// What it says of itself to those who connect from now on: see [`ListenerOptions::word`].
+    pub fn set_word(&self, word: [u8; 32]) {
+        *self.word.lock().unwrap_or_else(PoisonError::into_inner) = word;
     }
 
     /// Waits for the next client that is let in: sends `A` to it, receives `B`.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::AuthKey;
+use super::auth::WORD;
 
 /// Messages longer than this are refused unless the options say otherwise.
 const MAX_MESSAGE: usize = 256 << 20;
@@ -29,6 +30,7 @@ pub struct ListenerOptions {
     pub(super) max_message: usize,
     pub(super) anyone: bool,
     pub(super) trust_peers: bool,
+    pub(super) word: [u8; WORD],
 }
 
 impl Default for ListenerOptions {
@@ -41,6 +43,7 @@ impl Default for ListenerOptions {
             max_message: MAX_MESSAGE,
             anyone: false,
             trust_peers: false,
+            word: [0; WORD],
         }
     }
 }
@@ -88,6 +91,15 @@ impl ListenerOptions {
     #[must_use]
     pub fn max_message(mut self, len: usize) -> Self {
         self.max_message = len;
+        self
+    }
+
+    /// What the listener says of itself to clients while they connect: see
+    /// [`connect_link_with`](crate::connect_link_with). With a key only those hear it who have that.
+    /// Zeros unless chosen.
+    #[must_use]
+    pub fn word(mut self, word: [u8; 32]) -> Self {
+        self.word = word;
         self
     }
 

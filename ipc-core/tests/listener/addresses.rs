@@ -106,7 +106,9 @@ pub(crate) fn names_of_other_systems() -> Outcome {
         typed.map_err(of_connecting),
         connect_link(&pipe, ConnectOptions::new()).map(drop).map_err(of_connecting),
         connect_link(&pipe, patient).map(drop).map_err(of_connecting),
-        connect_link_with(&pipe, ConnectOptions::new(), &mut Packet::new()).map(drop).map_err(of_connecting),
+        connect_link_with(&pipe, ConnectOptions::new(), Some(&mut Packet::new()))
+            .map(drop)
+            .map_err(of_connecting),
     ];
     for result in refused {
         let (kind, text) = result.unwrap_err();

@@ -8,13 +8,15 @@ use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use ipc_core::{Address, ConnectError, ConnectOptions, Listener, ListenerOptions, Packet, connect_link_with};
+use ipc_core::{
+    Address, ConnectError, ConnectOptions, Listener, ListenerOptions, Packet, RecvError, connect_link_with,
+};
 
 use crate::{LATE, Outcome, SOON, bound, bound_tcp, key, talks};
 
 const HELLO: usize = 56;
 const PROOF: usize = 32;
-const VERDICT: usize = 33;
+const WORD: usize = 32;
 
 /// One side of a relay.
 trait Line: Read + Write + Send + Sync + Sized {
@@ -77,7 +79,17 @@ fn say_hello(listener: &Listener, fate: Fate, options: ConnectOptions) -> Option
     let mut first = Packet::new();
     first.append(&1).unwrap();
     let options = options.authkey(key("cut"));
-    let connect = |address: Address| connect_link_with(&address, options, &mut first).err();
+    let deadline = Instant::now().checked_add(if fate.is_cut { LATE } else { SOON });
+    // Whose proof does not come to the listener is not answered.
+    let connect = |address: Address| match connect_link_with(&address, options, Some(&mut first)) {
+        Err(error) => Some(error),
+        Ok(greeted) => match greeted.link.recv(&mut Packet::new(), deadline).err()? {
+            RecvError::Closed | RecvError::Cut => Some(ConnectError::Closed),
+            RecvError::Timeout => Some(ConnectError::Timeout),
+            RecvError::Io(error) => Some(error.into()),
+            error => panic!("{error}"),
+        },
+    };
     match listener.address() {
         Address::Tcp { host, port } => {
             let relay = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -114,8 +126,8 @@ fn listeners() -> Result<[Listener; 2], Box<dyn std::error::Error>> {
 
 fn fates(is_cut: bool, step: usize) -> impl Iterator<Item = Fate> {
     let all = usize::MAX;
-    let up = (0..HELLO + PROOF).step_by(step).map(move |bytes| (bytes, all));
-    let down = (0..HELLO + VERDICT).step_by(step).map(move |bytes| (all, bytes));
+    let up = (0..HELLO + PROOF + PROOF).step_by(step).map(move |bytes| (bytes, all));
+    let down = (0..HELLO + WORD + PROOF).step_by(step).map(move |bytes| (all, bytes));
     up.chain(down).map(move |(to_listener, to_client)| Fate { to_listener, to_client, is_cut })
 }
 
@@ -166,17 +178,15 @@ pub(crate) fn a_listener_that_reflects() -> Outcome {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let (mut client, _) = relay.accept().unwrap();
-            let (mut hello, mut proof) = ([0; HELLO], [0; PROOF]);
-            client.read_exact(&mut hello).unwrap();
-            client.write_all(&hello).unwrap();
-            client.read_exact(&mut proof).unwrap();
-            client.write_all(&[&[1], &proof[..]].concat()).unwrap();
+            let mut said = [0; HELLO + PROOF];
+            client.read_exact(&mut said).unwrap();
+            client.write_all(&[&said, &said[HELLO..]].concat()).unwrap();
             let _ = client.read_to_end(&mut Vec::new());
         });
         let mut first = Packet::new();
         first.append(&1).unwrap();
         let options = ConnectOptions::new().authkey(key("k")).timeout(LATE);
-        let result = connect_link_with(&address, options, &mut first);
+        let result = connect_link_with(&address, options, Some(&mut first));
         assert!(matches!(result, Err(ConnectError::Impostor)), "{result:?}");
     });
     Ok(())

@@ -1,14 +1,15 @@
-//! A first message that goes with the client's proof, and the listener's proof that comes with the answer.
+//! A first message that goes with the client's proof, and the word that comes with the listener's.
 
+use std::io::{Read, Write};
 use std::time::Instant;
 
 use ipc_core::link::Link;
 use ipc_core::{
-    ConnectError, ConnectOptions, Connection, Listener, ListenerOptions, Message, Packet, Sender,
-    connect_link_with, pipe,
+    AcceptError, ConnectError, ConnectOptions, Greeted, Listener, ListenerOptions, Message, Packet,
+    RecvError, connect_link_with, pipe,
 };
 
-use crate::{LATE, Outcome, SOON, bound, bound_tcp, key};
+use crate::{LATE, Outcome, SOON, bare, bound, bound_tcp, greeting, key};
 
 const SECRET: &str = "first";
 
@@ -23,9 +24,9 @@ fn packet(value: impl Message) -> Packet {
     packet
 }
 
-fn say_hello(listener: &Listener, secret: &str) -> Result<Box<dyn Link>, ConnectError> {
+fn say_hello(listener: &Listener, secret: &str) -> Result<Greeted, ConnectError> {
     let options = ConnectOptions::new().authkey(key(secret)).timeout(LATE);
-    connect_link_with(listener.address(), options, &mut packet(1))
+    connect_link_with(listener.address(), options, Some(&mut packet(1)))
 }
 
 fn take_hello(listener: &Listener) -> Result<Box<dyn Link>, Box<dyn std::error::Error>> {
@@ -40,83 +41,65 @@ fn receive<T: Message>(link: &dyn Link) -> Result<T, Box<dyn std::error::Error>>
     Ok(packet.read()?)
 }
 
-pub(crate) fn is_answered_with_the_proof() -> Outcome {
+pub(crate) fn goes_with_the_proof() -> Outcome {
     for listener in listeners()? {
-        std::thread::scope(|scope| -> Outcome {
-            let client = scope.spawn(|| say_hello(&listener, SECRET));
-            let server = take_hello(&listener)?;
-            std::thread::sleep(SOON);
-            assert!(!client.is_finished(), "nothing was proven to it");
-            server.send(&mut packet(2), None)?;
-            server.send(&mut packet(3), None)?;
-            let client = client.join().unwrap()?;
-            assert_eq!((receive::<i32>(&*client)?, receive::<i32>(&*client)?), (2, 3));
-            client.send(&mut packet(4), None)?;
-            assert_eq!(receive::<i32>(&*server)?, 4);
-            Ok(())
-        })?;
+        // Nobody has accepted anything: it is a thread of the listener's that has proven the key.
+        let client = say_hello(&listener, SECRET)?.link;
+        let server = take_hello(&listener)?;
+        server.send(&mut packet(2), None)?;
+        assert_eq!(receive::<i32>(&*client)?, 2);
+        client.send(&mut packet(4), None)?;
+        assert_eq!(receive::<i32>(&*server)?, 4);
     }
     Ok(())
 }
 
 pub(crate) fn a_listener_that_ends_instead() -> Outcome {
     for listener in listeners()? {
-        std::thread::scope(|scope| -> Outcome {
-            let client = scope.spawn(|| say_hello(&listener, SECRET));
-            drop(take_hello(&listener)?);
-            let result = client.join().unwrap();
-            assert!(matches!(result, Err(ConnectError::Closed | ConnectError::Io(_))), "{result:?}");
-            Ok(())
-        })?;
+        let client = say_hello(&listener, SECRET)?.link;
+        drop(take_hello(&listener)?);
+        let result = client.recv(&mut Packet::new(), Instant::now().checked_add(LATE));
+        assert!(matches!(result, Err(RecvError::Closed)), "{result:?}");
     }
     Ok(())
 }
 
-pub(crate) fn a_listener_that_is_silent() -> Outcome {
-    for listener in listeners()? {
-        let options = ConnectOptions::new().authkey(key(SECRET)).timeout(SOON);
-        let result = connect_link_with(listener.address(), options, &mut packet(1));
-        assert!(matches!(result, Err(ConnectError::Timeout)), "{result:?}");
-    }
-    Ok(())
-}
-
-pub(crate) fn the_proof_goes_before_handles_and_before_the_link_leaves() -> Outcome {
+pub(crate) fn has_no_handles() -> Outcome {
     let [listener, _] = listeners()?;
-    let ways: [fn(Box<dyn Link>) -> Outcome; 3] = [
-        |server| {
-            let (tx, rx) = pipe::<u8>()?;
-            server.send(&mut packet(tx), None)?;
-            assert_eq!(rx.recv_timeout(LATE)?, 7);
-            Ok(())
-        },
-        |server| {
-            let (tx, rx) = pipe::<Connection<Sender<u8>, u8>>()?;
-            tx.send(&Connection::over(server))?;
-            let (to_client, rx_there) = pipe::<u8>()?;
-            rx.recv_timeout(LATE)?.send(&to_client)?;
-            assert_eq!(rx_there.recv_timeout(LATE)?, 7);
-            Ok(())
-        },
-        |server| {
-            server.flush(Instant::now().checked_add(LATE))?;
-            std::thread::sleep(SOON);
-            let (tx, rx) = pipe::<u8>()?;
-            server.send(&mut packet(tx), None)?;
-            assert_eq!(rx.recv_timeout(LATE)?, 7);
-            Ok(())
-        },
-    ];
-    for way in ways {
-        std::thread::scope(|scope| -> Outcome {
-            let client = scope.spawn(|| {
-                let client = say_hello(&listener, SECRET).unwrap();
-                receive::<Sender<u8>>(&*client).unwrap().send(&7).unwrap();
-            });
-            way(take_hello(&listener)?)?;
-            client.join().unwrap();
-            Ok(())
-        })?;
+    let (tx, _rx) = pipe::<u8>()?;
+    let options = ConnectOptions::new().authkey(key(SECRET)).timeout(LATE);
+    let result = connect_link_with(listener.address(), options, Some(&mut packet(tx)));
+    assert!(matches!(result, Err(ConnectError::Io(_))), "{result:?}");
+    assert!(matches!(listener.accept_timeout::<(), ()>(SOON), Err(AcceptError::Timeout)));
+    Ok(())
+}
+
+pub(crate) fn the_word_is_for_those_with_the_key() -> Outcome {
+    let word: [u8; 32] = std::array::from_fn(|place| place as u8 + 1);
+    for (has_key, options) in
+        [(true, ListenerOptions::new().authkey(key(SECRET))), (false, ListenerOptions::new())]
+    {
+        let listener = bound(options.word(word))?;
+        let options = || ConnectOptions::new().timeout(LATE);
+        let keyed = || if has_key { options().authkey(key(SECRET)) } else { options() };
+        assert_eq!(connect_link_with(listener.address(), keyed(), None)?.word, word);
+        listener.set_word([7; 32]);
+        assert_eq!(connect_link_with(listener.address(), keyed(), None)?.word, [7; 32]);
+        let mut stranger = bare(listener.address())?;
+        let mut said = greeting();
+        if has_key {
+            said[9] = 1;
+            said.extend([0; 32]);
+        }
+        stranger.write_all(&said)?;
+        let mut heard = vec![0; if has_key { 56 } else { 88 }];
+        stranger.read_exact(&mut heard)?;
+        assert_eq!(heard.ends_with(&[7; 32]), !has_key);
+        let mut more = Vec::new();
+        if has_key {
+            stranger.read_to_end(&mut more)?;
+        }
+        assert_eq!(more, [], "it is told more than that it is refused");
     }
     Ok(())
 }

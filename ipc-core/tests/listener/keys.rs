@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::time::Instant;
 
 use ipc_core::{
-    AcceptError, BindError, ConnectError, ConnectOptions, ListenerOptions, Packet, connect_link,
+    AcceptError, Address, BindError, ConnectError, ConnectOptions, ListenerOptions, Packet, connect_link,
     decoding_from_own_tree,
 };
 use serde::{Deserialize, Serialize};
@@ -53,21 +53,57 @@ pub(crate) fn the_network_asks_for_one() -> Outcome {
     bound_tcp(ListenerOptions::new().anyone()).map(drop)
 }
 
-/// Who answers with the bytes that the listener sent has proven nothing.
+/// Who answers with the bytes that the listener sent has proven nothing, and hears nothing that was made of the key.
 pub(crate) fn a_thief_without_the_key() -> Outcome {
     let listener = bound(ListenerOptions::new().authkey(key("k")))?;
-    let mut thief = bare(listener.address())?;
-    let mut said = greeting();
-    said[9] = 1;
-    thief.write_all(&said)?;
-    let mut heard = [0; 56];
-    thief.read_exact(&mut heard)?;
-    thief.write_all(&heard[24..])?;
-    let mut verdict = Vec::new();
-    thief.read_to_end(&mut verdict)?;
-    assert_eq!(verdict, [0; 33], "refused, and told nothing");
+    for proof in [[0; 32], [7; 32]] {
+        let mut thief = bare(listener.address())?;
+        let mut said = greeting();
+        said[9] = 1;
+        said.extend(proof);
+        thief.write_all(&said)?;
+        let mut heard = Vec::new();
+        thief.read_to_end(&mut heard)?;
+        assert_eq!((heard.len(), heard[9]), (56, 3), "refused, and told nothing");
+        let mut late = bare(listener.address())?;
+        late.write_all(&said[..56])?;
+        late.write_all(&heard[24..])?;
+        heard.clear();
+        late.read_to_end(&mut heard)?;
+        assert_eq!((heard.len(), heard[9]), (56, 3), "refused, and told nothing");
+    }
     assert!(matches!(listener.try_accept::<(), ()>(), Err(AcceptError::Timeout)));
     Ok(())
+}
+
+/// The greeting of one who has the key is of no use to whoever has heard it.
+pub(crate) fn one_who_says_again_what_a_client_said() -> Outcome {
+    let ear = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let deaf = Address::tcp("127.0.0.1", ear.local_addr()?.port());
+    let mut said = [0; 88];
+    std::thread::scope(|scope| -> Outcome {
+        let client =
+            scope.spawn(|| connect_link(&deaf, ConnectOptions::new().authkey(key("k")).timeout(LATE)));
+        ear.accept()?.0.read_exact(&mut said)?;
+        assert!(client.join().unwrap().is_err());
+        Ok(())
+    })?;
+    let listener = bound(ListenerOptions::new().authkey(key("k")))?;
+    let mut replies: Vec<[u8; 120]> = Vec::new();
+    for proof in 0..3 {
+        let mut thief = bare(listener.address())?;
+        thief.write_all(&said)?;
+        let mut heard = [0; 120];
+        thief.read_exact(&mut heard)?;
+        // The listener's own proof, the caller's, and the one that the listener gave before.
+        let proofs = [&heard[88..], &said[56..], replies.first().map_or(&[0; 32], |reply| &reply[88..])];
+        thief.write_all(proofs[proof])?;
+        assert_eq!(thief.read(&mut [0])?, 0, "it is let in");
+        replies.push(heard);
+    }
+    assert!(replies[0][88..] != replies[1][88..], "a proof given twice");
+    assert!(matches!(listener.try_accept::<(), ()>(), Err(AcceptError::Timeout)));
+    talks(&listener, ConnectOptions::new().authkey(key("k")))
 }
 
 /// Says whether it was decoded as a word of this program's tree.

@@ -47,11 +47,13 @@ fn main() -> ExitCode {
         keys::an_empty_one_is_a_key,
         keys::the_network_asks_for_one,
         keys::a_thief_without_the_key,
+        keys::one_who_says_again_what_a_client_said,
+        peers::another_version,
         keys::trust_follows_a_proof,
-        first::is_answered_with_the_proof,
+        first::goes_with_the_proof,
         first::a_listener_that_ends_instead,
-        first::a_listener_that_is_silent,
-        first::the_proof_goes_before_handles_and_before_the_link_leaves,
+        first::has_no_handles,
+        first::the_word_is_for_those_with_the_key,
         first::a_wrong_key_is_told_at_once,
         cuts::after_each_byte,
         cuts::silent_after_some_bytes,
@@ -154,7 +156,7 @@ fn within(stream: UnixStream) -> std::io::Result<UnixStream> {
 
 /// A greeting as a client without a key says it.
 fn greeting() -> Vec<u8> {
-    let mut greeting = b"ipc-core\x01".to_vec();
+    let mut greeting = b"ipc-core\x02".to_vec();
     greeting.resize(16, 0);
     greeting.extend_from_slice(&u64::MAX.to_le_bytes());
     greeting.extend_from_slice(&[7; 32]);

@@ -70,6 +70,41 @@ pub(crate) fn nonsense_instead_of_a_greeting() -> Outcome {
     talks(&listener, ConnectOptions::new())
 }
 
+/// Each side tells the other one its version, by the bytes that are the same in all.
+pub(crate) fn another_version() -> Outcome {
+    for options in [ListenerOptions::new(), ListenerOptions::new().authkey(key("k"))] {
+        let listener = bound(options)?;
+        for version in [0, 1, 3, 255] {
+            let mut client = bare(listener.address())?;
+            let mut said = greeting();
+            said[8] = version;
+            client.write_all(&said)?;
+            let mut heard = Vec::new();
+            client.read_to_end(&mut heard)?;
+            assert_eq!((heard.len(), &heard[..9]), (56, &b"ipc-core\x02"[..]));
+        }
+        assert!(matches!(listener.accept_timeout::<(), ()>(SOON), Err(AcceptError::Timeout)));
+    }
+    let older = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let address = Address::tcp("127.0.0.1", older.local_addr()?.port());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for has_key in [0, 1] {
+                let (mut client, _) = older.accept().unwrap();
+                client.read_exact(&mut [0; 56]).unwrap();
+                let mut said = greeting();
+                (said[8], said[9]) = (1, has_key);
+                client.write_all(&said).unwrap();
+            }
+        });
+        for options in [ConnectOptions::new(), ConnectOptions::new().authkey(key("k"))] {
+            let result = ipc_core::connect_link(&address, options.timeout(LATE));
+            assert!(matches!(result, Err(ConnectError::Version(1))), "{result:?}");
+        }
+    });
+    Ok(())
+}
+
 pub(crate) fn a_greeting_bit_by_bit() -> Outcome {
     let listener = bound(ListenerOptions::new())?;
     let mut client = bare(listener.address())?;
@@ -77,7 +112,7 @@ pub(crate) fn a_greeting_bit_by_bit() -> Outcome {
         client.write_all(&[byte])?;
         std::thread::sleep(Duration::from_millis(1));
     }
-    let mut heard = [0; 56];
+    let mut heard = [0; 88];
     client.read_exact(&mut heard)?;
     let _: Talk = listener.accept_timeout(LATE)?;
     Ok(())
@@ -100,7 +135,7 @@ pub(crate) fn a_huge_frame() -> Outcome {
     let listener = bound(ListenerOptions::new().max_message(1000))?;
     let mut client = bare(listener.address())?;
     client.write_all(&greeting())?;
-    client.read_exact(&mut [0; 56])?;
+    client.read_exact(&mut [0; 88])?;
     let server: Talk = listener.accept_timeout(LATE)?;
     client.write_all(b"mpf2\0\0\0\0")?;
     client.write_all(&(1u64 << 40).to_le_bytes())?;

@@ -65,8 +65,9 @@ impl Client {
         let epoch = self.access.epoch;
         let mut first =
             request(1, Request::Resume { version: VERSION, epoch, ticket, heard }).map_err(Kind::Encode)?;
-        let link = connect_link_with(&self.access.address, options(&self.access, time), &mut first);
-        let link = link.map_err(Kind::Connect)?;
+        let options = options(&self.access, time);
+        let greeted = connect_link_with(&self.access.address, options, Some(&mut first));
+        let link = greeted.map_err(Kind::Connect)?.link;
         let mut answer = Packet::new();
         link.recv(&mut answer, deadline)
             .map_err(|_| Kind::Gone("the connection was cut again".to_owned()))?;

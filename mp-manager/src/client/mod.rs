@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 
 use ipc_core::link::Outgoing;
 use ipc_core::raw::fork_generation;
-use ipc_core::{ConnectOptions, EncodeError, Handle, Packet, RecvError, connect_link_with};
+use ipc_core::{ConnectOptions, EncodeError, Greeted, Handle, Packet, RecvError, connect_link_with};
 
 use crate::batch::Gathered;
 use crate::context;
-use crate::error::{Kind, ManagerError};
+use crate::error::{FaultKind, Kind, ManagerError};
 use crate::lease::{Lease, Route};
 use crate::object_ref::Reply;
-use crate::wire::{Access, AnswerKind, Patience, Request, Tail, VERSION, Welcome, request};
+use crate::wire::{Access, AnswerKind, FULL, Patience, Request, Tail, VERSION, Welcome, request};
 
 mod fast;
 mod keeper;
@@ -76,26 +76,18 @@ impl Client {
 
     /// Connects to the manager at the address, whichever it is.
     pub(crate) fn connect(mut access: Access, timeout: Duration) -> Result<Arc<Self>, ManagerError> {
-        let came = Instant::now();
-        let begun = Begun { call: 1, object: 0 };
-        let mut hello = request(begun.call, Request::Hello { version: VERSION }).map_err(Kind::Encode)?;
-        let link = connect_link_with(&access.address, options(&access, timeout), &mut hello);
-        let link = link.map_err(Kind::Connect)?;
-        let line = Line::over(link);
-        let mut client = Self {
-            access: access.clone(),
+        let greeted = connect_link_with(&access.address, options(&access, timeout), None);
+        let greeted = greeted.map_err(Kind::Connect)?;
+        access.epoch = welcomed(&greeted)?.epoch;
+        let line = Line::over(greeted.link);
+        let client = Arc::new(Self {
+            access,
             waiting: Waiting::over(&line),
             line,
             unsent: Mutex::default(),
-            last_call: AtomicU64::new(begun.call),
+            last_call: AtomicU64::new(0),
             generation: fork_generation(),
-        };
-        client.waiting.enter(begun.call)?;
-        let (mut answer, _) = client.finish(begun, timeout.saturating_sub(came.elapsed()))?;
-        let welcome: Welcome = answer.read_item().map_err(Kind::Decode)?;
-        access.epoch = welcome.epoch;
-        client.access = access;
-        let client = Arc::new(client);
+        });
         let mut known = lock(&KNOWN);
         known.retain(|_, client| client.strong_count() > 0);
         known.insert((client.generation, client.access.epoch), Arc::downgrade(&client));
@@ -398,6 +390,24 @@ impl Client {
         Ok(Lease::counted(Route::Client(Arc::clone(self)), object))
     }
 }
+
+/// What a manager says of itself, if this client can talk to it and there is room for one more.
+fn welcomed(greeted: &Greeted) -> Result<Welcome, ManagerError> {
+    let welcome = Welcome::of(&greeted.word);
+    match welcome {
+        Welcome { version: VERSION, is_full: false, .. } => Ok(welcome),
+        Welcome { version: VERSION, .. } => Err(FaultKind::Busy(FULL.to_owned()).into()),
+        Welcome { version: 0, .. } => Err(FaultKind::Refused(NO_MANAGER.to_owned()).into()),
+        Welcome { version, .. } => {
+            let why = format!(
+                "the manager speaks version {version} of its protocol, and this client {VERSION}: build both with one"
+            );
+            Err(FaultKind::Refused(why).into())
+        }
+    }
+}
+
+const NO_MANAGER: &str = "what listens there is no manager, though it has the same key";
 
 fn options(access: &Access, timeout: Duration) -> ConnectOptions {
     let options = ConnectOptions::new().timeout(timeout).max_message(LONGEST);

@@ -27,7 +27,7 @@ pub(crate) enum Alarm {
     Hold,
     /// A client whose connection was cut has not come back.
     Grace { session: u64, turn: u64 },
-    /// A client beyond those that may be connected has not said hello, and is told nothing.
+    /// A client beyond those that may be connected has asked nothing, and is told nothing.
     Surplus { session: u64 },
 }
 

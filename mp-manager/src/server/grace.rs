@@ -166,7 +166,6 @@ mod tests {
     /// One that lasts, and its ticket.
     fn lasting(server: &ManagerServer) -> (Box<dyn Link>, Ticket) {
         let link = connect(server);
-        ask(&link, 1, Request::Hello { version: VERSION }).unwrap();
         let (mut answer, tail) = ask(&link, 2, Request::Last).unwrap();
         assert_eq!(tail.kind, AnswerKind::Ticket);
         (link, answer.read_item().unwrap())

@@ -21,13 +21,15 @@ use super::work::Work;
 use super::{Server, crew};
 use crate::client::lock;
 use crate::error::FaultKind;
-use crate::wire::{Head, RING_IDLE, Request};
+use crate::wire::{Head, RING_IDLE, Request, VERSION, Welcome};
 
 /// What the thread at the helm has before it.
 pub(super) struct Helm {
     /// All that is waited for: clients by their numbers, and those below.
     set: WaitSet,
     listener: Option<Arc<Listener>>,
+    /// Those who connect are told that there is no room.
+    is_full: bool,
     ear: Arc<Ear>,
     sessions: HashMap<u64, Arc<Session>>,
     /// Of the clients that have one.
@@ -86,10 +88,11 @@ const RING: u64 = 1 << 62;
 /// After so many requests whoever is at the helm sees to all else, if the bell does not call before.
 pub(super) const CHORES: u32 = 32;
 
-/// So many clients beyond those that may be connected are told so, at a time, when they say hello.
+/// So many clients beyond those that may be connected are told so, at a time, when they ask something: those that
+/// came before that could be said while they connected.
 const TO_BE_TOLD: usize = 16;
-/// And for so long that is waited for: a client says it with the end of its handshake.
-const TO_SAY_HELLO: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 5000 });
+/// And for so long that is waited for.
+const TO_ASK: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 5000 });
 
 /// So many requests of a client that has ended are looked through for what it says of items.
 const LAST: u32 = 1 << 16;
@@ -107,6 +110,7 @@ impl Helm {
         Ok(Self {
             set,
             listener: Some(listener),
+            is_full: false,
             ear,
             sessions: HashMap::new(),
             rings: HashMap::new(),
@@ -441,10 +445,9 @@ impl Helm {
     }
 
     fn let_in(&mut self, server: &Arc<Server>) {
-        let Some(listener) = &self.listener else { return };
+        let Some(listener) = self.listener.clone() else { return };
         while let Ok(accepted) = listener.accept_link(Some(Instant::now())) {
-            let most = server.limits.clients.saturating_add(server.grace.clients());
-            let beyond = (self.sessions.len() + 1).saturating_sub(most);
+            let beyond = (self.sessions.len() + 1).saturating_sub(Self::most(server));
             if beyond > TO_BE_TOLD {
                 continue;
             }
@@ -458,11 +461,27 @@ impl Helm {
                 lock(&server.sessions).insert(id, Arc::clone(&session));
                 self.sessions.insert(id, Arc::clone(&session));
                 if beyond > 0 {
-                    server.set_alarm(Instant::now() + TO_SAY_HELLO, Alarm::Surplus { session: id });
+                    server.set_alarm(Instant::now() + TO_ASK, Alarm::Surplus { session: id });
                 }
-                // Its hello came with the end of the handshake.
+                // Its first request most likely came with the end of the handshake.
                 self.ready.push_back(Ready { session, source: Source::Socket });
             }
+        }
+        self.say_room(server);
+    }
+
+    /// How many may be connected. Those who are away have their places.
+    fn most(server: &Server) -> usize {
+        server.limits.clients.saturating_add(server.grace.clients())
+    }
+
+    /// Tells those who connect from now on whether there is room for them.
+    fn say_room(&mut self, server: &Server) {
+        let is_full = self.sessions.len() >= Self::most(server);
+        if is_full != self.is_full {
+            self.is_full = is_full;
+            let welcome = Welcome { version: VERSION, epoch: server.access.epoch, is_full };
+            self.listener.iter().for_each(|listener| listener.set_word(welcome.word()));
         }
     }
 
@@ -490,6 +509,7 @@ impl Helm {
         }
         let sessions = &self.sessions;
         self.ready.retain(|ready| sessions.contains_key(&ready.session.id()));
+        self.say_room(server);
     }
 
     fn close(&mut self, server: &Server) {

@@ -154,7 +154,6 @@ impl Server {
         state: Option<Opened>,
     ) -> Result<Arc<Self>, ManagerError> {
         access.address = listener.address().clone();
-        access.epoch = random().map_err(Kind::System)?;
         let (bell, ear) = PipeLink::pair().map_err(Kind::System)?;
         let server = Arc::new(Self {
             access,
@@ -369,7 +368,7 @@ impl Server {
 }
 
 /// A number that nobody guesses.
-fn random() -> io::Result<u128> {
+pub(crate) fn random() -> io::Result<u128> {
     let key = AuthKey::random()?;
     let bytes = key.bytes().first_chunk().ok_or(io::ErrorKind::UnexpectedEof)?;
     Ok(u128::from_le_bytes(*bytes))

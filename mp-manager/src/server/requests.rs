@@ -17,7 +17,7 @@ use crate::client::lock;
 use crate::error::{Fault, FaultKind};
 use crate::functions;
 use crate::hosted::Made;
-use crate::wire::{Head, Request, VERSION, Welcome};
+use crate::wire::{FULL, Head, Request, VERSION};
 
 /// What a client sent is not what a client sends: it goes.
 pub(super) struct Nonsense;
@@ -46,26 +46,20 @@ impl Server {
         mut packet: Packet,
     ) -> Result<Orders, Nonsense> {
         let Head { call, request } = packet.read().map_err(|_| Nonsense)?;
-        if !session.is_greeted() {
-            match request {
-                Request::Hello { version: VERSION } if session.is_surplus() => {
-                    let why = "as many clients are connected as may be: see `Builder::max_clients`";
-                    session.turn_away(call, FaultKind::Busy(why.to_owned()));
-                    return Err(Nonsense);
-                }
-                Request::Hello { version: VERSION } | Request::Resume { version: VERSION, .. } => {}
-                Request::Hello { version } | Request::Resume { version, .. } => {
-                    session.turn_away(call, FaultKind::Refused(other_version(version)));
-                    return Err(Nonsense);
-                }
-                _ => return Err(Nonsense),
-            }
-        }
+        let is_first = session.begin_talk();
         match request {
-            Request::Resume { epoch, ticket, heard, .. } if !session.is_greeted() => {
+            Request::Resume { version, .. } if version != VERSION => {
+                session.turn_away(call, FaultKind::Refused(other_version(version)));
+                return Err(Nonsense);
+            }
+            Request::Resume { epoch, ticket, heard, .. } if is_first => {
                 return Ok(Orders::Resume(Claim { call, epoch, ticket, heard }));
             }
             Request::Resume { .. } => return Err(Nonsense),
+            _ if session.is_surplus() => {
+                session.turn_away(call, FaultKind::Busy(FULL.to_owned()));
+                return Err(Nonsense);
+            }
             Request::Heard { count } => {
                 return if session.was_heard(count) { Ok(Orders::Done) } else { Err(Nonsense) };
             }
@@ -133,10 +127,6 @@ impl Server {
                         None
                     }
                 };
-            }
-            Request::Hello { .. } => {
-                session.greet();
-                answer.value(&Welcome { epoch: self.access.epoch });
             }
             Request::Fly { object } => {
                 let ticket = if session.may_fly(FLIGHTS) {

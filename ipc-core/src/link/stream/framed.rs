@@ -46,12 +46,6 @@ impl Framed {
         Self { stream, limits, polls, share, detached, writing: Turn::new(Writing::default()), reading }
     }
 
-    /// What goes out before the first message, and with it.
-    pub(in crate::link) fn begins_with(mut self, preface: Vec<u8>) -> Self {
-        self.writing = Turn::new(Writing { preface, ..Writing::default() });
-        self
-    }
-
     pub(super) fn shared(mut self, share: Option<Share>) -> Self {
         self.share = share.map_or_else(Settled::new, Settled::from);
         self
@@ -97,10 +91,6 @@ impl Framed {
         };
         self.check_len(len)?;
         self.check_handles(message.handles())?;
-        if !message.handles().is_empty() {
-            // They are to come with the message itself.
-            writing.say_preface(&self.stream, deadline)?;
-        }
         let head = header(len, message.handles().len());
         let result = if written.is_some() {
             small[..HEAD].copy_from_slice(&head);
@@ -129,8 +119,6 @@ impl Framed {
         message: &mut dyn Outgoing,
         deadline: Option<Instant>,
     ) -> Result<(), SendError> {
-        // What comes before the first message was to go with it; a chunk goes alone.
-        writing.say_preface(&self.stream, deadline)?;
         // What runs a user's code comes before the turn.
         let len = message.parts()?.iter().map(|part| part.len()).sum();
         self.check_len(len)?;
@@ -202,8 +190,7 @@ impl Framed {
         if writing.broken {
             return Err(SendError::Closed);
         }
-        writing.finish(&self.stream, deadline)?;
-        writing.say_preface(&self.stream, deadline)
+        writing.finish(&self.stream, deadline)
     }
 
     pub(in crate::link) fn recv(

@@ -17,8 +17,6 @@ pub(super) struct Writing {
     pub(super) rest: Vec<u8>,
     pub(super) done: usize,
     pub(super) broken: bool,
-    /// What goes out before the first frame, and with it.
-    pub(super) preface: Vec<u8>,
 }
 
 impl Writing {
@@ -26,30 +24,16 @@ impl Writing {
         self.done = 0;
         self.rest.clear();
         let len = head.len() + body.iter().map(|part| part.len()).sum::<usize>() + mark.len();
-        let before = self.preface.len();
-        self.rest.reserve_exact(before + len.max(UNIT));
-        self.rest.extend_from_slice(&self.preface);
+        self.rest.reserve_exact(len.max(UNIT));
         self.rest.extend_from_slice(head);
         body.iter().for_each(|part| self.rest.extend_from_slice(part));
         self.rest.extend_from_slice(mark);
-        self.rest.resize(before + len.max(UNIT), 0);
-    }
-
-    /// Sends what was to go with the first frame by itself.
-    pub(super) fn say_preface(
-        &mut self,
-        stream: &Stream,
-        deadline: Option<Instant>,
-    ) -> Result<(), SendError> {
-        if !self.preface.is_empty() {
-            (self.rest, self.done) = (std::mem::take(&mut self.preface), 0);
-        }
-        self.finish(stream, deadline)
+        self.rest.resize(len.max(UNIT), 0);
     }
 
     /// Whether all has left, so that somebody else may go on.
     pub(super) fn is_between(&mut self, stream: &Stream) -> bool {
-        self.rest.is_empty() && self.say_preface(stream, deadline::now()).is_ok()
+        self.finish(stream, deadline::now()).is_ok()
     }
 
     /// Completes a frame that an earlier deadline cut.
@@ -65,10 +49,6 @@ impl Writing {
         handles: &[Handle],
         deadline: Option<Instant>,
     ) -> Result<(), SendError> {
-        if !self.preface.is_empty() {
-            self.begin(frame, [&[]; 4], &[]);
-            return self.go(stream, handles, deadline);
-        }
         let done = match write(stream, frame, handles, deadline) {
             Ok(Some(UNIT)) => return Ok(()),
             Ok(Some(done)) => done,
@@ -98,7 +78,6 @@ impl Writing {
                 Ok(Some(count)) => {
                     self.done += count;
                     written += count;
-                    self.preface = Vec::new();
                     handles = &[];
                 }
                 Ok(None) => await_stream(stream.writable(), deadline)?,

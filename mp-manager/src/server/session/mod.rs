@@ -45,7 +45,7 @@ pub(crate) struct Session {
     choked: AtomicBool,
     /// Requests of a batch of its are being served.
     is_corked: AtomicBool,
-    greeted: AtomicBool,
+    has_spoken: AtomicBool,
     /// There are as many clients as may be, and it is to be told so.
     is_surplus: AtomicBool,
     /// Calls that want no answer and have not ended.
@@ -110,7 +110,7 @@ impl Session {
             kept: AtomicUsize::new(0),
             choked: AtomicBool::new(false),
             is_corked: AtomicBool::new(false),
-            greeted: AtomicBool::new(false),
+            has_spoken: AtomicBool::new(false),
             is_surplus: AtomicBool::new(false),
             quiet: AtomicUsize::new(0),
         })
@@ -128,13 +128,9 @@ impl Session {
         self.trusted
     }
 
-    /// Whether it has said hello, as it must before anything else.
-    pub(crate) fn is_greeted(&self) -> bool {
-        self.greeted.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn greet(&self) {
-        self.greeted.store(true, Ordering::Relaxed);
+    /// Whether it has said nothing before this.
+    pub(crate) fn begin_talk(&self) -> bool {
+        !self.has_spoken.load(Ordering::Relaxed) && !self.has_spoken.swap(true, Ordering::Relaxed)
     }
 
     pub(super) fn set_surplus(&self) {

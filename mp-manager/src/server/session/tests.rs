@@ -12,7 +12,7 @@ use crate::error::FaultKind;
 use crate::server::Answer;
 use crate::server::builtin::METHOD;
 use crate::server::object::Call;
-use crate::wire::{AnswerKind, Bytes, Patience, Raw, Request, Tail, VERSION, request};
+use crate::wire::{AnswerKind, Bytes, Patience, Raw, Request, Tail, request};
 use crate::{Manager, ManagerServer};
 
 /// As a queue is asked.
@@ -26,9 +26,7 @@ struct Client(Box<dyn Link>);
 
 impl Client {
     fn of(server: &ManagerServer) -> Self {
-        let client = Self(connect_link(server.address(), ConnectOptions::new()).unwrap());
-        client.ask(1, Request::Hello { version: VERSION }, &());
-        client
+        Self(connect_link(server.address(), ConnectOptions::new()).unwrap())
     }
 
     fn say(&self, call: u64, asked: Request, args: &impl Message) {
