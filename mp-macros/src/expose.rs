@@ -2,6 +2,7 @@
 
 use proc_macro2::{Group, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
+use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{
     Attribute, FnArg, Ident, ImplItem, Item, ItemImpl, Pat, Receiver, ReturnType, Signature, Type, Visibility,
@@ -191,10 +192,10 @@ fn by_reference(receiver: &Receiver) -> syn::Result<Kind> {
     Ok(if receiver.mutability.is_some() { Kind::Changes } else { Kind::Looks })
 }
 
-/// A signature without the spaces that tokens have between them.
+/// A signature as it is read: without the spaces that tokens have between them, and the marks of raw names.
 fn readable(signature: &Signature) -> String {
-    let text = signature.to_token_stream().to_string();
-    let name = signature.ident.to_string();
+    let text = signature.to_token_stream().to_string().replace("r#", "");
+    let name = signature.ident.unraw().to_string();
     let text = text.replace(&format!("{name} ("), &format!("{name}("));
     let tidied = [("& ", "&"), (" :", ":"), (" ,", ","), (" <", "<"), ("< ", "<"), (" >", ">")];
     tidied.iter().fold(text, |text, (wide, narrow)| text.replace(wide, narrow))

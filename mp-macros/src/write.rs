@@ -223,7 +223,7 @@ impl<'a> Writer<'a> {
             Some(item) => &quote!(#home::IteratorProxy<#item>),
             None => value,
         };
-        let text = name.to_string();
+        let text = name.unraw().to_string();
         let span = at(name);
         let method_id = quote!(#home::__private::method_id(#text));
         let object = quote!(#home::Proxy::object(self));
@@ -256,7 +256,7 @@ impl<'a> Writer<'a> {
         let home = &self.home;
         let Function { name, visibility, attributes, conditions, run, .. } = constructor;
         let (names, types) = parts(constructor);
-        let text = format!("{}::{name}", self.name);
+        let text = format!("{}::{}", self.name, name.unraw());
         // Not in the braces: a raw name is written there with its `r#`.
         let make = format_ident!("__make_{}", name);
         let create =
@@ -311,13 +311,14 @@ impl<'a> Writer<'a> {
         let poisons = !self.keep;
         let methods = exposed.methods.iter().map(|method| {
             let Function { conditions, signature, .. } = method;
-            let text = method.name.to_string();
+            let text = method.name.unraw().to_string();
             let changes = method.kind == Kind::Changes;
             quote!(#(#conditions)* #home::Method { name: #text, signature: #signature, changes: #changes })
         });
         let constructors = exposed.constructors.iter().map(|one| {
             let conditions = &one.conditions;
-            let (text, make) = (format!("{name}::{}", one.name), format_ident!("__make_{}", one.name));
+            let (text, make) =
+                (format!("{name}::{}", one.name.unraw()), format_ident!("__make_{}", one.name));
             quote!(#(#conditions)* #home::Constructor { name: #text, make: #proxy #turbofish::#make })
         });
         let looks = self.arms(exposed, Kind::Looks);
@@ -359,7 +360,7 @@ impl<'a> Writer<'a> {
         let arm = |method: &Function| {
             let Function { name, conditions, run, .. } = method;
             let (names, types) = parts(method);
-            let text = name.to_string();
+            let text = name.unraw().to_string();
             let span = at(name);
             let travel = self.travel(method);
             let read = quote_spanned!(span=> __args.read()?);

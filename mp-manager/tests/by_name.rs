@@ -291,10 +291,17 @@ impl Tool {
         let second = queue.call_by_name("get_timeout", &(SHORT,)).unwrap();
         (len, first, second, queue.methods().unwrap().len())
     }
+
+    /// Waits by name for one that does not come; what it is told.
+    pub fn give_up(&self, barrier: BarrierProxy) -> String {
+        barrier.object().call_by_name::<_, usize>("wait_timeout", &(SHORT,)).unwrap_err().to_string()
+    }
 }
 
 fn by_name_in_the_servers_own_process() {
     let manager = Manager::start().unwrap();
+    let error = ToolProxy::create(&manager).unwrap().give_up(manager.barrier(2).unwrap()).unwrap();
+    assert!(error.contains("barrier is broken"), "{error}");
     let queue = manager.queue::<u32>().unwrap();
     let count = queue.object().methods().unwrap().len();
     assert_eq!(ToolProxy::create(&manager).unwrap().use_it(queue).unwrap(), (1, Some(5), None, count));

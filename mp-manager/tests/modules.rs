@@ -65,6 +65,10 @@ mod operator {
         std::process::id()
     }
 
+    pub fn r#loop(r#type: i64) -> i64 {
+        r#type
+    }
+
     #[cfg(any())]
     pub fn not_there(nothing: Nothing) {}
 
@@ -116,8 +120,10 @@ fn functions_are_called_by_name() {
     let op = OperatorProxy::create(&manager).unwrap();
     let methods = op.object().methods().unwrap();
     let names: Vec<_> = methods.iter().map(|method| method.name.as_str()).collect();
-    assert_eq!(names, ["add", "swap", "count", "divide", "pid"]);
+    assert_eq!(names, ["add", "swap", "count", "divide", "pid", "loop"]);
     assert_eq!(methods[0].signature, "fn add(a: i64, b: i64) -> i64");
+    assert_eq!(methods[5].signature, "fn loop(type: i64) -> i64");
+    assert_eq!(op.object().call_by_name::<_, i64>("loop", &(5i64,)).unwrap(), op.r#loop(5).unwrap());
     assert!(methods.iter().all(|method| !method.changes));
     assert_eq!(op.object().call_by_name::<_, i64>("add", &(3i64, 4i64)).unwrap(), 7);
     assert!(op.object().call_by_name::<_, i64>("checked", &(Some(3i64),)).is_err());

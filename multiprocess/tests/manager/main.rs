@@ -19,7 +19,9 @@ use objects::{
     a_barrier, a_condition, a_dict, a_joinable_queue, a_list, a_list_in_a_list, a_lock, a_queue, a_semaphore,
     a_set, a_value_an_array_and_a_namespace, an_event, an_rlock,
 };
-use pools::{a_pool, a_pool_brings_values_one_by_one, a_pool_ends, tasks_of_a_pool_that_fail};
+use pools::{
+    a_pool, a_pool_brings_values_one_by_one, a_pool_called_by_name, a_pool_ends, tasks_of_a_pool_that_fail,
+};
 
 suite! {
     started: [
@@ -56,6 +58,7 @@ suite! {
         tasks_of_a_pool_that_fail,
         a_pool_ends,
         a_pool_brings_values_one_by_one,
+        a_pool_called_by_name,
     ],
 }
 

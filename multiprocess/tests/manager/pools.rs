@@ -3,7 +3,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use multiprocess::manager::ListProxy;
+use multiprocess::manager::{ListProxy, Proxy};
 use multiprocess::{Error, PoolProxy, StartMethod};
 
 use super::common::{LONG, SHORT, spawn};
@@ -39,6 +39,25 @@ pub(super) fn a_pool(method: StartMethod) {
     // Its workers are children of the server.
     assert_eq!(pool.pids().unwrap().len(), 2);
     assert!(!pool.pids().unwrap().contains(&std::process::id()));
+}
+
+pub(super) fn a_pool_called_by_name() {
+    let manager = start();
+    let pool = PoolProxy::create(&manager, 1).unwrap();
+    let object = pool.object();
+    for (name, why) in [
+        ("map", "among those that `methods` lists"),
+        ("apply", "a proxy alone can do"),
+        ("apply_async", "only a proxy sends one ahead"),
+        ("update", "a proxy alone can do"),
+    ] {
+        let error = object.call_by_name::<_, ()>(name, &()).unwrap_err();
+        assert!(error.is_no_method() && error.to_string().contains(why), "{name}: {error}");
+    }
+    // What can be called is listed, and called.
+    let methods = object.methods().unwrap();
+    assert!(methods.iter().any(|method| method.name == "pids"), "{methods:?}");
+    assert_eq!(object.call_by_name::<_, Vec<u32>>("pids", &()).unwrap(), pool.pids().unwrap());
 }
 
 pub(super) fn tasks_of_a_pool_that_fail() {

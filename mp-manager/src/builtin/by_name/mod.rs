@@ -77,7 +77,8 @@ pub(crate) fn call<A: Message, R: Message>(
     match (reply, limit) {
         (Some(reply), _) => value(object, reply, read),
         (None, Some((_, Some(late)))) => late().and_then(whole).map_err(|error| Kind::Decode(error).into()),
-        (None, _) => Err(FaultKind::TimedOut.into()),
+        // Of those that wait, a barrier alone has no value then: who gives it up breaks it.
+        (None, _) => Err(FaultKind::Broken.into()),
     }
 }
 
