@@ -327,6 +327,10 @@ fn one_that_is_idle_is_dropped() {
     let list = manager.list().unwrap();
     let calls = heat_up_for_a_ring(&list, server);
     assert_eq!(memories(server), 1);
+    // What is said last is that an item has come, which wakes nobody.
+    let queue = manager.queue().unwrap();
+    queue.put(&1).unwrap();
+    assert_eq!(queue.get().unwrap(), 1);
     let begun = Instant::now();
     while memories(server) > 0 {
         assert!(begun.elapsed() < Duration::from_secs(50));

@@ -30,7 +30,7 @@ mod tests;
 mod waiting;
 
 use line::Line;
-use sending::slice;
+use sending::{Wake, slice};
 use waiting::{Unasked, Waiting};
 
 /// How long a call may take unless its proxy says otherwise.
@@ -228,7 +228,7 @@ impl Client {
     /// manager gives it to them.
     fn say_taken(&self, call: u64, patience: Duration) -> Result<(), ManagerError> {
         let packet = || request(0, Request::Taken { call }).map_err(Kind::Encode);
-        match self.send(packet()?, patience) {
+        match self.send_with(packet()?, patience, Wake::Later) {
             Err(error) if error.is_gone() => Err(Kind::InFlight(GONE.to_owned()).into()),
             // It goes before what is sent next; said twice, it is heard once.
             Err(_) => {

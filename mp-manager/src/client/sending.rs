@@ -18,10 +18,27 @@ const SLICE: Duration = Duration::from_millis(2);
 /// How long giving a reference back may take of a thread's time, if the manager is stuck.
 const RELEASE: Duration = Duration::from_millis(20);
 
+/// When a manager that sleeps beside its ring is woken.
+#[derive(Clone, Copy)]
+pub(super) enum Wake {
+    Now,
+    /// With the next message that is in a hurry.
+    Later,
+}
+
 impl Client {
     /// Sends; while the manager takes nothing, because this process takes no answers,
     /// answers are read.
     pub(crate) fn send(&self, packet: Packet, patience: Duration) -> Result<(), ManagerError> {
+        self.send_with(packet, patience, Wake::Now)
+    }
+
+    pub(super) fn send_with(
+        &self,
+        packet: Packet,
+        patience: Duration,
+        wake: Wake,
+    ) -> Result<(), ManagerError> {
         // There is room for a short one, most likely, and then nobody looks at the clock.
         let mut is_easy = packet.bytes().len() <= SHORT && packet.handle_count() == 0;
         let deadline = LazyCell::new(|| Instant::now().checked_add(patience));
@@ -30,7 +47,7 @@ impl Client {
         loop {
             let until = if std::mem::take(&mut is_easy) { at_once() } else { slice(*deadline) };
             let gate = self.waiting.fast.pass_gate();
-            let sent = self.flush(until).and_then(|()| self.put(&mut once, until));
+            let sent = self.flush(until).and_then(|()| self.put(&mut once, until, wake));
             drop(gate);
             match sent {
                 Ok(()) => return Ok(()),
@@ -75,7 +92,7 @@ impl Client {
             lock(&self.unsent).push(once.packet);
             return;
         };
-        let sent = self.flush(deadline).and_then(|()| self.put(&mut once, deadline));
+        let sent = self.flush(deadline).and_then(|()| self.put(&mut once, deadline, Wake::Now));
         if matches!(sent, Err(SendError::Timeout | SendError::Reentrant)) && !once.taken {
             self.keep(once.packet);
         }
@@ -95,7 +112,7 @@ impl Client {
         let mut unsent = lock(&self.unsent);
         while !unsent.is_empty() {
             let mut once = Once { packet: std::mem::take(&mut unsent[0]), taken: false };
-            let sent = self.put(&mut once, deadline);
+            let sent = self.put(&mut once, deadline, Wake::Now);
             if sent.is_ok() || once.taken {
                 unsent.remove(0);
             } else {
@@ -107,7 +124,7 @@ impl Client {
     }
 
     /// Sends over the ring, if there is one, or the socket.
-    fn put(&self, once: &mut Once, deadline: Option<Instant>) -> Result<(), SendError> {
+    fn put(&self, once: &mut Once, deadline: Option<Instant>, wake: Wake) -> Result<(), SendError> {
         let fast = &self.waiting.fast;
         let Some((ring, at)) = fast.outlet() else { return self.line.send(once, deadline) };
         let len = once.packet.bytes().len();
@@ -116,7 +133,12 @@ impl Client {
             return Err(EncodeError::new::<Packet>(text).into());
         }
         let has_ends = once.packet.moves_ends();
-        match ring.link.link().send(once, deadline) {
+        let link = ring.link.link();
+        let sent = match wake {
+            Wake::Now => link.send(once, deadline),
+            Wake::Later => link.send_unhurried(once, deadline),
+        };
+        match sent {
             Ok(()) if fast.sent(at) && !self.waiting.keep_late(&mut once.packet, has_ends, &ring) => {
                 once.taken = false;
                 self.line.send(once, deadline)

@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 
 use ipc_core::{Message, Packet};
 
-use super::builtin::Desk;
-use super::object::{Object, Shelved};
+use super::object::{Object, Parting};
 use super::session::{Quiet, Session};
 use super::table::{Kept, Table};
 use crate::client::lock;
@@ -168,17 +167,23 @@ impl Answer {
 /// An item that was taken out for somebody, and is given back if he does not get it.
 #[derive(Debug)]
 pub(crate) struct Untaken {
-    object: u64,
-    item: Kept,
-    number: u64,
+    /// The queue.
+    pub(super) object: u64,
+    pub(super) item: Kept,
+    /// As how many-eth it was taken.
+    pub(super) number: u64,
 }
 
 impl Untaken {
-    /// Gives it back, if its queue is still there.
+    /// Its queue, if that is still there.
+    pub(super) fn home(&self, table: &Table) -> Option<Arc<Object>> {
+        table.get(self.object)
+    }
+
+    /// Gives it back, if its queue is still there, which may be waited for.
     pub(super) fn give_back(self, table: &Arc<Table>) {
         if let Some(Object::BuiltIn(shelf)) = table.get(self.object).as_deref() {
-            let Shelved { built_in, journal } = &mut *lock(&shelf.object);
-            built_in.take_back(&Desk { object: self.object, table, journal }, self.item, self.number);
+            lock(&shelf.object).part_with(table, Parting::Item(self));
         }
     }
 }

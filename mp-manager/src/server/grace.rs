@@ -137,7 +137,8 @@ mod tests {
 
     use super::*;
     use crate::error::Fault;
-    use crate::wire::{AnswerKind, Request, Resumed, Tail, VERSION, request};
+    use crate::server::builtin::METHOD;
+    use crate::wire::{AnswerKind, Patience, Request, Resumed, Tail, VERSION, request};
     use crate::{Manager, ManagerServer};
 
     fn server() -> ManagerServer {
@@ -224,6 +225,59 @@ mod tests {
             std::thread::sleep(Duration::from_millis(1));
         }
         assert!(come_back(&server, ticket, 0).is_err());
+    }
+
+    /// As a queue is asked.
+    #[derive(serde::Serialize, serde::Deserialize)]
+    enum Asked {
+        Put,
+        Get { waits: bool },
+    }
+
+    fn get(link: &dyn Link, call: u64, object: u64) {
+        let patience = Patience { limit: None, hear: 1 << 40 };
+        let mut packet = request(call, Request::Call { object, method: METHOD, patience }).unwrap();
+        packet.append_item(&Asked::Get { waits: true }).unwrap();
+        link.send(&mut packet, None).unwrap();
+    }
+
+    /// That the connection is cut is noticed by an answer that cannot be sent, while the client's word for an item
+    /// lies there unread.
+    #[test]
+    fn what_a_client_said_before_a_cut_is_heard_whoever_notices_that() {
+        let builder = Manager::builder().address(Address::tcp("127.0.0.1", 0)).authkey("key");
+        let served = builder.grace(Duration::from_millis(200)).serve().unwrap();
+        let server = served.server();
+        let near = Manager::connect(served.address(), "key").unwrap();
+        let queue = near.queue::<u8>().unwrap();
+        near.publish("queue", &queue).unwrap();
+        let (link, _) = lasting(&served);
+        let (mut found, _) = ask(&link, 3, Request::Find { name: "queue".to_owned() }).unwrap();
+        let number: u64 = found.read_item().unwrap();
+        queue.put(&1).unwrap();
+        [4, 5].map(|call| get(&*link, call, number));
+        let mut item = Packet::new();
+        link.recv(&mut item, Some(Instant::now() + Duration::from_secs(20))).unwrap();
+        assert_eq!(item.read_tail::<Tail>().unwrap().kind, AnswerKind::Item);
+        assert!(queue.is_empty().unwrap());
+
+        // An answer lies there unread when the client goes, so that nothing can be sent to it any more.
+        say(&*link, 6, Request::Count);
+        assert!(link.poll(Some(Instant::now() + Duration::from_secs(20))).unwrap());
+        server.set_alarm(Instant::now(), Alarm::Hold);
+        server.ring();
+        server.holds[0].wait();
+        let put = queue.put_async(&2).unwrap();
+        say(&*link, 0, Request::Taken { call: 4 });
+        drop(link);
+        server.holds[1].wait();
+        put.get().unwrap();
+        let begun = Instant::now();
+        while lock(&server.sessions).len() > 1 {
+            assert!(begun.elapsed() < Duration::from_secs(60), "it is waited for");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!((queue.try_get().unwrap(), queue.try_get().unwrap()), (Some(2), None));
     }
 
     #[test]

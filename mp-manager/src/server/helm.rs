@@ -382,7 +382,15 @@ impl Helm {
         if ring.number() != number {
             return false;
         }
-        if ring.was_used() || ring.is_ready() == Some(true) || !session.retire_ring() {
+        if ring.is_ready() == Some(true) {
+            // Something that was not to wake anybody.
+            let (session, source) = (Arc::clone(session), Source::Ring(Arc::clone(ring)));
+            if session.takes_requests() {
+                self.ready.push_back(Ready { session, source });
+            }
+            return true;
+        }
+        if ring.was_used() || !session.retire_ring() {
             return true;
         }
         self.drop_ring(server, id);
@@ -486,7 +494,7 @@ impl Helm {
     }
 
     /// Parts with clients that have ended.
-    fn part(&mut self, server: &Server) {
+    fn part(&mut self, server: &Arc<Server>) {
         let ending = std::mem::take(&mut *lock(&server.ending));
         if ending.is_empty() {
             return;
@@ -496,10 +504,14 @@ impl Helm {
             if session.is_some_and(|session| session.is_seen_to()) {
                 continue;
             }
+            let session = session.map(Arc::clone);
             let ring = self.rings.get(&id).cloned();
             self.drop_ring(server, id);
             self.set.remove(id);
-            if self.sessions.get(&id).is_some_and(|session| server.wait_for(session)) {
+            if let Some(session) = session.as_ref().filter(|session| session.may_come_back()) {
+                self.hear_out(server, session);
+            }
+            if session.is_some_and(|session| server.wait_for(&session)) {
                 continue;
             }
             if let Some(session) = self.sessions.remove(&id) {
@@ -510,6 +522,21 @@ impl Helm {
         let sessions = &self.sessions;
         self.ready.retain(|ready| sessions.contains_key(&ready.session.id()));
         self.say_room(server);
+    }
+
+    /// Does what a client has asked before its connection was cut, as far as it has come: an answer that could
+    /// not be sent may have told of the cut before all was read. What stands behind a batch that is not done
+    /// stays unread, and is said again by the client.
+    fn hear_out(&mut self, server: &Arc<Server>, session: &Arc<Session>) {
+        for _ in 0..LAST {
+            let mut packet = Packet::new();
+            if session.is_corked() || !matches!(session.receive(&mut packet), Ok(true)) {
+                break;
+            }
+            if let Some(work) = self.obey(server, Arc::clone(session), packet) {
+                work.queue(server);
+            }
+        }
     }
 
     fn close(&mut self, server: &Server) {
@@ -525,7 +552,7 @@ impl Helm {
             server.end_session(id);
         }
         self.sessions.clear();
-        lock(&server.backlog).clear();
+        server.clear_backlog();
     }
 }
 

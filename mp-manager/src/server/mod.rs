@@ -50,12 +50,14 @@ mod unread;
 mod work;
 
 use alarms::{Alarm, Alarms};
+use answer::Untaken;
 pub(crate) use answer::{Answer, CallKey, HeldAnswer, NotRead};
 use crew::Crew;
 use flights::Flights;
 use grace::Grace;
 use helm::Helm;
 pub(crate) use home_call::{HomeCall, begin_at_home};
+use object::Parting;
 pub(crate) use object::{Hosted, Object, Shelf, Shelved};
 use ring::Ring;
 use session::Session;
@@ -265,15 +267,13 @@ impl Server {
         self.wait_no_more(session.drop_link());
         let estate = session.end();
         for object in estate.touched {
-            if let Some(object) = self.table.get(object)
-                && let Object::BuiltIn(shelf) = &*object
-            {
-                lock(&shelf.object).built_in.leave(id);
+            if let Some(object) = self.table.get(object) {
+                self.part_with(object, Parting::Client(id));
             }
         }
         // Before the references: with the last one a queue goes.
         for item in estate.given {
-            item.give_back(&self.table);
+            self.give_back(item);
         }
         for object in estate.calls.into_values() {
             if let Some(Object::Hosted(hosted)) = self.table.get(object).as_deref() {
@@ -292,7 +292,13 @@ impl Server {
     /// An item that was sent to a client, and is not wanted there, is its queue's again.
     fn take_back(&self, session: &Session, call: u64) {
         if let Some(item) = session.take_back_item(call) {
-            item.give_back(&self.table);
+            self.give_back(item);
+        }
+    }
+
+    fn give_back(&self, item: Untaken) {
+        if let Some(object) = item.home(&self.table) {
+            self.part_with(object, Parting::Item(item));
         }
     }
 

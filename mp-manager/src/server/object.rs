@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicI8, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::Duration;
 
 use ipc_core::Packet;
 
-use super::answer::Answer;
+use super::answer::{Answer, CallKey, Untaken};
 use super::builtin::{BuiltIn, Desk};
 use super::session::Session;
 use super::table::Table;
@@ -65,7 +65,24 @@ pub(crate) struct Shelf {
 pub(crate) struct Queue {
     /// There is a thread that does what stands here, or is to be one: nobody goes past.
     is_open: AtomicBool,
-    calls: Mutex<VecDeque<(Call, Arc<Session>)>>,
+    calls: Mutex<VecDeque<Queued>>,
+}
+
+/// What waits for an object.
+pub(crate) enum Queued {
+    Call(Call, Arc<Session>),
+    Parting(Parting),
+}
+
+/// What an object of this crate is told of somebody who is not there for it any more.
+#[derive(Debug)]
+pub(crate) enum Parting {
+    /// A client has ended.
+    Client(u64),
+    /// A caller waits no more, or has waited as long as it may.
+    Call(CallKey),
+    /// An item did not come to who asked for it.
+    Item(Untaken),
 }
 
 impl Queue {
@@ -83,12 +100,18 @@ impl Queue {
             call.answer.fail(FaultKind::Busy(format!("{most} calls wait for the object already")));
             return false;
         }
-        calls.push_back((call, Arc::clone(session)));
+        calls.push_back(Queued::Call(call, Arc::clone(session)));
         !self.is_open.swap(true, Ordering::Relaxed)
     }
 
-    /// The next call; after the last one the queue is closed.
-    pub(super) fn pop(&self) -> Option<(Call, Arc<Session>)> {
+    /// As [`push`](Self::push), for what is never refused.
+    pub(super) fn push_parting(&self, parting: Parting) -> bool {
+        lock(&self.calls).push_back(Queued::Parting(parting));
+        !self.is_open.swap(true, Ordering::Relaxed)
+    }
+
+    /// What is next; after the last one the queue is closed.
+    pub(super) fn pop(&self) -> Option<Queued> {
         let mut calls = lock(&self.calls);
         let next = calls.pop_front();
         if next.is_none() {
@@ -96,6 +119,17 @@ impl Queue {
             self.is_open.store(false, Ordering::Release);
         }
         next
+    }
+}
+
+impl Shelf {
+    /// What is on it, if no thread is busy with that.
+    pub(super) fn try_lock(&self) -> Option<MutexGuard<'_, Shelved>> {
+        match self.object.try_lock() {
+            Ok(shelved) => Some(shelved),
+            Err(TryLockError::Poisoned(poisoned)) => Some(PoisonError::into_inner(poisoned)),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 }
 
@@ -107,6 +141,18 @@ pub(crate) struct Shelved {
 }
 
 impl Shelved {
+    /// Gives back what somebody held, or waited for.
+    pub(super) fn part_with(&mut self, table: &Arc<Table>, parting: Parting) {
+        match parting {
+            Parting::Client(session) => self.built_in.leave(session),
+            Parting::Call(key) => self.built_in.give_up(key),
+            Parting::Item(Untaken { object, item, number }) => {
+                let desk = Desk { object, table, journal: &self.journal };
+                self.built_in.take_back(&desk, item, number);
+            }
+        }
+    }
+
     /// Does again what a log says.
     pub(crate) fn replay(&mut self, table: &Arc<Table>, change: &mut Packet) -> Result<(), Fault> {
         // Nothing is logged of it.

@@ -1,6 +1,6 @@
 //! What threads of a server do away from the helm, and calls of this crate's objects.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use ipc_core::{Packet, outside_messages};
@@ -9,7 +9,7 @@ use mp_process::{Function, catch_panic};
 use super::alarms::Alarm;
 use super::answer::{Answer, CallKey};
 use super::builtin::{BuiltIn, Desk, Errand, Running};
-use super::object::{Call, Hosted, Shelf, Shelved};
+use super::object::{Call, Hosted, Parting, Queued, Shelf, Shelved};
 use super::session::Session;
 use super::{Object, Server, homes};
 use crate::builtin::change::{Changed, Changing, Order};
@@ -45,6 +45,9 @@ pub(super) enum Work {
     Bury(Vec<Arc<Object>>),
 }
 
+/// So long a thread does what waits for one object while others wait for a thread.
+const TURN: Duration = Duration::from_millis(10);
+
 /// Nobody hears more often than this that a call waits.
 const HEAR_AT_LEAST: Duration = Duration::from_millis(5);
 
@@ -73,13 +76,7 @@ impl Work {
                 }
             }
             Self::Create { answer, .. } => answer.fail(busy),
-            Self::Queue(object) => {
-                if let Object::BuiltIn(shelf) = &*object {
-                    while let Some((call, _)) = shelf.queue.pop() {
-                        call.answer.fail(busy.clone());
-                    }
-                }
-            }
+            Self::Queue(object) => server.empty_queue(&object, &busy),
             Self::Errand(object, number, _) => server.end_errand(object, number, Err(busy.into())),
             // They have no caller; see `Helm`.
             Self::Bury(_) => {}
@@ -219,12 +216,7 @@ impl Server {
         let Object::BuiltIn(shelf) = &*object else { return None };
         let takes_long = super::builtin::runs_function(call.method) || call.method == durable::KEEP;
         if !takes_long && !shelf.queue.is_open() {
-            let free = match shelf.object.try_lock() {
-                Ok(built_in) => Some(built_in),
-                Err(TryLockError::Poisoned(poisoned)) => Some(PoisonError::into_inner(poisoned)),
-                Err(TryLockError::WouldBlock) => None,
-            };
-            if let Some(built_in) = free {
+            if let Some(built_in) = shelf.try_lock() {
                 self.call_built_in(built_in, &object, call, Some(session));
                 return None;
             }
@@ -233,17 +225,73 @@ impl Server {
         is_first.then(|| Work::Queue(Arc::clone(&object)))
     }
 
-    /// Does what waits for one of this crate's objects, until nothing does.
+    /// Gives back what somebody held in one of this crate's objects, or waited for. If a thread is busy with the
+    /// object, as in a write to a disk, it does so then: others are not to wait because one client goes.
+    pub(super) fn part_with(&self, object: Arc<Object>, parting: Parting) {
+        let Object::BuiltIn(shelf) = &*object else { return };
+        // When the server ends nobody is left to do it later.
+        if self.is_stopping() {
+            return lock(&shelf.object).part_with(&self.table, parting);
+        }
+        if !shelf.queue.is_open()
+            && let Some(mut shelved) = shelf.try_lock()
+        {
+            return shelved.part_with(&self.table, parting);
+        }
+        if shelf.queue.push_parting(parting) {
+            self.submit(Work::Queue(Arc::clone(&object)));
+        }
+    }
+
+    /// Does no call that waits for an object, but gives back what was held.
+    fn empty_queue(&self, object: &Object, why: &FaultKind) {
+        let Object::BuiltIn(shelf) = object else { return };
+        while let Some(queued) = shelf.queue.pop() {
+            match queued {
+                Queued::Call(call, _) => call.answer.fail(why.clone()),
+                Queued::Parting(parting) => lock(&shelf.object).part_with(&self.table, parting),
+            }
+        }
+    }
+
+    /// What waits for a thread gets none any more.
+    pub(super) fn clear_backlog(&self) {
+        let why = FaultKind::Refused("the manager ends".to_owned());
+        for work in std::mem::take(&mut *lock(&self.backlog)) {
+            if let Work::Queue(object) = work {
+                self.empty_queue(&object, &why);
+            }
+        }
+    }
+
+    /// Does what waits for one of this crate's objects, until nothing does, or others are to have the thread.
     fn run_queue(self: &Arc<Self>, object: &Arc<Object>) {
         let Object::BuiltIn(shelf) = &**object else { return };
         let mut next = shelf.queue.pop();
-        while let Some((call, session)) = next {
+        let until = Instant::now() + TURN;
+        while let Some(queued) = next {
             // One that panics is answered as it is dropped, and keeps nobody from the next.
-            let done = catch_panic(|| self.begin_built_in(object, call, Some(&session)));
+            let done = catch_panic(|| match queued {
+                Queued::Call(call, session) => self.begin_built_in(object, call, Some(&session)),
+                Queued::Parting(parting) => {
+                    lock(&shelf.object).part_with(&self.table, parting);
+                    None
+                }
+            });
+            let is_over = Instant::now() >= until;
             // What its caller asks for when it has the answer does not stand behind it any more.
-            next = shelf.queue.pop();
+            next = if is_over { None } else { shelf.queue.pop() };
             if let Ok(Some(answer)) = done {
                 let _ = catch_panic(answer);
+            }
+            if is_over {
+                // Behind all else that waits for a thread. It is still open: nobody goes past.
+                self.submit(Work::Queue(Arc::clone(object)));
+                if !self.is_stopping() {
+                    return;
+                }
+                // Nobody may look at the backlog any more.
+                next = shelf.queue.pop();
             }
         }
     }
@@ -358,10 +406,11 @@ impl Server {
 
     /// A caller waits no more, or has waited as long as it may.
     pub(super) fn give_up(&self, key: CallKey, object: u64) {
-        match self.table.get(object).as_deref() {
-            Some(Object::BuiltIn(shelf)) if shelf.is_held => lock(&shelf.object).built_in.give_up(key),
-            Some(Object::Hosted(hosted)) => hosted.forget(|answer| answer.key() == key),
-            _ => {}
+        let Some(object) = self.table.get(object) else { return };
+        match &*object {
+            Object::BuiltIn(shelf) if shelf.is_held => self.part_with(object, Parting::Call(key)),
+            Object::Hosted(hosted) => hosted.forget(|answer| answer.key() == key),
+            Object::BuiltIn(_) => {}
         }
     }
 

@@ -97,6 +97,14 @@ impl Session {
         }
     }
 
+    /// Whether it is to be waited for the client, whose connection is cut.
+    pub(in crate::server) fn may_come_back(&self) -> bool {
+        let is_cut = |lasting: &Lasting| {
+            lasting.is_cut.load(Ordering::Relaxed) && !lasting.is_over.load(Ordering::Relaxed)
+        };
+        self.lasting.get().is_some_and(is_cut)
+    }
+
     /// Has the server end the session, or wait for the client.
     pub(super) fn give_out(&self) {
         if let Some(server) = self.server.upgrade() {
@@ -106,8 +114,7 @@ impl Session {
 
     /// The connection has ended: which turn that is, if it is to be waited for.
     pub(in crate::server) fn suspend(&self) -> Option<u64> {
-        let lasting = self.lasting.get()?;
-        if !lasting.is_cut.load(Ordering::Relaxed) || lasting.is_over.load(Ordering::Relaxed) {
+        if !self.may_come_back() {
             return None;
         }
         let mut outbox = lock(&self.outbox);

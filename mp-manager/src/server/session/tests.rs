@@ -11,7 +11,7 @@ use crate::client::lock;
 use crate::error::FaultKind;
 use crate::server::Answer;
 use crate::server::builtin::METHOD;
-use crate::server::object::Call;
+use crate::server::object::{Call, Object};
 use crate::wire::{AnswerKind, Bytes, Patience, Raw, Request, Tail, request};
 use crate::{Manager, ManagerServer};
 
@@ -148,4 +148,33 @@ fn a_call_that_is_begun_after_its_client_has_ended_does_not_wait() {
         assert!(begun.elapsed() < Duration::from_secs(60), "it waits");
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// As a thread does that writes what the object has to a slow disk.
+#[test]
+fn who_ends_holds_nobody_up_while_a_thread_is_busy_with_an_object() {
+    let server = Manager::builder().serve().unwrap();
+    let (gone, other) = (Client::of(&server), Client::of(&server));
+    let queue = gone.queue(1);
+    let server = server.server();
+    assert!(server.table.raise(queue));
+    gone.ask(2, to(queue), &put(Vec::new()));
+    assert_eq!(gone.ask(3, to(queue), &GET).1, AnswerKind::Item);
+    gone.say(4, to(queue), &GET);
+    gone.ask(5, Request::Count, &());
+    let object = server.table.get(queue).unwrap();
+    let Object::BuiltIn(shelf) = &*object else { panic!("no queue") };
+    let busy = lock(&shelf.object);
+    gone.say(0, Request::Cancel { object: queue, call: 4 }, &());
+    drop(gone);
+    let begun = Instant::now();
+    let mut calls = 1..;
+    while lock(&server.sessions).len() > 1 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it stays");
+        other.ask(calls.next().unwrap(), Request::Count, &());
+    }
+    other.ask(calls.next().unwrap(), Request::Count, &());
+    drop(busy);
+    // What was sent to it and not taken is there again.
+    assert_eq!(other.ask(calls.next().unwrap(), to(queue), &GET).1, AnswerKind::Item);
 }
