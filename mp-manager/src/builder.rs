@@ -94,7 +94,8 @@ impl Builder {
     }
 
     /// How many clients may be connected: 16,384 unless set. To one more the manager is
-    /// [busy](ManagerError::is_busy).
+    /// [busy](ManagerError::is_busy), as it connects; to one that connects at the same moment as another one, at
+    /// its first call.
     #[must_use]
     pub fn max_clients(mut self, clients: usize) -> Self {
         self.limits.clients = clients;

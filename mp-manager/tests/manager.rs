@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ipc_core::Address;
-use mp_manager::{ListProxy, Manager};
+use mp_manager::{ListProxy, Manager, ManagerError};
 use mp_process::{Process, active_children};
 use mp_testkit::chaos;
 use mp_testkit::harness::Suite;
@@ -147,10 +147,17 @@ fn one_with_a_chosen_key_ends_when_asked() {
     assert!(is_gone(pid));
 }
 
+/// One that came before the manager knew of the one before it is told by its first call that there is no room.
+fn connect_and_call(address: &Address, key: &str) -> Result<Manager, ManagerError> {
+    let manager = Manager::connect(address, key)?;
+    manager.object_count()?;
+    Ok(manager)
+}
+
 fn one_whose_connections_are_taken_ends_when_asked() {
     let manager = Manager::builder().authkey("full").max_clients(1).start().unwrap();
     let pid = manager.pid().unwrap();
-    let error = Manager::connect(manager.address(), "full").unwrap_err();
+    let error = connect_and_call(manager.address(), "full").unwrap_err();
     assert!(error.is_busy() && error.to_string().contains("as many clients"), "{error}");
     manager.shutdown(Duration::from_secs(3600)).unwrap();
     assert!(is_gone(pid));
@@ -362,13 +369,13 @@ fn clients_are_limited() {
     let server = builder.max_clients(1).serve().unwrap();
     let only = Manager::connect(server.address(), "a key").unwrap();
     for _ in 0..50 {
-        let error = Manager::connect(server.address(), "a key").unwrap_err();
+        let error = connect_and_call(server.address(), "a key").unwrap_err();
         assert!(error.is_busy() || error.is_gone(), "{error}");
     }
     assert_eq!(only.object_count().unwrap(), 0);
     drop(only);
     let begun = Instant::now();
-    while let Err(error) = Manager::connect(server.address(), "a key") {
+    while let Err(error) = connect_and_call(server.address(), "a key") {
         assert!((error.is_busy() || error.is_gone()) && begun.elapsed() < Duration::from_secs(60), "{error}");
         thread::sleep(Duration::from_millis(2));
     }

@@ -255,7 +255,8 @@ mod tests {
         let (mut found, _) = ask(&link, 3, Request::Find { name: "queue".to_owned() }).unwrap();
         let number: u64 = found.read_item().unwrap();
         queue.put(&1).unwrap();
-        [4, 5].map(|call| get(&*link, call, number));
+        get(&*link, 4, number);
+        get(&*link, 5, number);
         let mut item = Packet::new();
         link.recv(&mut item, Some(Instant::now() + Duration::from_secs(20))).unwrap();
         assert_eq!(item.read_tail::<Tail>().unwrap().kind, AnswerKind::Item);

@@ -215,11 +215,12 @@ impl Server {
     ) -> Option<Work> {
         let Object::BuiltIn(shelf) = &*object else { return None };
         let takes_long = super::builtin::runs_function(call.method) || call.method == durable::KEEP;
-        if !takes_long && !shelf.queue.is_open() {
-            if let Some(built_in) = shelf.try_lock() {
-                self.call_built_in(built_in, &object, call, Some(session));
-                return None;
-            }
+        if !takes_long
+            && !shelf.queue.is_open()
+            && let Some(built_in) = shelf.try_lock()
+        {
+            self.call_built_in(built_in, &object, call, Some(session));
+            return None;
         }
         let is_first = shelf.queue.push(call, session, self.limits.backlog);
         is_first.then(|| Work::Queue(Arc::clone(&object)))
