@@ -14,7 +14,10 @@ use crate::memory::{Kind, Slot, allocate};
 use crate::travel::travels;
 
 /// An atomic truth value that processes share, with the methods of
-/// [`AtomicBool`](std::sync::atomic::AtomicBool). Whatever another process writes there is one of the two.
+/// [`AtomicBool`](std::sync::atomic::AtomicBool).
+///
+/// # If another process writes wildly there
+/// It is a byte, of which zero is `false` and whatever else stands there is `true`, to all methods.
 ///
 /// # If a process dies
 /// Nothing: each operation has happened, or has not.
@@ -81,8 +84,7 @@ impl SharedAtomicBool {
         success: Ordering,
         failure: Ordering,
     ) -> Result<bool, bool> {
-        let result = self.0.compare_exchange(current.into(), new.into(), success, failure);
-        result.map(is_true).map_err(is_true)
+        self.exchange(current, |byte| self.0.compare_exchange(byte, new.into(), success, failure))
     }
 
     /// As [`compare_exchange`](Self::compare_exchange), but may fail for no reason, for loops.
@@ -97,14 +99,25 @@ impl SharedAtomicBool {
         success: Ordering,
         failure: Ordering,
     ) -> Result<bool, bool> {
-        let result = self.0.compare_exchange_weak(current.into(), new.into(), success, failure);
-        result.map(is_true).map_err(is_true)
+        self.exchange(current, |byte| self.0.compare_exchange_weak(byte, new.into(), success, failure))
+    }
+
+    /// Tries it for the byte that is `current`, and for another one that is too.
+    #[inline]
+    fn exchange(&self, current: bool, exchange: impl Fn(u8) -> Result<u8, u8>) -> Result<bool, bool> {
+        let mut byte = u8::from(current);
+        loop {
+            match exchange(byte) {
+                Err(found) if found != byte && is_true(found) == current => byte = found,
+                result => return result.map(is_true).map_err(is_true),
+            }
+        }
     }
 
     /// Makes it true only if `value` is so too; the value before.
     #[inline]
     pub fn fetch_and(&self, value: bool, order: Ordering) -> bool {
-        self.0.fetch_and(value.into(), order) != 0
+        if value { self.fetch_or(false, order) } else { self.swap(false, order) }
     }
 
     /// Makes it true if `value` is; the value before.
@@ -116,13 +129,20 @@ impl SharedAtomicBool {
     /// Turns it round if `value` is true; the value before.
     #[inline]
     pub fn fetch_xor(&self, value: bool, order: Ordering) -> bool {
-        self.0.fetch_xor(value.into(), order) != 0
+        if value { self.fetch_not(order) } else { self.fetch_or(false, order) }
     }
 
     /// Turns it round; the value before.
     #[inline]
     pub fn fetch_not(&self, order: Ordering) -> bool {
-        self.fetch_xor(true, order)
+        let mut byte = self.0.load(Ordering::Relaxed);
+        loop {
+            let turned = u8::from(!is_true(byte));
+            match self.0.compare_exchange_weak(byte, turned, order, Ordering::Relaxed) {
+                Ok(_) => return is_true(byte),
+                Err(found) => byte = found,
+            }
+        }
     }
 
     /// Makes it false only if both it and `value` are true; the value before.
@@ -265,11 +285,28 @@ mod tests {
     }
 
     #[test]
-    fn whatever_stands_there_is_true_or_false() {
-        let wild = SharedAtomicBool::new(false).unwrap();
-        wild.0.store(6, SeqCst);
-        assert!(wild.load(SeqCst));
-        assert_eq!(wild.fetch_update(SeqCst, SeqCst, |value| Some(!value)), Ok(true));
-        assert!(!wild.load(SeqCst));
+    fn whatever_another_one_writes_there_is_true() {
+        type Method = fn(&SharedAtomicBool) -> bool;
+        // Each of them finds that it is true, and leaves it as it is said there.
+        let methods: [(Method, bool); 10] = [
+            (|wild| wild.load(SeqCst), true),
+            (|wild| wild.swap(false, SeqCst), false),
+            (|wild| wild.fetch_and(true, SeqCst), true),
+            (|wild| wild.fetch_or(false, SeqCst), true),
+            (|wild| wild.fetch_xor(true, SeqCst), false),
+            (|wild| wild.fetch_not(SeqCst), false),
+            (|wild| wild.fetch_nand(true, SeqCst), false),
+            (|wild| wild.compare_exchange(true, false, SeqCst, SeqCst) == Ok(true), false),
+            (|wild| wild.compare_exchange(false, false, SeqCst, SeqCst) == Err(true), true),
+            (|wild| wild.fetch_update(SeqCst, SeqCst, |value| Some(!value)) == Ok(true), false),
+        ];
+        for byte in [1, 2, 6, 255] {
+            for (number, (method, after)) in methods.iter().enumerate() {
+                let wild = SharedAtomicBool::new(false).unwrap();
+                wild.0.store(byte, SeqCst);
+                assert!(method(&wild), "{byte}, method {number}");
+                assert_eq!(wild.load(SeqCst), *after, "{byte}, after method {number}");
+            }
+        }
     }
 }

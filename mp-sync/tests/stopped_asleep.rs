@@ -15,13 +15,12 @@ use mp_testkit::chaos;
 const SHORT: Duration = Duration::from_millis(5);
 const LONG: Duration = Duration::from_secs(25);
 
-/// A child that has come so far in its work that it sleeps.
+/// A child that has come so far in its work that it sleeps: what it does between is nothing that sleeps.
 fn asleep_in<A: Message>(method: StartMethod, work: fn((Event, A)), given: A) -> Process<()> {
     let ready = Event::new().unwrap();
     let child = start(method, work, (ready.clone(), given));
     ready.wait_timeout(LONG).unwrap();
     eventually("it sleeps", || state(&child) == 'S');
-    std::thread::sleep(SHORT);
     child
 }
 

@@ -15,7 +15,7 @@ use crate::timeout;
 
 /// A [`Queue`] that one can wait on until every item has been marked as done.
 ///
-/// # If a process dies
+/// # If a process dies, or is stopped
 /// As with a [`Queue`]. The items it had got and not marked as done stay undone: give
 /// [`join_timeout`](Self::join_timeout) a bound, or mark them for it.
 ///

@@ -43,6 +43,12 @@ const MEMORY: usize = 256 << 20;
 /// `put` has put its item or has not; one who dies in `get` loses at most the item
 /// it was getting.
 ///
+/// # If a process is stopped
+/// Those who wait to get stand in a line, and those who wait to put into a full queue in another one. If the
+/// first one there is stopped, as by `SIGSTOP` or a debugger, [`get`](Self::get) and [`put`](Self::put) wait
+/// until it goes on or dies; so where that may happen call [`get_timeout`](Self::get_timeout) and
+/// [`put_timeout`](Self::put_timeout), or those that only try, which come back. No item is lost.
+///
 /// # Limits
 /// A queue holds 256 MiB unless it is [built](Queue::builder) with more; memory is
 /// taken as it is needed. One item may take half of that, whatever that comes to, and hold 253 handles. How

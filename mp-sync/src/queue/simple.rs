@@ -11,7 +11,7 @@ use super::{GetError, Items, PutError, Queue};
 
 /// A [`Queue`] with Python's smaller set of methods, and their forms with a timeout.
 ///
-/// # If a process dies
+/// # If a process dies, or is stopped
 /// As with a [`Queue`].
 ///
 /// # Examples

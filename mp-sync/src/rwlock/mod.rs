@@ -34,6 +34,12 @@ pub use guards::{ReadGuard, WriteGuard};
 /// the guard, until one calls [`WriteGuard::mark_sound`]. One who dies waiting
 /// disturbs nobody.
 ///
+/// # If a process is stopped
+/// A writer that waits for readers to go and is stopped there, as by `SIGSTOP` or a debugger, keeps the others
+/// out until it goes on or dies: [`read`](Self::read) and [`write`](Self::write) wait for that. Where it may
+/// happen call [`read_timeout`](Self::read_timeout) and [`write_timeout`](Self::write_timeout), which come back
+/// with an error. So it is with one that is stopped while it holds the lock.
+///
 /// # Limits
 /// 255 living processes that have read under one lock; 2,000 write guards per thread.
 ///
