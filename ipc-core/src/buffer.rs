@@ -75,6 +75,15 @@ impl Buffer {
         }
     }
 
+    /// The bytes of a vector, in its memory, which is the thread's for its next buffers once it is not
+    /// needed any more.
+    pub(crate) fn holding<N: Number>(vector: Vec<N>) -> Self {
+        let len = size_of_val(vector.as_slice());
+        let mut buffer = Self::reusing(vector);
+        (buffer.len, buffer.recycles) = (len, true);
+        buffer
+    }
+
     /// The bytes as numbers in this machine's order, in the same memory if it fits them;
     /// `None` if the last number is cut short.
     pub(crate) fn into_vector<N: Number>(self) -> Option<Vec<N>> {
@@ -168,7 +177,9 @@ impl Buffer {
         let need = self.len.checked_add(more).and_then(|need| need.max(least).checked_next_multiple_of(UNIT));
         // Longer than memory can be: what a vector does then.
         let need = need.filter(|need| *need <= isize::MAX as usize / 2).expect("capacity overflow");
-        if self.capacity == 0 && self.recycles && self.take_spare(need) {
+        let need = if self.recycles { in_steps(need) } else { need };
+        // `len + more` did not overflow.
+        if self.recycles && self.capacity < *SPARE.start() && self.take_spare(self.len + more) {
             return;
         }
         let layout = |capacity| Layout::from_size_align(capacity, self.align).expect("capacity overflow");
@@ -198,10 +209,17 @@ impl Buffer {
             let best = all.filter(|(_, capacity)| *capacity >= need).min_by_key(|(_, capacity)| *capacity);
             best.map(|(place, _)| kept.swap_remove(place))
         });
-        let Ok(Some(spare)) = spare else { return false };
+        let Ok(Some(mut spare)) = spare else { return false };
+        spare.extend_from_slice(self);
         *self = spare;
         true
     }
+}
+
+/// How much is asked for where so much is needed and the memory will be a spare: a step more, so that
+/// it serves messages of about this length, too. What nobody writes to the system does not give.
+fn in_steps(need: usize) -> usize {
+    if SPARE.contains(&need) { need.next_multiple_of(need.next_power_of_two() / 16) } else { need }
 }
 
 /// The numbers that the bytes are, in memory of their own.
@@ -347,6 +365,41 @@ mod tests {
         buffer.resize(5);
         buffer.resize(9);
         assert_eq!(&*buffer, [0, 0, 0, 0, 1, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn spare_memory_is_taken_by_what_has_begun_to_be_written() {
+        std::thread::spawn(|| {
+            let vector = vec![7u8; 1 << 20];
+            let start = vector.as_ptr();
+            drop(Buffer::holding(vector));
+            let mut buffer = Buffer::new();
+            buffer.extend_from_slice(b"head");
+            buffer.extend_from_slice(&[9; 1 << 19]);
+            assert!(
+                buffer.as_ptr() == start && buffer.starts_with(b"head\x09") && buffer.len() == 4 + (1 << 19)
+            );
+            assert!(KEPT.with(|kept| kept.borrow().is_empty()));
+        })
+        .join()
+        .unwrap();
+    }
+
+    #[test]
+    fn spare_memory_serves_what_is_a_little_longer() {
+        for (need, steps) in [(5, 5), (16 << 10, 16 << 10), (1_000_000, 1 << 20), (5 << 20, 5 << 20)] {
+            assert_eq!(in_steps(need), steps);
+        }
+        std::thread::spawn(|| {
+            let reserved = |len| {
+                let mut buffer = Buffer::new();
+                buffer.reserve_exact(len);
+                buffer.start
+            };
+            assert_eq!(reserved(1_000_000), reserved(1_000_100));
+        })
+        .join()
+        .unwrap();
     }
 
     #[test]

@@ -14,10 +14,14 @@ const ITEM_HEAD: usize = 4;
 /// No length: the item is as long as the eight bytes behind this say.
 const LONG: u32 = u32::MAX;
 
+/// A vector of fewer bytes is copied into its packet.
+pub(crate) const LONE: usize = 64 << 10;
+
 /// Writes values behind one another; lent by [`Packet::writing`](crate::Packet::writing).
 #[derive(Debug)]
 pub struct Writer<'a> {
     pub(crate) bytes: &'a mut Buffer,
+    pub(crate) lone: &'a mut bool,
 }
 
 impl Writer<'_> {
@@ -102,6 +106,26 @@ impl Writer<'_> {
         self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
     }
 
+    /// Makes `value` all of the packet, without a length in front, in its own memory: so it is not copied. It
+    /// is left empty; nothing may be written behind it. `false`, and nothing has changed, if it is no vector of
+    /// numbers, or a short one, or not the first thing written.
+    pub fn lone_item<T: Message>(&mut self, value: &mut T) -> bool {
+        let bytes = if self.is_empty() { plain::take_vector(value, LONE) } else { None };
+        *self.lone |= bytes.is_some();
+        bytes.map(|bytes| *self.bytes = bytes).is_some()
+    }
+
+    /// Writes what stands in front of an item of `len` bytes that has no fixed width.
+    pub fn item_length(&mut self, len: usize) {
+        match u32::try_from(len).ok().filter(|len| *len < LONG) {
+            Some(len) => self.bytes.extend_from_slice(&len.to_le_bytes()),
+            None => {
+                self.bytes.extend_from_slice(&LONG.to_le_bytes());
+                self.bytes.extend_from_slice(&(len as u64).to_le_bytes());
+            }
+        }
+    }
+
     fn item_with_length<T: Message>(&mut self, value: &T) -> Result<(), EncodeError> {
         let head = self.bytes.len();
         // What the value had brought stays here, also where it panics.
@@ -165,11 +189,20 @@ pub fn skip_item(bytes: &[u8]) -> Option<&[u8]> {
     bytes.get(begin..)?.get(len..)
 }
 
+/// What the first item of `bytes` is, of a type that has no fixed width, without its length; `None` if it
+/// is cut short.
+#[must_use]
+pub fn item_bytes(bytes: &[u8]) -> Option<&[u8]> {
+    let (begin, len) = read_length(bytes)?;
+    bytes.get(begin..)?.get(..len)
+}
+
 /// Reads values one after the other; lent by [`Packet::reading`](crate::Packet::reading).
 #[derive(Debug)]
 pub struct Reader<'a> {
-    pub(crate) bytes: &'a [u8],
+    pub(crate) bytes: &'a mut Buffer,
     pub(crate) at: &'a mut usize,
+    pub(crate) lone: bool,
 }
 
 impl Reader<'_> {
@@ -201,6 +234,9 @@ impl Reader<'_> {
             let number = self.take(width).and_then(plain::get_number::<T>);
             return number.ok_or_else(|| DecodeError::new::<T>(CUT));
         }
+        if self.lone {
+            return self.lone_item();
+        }
         let head = self.bytes.get(*self.at..).and_then(read_length);
         // Of one that is cut short there is no end but the packet's.
         let (head, len) = head.unwrap_or((usize::MAX, 0));
@@ -210,6 +246,17 @@ impl Reader<'_> {
             return Ok(unit);
         }
         codec::decode_message(bytes)
+    }
+
+    /// Takes the item that is all of the packet, with the packet's memory if that is hardly longer.
+    #[cold]
+    fn lone_item<T: Message>(&mut self) -> Result<T, DecodeError> {
+        let bytes = std::mem::take(self.bytes);
+        let fits = bytes.capacity() / 2 <= bytes.len();
+        let vector = if fits { plain::into_vector(bytes) } else { plain::get_vector(&bytes) };
+        vector
+            .ok_or_else(|| DecodeError::new::<T>("it is no vector of numbers"))?
+            .ok_or_else(codec::cut_short::<T>)
     }
 
     /// Reads `count` items of a fixed width to the end of `numbers`; whether they were
@@ -282,6 +329,57 @@ mod tests {
         packet.extend_bytes(&[0xff; 11]);
         assert!(skip_item(packet.bytes()).is_none() && packet.read_item::<String>().is_err());
         assert!(packet.is_at_end());
+    }
+
+    #[test]
+    fn a_long_vector_goes_in_its_own_memory() {
+        let alone =
+            |packet: &mut Packet, value: &mut Vec<f64>| packet.writing(|writer| writer.lone_item(value));
+        let (mut packet, mut numbers) = (Packet::new(), vec![0.5_f64; LONE / 8]);
+        let start = numbers.as_ptr();
+        assert!(alone(&mut packet, &mut numbers) && packet.is_lone());
+        assert!(numbers.is_empty() && packet.bytes().as_ptr() == start.cast());
+        let back: Vec<f64> = packet.read_item().unwrap();
+        assert!(back == [0.5; LONE / 8] && back.as_ptr() == start && packet.is_at_end());
+        packet.clear();
+        // A short one, one that hardly fills its memory, and one that is not the first.
+        let mut roomy = Vec::with_capacity(LONE);
+        roomy.resize(LONE / 8, 0.5);
+        assert!(!alone(&mut packet, &mut vec![0.5; LONE / 8 - 1]) && !alone(&mut packet, &mut roomy));
+        packet.append_item(&back).unwrap();
+        assert!(!alone(&mut packet, &mut roomy) && roomy.len() == LONE / 8 && !packet.is_lone());
+        assert!(packet.read_item::<Vec<f64>>().unwrap() == back);
+        assert!(!Packet::new().writing(|writer| writer.lone_item(&mut "x".repeat(LONE))));
+    }
+
+    #[test]
+    fn an_items_bytes_stand_behind_its_length() {
+        for len in [0, 5, u32::MAX as usize, usize::MAX] {
+            let mut packet = Packet::new();
+            packet.writing(|writer| writer.item_length(len));
+            assert_eq!(read_length(packet.bytes()), Some((packet.bytes().len(), len)));
+        }
+        let mut packet = Packet::new();
+        packet.append_item(&vec![7_u8; 5]).unwrap();
+        assert_eq!(item_bytes(packet.bytes()), Some(&[7; 5][..]));
+        assert_eq!(item_bytes(&packet.bytes()[..8]), None);
+    }
+
+    /// As it comes over a link: in memory for bytes, and from anybody.
+    #[test]
+    fn a_lone_item_that_came_is_read_as_others_are() {
+        let came = |bytes: &[u8]| {
+            let mut packet = Packet::new();
+            packet.extend_bytes(bytes);
+            packet.mark_lone();
+            packet
+        };
+        assert_eq!(came(&[1, 0, 2, 0]).read_item::<Vec<u16>>().unwrap(), [1, 2]);
+        assert_eq!(came(&[1, 2, 3]).read_item::<Vec<u8>>().unwrap(), [1, 2, 3]);
+        assert!(came(&[1, 2, 3]).read_item::<Vec<u16>>().is_err());
+        assert!(came(&[1, b'x']).read_item::<String>().is_err());
+        let mut again = came(&[1]);
+        assert!(again.read_item::<Vec<u8>>().is_ok() && again.read_item::<Vec<u8>>().unwrap().is_empty());
     }
 
     #[test]

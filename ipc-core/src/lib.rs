@@ -78,7 +78,7 @@ pub use bytemuck;
 pub use channel::{Connection, Messages, Receiver, Sender, duplex, pipe};
 pub use codec::{DecodeError, EncodeError, Message};
 pub use error::{ExportError, RecvError, SendError};
-pub use items::{Reader, Writer, skip_item};
+pub use items::{Reader, Writer, item_bytes, skip_item};
 pub use listener::{
     AcceptError, Accepted, Address, AddressError, AuthKey, BindError, ConnectError, ConnectOptions, Greeted,
     Listener, ListenerOptions, connect, connect_link, connect_link_with,
@@ -87,7 +87,7 @@ pub use memory::SharedMemory;
 #[cfg(feature = "named")]
 pub use named::{Item, ListError, ShareableList, SharedName};
 pub use packet::Packet;
-pub use plain::{Plain, item_width};
+pub use plain::{Plain, is_vector, item_width};
 pub use sys::Handle;
 pub use transfer::{decoding_from_own_tree, encoding_message, outside_messages};
 pub use wait::{Arm, Waitable, wait, wait_deadline};

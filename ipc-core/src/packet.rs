@@ -40,6 +40,8 @@ pub struct Packet {
     read: usize,
     /// It came over a link whose peer is not proven to be of this program's tree.
     foreign: bool,
+    /// Its bytes are one item, with no length in front.
+    lone: bool,
 }
 
 impl Packet {
@@ -56,6 +58,28 @@ impl Packet {
         self.received.clear();
         self.read = 0;
         self.foreign = false;
+        self.lone = false;
+    }
+
+    /// Whether the packet is one item without anything around it: [`Writer::lone_item`] made it so.
+    #[must_use]
+    pub fn is_lone(&self) -> bool {
+        self.lone
+    }
+
+    /// Says that the bytes received are one vector of numbers, without anything around it. It is read
+    /// as any item, and then in the packet's memory where that fits it.
+    ///
+    /// # Examples
+    /// ```
+    /// let mut packet = ipc_core::Packet::new();
+    /// packet.extend_bytes(&[7; 1000]);
+    /// packet.mark_lone();
+    /// assert_eq!(packet.read_item::<Vec<u8>>()?, [7; 1000]);
+    /// # Ok::<(), ipc_core::DecodeError>(())
+    /// ```
+    pub fn mark_lone(&mut self) {
+        self.lone = true;
     }
 
     /// Writes one more value behind what is there.
@@ -69,7 +93,9 @@ impl Packet {
     /// Lets `write` write many values. A panic in it loses handles written so far.
     pub fn writing<R>(&mut self, write: impl FnOnce(&mut Writer<'_>) -> R) -> R {
         let luggage = std::mem::take(&mut self.luggage);
-        let (result, luggage) = transfer::packing(luggage, || write(&mut Writer { bytes: &mut self.bytes }));
+        let (result, luggage) = transfer::packing(luggage, || {
+            write(&mut Writer { bytes: &mut self.bytes, lone: &mut self.lone })
+        });
         self.luggage = luggage;
         // Until it is sent, the ends in it are as usable as ever.
         self.luggage.let_go();
@@ -79,7 +105,7 @@ impl Packet {
     /// Lets `read` read many values.
     pub fn reading<R>(&mut self, read: impl FnOnce(&mut Reader<'_>) -> R) -> R {
         let handles = self.take_handles();
-        let mut reader = Reader { bytes: &self.bytes, at: &mut self.read };
+        let mut reader = Reader { bytes: &mut self.bytes, at: &mut self.read, lone: self.lone };
         let (result, handles) = transfer::unpacking(handles, self.foreign, || read(&mut reader));
         self.received = handles;
         result
@@ -91,7 +117,7 @@ impl Packet {
     /// See [`Writer::item`].
     pub fn append_item<T: Message>(&mut self, value: &T) -> Result<(), EncodeError> {
         if plain::is_bare::<T>() {
-            return Writer { bytes: &mut self.bytes }.item(value);
+            return Writer { bytes: &mut self.bytes, lone: &mut self.lone }.item(value);
         }
         self.writing(|writer| writer.item(value))
     }
@@ -133,7 +159,7 @@ impl Packet {
     /// See [`Reader::item`].
     pub fn read_item<T: Message>(&mut self) -> Result<T, DecodeError> {
         if plain::is_bare::<T>() {
-            return Reader { bytes: &self.bytes, at: &mut self.read }.item();
+            return Reader { bytes: &mut self.bytes, at: &mut self.read, lone: false }.item();
         }
         self.reading(|reader| reader.item())
     }

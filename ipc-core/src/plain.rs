@@ -17,6 +17,12 @@ pub fn item_width<T: 'static>() -> Option<usize> {
     is_number::<T>().then_some(size_of::<T>())
 }
 
+/// Whether a `T` is a vector of numbers, which travels as it lies in memory.
+#[must_use]
+pub fn is_vector<T: 'static>() -> bool {
+    buffer_for::<T>().is_some()
+}
+
 /// Whether a `T` brings neither handles nor code of anybody's when it travels as an item.
 pub(crate) fn is_bare<T: 'static>() -> bool {
     is_number::<T>() || is_unit::<T>()
@@ -171,6 +177,17 @@ macro_rules! for_numbers {
             None
         }
 
+        /// A vector of numbers as it travels, in its own memory, if it has at least so many bytes, and
+        /// hardly room for more; it is left empty.
+        pub(crate) fn take_vector<T: 'static>(value: &mut T, least: usize) -> Option<Buffer> {
+            let value: &mut dyn Any = value;
+            $(if let Some(numbers) = value.downcast_mut::<Vec<$number>>() {
+                let is_long = size_of_val(numbers.as_slice()) >= least && numbers.capacity() / 2 <= numbers.len();
+                return is_long.then(|| Buffer::holding(in_order(std::mem::take(numbers))));
+            })*
+            None
+        }
+
         /// Reads a vector of numbers out of bytes; outer `None` if `T` is something else.
         pub(crate) fn get_vector<T: 'static>(bytes: &[u8]) -> Option<Option<T>> {
             let this = TypeId::of::<T>();
@@ -201,12 +218,17 @@ fn as_it_travels<N: Number>(numbers: &[N]) -> Cow<'_, [u8]> {
     Cow::Owned(buffer::bytes_of(&swapped).to_vec())
 }
 
-/// Numbers that have come, in this machine's order; `T` is that vector.
-fn arrived<N: Number, T: 'static>(mut numbers: Vec<N>) -> Option<T> {
+/// From little end first to this machine's order, or back.
+fn in_order<N: Number>(mut numbers: Vec<N>) -> Vec<N> {
     if cfg!(target_endian = "big") {
         numbers.iter_mut().for_each(|number| *number = number.swapped());
     }
-    let mut numbers = Some(numbers);
+    numbers
+}
+
+/// Numbers that have come, in this machine's order; `T` is that vector.
+fn arrived<N: Number, T: 'static>(numbers: Vec<N>) -> Option<T> {
+    let mut numbers = Some(in_order(numbers));
     (&mut numbers as &mut dyn Any).downcast_mut::<Option<T>>()?.take()
 }
 
