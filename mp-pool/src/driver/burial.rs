@@ -107,7 +107,7 @@ impl Driver {
         Self::recover(state, place, &station);
         let concerned = state.core.died(place, |turn| station.board().begun(turn), &why);
         Self::notify(state, concerned);
-        if let Some(reason) = self.reason_to_give_up(state, death) {
+        if let Some(reason) = self.reason_to_give_up(state, death, station.board().is_setting_up()) {
             state.give_up(reason.into());
             self.arrived.notify_all();
         } else {
@@ -130,13 +130,18 @@ impl Driver {
         Self::notify(state, job);
     }
 
-    fn reason_to_give_up(&self, state: &mut State, death: Arc<Death>) -> Option<PoolKind> {
+    fn reason_to_give_up(
+        &self,
+        state: &mut State,
+        death: Arc<Death>,
+        was_setting_up: bool,
+    ) -> Option<PoolKind> {
         let error = death.error.as_ref();
         if error.is_some_and(ProcessError::is_start_failure) {
             return Some(PoolKind::NoStart(death));
         }
-        // A task's own panic never ends its worker; only the initializer's does.
-        if error.is_some_and(ProcessError::is_panic) {
+        // A task's own panic never ends its worker; the initializer's does, and that of a user's link.
+        if was_setting_up && error.is_some_and(ProcessError::is_panic) {
             state.setup_failures += 1;
             let tries = state.setup_failures;
             return (tries >= SETUP_TRIES).then_some(PoolKind::Initializer { tries, last: death });

@@ -105,6 +105,16 @@ impl Board {
         is_started.then(|| self.word(MEMORY_BEFORE).load(Ordering::Relaxed))
     }
 
+    /// The worker runs what it does first.
+    pub(super) fn tell_setting_up(&self) {
+        self.word(READY).store(SETTING_UP, Ordering::Relaxed);
+    }
+
+    /// Whether it does that: not before, and not after.
+    pub(crate) fn is_setting_up(&self) -> bool {
+        self.word(READY).load(Ordering::Relaxed) == SETTING_UP
+    }
+
     /// The worker waits for its first task.
     pub(super) fn tell_ready(&self) {
         self.word(READY).store(since_epoch(), Ordering::Relaxed);
@@ -112,7 +122,7 @@ impl Board {
 
     /// Whether it waits for tasks, or has.
     pub(crate) fn is_ready(&self) -> bool {
-        self.word(READY).load(Ordering::Relaxed) > 0
+        self.word(READY).load(Ordering::Relaxed) > SETTING_UP
     }
 
     /// What the worker's time has gone into so far, in nanoseconds.
@@ -126,7 +136,7 @@ impl Board {
     /// it is ready. The two clocks are different processes', so it is by that of the day.
     pub(crate) fn times(&self, started: SystemTime) -> Option<Times> {
         let read = |place| self.word(place).load(Ordering::Relaxed);
-        let ready = Some(read(READY)).filter(|ready| *ready > 0)?;
+        let ready = Some(read(READY)).filter(|ready| *ready > SETTING_UP)?;
         let started = started.duration_since(UNIX_EPOCH).unwrap_or_default();
         Some(Times {
             busy: Duration::from_nanos(read(BUSY)),
@@ -223,6 +233,8 @@ const MEMORY: usize = KEPT_DONE + size_of::<u64>();
 const CLAIMS: usize = MEMORY + size_of::<u64>();
 /// Where it says since when it takes tasks, and what its time goes into.
 const READY: usize = CLAIMS + size_of::<u64>();
+/// No time: the initializer runs.
+const SETTING_UP: u64 = 1;
 const BUSY: usize = READY + size_of::<u64>();
 const SERIALISING: usize = BUSY + size_of::<u64>();
 const WAITING: usize = SERIALISING + size_of::<u64>();

@@ -121,6 +121,7 @@ pub(crate) fn serve(equipment: Equipment) {
         if !receive(&mut packet) {
             return;
         }
+        board.tell_setting_up();
         // A panic of the initializer ends the worker, and its parent learns of it.
         state = match obey_setup(std::mem::take(&mut packet)) {
             Ok(state) => state,

@@ -197,3 +197,56 @@ pub(super) fn a_link_that_panics_when_it_is_read_costs_its_worker() {
 pub(super) fn a_link_that_panics_when_it_is_waited_for_costs_its_worker() {
     a_link_that_panics_costs_its_worker(WAITED_FOR);
 }
+
+/// A link of which the worker's end breaks behind the key.
+#[derive(Debug)]
+struct Short {
+    link: Box<dyn Link>,
+    received: AtomicU8,
+}
+
+impl Link for Short {
+    fn capabilities(&self) -> Capabilities {
+        self.link.capabilities()
+    }
+
+    fn send(&self, message: &mut dyn Outgoing, deadline: Option<Instant>) -> Result<(), SendError> {
+        self.link.send(message, deadline)
+    }
+
+    fn recv_at_most(
+        &self,
+        packet: &mut Packet,
+        most: usize,
+        deadline: Option<Instant>,
+    ) -> Result<(), RecvError> {
+        assert!(self.received.fetch_add(1, Ordering::SeqCst) == 0, "it breaks");
+        self.link.recv_at_most(packet, most, deadline)
+    }
+
+    fn poll(&self, deadline: Option<Instant>) -> Result<bool, RecvError> {
+        self.link.poll(deadline)
+    }
+
+    fn arm<'a>(&'a self, arm: &mut Arm<'a>) {
+        self.link.arm(arm);
+    }
+
+    fn flush(&self, deadline: Option<Instant>) -> Result<(), SendError> {
+        self.link.flush(deadline)
+    }
+}
+
+fn connect_briefly(path: String) -> io::Result<Box<dyn Link>> {
+    Ok(Box::new(Short { link: connect(path)?, received: AtomicU8::new(0) }))
+}
+
+pub(super) fn a_link_that_panics_in_the_worker_is_not_its_initializer(method: StartMethod) {
+    let local = Local(Listener::bind(&Address::auto_file().unwrap()).unwrap());
+    let builder = Pool::builder().processes(1).start_method(method);
+    let error = match builder.transport(local, connect_briefly).build() {
+        Err(error) => error.to_string(),
+        Ok(pool) => pool.apply(square, 1).unwrap_err().to_string(),
+    };
+    assert!(error.contains("it breaks") && !error.contains("initializer"), "{error}");
+}

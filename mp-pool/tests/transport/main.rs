@@ -17,6 +17,7 @@ use common::{LONG, square};
 use ipc_core::link::Link;
 use ipc_core::{Address, ConnectOptions, Listener, connect_link};
 use links::{
+    a_link_that_panics_in_the_worker_is_not_its_initializer,
     a_link_that_panics_when_it_is_read_costs_its_worker,
     a_link_that_panics_when_it_is_waited_for_costs_its_worker, who_comes_after_the_end_is_turned_away,
 };
@@ -43,6 +44,10 @@ fn main() -> ExitCode {
         ("who_comes_after_the_end_is_turned_away", who_comes_after_the_end_is_turned_away),
         ("resize_says_who_did_not_come", resize_says_who_did_not_come),
         ("states_are_made_and_left_over_a_transport", states_are_made_and_left_over_a_transport),
+        (
+            "a_link_that_panics_in_the_worker_is_not_its_initializer",
+            a_link_that_panics_in_the_worker_is_not_its_initializer,
+        ),
     ];
     let others = mp_testkit::trials![
         an_accept_that_never_returns_is_an_error,
