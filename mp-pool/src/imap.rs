@@ -28,6 +28,7 @@ pub struct Imap<'pool, I, R> {
     next: usize,
 }
 
+#[allow(clippy::large_enum_variant, reason = "there is one for each call, nearly always the large one")]
 enum State<'pool, I> {
     Going(Work<'pool, I>),
     /// The pool takes no more work: one error, and nothing after it.

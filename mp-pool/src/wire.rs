@@ -1,14 +1,14 @@
 //! What goes between a pool and its workers.
 
 use ipc_core::link::{Link, Outgoing};
-use ipc_core::{EncodeError, Handle, Packet, SendError};
+use ipc_core::{EncodeError, Handle, Packet, SendError, item_bytes};
 use mp_process::{Function, Panic};
 use serde::{Deserialize, Serialize};
 
 use crate::spans::Caller;
 use crate::worker::Runner;
 
-/// In front of whatever a worker is sent.
+/// At the end of whatever a worker is sent.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) enum Order {
     /// Run a task.
@@ -24,15 +24,17 @@ pub(crate) enum Order {
 /// Numbers of values that tasks share; a pool never gives one twice.
 pub(crate) type ShareId = u64;
 
-/// In front of each task.
+/// Behind the items of each task, and what its job runs.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct TaskHead {
     pub(crate) task: u64,
     /// Which one it is of all that this worker is given.
     pub(crate) turn: u32,
-    /// How many items follow.
+    /// How many items there are.
     pub(crate) items: u32,
-    /// How many bytes of `Job` stand between the head and the items.
+    /// They are one vector of numbers, without its length: it can have the memory that it comes in.
+    pub(crate) lone: bool,
+    /// How many bytes of `Job` stand between the items and the head.
     pub(crate) job_len: u32,
     /// Whether nobody need be woken before the last item is done.
     pub(crate) whole: bool,
@@ -52,11 +54,11 @@ pub(crate) struct Job {
     pub(crate) caller: Caller,
 }
 
-/// In front of each answer.
+/// Behind the outcomes of each answer.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct AnswerHead {
     pub(crate) task: u64,
-    /// How many outcomes follow: of the next items of the task that have none yet.
+    /// How many outcomes there are: of the next items of the task that have none yet.
     pub(crate) items: u32,
     /// Time the worker spent on them.
     pub(crate) busy_nanos: u64,
@@ -93,22 +95,28 @@ pub(crate) enum Failure {
 
 /// A task on its way to a worker: its parts are put together in the link's memory.
 pub(crate) struct TaskFrame<'a> {
-    head: Packet,
-    job: &'a [u8],
     items: &'a mut Packet,
+    /// The first of their bytes that goes.
+    from: usize,
+    job: &'a [u8],
+    head: &'a Packet,
     whole: Vec<u8>,
 }
 
 impl<'a> TaskFrame<'a> {
-    pub(crate) fn new(head: TaskHead, job: &'a [u8], items: &'a mut Packet) -> Self {
-        let mut bytes = Packet::new();
+    /// The head is written into `space`, whose memory is used again.
+    pub(crate) fn new(head: TaskHead, job: &'a [u8], items: &'a mut Packet, space: &'a mut Packet) -> Self {
+        space.clear();
         // Numbers always encode.
-        let _ = bytes.append(&Order::Run(head));
-        Self { head: bytes, job, items, whole: Vec::new() }
+        let _ = space.append_tail(&Order::Run(head));
+        let all = Packet::bytes(items);
+        let lone = item_bytes(all).filter(|_| head.lone);
+        let from = lone.map_or(0, |item| all.len() - item.len());
+        Self { head: space, job, items, from, whole: Vec::new() }
     }
 
     fn pieces(&self) -> [&[u8]; 4] {
-        [self.head.bytes(), self.job, Packet::bytes(self.items), &[]]
+        [&Packet::bytes(self.items)[self.from..], self.job, self.head.bytes(), &[]]
     }
 }
 
@@ -156,6 +164,59 @@ impl Outgoing for TaskFrame<'_> {
     }
 }
 
+/// An answer that is one value in its own memory, put together in the link's.
+pub(crate) struct LoneAnswer<'a> {
+    front: Packet,
+    value: &'a mut Packet,
+    head: Packet,
+    whole: Vec<u8>,
+}
+
+impl<'a> LoneAnswer<'a> {
+    pub(crate) fn new(value: &'a mut Packet, head: &AnswerHead) -> Self {
+        let (mut front, mut tail) = (Packet::new(), Packet::new());
+        front.writing(|front| {
+            front.byte(VALUE);
+            front.item_length(Packet::bytes(value).len());
+        });
+        // Numbers always encode.
+        let _ = tail.append_tail(head);
+        Self { front, value, head: tail, whole: Vec::new() }
+    }
+
+    fn pieces(&self) -> [&[u8]; 4] {
+        [self.front.bytes(), Packet::bytes(self.value), self.head.bytes(), &[]]
+    }
+}
+
+impl Outgoing for LoneAnswer<'_> {
+    fn write_into(&mut self, _space: &mut [u8]) -> Result<Option<usize>, EncodeError> {
+        // It is large.
+        Ok(None)
+    }
+
+    fn bytes(&mut self) -> Result<&[u8], EncodeError> {
+        if self.whole.is_empty() {
+            self.whole = self.pieces().concat();
+        }
+        Ok(&self.whole)
+    }
+
+    fn parts(&mut self) -> Result<[&[u8]; 4], EncodeError> {
+        Ok(self.pieces())
+    }
+
+    fn size(&self) -> Option<usize> {
+        Some(self.pieces().iter().map(|part| part.len()).sum())
+    }
+
+    fn handles(&self) -> &[Handle] {
+        &[]
+    }
+
+    fn sent(&mut self) {}
+}
+
 /// Asks a worker to end once it has done what it holds.
 pub(crate) fn send_stop(link: &dyn Link) {
     // One that does not even take this is ended by other means.
@@ -165,7 +226,7 @@ pub(crate) fn send_stop(link: &dyn Link) {
 /// Asks a worker for something that needs no more words.
 pub(crate) fn send_order(link: &dyn Link, order: Order) -> Result<(), SendError> {
     let mut packet = Packet::new();
-    let _ = packet.append(&order);
+    let _ = packet.append_tail(&order);
     link.send(&mut packet, Some(std::time::Instant::now()))
 }
 

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use ipc_core::{DecodeError, EncodeError, Message, Reader, item_width};
+use ipc_core::{DecodeError, EncodeError, Message, Reader, is_vector, item_width};
 
 use crate::chunks::{Chunk, Chunks};
 use crate::core::{Advice, Code, JobId, Lease, Reply, What};
@@ -37,8 +37,10 @@ pub(crate) struct Work<'pool, I> {
     sent: Load,
     /// Items whose results have come and were not taken, and the bytes of those.
     held: Load,
-    /// How many bytes the result of an item has, smoothed.
-    result_bytes: usize,
+    /// News that has come and was not decoded.
+    come: VecDeque<Reply>,
+    /// How many bytes the result of an item has, smoothed, once that is known.
+    result_bytes: Option<usize>,
 }
 
 /// Some items and their bytes.
@@ -67,7 +69,7 @@ impl Load {
 
 /// Encodes a job of plain functions.
 pub(crate) fn plain<A: Message, R: Message>(function: fn(A) -> R) -> Result<Arc<Code>, TaskError> {
-    code::<A>(worker::job(function))
+    code::<A, R>(worker::job(function))
 }
 
 /// As [`plain`], for a job whose outcomes are of use only when all have come. The last one of
@@ -103,7 +105,7 @@ where
     A: Message,
     R: Message,
 {
-    code::<A>(worker::state_job(function))
+    code::<A, R>(worker::state_job(function))
 }
 
 /// Encodes a job of functions that look at a shared value.
@@ -116,7 +118,7 @@ where
     A: Message,
     R: Message,
 {
-    let mut code = code::<A>(worker::shared_job(function, lease.id))?;
+    let mut code = code::<A, R>(worker::shared_job(function, lease.id))?;
     Arc::make_mut(&mut code).lease = Some(Arc::clone(lease));
     Ok(code)
 }
@@ -128,7 +130,7 @@ where
     B: Message,
     R: Message,
 {
-    code::<(A, B)>(worker::star2_job(function))
+    code::<(A, B), R>(worker::star2_job(function))
 }
 
 pub(crate) fn star3<A, B, C, R>(function: fn(A, B, C) -> R) -> Result<Arc<Code>, TaskError>
@@ -138,7 +140,7 @@ where
     C: Message,
     R: Message,
 {
-    code::<(A, B, C)>(worker::star3_job(function))
+    code::<(A, B, C), R>(worker::star3_job(function))
 }
 
 pub(crate) fn star4<A, B, C, D, R>(function: fn(A, B, C, D) -> R) -> Result<Arc<Code>, TaskError>
@@ -149,13 +151,20 @@ where
     D: Message,
     R: Message,
 {
-    code::<(A, B, C, D)>(worker::star4_job(function))
+    code::<(A, B, C, D), R>(worker::star4_job(function))
 }
 
-/// The job's bytes, for items of type `A`.
-fn code<A: 'static>(bytes: Result<Vec<u8>, EncodeError>) -> Result<Arc<Code>, TaskError> {
+/// The job's bytes, for items of type `A` and values of type `R`.
+fn code<A: 'static, R: 'static>(bytes: Result<Vec<u8>, EncodeError>) -> Result<Arc<Code>, TaskError> {
     let bytes = bytes.map_err(TaskKind::Argument)?;
-    Ok(Arc::new(Code { bytes, whole: false, item_width: item_width::<A>(), lease: None }))
+    Ok(Arc::new(Code {
+        bytes,
+        whole: false,
+        item_width: item_width::<A>(),
+        value_width: item_width::<R>(),
+        takes_vectors: is_vector::<A>(),
+        lease: None,
+    }))
 }
 
 impl<'pool, A: Message, I: Iterator<Item = A>> Work<'pool, I> {
@@ -165,7 +174,7 @@ impl<'pool, A: Message, I: Iterator<Item = A>> Work<'pool, I> {
         code: Arc<Code>,
         chunks: Chunks<I>,
     ) -> Result<Self, TaskError> {
-        let job = driver.open(priority)?;
+        let (job, value_width) = (driver.open(priority)?, code.value_width);
         Ok(Self {
             driver,
             job,
@@ -175,7 +184,8 @@ impl<'pool, A: Message, I: Iterator<Item = A>> Work<'pool, I> {
             limit: usize::MAX,
             sent: Load::default(),
             held: Load::default(),
-            result_bytes: 0,
+            come: VecDeque::new(),
+            result_bytes: value_width,
         })
     }
 
@@ -197,20 +207,24 @@ impl<'pool, A: Message, I: Iterator<Item = A>> Work<'pool, I> {
         }
     }
 
-    /// The outcomes that have come, each with the place of its item, are put at the
+    /// The next outcomes that have come, each with the place of its item, are put at the
     /// end of `outcomes`; whether there may be more.
     pub(crate) fn fetch<R: Message>(
         &mut self,
         outcomes: &mut Outcomes<R>,
         deadline: Option<Instant>,
     ) -> Result<bool, PoolError> {
-        let replies = self.next_replies(deadline)?;
-        let any = replies.is_some();
-        for reply in replies.into_iter().flatten() {
-            self.held.add(reply.items as usize, reply.bytes());
+        if self.come.is_empty() {
+            let Some(replies) = self.next_replies(deadline)? else { return Ok(false) };
+            replies.iter().for_each(|reply| self.held.add(reply.items as usize, reply.bytes()));
+            self.come = replies;
+        }
+        // One is decoded when those before have been taken: of large values no more are there than
+        // the caller keeps, and they come to lie in the same memory.
+        if let Some(reply) = self.come.pop_front() {
             reply.for_each(|index, outcome| outcomes.push_back((index, outcome)));
         }
-        Ok(any)
+        Ok(true)
     }
 
     /// All values in order, or the error of the first item, in order, that failed.
@@ -268,9 +282,9 @@ impl<'pool, A: Message, I: Iterator<Item = A>> Work<'pool, I> {
     }
 
     /// Whether more may be under way. Results that have not come are thought to be like
-    /// those before them.
+    /// those before them, and the first ones as large as they may be.
     fn has_room(&self, advice: Advice) -> bool {
-        let to_come = self.sent.items.saturating_mul(self.result_bytes);
+        let to_come = self.sent.items.saturating_mul(self.result_bytes.unwrap_or(advice.window_bytes));
         let bytes = self.sent.bytes.saturating_add(to_come).saturating_add(self.held.bytes);
         bytes < advice.window_bytes || self.sent.items + self.held.items < advice.workers
     }
@@ -279,11 +293,9 @@ impl<'pool, A: Message, I: Iterator<Item = A>> Work<'pool, I> {
         let items = reply.items as usize;
         self.sent.remove(items);
         let bytes = reply.bytes() / items.max(1);
-        self.result_bytes = if self.result_bytes == 0 {
-            bytes
-        } else {
-            self.result_bytes.saturating_mul(3).saturating_add(bytes) / 4
-        };
+        let smoothed = |known: usize| known.saturating_mul(3).saturating_add(bytes) / 4;
+        let known = self.result_bytes.filter(|known| *known > 0);
+        self.result_bytes = Some(known.map_or(bytes, smoothed));
     }
 }
 

@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         large_arguments_are_few_at_a_time,
         large_results_are_few_at_a_time,
         small_items_are_many_at_a_time,
+        before_the_first_result_each_worker_has_one_item,
         items_beyond_the_window_go_one_to_each_worker,
     ];
     Suite::new(trials).warm_up(start_library_threads).run()
@@ -273,6 +274,26 @@ fn small_items_are_many_at_a_time() {
         },
     );
     assert!(ahead > 2, "only {ahead} were under way");
+}
+
+/// They may be as large as the window, unless their type says that they are not.
+fn before_the_first_result_each_worker_has_one_item() {
+    let pool = Pool::builder().processes(2).build().unwrap();
+    let (pulled, nap) = (Cell::new(0), Duration::from_millis(300));
+    let items = || (0..20_u32).inspect(|_| pulled.set(pulled.get() + 1));
+    let mut texts = pool.imap(|x| text_after(x, Duration::from_millis(300)), items());
+    assert!(texts.next_timeout(nap / 3).is_err());
+    assert_eq!(pulled.take(), 2);
+    assert_eq!(texts.next().unwrap().unwrap(), "0");
+    drop(texts);
+    let mut numbers = pool.imap(|x| text_after(x, Duration::from_millis(300)).len() as u64, items());
+    assert!(numbers.next_timeout(nap / 3).is_err());
+    assert!(pulled.get() > 2);
+}
+
+fn text_after(x: u32, time: Duration) -> String {
+    thread::sleep(time);
+    x.to_string()
 }
 
 /// Waits until so many are at it.

@@ -49,10 +49,10 @@ fn map_keeps_the_order(method: StartMethod) {
     assert_eq!(squares.len(), 100_000);
 }
 
-/// Around the size at which a task is full, and in every verb.
+/// Around the sizes at which a task is full and at which a vector goes in its own memory, and in every verb.
 fn vectors_of_numbers_of_any_size_pass(method: StartMethod) {
     let pool = pool_of(2, method);
-    for size in [0, 1, 24 << 10, (24 << 10) - 1, (24 << 10) + 1, 1_000_001] {
+    for size in [0, 1, 24 << 10, (24 << 10) - 1, (24 << 10) + 1, (64 << 10) - 1, 64 << 10, 1_000_001] {
         let bytes: Vec<u8> = (0..size).map(|place| (place % 251) as u8).collect();
         let back = |mut bytes: Vec<u8>| {
             bytes.reverse();

@@ -177,7 +177,14 @@ mod tests {
 
     /// Gives out so many more tasks, as far as workers are to have them.
     fn give(core: &mut Core, tasks: usize) {
-        let code = Code { bytes: Vec::new(), whole: false, item_width: None, lease: None };
+        let code = Code {
+            bytes: Vec::new(),
+            whole: false,
+            item_width: None,
+            value_width: None,
+            takes_vectors: false,
+            lease: None,
+        };
         let code = Arc::new(code);
         (0..tasks).for_each(|index| core.submit(JOB, &code, index, 1, Packet::new()));
         give_queued(core);

@@ -195,7 +195,14 @@ mod tests {
         let mut core = Core::new(Rules { retries, ..Rules::new(1) }, 1);
         core.started(0, WorkerId::default());
         core.open_job(JOB, 0);
-        let code = Code { bytes: Vec::new(), whole: true, item_width: Some(1), lease: None };
+        let code = Code {
+            bytes: Vec::new(),
+            whole: true,
+            item_width: Some(1),
+            value_width: None,
+            takes_vectors: false,
+            lease: None,
+        };
         let mut packet = Packet::new();
         packet.extend_bytes(&[0; 10]);
         core.submit(JOB, &Arc::new(code), 100, 10, packet);

@@ -110,6 +110,10 @@ impl Jobs {
     /// Puts news into a job's inbox.
     pub(super) fn reply(&mut self, id: JobId, reply: Reply, done: bool) -> Option<JobId> {
         self.change(id, |job| {
+            if done && job.open == 1 {
+                // The last one; of a job of one item the only one.
+                job.inbox.reserve_exact(1);
+            }
             job.inbox.push_back(reply);
             job.open -= usize::from(done);
             id

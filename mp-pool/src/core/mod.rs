@@ -534,7 +534,14 @@ mod tests {
     /// It was handed in when the pool still took work.
     #[test]
     fn what_comes_to_an_ended_pool_leaves_nothing_to_do() {
-        let code = Arc::new(Code { bytes: Vec::new(), whole: true, item_width: None, lease: None });
+        let code = Arc::new(Code {
+            bytes: Vec::new(),
+            whole: true,
+            item_width: None,
+            value_width: None,
+            takes_vectors: false,
+            lease: None,
+        });
         let errand = |job| Errand { job, priority: 0, code: Arc::clone(&code), chunk: Chunk::one(7u8) };
         let mut core = Core::new(Rules::new(1), 1);
         core.take_in(errand(1));

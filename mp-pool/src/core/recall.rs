@@ -130,7 +130,14 @@ mod tests {
         let mut core = Core::new(Rules::new(2), 2);
         (0..2).for_each(|place| core.started(place, WorkerId { pool: 1, number: place as u32 + 1 }));
         core.open_job(1, 0);
-        let code = Arc::new(Code { bytes: Vec::new(), whole: true, item_width: Some(1), lease: None });
+        let code = Arc::new(Code {
+            bytes: Vec::new(),
+            whole: true,
+            item_width: Some(1),
+            value_width: None,
+            takes_vectors: false,
+            lease: None,
+        });
         let mut packet = Packet::new();
         packet.extend_bytes(&[0; 4]);
         core.submit(1, &code, 0, 4, packet);

@@ -35,6 +35,10 @@ pub(crate) struct Code {
     pub(crate) whole: bool,
     /// How many bytes each item takes, if that is the same for all.
     pub(crate) item_width: Option<usize>,
+    /// How many bytes each value takes, if that is the same for all.
+    pub(crate) value_width: Option<usize>,
+    /// An item is a vector of numbers.
+    pub(crate) takes_vectors: bool,
     /// The value that the tasks look at.
     pub(crate) lease: Option<Arc<Lease>>,
 }

@@ -29,11 +29,11 @@ impl Driver {
         while state.core.has_queue() {
             let Some(worker) = state.core.next_worker(false) else { break };
             let Some(id) = state.core.next_task() else { break };
-            let is_large =
-                state.core.task_mut(id).is_some_and(|task| task.packet.bytes().len() > SMALL_FRAME);
+            let Some(task) = state.core.task_mut(id) else { continue };
+            let is_large = task.packet.bytes().len() > SMALL_FRAME;
             // Ends that have moved to a worker cannot be taken back: what brings them waits
             // behind nothing, and is lost to nothing but itself.
-            let moves = state.core.task_mut(id).is_some_and(|task| task.packet.moves_ends());
+            let moves = task.packet.moves_ends();
             let worker = if is_large || moves { state.core.next_worker(true) } else { Some(worker) };
             let Some(worker) = worker else {
                 state.core.put_back(id);
@@ -62,21 +62,21 @@ impl Driver {
             return state.core.refuse(worker, id);
         };
         let Some(task) = state.core.task_mut(id) else { return };
-        let job_len = task.code.bytes.len() as u32;
-        let turn = state.core.next_turn(worker);
-        let Some(task) = state.core.task_mut(id) else { return };
         if let Some(lease) = task.code.lease.clone()
             && !state.core.knows(worker, lease.id)
             && !self.send_shared(state, worker, id, &station, lease.id)
         {
             return;
         }
-        let Some(task) = state.core.task_mut(id) else { return };
+        let State { core, head: space, .. } = &mut *state;
+        let turn = core.next_turn(worker);
+        let Some(task) = core.task_mut(id) else { return };
         let head = TaskHead {
             task: id,
             turn,
             items: task.items,
-            job_len,
+            lone: is_large && task.items == 1 && task.code.takes_vectors,
+            job_len: task.code.bytes.len() as u32,
             whole: task.code.whole,
             poll,
             #[cfg(feature = "tracing")]
@@ -86,7 +86,7 @@ impl Driver {
         let lumps = 1 + task.packet.bytes().len() / BYTES_PER_TIMEOUT;
         let patience = LARGE_FRAME_TIMEOUT.saturating_mul(u32::try_from(lumps).unwrap_or(u32::MAX));
         let deadline = Instant::now() + if is_large { patience } else { Duration::ZERO };
-        let mut frame = TaskFrame::new(head, &code.bytes, &mut task.packet);
+        let mut frame = TaskFrame::new(head, &code.bytes, &mut task.packet, space);
         match station.send(&mut frame, hurried, deadline) {
             Ok(()) => {
                 state.core.give(worker, id);

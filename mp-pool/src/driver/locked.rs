@@ -156,7 +156,14 @@ mod tests {
         fn hand_in(&self) -> thread::JoinHandle<JobId> {
             let driver = Arc::clone(&self.0);
             thread::spawn(move || {
-                let code = Code { bytes: Vec::new(), whole: true, item_width: None, lease: None };
+                let code = Code {
+                    bytes: Vec::new(),
+                    whole: true,
+                    item_width: None,
+                    value_width: None,
+                    takes_vectors: false,
+                    lease: None,
+                };
                 driver.hand_in(Arc::new(code), Chunk::one(7u8), 0).unwrap()
             })
         }

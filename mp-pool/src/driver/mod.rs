@@ -106,6 +106,8 @@ struct State {
     /// Its part of the budget of the pool whose task made it; or how many it has.
     seats: Option<Seats>,
     leftovers: Leftovers,
+    /// Where the head of a task is written that is being sent.
+    head: Packet,
     /// An empty list, to be exchanged for the inbox's.
     emptied: Vec<Errand>,
     /// Errands that were taken in and not set to work.
@@ -466,6 +468,7 @@ impl State {
             started: 0,
             seats,
             leftovers: Leftovers::default(),
+            head: Packet::new(),
             emptied: Vec::new(),
             taken_in: 0,
             unpumped: 0,

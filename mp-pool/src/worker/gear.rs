@@ -58,7 +58,6 @@ const MISSING: &str = "the value that it shares did not come";
 /// Where links pass handles, large ones go `by_memory`.
 pub(crate) fn keep_order<T: Message>(id: ShareId, value: &T, by_memory: bool) -> Result<Packet, EncodeError> {
     let mut packet = Packet::new();
-    packet.append(&Order::Keep(id))?;
     packet.append(&Function::new(decode::<T>))?;
     let head = packet.bytes().len();
     packet.append(&Place::None)?;
@@ -73,6 +72,7 @@ pub(crate) fn keep_order<T: Message>(id: ShareId, value: &T, by_memory: bool) ->
         packet.truncate(head);
         packet.append(&place)?;
     }
+    packet.append_tail(&Order::Keep(id))?;
     Ok(packet)
 }
 

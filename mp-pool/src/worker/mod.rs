@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::budget;
 use crate::spans::Spans;
 use crate::transport::Dial;
-use crate::wire::{AnswerHead, Order, TaskHead};
+use crate::wire::{AnswerHead, LoneAnswer, Order, TaskHead};
 
 mod board;
 mod claims;
@@ -149,7 +149,7 @@ pub(crate) fn serve(equipment: Equipment) {
         measures_before,
     };
     while receive(&mut packet) {
-        match packet.read() {
+        match packet.read_tail() {
             Ok(Order::Run(head)) => {
                 if !worker.obey(head, &mut packet) {
                     return;
@@ -188,10 +188,15 @@ impl Worker<'_> {
     /// Runs one task; `false` when the pool is gone.
     fn obey(&mut self, head: TaskHead, packet: &mut Packet) -> bool {
         self.link.set_polling(if head.poll { Polling::Adaptive } else { Polling::Off });
-        let Some(job) = packet.read_bytes(head.job_len as usize) else { return false };
+        let Some(items_len) = packet.bytes().len().checked_sub(head.job_len as usize) else { return false };
+        let job = &packet.bytes()[items_len..];
         if self.runner.is_none() || self.job != job {
             self.job = job.to_vec();
             self.runner = resolve(&self.job);
+        }
+        packet.truncate(items_len);
+        if head.lone {
+            packet.mark_lone();
         }
         self.run_items(head, packet)
     }
@@ -251,12 +256,16 @@ impl Worker<'_> {
         // The head goes last: it is known only now, and the pool reads it first.
         let head = AnswerHead { kept_bytes: self.answer.kept_bytes(), ..head };
         let link = self.link.link();
-        let sent = self.answer.append_tail(&head).is_ok()
-            && match unhurried {
-                true => link.send_unhurried(&mut self.answer, None),
-                false => link.send(&mut self.answer, None),
-            }
-            .is_ok();
+        let sent = if self.answer.is_lone() {
+            link.send(&mut LoneAnswer::new(&mut self.answer, &head), None).is_ok()
+        } else {
+            self.answer.append_tail(&head).is_ok()
+                && match unhurried {
+                    true => link.send_unhurried(&mut self.answer, None),
+                    false => link.send(&mut self.answer, None),
+                }
+                .is_ok()
+        };
         self.answer.clear();
         sent
     }

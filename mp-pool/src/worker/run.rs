@@ -141,10 +141,10 @@ fn run_one<A: Message, R: Message>(
     };
     step.set(Step::Function);
     mark();
-    let value = outside_messages(|| function(argument));
+    let mut value = outside_messages(|| function(argument));
     step.set(Step::Result);
     mark();
-    if let Err(error) = outcomes.value(&value) {
+    if let Err(error) = outcomes.value(&mut value) {
         outcomes.fail(&Failure::BadResult(error.to_string()));
     }
 }
@@ -156,6 +156,8 @@ struct Outcomes<'a, 'w> {
     width: Option<usize>,
     /// Values may bring handles along.
     brings_handles: bool,
+    /// There is one item and one value.
+    is_only: bool,
     /// Where the numbers begin that lie one behind the other at the answer's end.
     run: Option<usize>,
     /// Where the outcome begins that is being written.
@@ -169,7 +171,8 @@ impl<'a, 'w> Outcomes<'a, 'w> {
     fn new<R: 'static>(answer: &'a mut Writer<'w>, progress: &Progress<'_>) -> Self {
         let width = item_width::<R>();
         let (run_width, brings_handles) = (width.filter(|_| !progress.keeps), width.is_none());
-        Self { answer, width: run_width, brings_handles, run: None, begun: 0 }
+        let is_only = brings_handles && progress.items == 1;
+        Self { answer, width: run_width, brings_handles, is_only, run: None, begun: 0 }
     }
 
     #[inline]
@@ -181,7 +184,10 @@ impl<'a, 'w> Outcomes<'a, 'w> {
     }
 
     #[inline]
-    fn value<R: Message>(&mut self, value: &R) -> Result<(), EncodeError> {
+    fn value<R: Message>(&mut self, value: &mut R) -> Result<(), EncodeError> {
+        if self.is_only && self.answer.lone_item(value) {
+            return Ok(());
+        }
         if self.width.is_none() {
             self.answer.byte(VALUE);
         }
