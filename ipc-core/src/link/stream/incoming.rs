@@ -52,8 +52,9 @@ const LATE: u8 = 16;
 impl Incoming {
     /// Waits until something can be read and reads it: how much, and nothing at the end.
     pub(super) fn read(&mut self, source: &Source<'_>, into: &mut [u8]) -> Result<usize, RecvError> {
-        // Where the peer was last seen on this CPU, looking would only keep it from running.
-        let looks = source.polls && self.patience.looks() && self.peer_cpu != Some(cpu::current() as u16);
+        // Where the peer was last seen on this CPU, or not yet seen, looking might only keep it from running.
+        let is_elsewhere = self.peer_cpu.is_some_and(|seen| seen != cpu::current() as u16);
+        let looks = source.polls && self.patience.looks() && is_elsewhere;
         // One that neither looks nor has a deadline soon sleeps in the very call that reads.
         let sleeps_reading = source.may_sleep_reading();
         if (looks || !sleeps_reading)
