@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use super::handshake::{Terms, introduce};
 use super::{Address, ConnectError, ConnectOptions};
-use crate::link::{Link, SocketLink, TcpLink};
+use crate::link::{Limits, Link, SocketLink, TcpLink};
 use crate::raw;
 use crate::sys::socket;
 use crate::sys::stream::Stream;
-use crate::{Connection, Message, Packet, deadline};
+use crate::{Connection, Message, Packet, SendError, deadline};
 
 /// Connects to a listener: sends `A`, receives `B`.
 ///
@@ -46,7 +46,7 @@ pub fn connect<A: Message, B: Message>(
 /// # Errors
 /// As [`connect`].
 pub fn connect_link(address: &Address, options: ConnectOptions) -> Result<Box<dyn Link>, ConnectError> {
-    Ok(connect_and_say(address, options, &[])?.link)
+    Ok(connect_and_say(address, options, None)?.link)
 }
 
 /// A link to a listener, and what that says of itself.
@@ -59,29 +59,33 @@ pub struct Greeted {
     pub word: [u8; 32],
 }
 
+/// A first message that is longer than this goes by itself: the last of the handshake is said at once, whatever
+/// there is room for.
+const SHORT: usize = 2048;
+
 /// As [`connect_link`], and tells what the listener says of itself. If there is a first message, without
-/// handles, it goes with the last of the handshake, to a listener that has proven the key.
+/// handles, it goes with the last of the handshake, to a listener that has proven the key; a long one goes
+/// right behind it.
 ///
 /// # Errors
-/// As [`connect_link`]; [`ConnectError::Io`] if the message cannot be sent.
+/// As [`connect_link`]; [`ConnectError::Io`] if the message cannot be sent, as one that is longer than the
+/// listener takes, and [`ConnectError::Timeout`] if that takes too long.
 pub fn connect_link_with(
     address: &Address,
     options: ConnectOptions,
     first: Option<&mut Packet>,
 ) -> Result<Greeted, ConnectError> {
-    let Some(first) = first else { return connect_and_say(address, options, &[]) };
-    if first.handle_count() > 0 || first.moves_ends() {
+    if first.as_ref().is_some_and(|first| first.handle_count() > 0 || first.moves_ends()) {
         let why = "a first message has no handles";
         return Err(io::Error::new(io::ErrorKind::InvalidInput, why).into());
     }
-    let bytes = SocketLink::frame(first).map_err(io::Error::other)?;
-    connect_and_say(address, options, &bytes)
+    connect_and_say(address, options, first)
 }
 
 fn connect_and_say(
     address: &Address,
     options: ConnectOptions,
-    first: &[u8],
+    first: Option<&mut Packet>,
 ) -> Result<Greeted, ConnectError> {
     if options.trust_peer && options.authkey.as_ref().is_none_or(|key| key.is_empty()) {
         return Err(ConnectError::NothingToTrust);
@@ -92,13 +96,40 @@ fn connect_and_say(
         check_user(&stream)?;
     }
     let terms = Terms { authkey: options.authkey.as_ref(), max_message: options.max_message };
-    let (limits, word) = introduce(&stream, &terms, deadline, first)?;
+    let (mut short, long) = match first {
+        Some(first) if first.bytes().len() > SHORT => (None, Some(first)),
+        first => (first, None),
+    };
+    let frame = |limits: &Limits| short.as_mut().map_or(Ok(Vec::new()), |first| frame_within(first, limits));
+    let (limits, word) = introduce(&stream, &terms, deadline, frame)?;
     let link: Box<dyn Link> = if address.is_local() {
         Box::new(SocketLink::connected(stream, options.trust_peer, limits))
     } else {
         Box::new(TcpLink::connected(stream, options.trust_peer, limits))
     };
+    if let Some(first) = long {
+        link.send(first, deadline).map_err(unsent)?;
+    }
     Ok(Greeted { link, word })
+}
+
+/// What a link sends for a message, if the listener takes one of that length.
+fn frame_within(message: &mut Packet, limits: &Limits) -> Result<Vec<u8>, ConnectError> {
+    let (len, most) = (message.bytes().len(), limits.sends);
+    if len as u64 > most {
+        let why = format!("the first message is {len} bytes long, and the listener takes at most {most}");
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why).into());
+    }
+    SocketLink::frame(message).map_err(unsent)
+}
+
+fn unsent(error: SendError) -> ConnectError {
+    match error {
+        SendError::Closed => ConnectError::Closed,
+        SendError::Timeout => ConnectError::Timeout,
+        SendError::Io(error) => error.into(),
+        error => io::Error::new(io::ErrorKind::InvalidInput, error).into(),
+    }
 }
 
 /// A name without a file may be taken by anybody once its listener has gone.

@@ -168,22 +168,22 @@ fn read_some(stream: &Stream, into: &mut [u8]) -> std::io::Result<Option<usize>>
     stream.try_read(into, &mut Vec::new(), &mut false)
 }
 
-/// The client's side, from its greeting to its last word, behind which goes what it has to say `first`;
-/// the listener's word.
+/// The client's side, from its greeting to its last word, behind which goes what it has to say `first`,
+/// once it knows what the listener takes; the listener's word.
 pub(super) fn introduce(
     stream: &Stream,
     terms: &Terms<'_>,
     deadline: Option<Instant>,
-    first: &[u8],
+    first: impl FnOnce(&Limits) -> Result<Vec<u8>, ConnectError>,
 ) -> Result<(Limits, [u8; WORD]), ConnectError> {
     let mut client = [0; HELLO + PROOF];
     client[..HELLO].copy_from_slice(&terms.greeting(false)?);
     let mut answer = [0; HELLO + WORD + PROOF];
-    let last_word = match terms.authkey {
+    let mut last_word = match terms.authkey {
         None => {
             tell(stream, &client[..HELLO])?;
             hear(stream, &mut answer[..HELLO + WORD], terms, deadline)?;
-            first.to_vec()
+            Vec::new()
         }
         Some(key) => {
             let proof = key.proof(Role::Caller, [&client[..HELLO], &[]]);
@@ -195,15 +195,16 @@ pub(super) fn introduce(
             if !key.accepts(Role::Server, said.words(), proof) {
                 return Err(ConnectError::Impostor);
             }
-            [&key.proof(Role::Client, said.words()), first].concat()
+            key.proof(Role::Client, said.words()).to_vec()
         }
     };
+    let limits = terms.limits(&Hello::read(&answer).ok_or(ConnectError::NotAListener)?);
+    last_word.extend(first(&limits)?);
     if !last_word.is_empty() {
         tell(stream, &last_word)?;
     }
-    let hello = Hello::read(&answer).ok_or(ConnectError::NotAListener)?;
     let word = answer[HELLO..].first_chunk().ok_or(ConnectError::NotAListener)?;
-    Ok((terms.limits(&hello), *word))
+    Ok((limits, *word))
 }
 
 /// What there is to say against a listener whose answer begins with this.

@@ -95,8 +95,8 @@ impl ListenerOptions {
     }
 
     /// What the listener says of itself to clients while they connect: see
-    /// [`connect_link_with`](crate::connect_link_with). With a key only those hear it who have that.
-    /// Zeros unless chosen.
+    /// [`connect_link_with`](crate::connect_link_with). With a key only those hear it who have that,
+    /// or say again what they heard such a one say: it is no place for secrets. Zeros unless chosen.
     #[must_use]
     pub fn word(mut self, word: [u8; 32]) -> Self {
         self.word = word;

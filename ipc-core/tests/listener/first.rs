@@ -74,6 +74,41 @@ pub(crate) fn has_no_handles() -> Outcome {
     Ok(())
 }
 
+/// One that no socket has room for goes whole, and one that the listener does not take is told of.
+pub(crate) fn is_as_long_as_the_listener_takes() -> Outcome {
+    let long = |count: usize| packet(vec![7u8; count]);
+    let most = 4 << 20;
+    let options = || ListenerOptions::new().authkey(key(SECRET)).max_message(most);
+    for listener in [bound(options())?, bound_tcp(options())?] {
+        let connect = |first: &mut Packet| {
+            let options = ConnectOptions::new().authkey(key(SECRET)).timeout(LATE);
+            connect_link_with(listener.address(), options, Some(first))
+        };
+        for count in [2000, 2048, 100_000, most - 100] {
+            std::thread::scope(|scope| -> Outcome {
+                let client = scope.spawn(|| connect(&mut long(count)));
+                let server = listener.accept_link(Instant::now().checked_add(LATE))?.into_link();
+                assert_eq!(receive::<Vec<u8>>(&*server)?.len(), count);
+                client.join().unwrap()?;
+                Ok(())
+            })?;
+        }
+        let result = connect(&mut long(most + 1));
+        assert!(
+            matches!(&result, Err(ConnectError::Io(error)) if error.to_string().contains("at most")),
+            "{result:?}"
+        );
+    }
+    let listener = bound(ListenerOptions::new().authkey(key(SECRET)).max_message(100))?;
+    let options = ConnectOptions::new().authkey(key(SECRET)).timeout(LATE);
+    let result = connect_link_with(listener.address(), options, Some(&mut long(200)));
+    assert!(
+        matches!(&result, Err(ConnectError::Io(error)) if error.to_string().contains("at most 100")),
+        "{result:?}"
+    );
+    Ok(())
+}
+
 pub(crate) fn the_word_is_for_those_with_the_key() -> Outcome {
     let word: [u8; 32] = std::array::from_fn(|place| place as u8 + 1);
     for (has_key, options) in

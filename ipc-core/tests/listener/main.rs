@@ -53,6 +53,7 @@ fn main() -> ExitCode {
         first::goes_with_the_proof,
         first::a_listener_that_ends_instead,
         first::has_no_handles,
+        first::is_as_long_as_the_listener_takes,
         first::the_word_is_for_those_with_the_key,
         first::a_wrong_key_is_told_at_once,
         cuts::after_each_byte,
