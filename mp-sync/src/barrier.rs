@@ -25,6 +25,10 @@ use crate::travel::travels;
 /// nobody knows that it was to come: give the wait a timeout. If it died after all
 /// had come, the others may have gone on.
 ///
+/// # If a process is stopped
+/// Each one that waits watches one other. So if one of them is stopped, as by `SIGSTOP` or a debugger, the
+/// others may learn of a death only when it goes on or dies, when the last party comes, or when a timeout is over.
+///
 /// # Timeouts
 /// Whoever's time is over breaks the barrier, as in Python: one who waits, one who
 /// waits for a turn because others of the last one have not gone yet, and one who

@@ -3,8 +3,9 @@
 mod common;
 
 use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
 
-use common::{Child, LONG, SHORT, arrive, child_that, count_handles, eventually, fork, run};
+use common::{Child, LONG, Random, SHORT, arrive, child_that, count_handles, eventually, fork, run, seed};
 use mp_sync::{Barrier, BarrierError, SharedAtomicU64};
 
 fn a_barrier_lets_all_go_with_one_leader() {
@@ -73,6 +74,48 @@ fn a_barrier_breaks_whoever_of_those_who_wait_die() {
             }
         }
         assert!(barrier.is_broken());
+    }
+}
+
+/// One barrier again and again: the seats of the dead of one round are those of the next.
+fn a_barrier_breaks_whoever_dies_while_others_come() {
+    const PARTIES: u32 = 16;
+    let barrier = Barrier::new(PARTIES).unwrap();
+    let mut chance = Random::new(seed());
+    let wait = |threads: u64| {
+        let come = || assert!(matches!(barrier.wait(), Err(BarrierError::Broken)));
+        fork(|| std::thread::scope(|scope| (0..threads).for_each(|_| _ = scope.spawn(come))))
+    };
+    for round in 0..20 {
+        let mut come = 0;
+        let mut start = |most: u64| {
+            let threads = 1 + chance.below(most);
+            come += threads as u32;
+            wait(threads)
+        };
+        let waiting: Vec<Child> = (0..4).map(|_| start(2)).collect();
+        let others = 1 + round % 3;
+        eventually("they wait", || barrier.n_waiting() == come);
+        let mut later = Vec::new();
+        let dying = 1 + chance.below((1 << waiting.len()) - 1);
+        for waiter in 0..waiting.len().max(others) {
+            if waiter < others {
+                later.push(wait(1 + chance.below(2)));
+            }
+            std::thread::sleep(Duration::from_micros(chance.below(8_000)));
+            if waiter < waiting.len() && dying >> waiter & 1 != 0 {
+                waiting[waiter].signal();
+            }
+        }
+        for (waiter, child) in waiting.into_iter().enumerate() {
+            match dying >> waiter & 1 {
+                0 => assert!(child.join(), "{round}: {dying:#b}: {waiter}"),
+                _ => _ = child.kill(),
+            }
+        }
+        eventually("all are told", || barrier.is_broken());
+        assert!(later.into_iter().all(Child::join), "{round}: {dying:#b}");
+        barrier.reset().unwrap();
     }
 }
 
@@ -160,6 +203,7 @@ fn main() {
         a_barrier_breaks_when_one_who_waits_dies,
         a_barrier_is_not_filled_by_the_dead,
         a_barrier_breaks_whoever_of_those_who_wait_die,
+        a_barrier_breaks_whoever_dies_while_others_come,
         those_who_wait_for_long_hold_few_handles,
         a_barrier_breaks_when_one_dies_in_its_action,
         a_barrier_is_used_by_more_than_its_parties,
