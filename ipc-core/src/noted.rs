@@ -5,7 +5,7 @@
 //! is made: a value that is well takes no more than before.
 
 use std::cell::RefCell;
-use std::fmt::{self, Display};
+use std::fmt::{self, Display, Write};
 
 use postcard::Error::{SerdeDeCustom, SerdeSerCustom};
 use serde::ser::{
@@ -29,12 +29,29 @@ impl<E> Noted<E> {
     }
 }
 
+/// No more of a text is kept, because it waits in memory for somebody who asks.
+const LONGEST: usize = 16 << 10;
+
 fn note(text: impl Display) -> String {
-    // Made before: the text is anybody's code. At the thread's end the note is gone, and with it only the
-    // better text.
-    let text = text.to_string();
+    // Made before: the text is anybody's code, whose failure costs what it has not said. At the thread's end
+    // the note is gone, and with it only the better text.
+    let mut short = Short(String::new());
+    let _ = write!(short, "{text}");
+    let Short(text) = short;
     let _ = NOTE.try_with(|note| note.replace(Some(text.clone())));
     text
+}
+
+/// The beginning of a text.
+struct Short(String);
+
+impl Write for Short {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        let room = part.len().min(LONGEST - self.0.len());
+        let fits = (0..=room).rev().find(|&end| part.is_char_boundary(end)).unwrap_or(0);
+        self.0.push_str(&part[..fits]);
+        if fits == part.len() { Ok(()) } else { Err(fmt::Error) }
+    }
 }
 
 /// The text that was noted last.
@@ -218,5 +235,28 @@ impl<S: SerializeMap> SerializeMap for Noting<S> {
     #[inline]
     fn end(self) -> Result<S::Ok, Self::Error> {
         self.0.end().map_err(Noted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_kept_up_to_a_bound() {
+        assert_eq!(note("ü".repeat(LONGEST)), "ü".repeat(LONGEST / 2));
+        assert_eq!(take_note().unwrap().len(), LONGEST);
+    }
+
+    #[test]
+    fn a_text_that_fails_is_kept_as_far_as_it_goes() {
+        struct Fails;
+        impl Display for Fails {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("too ")?;
+                Err(fmt::Error)
+            }
+        }
+        assert_eq!(note(Fails), "too ");
     }
 }
