@@ -60,6 +60,7 @@ impl Writer<'_> {
     /// Takes back all but the first `len` bytes. Handles written since stay.
     pub fn truncate(&mut self, len: usize) {
         self.bytes.truncate(len);
+        *self.lone = false;
     }
 
     /// Writes a value.
@@ -252,6 +253,7 @@ impl Reader<'_> {
     #[cold]
     fn lone_item<T: Message>(&mut self) -> Result<T, DecodeError> {
         let bytes = std::mem::take(self.bytes);
+        *self.at = 0;
         let fits = bytes.capacity() / 2 <= bytes.len();
         let vector = if fits { plain::into_vector(bytes) } else { plain::get_vector(&bytes) };
         vector
@@ -346,6 +348,9 @@ mod tests {
         let mut roomy = Vec::with_capacity(LONE);
         roomy.resize(LONE / 8, 0.5);
         assert!(!alone(&mut packet, &mut vec![0.5; LONE / 8 - 1]) && !alone(&mut packet, &mut roomy));
+        // One that is taken back.
+        assert!(alone(&mut packet, &mut back.clone()));
+        packet.writing(|writer| writer.truncate(0));
         packet.append_item(&back).unwrap();
         assert!(!alone(&mut packet, &mut roomy) && roomy.len() == LONE / 8 && !packet.is_lone());
         assert!(packet.read_item::<Vec<f64>>().unwrap() == back);
@@ -380,6 +385,14 @@ mod tests {
         assert!(came(&[1, b'x']).read_item::<String>().is_err());
         let mut again = came(&[1]);
         assert!(again.read_item::<Vec<u8>>().is_ok() && again.read_item::<Vec<u8>>().unwrap().is_empty());
+        // Also where something was read before it was said, and where it is taken back.
+        let mut begun = came(&[1, 2]);
+        assert!(begun.read_bytes(1).is_some() && begun.read_item::<Vec<u8>>().is_ok());
+        assert!(begun.is_at_end() && begun.unread().is_empty());
+        let mut back = came(&[1, 2]);
+        back.truncate(0);
+        back.append_item(&"text".to_owned()).unwrap();
+        assert_eq!(back.read_item::<String>().unwrap(), "text");
     }
 
     #[test]

@@ -201,6 +201,7 @@ impl Packet {
     pub fn truncate(&mut self, len: usize) {
         self.bytes.truncate(len);
         self.read = self.read.min(len);
+        self.lone = false;
     }
 
     /// Writes a value at the end, for a reader that wants it first:
