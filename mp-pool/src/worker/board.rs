@@ -110,6 +110,11 @@ impl Board {
         self.word(READY).store(SETTING_UP, Ordering::Relaxed);
     }
 
+    /// It has done that.
+    pub(super) fn tell_set_up(&self) {
+        self.word(READY).store(0, Ordering::Relaxed);
+    }
+
     /// Whether it does that: not before, and not after.
     pub(crate) fn is_setting_up(&self) -> bool {
         self.word(READY).load(Ordering::Relaxed) == SETTING_UP

@@ -127,6 +127,7 @@ pub(crate) fn serve(equipment: Equipment) {
             Ok(state) => state,
             Err(reason) => panic!("the initializer's argument could not be decoded: {reason}"),
         };
+        board.tell_set_up();
     }
     let mut farewell = None;
     if has_farewell {

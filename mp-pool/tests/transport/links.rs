@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use ipc_core::link::{Capabilities, Link, Outgoing};
 use ipc_core::{Address, Arm, Listener, Packet, RecvError, SendError};
-use mp_pool::{Pool, Transport};
+use mp_pool::{Pool, PoolError, Transport};
 use mp_process::StartMethod;
 
 use super::common::square;
@@ -198,11 +198,11 @@ pub(super) fn a_link_that_panics_when_it_is_waited_for_costs_its_worker() {
     a_link_that_panics_costs_its_worker(WAITED_FOR);
 }
 
-/// A link of which the worker's end breaks behind the key.
+/// A link of which the worker's end takes so many messages.
 #[derive(Debug)]
 struct Short {
     link: Box<dyn Link>,
-    received: AtomicU8,
+    left: AtomicU8,
 }
 
 impl Link for Short {
@@ -220,7 +220,7 @@ impl Link for Short {
         most: usize,
         deadline: Option<Instant>,
     ) -> Result<(), RecvError> {
-        assert!(self.received.fetch_add(1, Ordering::SeqCst) == 0, "it breaks");
+        assert!(self.left.fetch_sub(1, Ordering::SeqCst) > 0, "it breaks");
         self.link.recv_at_most(packet, most, deadline)
     }
 
@@ -237,16 +237,22 @@ impl Link for Short {
     }
 }
 
-fn connect_briefly(path: String) -> io::Result<Box<dyn Link>> {
-    Ok(Box::new(Short { link: connect(path)?, received: AtomicU8::new(0) }))
+fn short(path: String, messages: u8) -> io::Result<Box<dyn Link>> {
+    Ok(Box::new(Short { link: connect(path)?, left: AtomicU8::new(messages) }))
 }
 
+/// It breaks behind the key, or where the initializer has run and what is done at the end is to come.
 pub(super) fn a_link_that_panics_in_the_worker_is_not_its_initializer(method: StartMethod) {
-    let local = Local(Listener::bind(&Address::auto_file().unwrap()).unwrap());
-    let builder = Pool::builder().processes(1).start_method(method);
-    let error = match builder.transport(local, connect_briefly).build() {
+    let builder = || Pool::builder().processes(1).start_method(method);
+    let local = || Local(Listener::bind(&Address::auto_file().unwrap()).unwrap());
+    let failure = |pool: Result<Pool, PoolError>| match pool {
         Err(error) => error.to_string(),
         Ok(pool) => pool.apply(square, 1).unwrap_err().to_string(),
     };
-    assert!(error.contains("it breaks") && !error.contains("initializer"), "{error}");
+    let keyed = builder().transport(local(), |path| short(path, 1)).build();
+    let set_up = builder().initializer(|()| (), ()).at_exit(|_, ()| (), ());
+    let set_up = set_up.transport(local(), |path| short(path, 2)).build();
+    for error in [failure(keyed), failure(set_up)] {
+        assert!(error.contains("it breaks") && !error.contains("initializer"), "{error}");
+    }
 }
