@@ -292,8 +292,9 @@ impl<S: 'static> Builder<S> {
     /// results that the caller has not taken from the iterator. While there are as many,
     /// `imap`, `imap_unordered` and the maps take no more from their input. 64 MiB unless set.
     ///
-    /// As many items as there are workers are under way all the same, and no more before the first result
-    /// has come, unless results are numbers; the next ones count by what those before them had. Where items are small, their number is bounded, by
+    /// As many items as there are workers are under way all the same. Before the first result has come
+    /// each worker has one task, unless results are numbers; the next ones count by what those before
+    /// them had. Where items are small, their number is bounded, by
     /// a few for each worker.
     ///
     /// What is counted is what the items keep from other use: their encoded bytes, and the memory of each

@@ -122,16 +122,10 @@ impl<'a> TaskFrame<'a> {
 
 impl Outgoing for TaskFrame<'_> {
     fn write_into(&mut self, space: &mut [u8]) -> Result<Option<usize>, EncodeError> {
-        let len = self.pieces().iter().map(|part| part.len()).sum();
-        let Some(mut space) = space.get_mut(..len) else { return Ok(None) };
+        let Some(space) = self.size().and_then(|len| space.get_mut(..len)) else { return Ok(None) };
         // Ends that stand in the items are about to leave.
         Outgoing::bytes(self.items)?;
-        for part in self.pieces() {
-            let (here, rest) = space.split_at_mut(part.len());
-            here.copy_from_slice(part);
-            space = rest;
-        }
-        Ok(Some(len))
+        Ok(Some(put_together(self.pieces(), space)))
     }
 
     fn bytes(&mut self) -> Result<&[u8], EncodeError> {
@@ -164,6 +158,16 @@ impl Outgoing for TaskFrame<'_> {
     }
 }
 
+/// Writes them one behind the other into a space of their length, which it tells.
+fn put_together(pieces: [&[u8]; 4], space: &mut [u8]) -> usize {
+    let mut at = 0;
+    for piece in pieces {
+        space[at..at + piece.len()].copy_from_slice(piece);
+        at += piece.len();
+    }
+    at
+}
+
 /// An answer that is one value in its own memory, put together in the link's.
 pub(crate) struct LoneAnswer<'a> {
     front: Packet,
@@ -190,9 +194,9 @@ impl<'a> LoneAnswer<'a> {
 }
 
 impl Outgoing for LoneAnswer<'_> {
-    fn write_into(&mut self, _space: &mut [u8]) -> Result<Option<usize>, EncodeError> {
-        // It is large.
-        Ok(None)
+    fn write_into(&mut self, space: &mut [u8]) -> Result<Option<usize>, EncodeError> {
+        let space = self.size().and_then(|len| space.get_mut(..len));
+        Ok(space.map(|space| put_together(self.pieces(), space)))
     }
 
     fn bytes(&mut self) -> Result<&[u8], EncodeError> {
@@ -264,5 +268,31 @@ impl Outgoing for Watched<'_> {
 
     fn unsent(&mut self) {
         self.inner.unsent();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A link may ask in any of three ways.
+    #[test]
+    fn an_answer_in_its_own_memory_reads_as_any_other() {
+        let (mut value, mut usual) = (Packet::new(), Packet::new());
+        let head = AnswerHead { task: 7, items: 1, busy_nanos: 0, kept_bytes: 0, slowest: None };
+        let mut numbers = vec![0.5_f64; 100_000];
+        usual.writing(|writer| {
+            writer.byte(VALUE);
+            writer.item(&numbers).unwrap();
+        });
+        usual.append_tail(&head).unwrap();
+        let usual = Packet::bytes(&usual);
+        assert!(value.writing(|writer| writer.lone_item(&mut numbers)));
+        let mut answer = LoneAnswer::new(&mut value, &head);
+        assert!(answer.parts().unwrap().concat() == usual && answer.bytes().unwrap() == usual);
+        let mut space = vec![0; usual.len() + 5];
+        assert_eq!(answer.write_into(&mut space).unwrap(), Some(usual.len()));
+        assert!(space.starts_with(usual));
+        assert_eq!(answer.write_into(&mut space[..usual.len() - 1]).unwrap(), None);
     }
 }

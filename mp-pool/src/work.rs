@@ -35,6 +35,8 @@ pub(crate) struct Work<'pool, I> {
     limit: usize,
     /// Items that are given out and not answered, and their bytes.
     sent: Load,
+    /// How many tasks have been given out.
+    tasks: usize,
     /// Items whose results have come and were not taken, and the bytes of those.
     held: Load,
     /// News that has come and was not decoded.
@@ -183,6 +185,7 @@ impl<'pool, A: Message, I: Iterator<Item = A>> Work<'pool, I> {
             exhausted: false,
             limit: usize::MAX,
             sent: Load::default(),
+            tasks: 0,
             held: Load::default(),
             come: VecDeque::new(),
             result_bytes: value_width,
@@ -221,7 +224,9 @@ impl<'pool, A: Message, I: Iterator<Item = A>> Work<'pool, I> {
         }
         // One is decoded when those before have been taken: of large values no more are there than
         // the caller keeps, and they come to lie in the same memory.
-        if let Some(reply) = self.come.pop_front() {
+        while outcomes.is_empty()
+            && let Some(reply) = self.come.pop_front()
+        {
             reply.for_each(|index, outcome| outcomes.push_back((index, outcome)));
         }
         Ok(true)
@@ -274,6 +279,7 @@ impl<'pool, A: Message, I: Iterator<Item = A>> Work<'pool, I> {
                 Some(chunk) => {
                     let (items, bytes) = chunk.load();
                     self.sent.add(items, bytes);
+                    self.tasks += 1;
                     self.driver.submit(self.job, &self.code, chunk);
                 }
                 None => self.exhausted = true,
@@ -282,9 +288,10 @@ impl<'pool, A: Message, I: Iterator<Item = A>> Work<'pool, I> {
     }
 
     /// Whether more may be under way. Results that have not come are thought to be like
-    /// those before them, and the first ones as large as they may be.
+    /// those before them, and the first ones as large as they may be: each worker has a task.
     fn has_room(&self, advice: Advice) -> bool {
-        let to_come = self.sent.items.saturating_mul(self.result_bytes.unwrap_or(advice.window_bytes));
+        let Some(result_bytes) = self.result_bytes else { return self.tasks < advice.workers };
+        let to_come = self.sent.items.saturating_mul(result_bytes);
         let bytes = self.sent.bytes.saturating_add(to_come).saturating_add(self.held.bytes);
         bytes < advice.window_bytes || self.sent.items + self.held.items < advice.workers
     }

@@ -25,7 +25,7 @@ fn main() -> ExitCode {
         large_arguments_are_few_at_a_time,
         large_results_are_few_at_a_time,
         small_items_are_many_at_a_time,
-        before_the_first_result_each_worker_has_one_item,
+        before_the_first_result_each_worker_has_one_task,
         items_beyond_the_window_go_one_to_each_worker,
     ];
     Suite::new(trials).warm_up(start_library_threads).run()
@@ -277,22 +277,27 @@ fn small_items_are_many_at_a_time() {
 }
 
 /// They may be as large as the window, unless their type says that they are not.
-fn before_the_first_result_each_worker_has_one_item() {
+fn before_the_first_result_each_worker_has_one_task() {
     let pool = Pool::builder().processes(2).build().unwrap();
-    let (pulled, nap) = (Cell::new(0), Duration::from_millis(300));
+    let pulled = Cell::new(0);
     let items = || (0..20_u32).inspect(|_| pulled.set(pulled.get() + 1));
-    let mut texts = pool.imap(|x| text_after(x, Duration::from_millis(300)), items());
-    assert!(texts.next_timeout(nap / 3).is_err());
+    let early = Duration::from_millis(50);
+    let mut texts = pool.imap(slow_text, items());
+    assert!(texts.next_timeout(early).is_err());
     assert_eq!(pulled.take(), 2);
     assert_eq!(texts.next().unwrap().unwrap(), "0");
     drop(texts);
-    let mut numbers = pool.imap(|x| text_after(x, Duration::from_millis(300)).len() as u64, items());
-    assert!(numbers.next_timeout(nap / 3).is_err());
+    let mut texts = pool.imap(slow_text, items()).chunk_size(5);
+    assert!(texts.next_timeout(early).is_err());
+    drop(texts);
+    assert_eq!(pulled.take(), 10);
+    let mut numbers = pool.imap(|x| slow_text(x).len() as u64, items());
+    assert!(numbers.next_timeout(early).is_err());
     assert!(pulled.get() > 2);
 }
 
-fn text_after(x: u32, time: Duration) -> String {
-    thread::sleep(time);
+fn slow_text(x: u32) -> String {
+    thread::sleep(Duration::from_secs(1));
     x.to_string()
 }
 
