@@ -91,5 +91,5 @@ pub fn cut_all_ties() {
 /// From now on a write beyond the limit of a file's length is an error for who writes, and not its end,
 /// in this process and in those that it starts: so a test can have a full disk.
 pub fn long_files_are_errors() {
-    crate::sys::limit::long_files_are_errors();
+    crate::sys::disposition::long_files_are_errors();
 }

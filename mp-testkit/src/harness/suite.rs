@@ -12,7 +12,7 @@ use libtest_mimic::{Arguments, Completion, Failed};
 
 use super::Trial;
 use crate::census::{Census, PATIENCE};
-use crate::sys::tag;
+use crate::sys::{disposition, tag};
 
 /// How long a trial may take, beside [`soak_time`], when nothing else is said.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -85,6 +85,7 @@ impl Suite {
     /// runs the child's work and does not return.
     pub fn run(self) -> ExitCode {
         tag::mark_this_tree();
+        disposition::interrupts_are_heard();
         mp_process::init();
         self.run_here(Arguments::from_args())
     }

@@ -6,13 +6,13 @@
 //! - `names`: the names in shared memory, and who holds them.
 //! - `signal`: stop, continue, interrupt, end, kill; wait for an end.
 //! - `autopsy`: what a process and its threads are waiting for, in words.
+//! - `disposition`: limits that are errors and not the end; interrupts that are heard.
 //! - `exit`: an end without exit handlers.
-//! - `limit`: limits that are errors, and not the end.
 
 pub(crate) mod autopsy;
+pub(crate) mod disposition;
 pub(crate) mod exit;
 pub(crate) mod handles;
-pub(crate) mod limit;
 pub(crate) mod names;
 pub(crate) mod proc;
 pub(crate) mod signal;

@@ -1,4 +1,4 @@
-//! What the system does to who oversteps a limit.
+//! What the system does with signals that nobody handles.
 //!
 //! # Safety
 //!
@@ -11,4 +11,11 @@
 pub(crate) fn long_files_are_errors() {
     // SAFETY: see the head of this file.
     unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+}
+
+/// An interrupt ends this process, and programs that are started from now on: whoever runs the tests in the
+/// background may have told the system to ignore it.
+pub(crate) fn interrupts_are_heard() {
+    // SAFETY: as above.
+    unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
 }
